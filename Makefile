@@ -1,0 +1,83 @@
+# Everything there is to do here; the recipes are in .ci/ and tests/toolbox/.
+# `make --dry-run TARGET` shows the commands.
+
+CARGO      ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
+DIST       := target/dist
+FUZZ_SECONDS ?= 5
+
+prefix     ?= /usr
+bindir     ?= $(prefix)/bin
+libexecdir ?= $(prefix)/lib/sextant
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## what you are reading
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing (as root)
+	@.ci/deps
+
+.PHONY: build
+build: deps ## both programs, released, in target/dist
+	RUSTFLAGS="-C target-feature=+crt-static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
+		--target $(HOST) --no-default-features --bin sextant-agent
+	$(CARGO) build --locked --release --bin sextant
+	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent $(TARGET_DIR)/release/sextant
+
+.PHONY: test
+test: check toolbox ## everything: checks, comparison with the real tools, all tests
+	$(CARGO) test --locked
+
+.PHONY: check
+check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, licences, docs, a little fuzzing
+
+.PHONY: lint
+lint: deps ## rustfmt and clippy, for both sets of features
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --no-default-features --lib --bin sextant-agent -- --deny warnings
+
+.PHONY: deny
+deny: ## licences, banned crates and sources of the dependencies
+	.ci/tool cargo-deny --locked --log-level error check bans licenses sources
+
+.PHONY: advisories
+advisories: ## known vulnerabilities and yanked crates (asks GitHub)
+	.ci/tool cargo-deny --locked check advisories
+
+.PHONY: shellcheck
+shellcheck: deps ## all shell scripts
+	.ci/shell-scripts | xargs shellcheck --external-sources --source-path .
+
+.PHONY: doc
+doc: deps ## the documentation of the library, private items included
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+.PHONY: fuzz
+fuzz: deps ## every fuzz target for FUZZ_SECONDS (needs a nightly toolchain)
+	.ci/fuzz $(FUZZ_SECONDS)
+
+.PHONY: toolbox
+toolbox: deps ## a Debian tree with the tools that tests compare with, and what they make
+	tests/toolbox/prepare
+
+.PHONY: demo
+demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out
+	$(CARGO) run --locked --release --quiet --example demo
+
+.PHONY: bench
+bench: deps ## measure against veritysetup and cp
+	$(CARGO) bench --locked
+
+.PHONY: install
+install: ## lay out what `make build` made below DESTDIR
+	install -D -t $(DESTDIR)$(bindir) $(DIST)/sextant
+	install -D -t $(DESTDIR)$(libexecdir) $(DIST)/sextant-agent
+
+.PHONY: clean
+clean: ## remove all that was made, the toolbox included
+	$(CARGO) clean
+	rm -rf --one-file-system target

@@ -1,0 +1,7 @@
+//! The program in the initrd.
+
+mod cli;
+mod stage;
+
+pub use cli::{Cli, run};
+pub use stage::{Options, stage};

@@ -1,0 +1,243 @@
+//! `sextant-agent stage`: everything between the firmware and `/run/extensions`.
+
+use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
+use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, SystemVariables, Variables};
+use crate::image::{Architecture, Candidate, Class};
+use crate::policy::{self, Policy, Tally};
+use crate::reason::{Reason, Refusal};
+use crate::report::{self, Event, Image, Report, Verdict};
+use crate::root::Root;
+use crate::stage::{CopyCustody, Custody, quarantine, stage as stage_image};
+use crate::trust::{self, TrustStore};
+use crate::verify::{Findings, InProcess, VerifiedImage, Verifier, guard};
+use crate::verity::default_threads;
+use anyhow::{Context, Result, anyhow};
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+/// What the command line says.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory below which every path is taken.
+    pub root: PathBuf,
+    /// Configuration to read instead of the sealed one.
+    pub config: Option<PathBuf>,
+}
+
+/// Verifies all images and stages the good ones. A report is written in any case in which that is possible.
+///
+/// # Errors
+/// What kept the agent from doing its job; rejected images are no error.
+pub fn stage(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let root = Root::open(&options.root).with_context(|| format!("opening {}", options.root.display()))?;
+    let mut report = Report::default();
+    let outcome = run(&root, options, &mut report);
+    if let Err(error) = &outcome {
+        report.error = Some(format!("{error:#}"));
+    }
+    let written = report::write(&root, &report);
+    if outcome.is_ok() {
+        let summary = report::table::summary(&report.images);
+        let milliseconds = started.elapsed().as_millis();
+        Event::Summary.emit(&format!("{summary}; {} trust anchors, {milliseconds} ms", report.trust.len()));
+    }
+    outcome.and(written)
+}
+
+fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
+    let preparation = Preparation::new(root, options, report);
+    let mut failure = preparation.failure;
+    let custody = match CopyCustody::new(root, preparation.policy.limits) {
+        Ok(custody) => Some(custody),
+        Err(error) => {
+            failure.get_or_insert(error);
+            None
+        }
+    };
+    let host = host_release(root);
+    let verifier = Verifier {
+        policy: &preparation.policy,
+        trust: &preparation.trust,
+        architecture: Architecture::native().unwrap_or(Architecture::X86_64),
+        host: host.as_ref(),
+        activation: &InProcess,
+        threads: default_threads(),
+        now: SystemTime::now(),
+    };
+    let mut run = Run {
+        root,
+        verifier,
+        custody: custody.as_ref().map(|custody| custody as &dyn Custody),
+        gate: preparation.gate,
+        tally: Tally::default(),
+        accepted: HashSet::new(),
+    };
+    for class in Class::ALL {
+        for directory in class.source_directories() {
+            match root.list(directory) {
+                Ok(files) => {
+                    for file in files.unwrap_or_default() {
+                        let image = run.process(directory, &file, class);
+                        Event::emit_image(&image);
+                        report.images.push(image);
+                    }
+                }
+                Err(error) => {
+                    failure.get_or_insert(anyhow!(error).context(format!("listing {directory}")));
+                }
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// What is known before the first image is looked at.
+struct Preparation {
+    policy: Policy,
+    trust: TrustStore,
+    /// Why no image at all may be staged.
+    gate: Option<Refusal>,
+    failure: Option<anyhow::Error>,
+}
+
+impl Preparation {
+    fn new(root: &Root, options: &Options, report: &mut Report) -> Self {
+        let mut this = Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None };
+        match load_policy(root, options) {
+            Ok(policy) => this.policy = policy,
+            Err(error) => return this.closed(Reason::BadConfiguration, error),
+        }
+        let firmware = match Firmware::read(variables(root).as_ref()) {
+            Ok(firmware) => firmware,
+            Err(error) => return this.closed(Reason::FirmwareUnreadable, error.into()),
+        };
+        report.firmware = Some((&firmware).into());
+        let sealed = match trust::read_sealed(root) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                let error = anyhow!(error).context("listing the sealed certificates");
+                return this.closed(Reason::FirmwareUnreadable, error);
+            }
+        };
+        this.trust = TrustStore::of_machine(&firmware, &sealed, &this.policy.sources);
+        this.gate = this.policy.admit_boot(&firmware).err();
+        // While nothing may be staged, systemd shall find no certificate to trust either.
+        let exported = if this.gate.is_some() { &[] } else { this.trust.anchors() };
+        if let Err(error) = trust::export(root, exported) {
+            report.set_trust(&this.trust, false);
+            return this.closed(Reason::NotStaged, error);
+        }
+        report.set_trust(&this.trust, this.gate.is_none());
+        for ignored in this.trust.ignored() {
+            Event::CertificateIgnored
+                .emit(&format!("ignoring a certificate of {}: {}", ignored.origin, ignored.reason));
+        }
+        this
+    }
+
+    /// Nothing will be staged, since the agent can't do its job.
+    fn closed(mut self, reason: Reason, error: anyhow::Error) -> Self {
+        self.gate = Some(Refusal::new(reason, format_args!("{error:#}")));
+        self.failure = Some(error);
+        self
+    }
+}
+
+fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
+    match &options.config {
+        None => Ok(policy::load(root)?),
+        Some(path) => {
+            let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            Ok(policy::parse(&path.display().to_string(), &content)?)
+        }
+    }
+}
+
+fn variables(root: &Root) -> Box<dyn Variables> {
+    if root.is_machine() { Box::new(SystemVariables) } else { Box::new(DirectoryVariables::new(root.join(EFIVARFS))) }
+}
+
+/// The os-release of the system that will be extended: that below `/sysroot` in an initrd, else our own.
+/// Early in an initrd there is none yet, and compatibility is then left to systemd, which skips what
+/// doesn't fit without harm to the rest.
+fn host_release(root: &Root) -> Option<HostRelease> {
+    let find = |root: &Root| {
+        let paths = ["/etc/os-release", "/usr/lib/os-release"];
+        let content = paths.iter().find_map(|path| root.read(path, ReleaseFile::MAX_LEN as u64).ok().flatten())?;
+        ReleaseFile::parse(&content).ok().map(|file| HostRelease::new(&file))
+    };
+    let sysroot = Root::open(&root.join("/sysroot")).ok().and_then(|sysroot| find(&sysroot));
+    sysroot.or_else(|| if root.open_file("/etc/initrd-release").is_ok() { None } else { find(root) })
+}
+
+struct Run<'a> {
+    root: &'a Root,
+    verifier: Verifier<'a>,
+    custody: Option<&'a dyn Custody>,
+    gate: Option<Refusal>,
+    tally: Tally,
+    accepted: HashSet<(Class, ExtensionName)>,
+}
+
+impl Run<'_> {
+    /// One file, from its name to its row. Nothing that is wrong with it gets out of here.
+    fn process(&mut self, directory: &str, file: &OsStr, class: Class) -> Image {
+        let mut image = Image::new(file, class);
+        let mut findings = Findings::default();
+        let result = guard(|| self.verify_and_stage(directory, file, &mut image, &mut findings));
+        image.set_findings(findings);
+        image.set_verdict(result.as_ref().map(|()| Verdict::Staged));
+        if !image.is_good()
+            && let Err(error) = quarantine(self.root, directory, file)
+        {
+            image.warnings.push(format!("it is still in {directory}: {error:#}"));
+        }
+        image
+    }
+
+    fn verify_and_stage(
+        &mut self,
+        directory: &str,
+        file: &OsStr,
+        image: &mut Image,
+        findings: &mut Findings,
+    ) -> Result<(), Refusal> {
+        let started = Instant::now();
+        let verified = self.verify(directory, file, image, findings);
+        image.verify_usec = report::usec(started.elapsed());
+        let verified = verified?;
+        let key = (verified.class(), verified.name().clone());
+        let started = Instant::now();
+        let staged = stage_image(self.root, verified);
+        image.stage_usec = report::usec(started.elapsed());
+        staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
+        self.accepted.insert(key);
+        Ok(())
+    }
+
+    fn verify(
+        &mut self,
+        directory: &str,
+        file: &OsStr,
+        image: &mut Image,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage, Refusal> {
+        let path = self.root.join(directory).join(OsString::from(file));
+        let class = image.class;
+        image.size = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+        image.name = crate::image::extension_name(file, class).ok().map(|name| name.to_string());
+        let candidate = Candidate::open(&path, class)?;
+        if let Some(refusal) = &self.gate {
+            return Err(refusal.clone());
+        }
+        let Some(custody) = self.custody else {
+            return Err(Refusal::new(Reason::NotStaged, "there is no place to stage it from"));
+        };
+        self.tally.admit(candidate.size(), &self.verifier.policy.limits)?;
+        let taken = self.accepted.contains(&(class, candidate.name().clone()));
+        self.verifier.verify(candidate, taken, custody, findings)
+    }
+}

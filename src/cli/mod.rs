@@ -1,0 +1,66 @@
+//! The tool on a workstation and on an installed system.
+
+mod trust;
+mod trust_options;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+/// Looks at, verifies and explains system extensions
+#[derive(Debug, Parser)]
+#[command(
+    name = "sextant",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  sextant trust
+        whom this machine's firmware trusts to sign extensions, and what it ignores
+  sextant verify k3s.sysext.raw
+        what this machine would say about an extension at its next boot
+  sextant verify --certificate db.crt *.raw
+        the same for a machine that trusts db.crt
+
+Every command has examples of its own: sextant COMMAND --help"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(verify::Arguments),
+    Trust(trust::Arguments),
+}
+
+/// Does what the command line asks for.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Trust(arguments) => trust::run(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("sextant: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Colour only for people: on a terminal, and not where `NO_COLOR` asks for none (no-color.org).
+fn style() -> crate::report::table::Style {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    crate::report::table::Style { colour: std::io::stdout().is_terminal() && !unwanted }
+}
+
+/// Writes to standard output; a reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}

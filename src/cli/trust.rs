@@ -1,0 +1,86 @@
+//! `sextant trust`
+
+use super::trust_options::TrustOptions;
+use crate::report::{Report, table};
+use anyhow::Result;
+use clap::Args;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// Show whom a machine trusts to sign extensions, and what it ignores and why
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant trust
+        the firmware of this machine
+  sextant trust --efivars ./variables
+        variables copied from another machine
+  sextant trust --verity-dir /etc/verity.d --json
+        certificates as systemd reads them, for a program")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    trust: TrustOptions,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let trust = arguments.trust.read()?;
+    let mut report = Report { firmware: trust.firmware.as_ref().map(Into::into), ..Report::default() };
+    report.set_trust(&trust.store, true);
+    if arguments.json {
+        let value = serde_json::json!({
+            "version": report.version,
+            "firmware": report.firmware,
+            "trust": report.trust,
+            "ignored_certificates": report.ignored_certificates,
+            "revoked": trust.store.revoked().iter().map(|revoked| serde_json::json!({
+                "subject": revoked.certificate.subject(),
+                "sha256": revoked.certificate.fingerprint().to_string(),
+                "by": revoked.by,
+            })).collect::<Vec<_>>(),
+        });
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+    } else {
+        super::print(&text(&report, &trust.store, super::style())?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(report: &Report, store: &crate::trust::TrustStore, style: table::Style) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    if let Some(firmware) = &report.firmware {
+        let entry = firmware.entry.as_deref().unwrap_or("unknown");
+        writeln!(out, "Secure Boot: {}, boot entry: {entry}\n", firmware.secure_boot)?;
+    }
+    writeln!(out, "{:<8}{:<12}SUBJECT", "SOURCE", "SHA-256")?;
+    for anchor in &report.trust {
+        writeln!(out, "{:<8}{:<12}{}", anchor.source, short(&anchor.sha256), style.paint("32", &anchor.subject))?;
+    }
+    for revoked in store.revoked() {
+        let sha256 = revoked.certificate.fingerprint().to_string();
+        let subject = style.paint("31", revoked.certificate.subject());
+        writeln!(out, "{:<8}{:<12}{subject} (revoked: {})", "dbx", short(&sha256), revoked.by)?;
+    }
+    if !report.ignored_certificates.is_empty() {
+        writeln!(out, "\nIgnored:")?;
+        for ignored in &report.ignored_certificates {
+            let sha256 = ignored.sha256.as_deref().map_or("", short);
+            writeln!(out, "{:<8}{sha256:<12}{}", ignored.source, ignored.reason)?;
+        }
+    }
+    let trusted = report.trust.len();
+    writeln!(
+        out,
+        "\n{trusted} trusted, {} revoked, {} ignored",
+        store.revoked().len(),
+        report.ignored_certificates.len()
+    )?;
+    Ok(out)
+}
+
+/// Enough of a fingerprint to tell certificates apart.
+fn short(sha256: &str) -> &str {
+    sha256.get(..10).unwrap_or(sha256)
+}

@@ -1,0 +1,105 @@
+//! Writing files so that nobody ever sees half of one.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Writes `content` under a temporary name beside `path`, syncs it, and renames it into place.
+///
+/// # Errors
+/// The first thing that failed; the temporary file is then gone, and what was at `path` is untouched.
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut temporary = Temporary::create(temporary_name(path)?)?;
+    temporary.file.write_all(content)?;
+    temporary.persist(path, mode)
+}
+
+/// Makes a directory and those above it, mode 0755.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut temporary = std::ffi::OsString::from(".#");
+    temporary.push(name);
+    // Neither `.raw` nor `.crt`: whoever lists the directory meanwhile must not take it for the file.
+    temporary.push(".tmp");
+    Ok(path.with_file_name(temporary))
+}
+
+/// A file under a temporary name, removed unless it is given its final one.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    file: File,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Temporary {
+    /// Makes an empty file at `path`, readable by its owner only, in place of what a killed process left there.
+    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path, kept: false })
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs the file, sets its mode, and renames it to `path`.
+    pub(crate) fn persist(mut self, path: &Path, mode: u32) -> io::Result<()> {
+        self.file.set_permissions(Permissions::from_mode(mode))?;
+        self.file.sync_all()?;
+        fs::rename(&self.path, path)?;
+        self.kept = true;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing can be done about a failure here, and the next run removes it too.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("report.json");
+        write(&path, b"old", 0o644).unwrap();
+        let temporary = Temporary::create(temporary_name(&path).unwrap()).unwrap();
+        temporary.file().write_all(b"half").unwrap();
+        drop(temporary);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        write(&path, b"new", 0o444).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
+    }
+
+    trait WriteAll {
+        fn write_all(self, bytes: &[u8]) -> io::Result<()>;
+    }
+
+    impl WriteAll for &File {
+        fn write_all(mut self, bytes: &[u8]) -> io::Result<()> {
+            Write::write_all(&mut self, bytes)
+        }
+    }
+}

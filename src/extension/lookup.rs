@@ -1,0 +1,206 @@
+//! The release file of an extension inside its file system.
+//!
+//! systemd 257: `src/basic/os-util.c`, `open_extension_release_at`, and `src/shared/extension-util.c`,
+//! `extension_has_forbidden_content`, as `src/shared/dissect-image.c`, `dissected_image_mount`, calls them.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::name::image_name_is_valid;
+use super::{ExtensionName, ReleaseError, ReleaseFile};
+use crate::filesystem::{EntryKind, Filesystem, FilesystemError};
+use crate::image::Class;
+use crate::reason::Reason;
+
+/// Says `false` on a release file that may be used for an image of another name.
+const STRICT_ATTRIBUTE: &str = "user.extension-release.strict";
+
+/// A release file that was found and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRelease {
+    /// Where it is in the file system of the extension, without a leading slash.
+    pub path: String,
+    /// What it says.
+    pub file: ReleaseFile,
+}
+
+/// Why no usable release file was found.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The file system can't be read.
+    #[error("{path}: {error}")]
+    Filesystem {
+        /// What was looked for.
+        path: String,
+        /// Why it can't be read.
+        error: FilesystemError,
+    },
+    /// No release file for this name, and none that may be used for another one.
+    #[error("there is no {path}")]
+    Missing {
+        /// The path that fits the name.
+        path: String,
+    },
+    /// None of this name, and two that systemd can't choose between.
+    #[error("there is no {path}, and both {first} and {second} could stand for it")]
+    Ambiguous {
+        /// The path that fits the name.
+        path: String,
+        /// The end of a name in the same directory.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// A directory or device where the file should be.
+    #[error("{path} is {found} and not a regular file")]
+    NotAFile {
+        /// Its path.
+        path: String,
+        /// What it is.
+        found: EntryKind,
+    },
+    /// The file can't be understood.
+    #[error("{path}: {error}")]
+    Malformed {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        error: ReleaseError,
+    },
+    /// The extension would change what the host says it is.
+    #[error("it contains {path}")]
+    ContainsOsRelease {
+        /// Its path.
+        path: &'static str,
+    },
+}
+
+impl LookupError {
+    /// The rule that the extension breaks.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Filesystem { error: FilesystemError::Io(_), .. } => Reason::Unreadable,
+            Self::Filesystem { error, .. } if error.is_about_path() => Reason::WrongExtensionRelease,
+            Self::Filesystem { .. } => Reason::NotMountable,
+            Self::ContainsOsRelease { .. } => Reason::ContainsOsRelease,
+            Self::Missing { .. } | Self::Ambiguous { .. } | Self::NotAFile { .. } | Self::Malformed { .. } => {
+                Reason::WrongExtensionRelease
+            }
+        }
+    }
+
+    fn reading(path: &str) -> impl FnOnce(FilesystemError) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Filesystem { path, error }
+    }
+}
+
+/// Finds and reads the release file of extension `name`.
+///
+/// It is the file of exactly this name, or else the only other one in its directory which systemd
+/// would take: called like the name without its version, or marked by the extended attribute
+/// `user.extension-release.strict` with a false value.
+///
+/// # Errors
+/// [`LookupError`]. Two files to choose from are an error, because then systemd merges nothing at all.
+pub fn find_release(
+    filesystem: &Filesystem<'_>,
+    class: Class,
+    name: &ExtensionName,
+) -> Result<FoundRelease, LookupError> {
+    // systemd looks for a sysext in every image first, and gives up on everything if that fails
+    // in another way than not finding one.
+    if class == Class::Confext {
+        match locate(filesystem, Class::Sysext, name) {
+            Ok(_) | Err(LookupError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let path = locate(filesystem, class, name)?;
+    match filesystem.entry(&path).map_err(LookupError::reading(&path))? {
+        Some(EntryKind::File) => {}
+        Some(found) => return Err(LookupError::NotAFile { path, found }),
+        None => return Err(LookupError::Missing { path }),
+    }
+    let bytes = filesystem
+        .read_file(&path, ReleaseFile::MAX_LEN)
+        .map_err(LookupError::reading(&path))?
+        .ok_or_else(|| LookupError::Missing { path: path.clone() })?;
+    let file = ReleaseFile::parse(&bytes).map_err(|error| LookupError::Malformed { path: path.clone(), error })?;
+    Ok(FoundRelease { path, file })
+}
+
+/// Refuses an extension that brings an os-release file into what it extends.
+///
+/// systemd skips an image of either class with `usr/lib/os-release`. Stricter than systemd in two ways:
+/// a dangling symbolic link counts, since it would hide the host's file just as well, and so does
+/// `etc/os-release` in a confext, which is what `/etc` is overlaid with.
+///
+/// # Errors
+/// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
+pub fn refuse_os_release(filesystem: &Filesystem<'_>, class: Class) -> Result<(), LookupError> {
+    refuse_in(filesystem, "usr/lib", "usr/lib/os-release")?;
+    match class {
+        Class::Sysext => Ok(()),
+        Class::Confext => refuse_in(filesystem, "etc", "etc/os-release"),
+    }
+}
+
+fn refuse_in(filesystem: &Filesystem<'_>, directory: &'static str, path: &'static str) -> Result<(), LookupError> {
+    // Looked at without following the last link, so that a dangling one is seen.
+    match filesystem.entry_nofollow(directory, "os-release").map_err(LookupError::reading(path))? {
+        Some(_) => Err(LookupError::ContainsOsRelease { path }),
+        None => Ok(()),
+    }
+}
+
+fn release_directory(class: Class) -> &'static str {
+    match class {
+        Class::Sysext => "usr/lib/extension-release.d",
+        Class::Confext => "etc/extension-release.d",
+    }
+}
+
+/// The path of the file that systemd would open.
+fn locate(filesystem: &Filesystem<'_>, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
+    let directory = release_directory(class);
+    let exact = format!("{directory}/extension-release.{name}");
+    if filesystem.entry(&exact).map_err(LookupError::reading(&exact))?.is_some() {
+        return Ok(exact);
+    }
+    let missing = || LookupError::Missing { path: exact.clone() };
+    let base = name.base().ok_or_else(missing)?;
+    let entries = filesystem.list(directory).map_err(LookupError::reading(directory))?.ok_or_else(missing)?;
+    let mut found: Option<String> = None;
+    for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
+        let name = entry.name.to_str().and_then(|name| name.strip_prefix("extension-release."));
+        let Some(suffix) = name.filter(|name| image_name_is_valid(name)) else { continue };
+        let path = format!("{directory}/extension-release.{suffix}");
+        if suffix != base && !is_lenient(filesystem, &path)? {
+            continue;
+        }
+        if let Some(first) = found {
+            return Err(LookupError::Ambiguous { path: exact, first, second: suffix.to_owned() });
+        }
+        found = Some(suffix.to_owned());
+    }
+    found.map(|suffix| format!("{directory}/extension-release.{suffix}")).ok_or_else(missing)
+}
+
+/// Whether a release file is marked as usable for other names. systemd takes an attribute that it
+/// can't understand for a mark to the contrary.
+fn is_lenient(filesystem: &Filesystem<'_>, path: &str) -> Result<bool, LookupError> {
+    let value = filesystem.xattr(path, STRICT_ATTRIBUTE).map_err(LookupError::reading(path))?;
+    Ok(value.is_some_and(|value| {
+        // It is a C string there.
+        let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+        // src/basic/parse-util.c, parse_boolean
+        ["0", "no", "n", "false", "f", "off"].iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
+    }))
+}

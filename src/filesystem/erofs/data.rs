@@ -1,0 +1,162 @@
+//! Content of files of erofs, in every layout.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::cluster::{Clusters, Storage};
+use super::inode::Layout;
+use super::{Erofs, Inode};
+use crate::bytes::u32_at;
+use crate::filesystem::FilesystemError;
+use crate::filesystem::meter::Meter;
+
+/// Where a stretch of content is.
+enum Stretch {
+    /// As it is, from this byte on.
+    Stored { at: u64, len: u64 },
+    /// Nowhere: zeros.
+    Hole { len: u64 },
+    /// In a compressed cluster.
+    Packed { cluster: super::cluster::Extent, len: u64 },
+    /// In the packed file, from this byte on.
+    Fragment { at: u64, len: u64 },
+}
+
+/// Fills `buf` with the content of `inode` from `offset` on; the caller has checked that it is so long.
+pub(super) fn read(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    offset: u64,
+    buf: &mut [u8],
+) -> Result<(), FilesystemError> {
+    read_nested(erofs, meter, inode, offset, buf, true)
+}
+
+/// `fragments`: whether it may refer to the packed file, which can't refer to itself.
+fn read_nested(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    mut offset: u64,
+    mut buf: &mut [u8],
+    fragments: bool,
+) -> Result<(), FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("content of an inode", inode.offset);
+    let clusters = match inode.layout {
+        Layout::CompressedFull | Layout::CompressedCompact if !buf.is_empty() => {
+            Some(Clusters::read(erofs, meter, inode)?)
+        }
+        _ => None,
+    };
+    while !buf.is_empty() {
+        if offset >= inode.size {
+            return Err(corrupt());
+        }
+        let stretch = match &clusters {
+            Some(clusters) => compressed(meter, clusters, offset)?,
+            None => flat(erofs, meter, inode, offset)?,
+        };
+        let (Stretch::Stored { len, .. }
+        | Stretch::Hole { len }
+        | Stretch::Packed { len, .. }
+        | Stretch::Fragment { len, .. }) = stretch;
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
+        let (now, later) = std::mem::take(&mut buf).split_at_mut_checked(len).ok_or_else(corrupt)?;
+        match stretch {
+            _ if now.is_empty() => return Err(corrupt()),
+            Stretch::Stored { at, .. } => meter.fill(now, at, "content of a file")?,
+            Stretch::Hole { .. } => {
+                meter.charge(now.len())?;
+                now.fill(0);
+            }
+            Stretch::Packed { cluster, .. } => cluster.read(erofs, meter, offset, now)?,
+            Stretch::Fragment { at, .. } => {
+                let packed = erofs.packed.filter(|_| fragments).ok_or_else(corrupt)?;
+                let packed = Inode::read(erofs, meter, packed)?;
+                read_nested(erofs, meter, &packed, at, now, false)?;
+            }
+        }
+        offset = offset.saturating_add(u64::try_from(len).map_err(|_| corrupt())?);
+        buf = later;
+    }
+    Ok(())
+}
+
+fn compressed(meter: &Meter<'_>, clusters: &Clusters, offset: u64) -> Result<Stretch, FilesystemError> {
+    let extent = clusters.extent(meter, offset)?;
+    let len = extent.end.saturating_sub(offset);
+    Ok(match extent.storage {
+        Storage::Fragment { at } => {
+            Stretch::Fragment { at: at.saturating_add(offset.saturating_sub(extent.start)), len }
+        }
+        _ => Stretch::Packed { cluster: extent, len },
+    })
+}
+
+fn flat(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode, offset: u64) -> Result<Stretch, FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("content of an inode", inode.offset);
+    let rest = inode.size.saturating_sub(offset);
+    let first = u64::from(inode.location).saturating_mul(erofs.block_size);
+    match inode.layout {
+        Layout::Chunks => chunk(erofs, meter, inode, offset),
+        Layout::Inline => {
+            let blocks = inode.size.div_ceil(erofs.block_size);
+            let tail = blocks.saturating_sub(1).saturating_mul(erofs.block_size);
+            if offset < tail {
+                return Ok(Stretch::Stored { at: first.saturating_add(offset), len: tail.saturating_sub(offset) });
+            }
+            // The tail may not go over the end of the block in which it begins.
+            let size = inode.size.saturating_sub(tail);
+            if erofs.within_block(inode.tail).saturating_add(size) > erofs.block_size {
+                return Err(corrupt());
+            }
+            Ok(Stretch::Stored { at: inode.tail.saturating_add(offset.saturating_sub(tail)), len: rest })
+        }
+        _ => Ok(Stretch::Stored { at: first.saturating_add(offset), len: rest }),
+    }
+}
+
+/// A file of chunks: an array of block numbers, or of `struct erofs_inode_chunk_index`, follows the inode.
+fn chunk(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode, offset: u64) -> Result<Stretch, FilesystemError> {
+    const SIZE_BITS: u32 = 0x1f;
+    const INDEXES: u32 = 0x20;
+    const HOLE: u32 = u32::MAX;
+    let corrupt = || FilesystemError::corrupt("chunk index", inode.tail);
+    let format = inode.location & 0xffff;
+    if format & !(SIZE_BITS | INDEXES) != 0 {
+        return Err(FilesystemError::Unsupported { what: "erofs chunk format", value: format.into() });
+    }
+    let bits = erofs.block_bits.saturating_add(format & SIZE_BITS);
+    let chunk_size = 1_u64.checked_shl(bits).ok_or_else(corrupt)?;
+    let number = offset.checked_shr(bits).ok_or_else(corrupt)?;
+    let within = offset & chunk_size.saturating_sub(1);
+    let len = chunk_size.saturating_sub(within).min(inode.size.saturating_sub(offset));
+    let block = if format & INDEXES == 0 {
+        let table = inode.tail.checked_next_multiple_of(4).ok_or_else(corrupt)?;
+        u32_at(&meter.metadata::<4>(table.saturating_add(number.saturating_mul(4)), "chunk index")?, 0)
+    } else {
+        let table = inode.tail.checked_next_multiple_of(8).ok_or_else(corrupt)?;
+        let entry = meter.metadata::<8>(table.saturating_add(number.saturating_mul(8)), "chunk index")?;
+        let [_, _, device_low, device_high, ..] = entry;
+        if device_low != 0 || device_high != 0 {
+            return Err(FilesystemError::Unsupported {
+                what: "erofs chunk on device",
+                value: u16::from_le_bytes([device_low, device_high]).into(),
+            });
+        }
+        u32_at(&entry, 4)
+    };
+    match block.ok_or_else(corrupt)? {
+        HOLE => Ok(Stretch::Hole { len }),
+        block => {
+            let at = u64::from(block).saturating_mul(erofs.block_size).saturating_add(within);
+            Ok(Stretch::Stored { at, len })
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Extended attributes of erofs: after the inode, or shared by several inodes in an area of their own.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::{Erofs, Inode};
+use crate::bytes::{u16_at, u32_at};
+use crate::filesystem::meter::Meter;
+use crate::filesystem::{FilesystemError, MAX_XATTR};
+
+/// Bytes before the list of shared attributes (`struct erofs_xattr_ibody_header`).
+const HEADER: u64 = 12;
+
+/// Bytes before a name (`struct erofs_xattr_entry`).
+const ENTRY: u64 = 4;
+
+/// Namespace `user.`
+const USER: u8 = 1;
+
+/// Set where the beginning of a name stands in a table.
+const LONG_PREFIX: u8 = 0x80;
+
+/// The value of attribute `user.NAME`.
+pub(super) fn user(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    name: &[u8],
+) -> Result<Option<Vec<u8>>, FilesystemError> {
+    if inode.tail <= inode.xattrs {
+        return Ok(None);
+    }
+    let header = meter.metadata::<12>(inode.xattrs, "attributes")?;
+    let shared = u64::from(*header.get(4).ok_or(FilesystemError::corrupt("attributes", inode.xattrs))?);
+    let mut at = inode.xattrs.saturating_add(HEADER);
+    for _ in 0..shared {
+        let id = u32_at(&meter.metadata::<4>(at, "attributes")?, 0).unwrap_or_default();
+        let entry = Entry::read(meter, erofs.shared_xattrs.saturating_add(u64::from(id).saturating_mul(4)))?;
+        if let Some(value) = entry.value_of(meter, name)? {
+            return Ok(Some(value));
+        }
+        at = at.saturating_add(4);
+    }
+    while at.saturating_add(ENTRY) <= inode.tail {
+        let entry = Entry::read(meter, at)?;
+        if entry.next > inode.tail {
+            return Err(FilesystemError::corrupt("attributes", at));
+        }
+        if let Some(value) = entry.value_of(meter, name)? {
+            return Ok(Some(value));
+        }
+        at = entry.next;
+    }
+    Ok(None)
+}
+
+struct Entry {
+    name: u64,
+    name_len: u8,
+    namespace: u8,
+    value_len: u16,
+    /// Where the next one begins: entries are padded to 4 bytes.
+    next: u64,
+}
+
+impl Entry {
+    fn read(meter: &Meter<'_>, at: u64) -> Result<Self, FilesystemError> {
+        let bytes = meter.metadata::<4>(at, "attribute")?;
+        let [name_len, namespace, ..] = bytes;
+        let value_len = u16_at(&bytes, 2).unwrap_or_default();
+        let name = at.saturating_add(ENTRY);
+        let end = name.saturating_add(name_len.into()).saturating_add(value_len.into());
+        let next = end.checked_next_multiple_of(4).ok_or(FilesystemError::corrupt("attribute", at))?;
+        Ok(Self { name, name_len, namespace, value_len, next })
+    }
+
+    fn value_of(&self, meter: &Meter<'_>, wanted: &[u8]) -> Result<Option<Vec<u8>>, FilesystemError> {
+        // Overlooking an attribute could make one of two candidates look like the only one.
+        if self.namespace & LONG_PREFIX != 0 {
+            return Err(FilesystemError::Unsupported { what: "attribute prefix", value: self.namespace.into() });
+        }
+        if self.namespace != USER || usize::from(self.name_len) != wanted.len() {
+            return Ok(None);
+        }
+        let mut name = vec![0; wanted.len()];
+        meter.metadata_into(&mut name, self.name, "attribute")?;
+        if name != wanted {
+            return Ok(None);
+        }
+        let len = usize::from(self.value_len).min(MAX_XATTR);
+        meter.data(self.name.saturating_add(self.name_len.into()), len, "attribute").map(Some)
+    }
+}

@@ -1,0 +1,116 @@
+//! Metadata of squashfs: a chain of blocks of up to 8 KiB, each compressed for itself.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use crate::filesystem::FilesystemError;
+use crate::filesystem::codec::Codec;
+use crate::filesystem::meter::Meter;
+
+/// Bytes of a metadata block before compression (`SQUASHFS_METADATA_SIZE`).
+pub(super) const BLOCK: usize = 8192;
+
+/// Set in the header of a block that isn't compressed (`SQUASHFS_COMPRESSED_BIT`).
+const STORED: u16 = 1 << 15;
+
+/// Reads metadata from some place on, over the ends of blocks.
+pub(super) struct Cursor<'m, 's> {
+    meter: &'m Meter<'s>,
+    codec: Codec,
+    block: Vec<u8>,
+    /// In `block`.
+    position: usize,
+    /// Where the next block is.
+    next: u64,
+}
+
+impl<'m, 's> Cursor<'m, 's> {
+    /// Begins `within` bytes into the metadata block at `start`.
+    pub(super) fn new(meter: &'m Meter<'s>, codec: Codec, start: u64, within: usize) -> Result<Self, FilesystemError> {
+        let mut cursor = Self { meter, codec, block: Vec::new(), position: 0, next: start };
+        cursor.load()?;
+        if within > cursor.block.len() {
+            return Err(FilesystemError::corrupt("reference to metadata", start));
+        }
+        cursor.position = within;
+        Ok(cursor)
+    }
+
+    /// Begins at a reference: the block counted from `table` in the upper 48 bits, the offset in it in the lower 16.
+    pub(super) fn at_reference(
+        meter: &'m Meter<'s>,
+        codec: Codec,
+        table: u64,
+        reference: u64,
+    ) -> Result<Self, FilesystemError> {
+        let within = usize::try_from(reference & 0xffff).unwrap_or(usize::MAX);
+        Self::new(meter, codec, table.saturating_add(reference >> 16), within)
+    }
+
+    /// The next `N` bytes.
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], FilesystemError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The next bytes, as many as there is room for.
+    pub(super) fn fill(&mut self, mut buf: &mut [u8]) -> Result<(), FilesystemError> {
+        self.meter.charge(buf.len())?;
+        while !buf.is_empty() {
+            let corrupt = || FilesystemError::corrupt("metadata", self.next);
+            let available = self.block.get(self.position..).unwrap_or_default();
+            if available.is_empty() {
+                self.load()?;
+                continue;
+            }
+            let n = available.len().min(buf.len());
+            let (now, later) = std::mem::take(&mut buf).split_at_mut_checked(n).ok_or_else(corrupt)?;
+            now.copy_from_slice(available.get(..n).ok_or_else(corrupt)?);
+            self.position = self.position.saturating_add(n);
+            buf = later;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<(), FilesystemError> {
+        let at = self.next;
+        let corrupt = || FilesystemError::corrupt("metadata block", at);
+        let header = u16::from_le_bytes(self.meter.metadata::<2>(at, "metadata block")?);
+        let size = usize::from(header & !STORED);
+        // An empty block would make us go round for nothing.
+        if size == 0 || size > BLOCK {
+            return Err(corrupt());
+        }
+        let data_at = at.saturating_add(2);
+        let data = self.meter.data(data_at, size, "metadata block")?;
+        self.block = if header & STORED == 0 { self.codec.decode(self.meter, &data, BLOCK, data_at)? } else { data };
+        if self.block.is_empty() {
+            return Err(corrupt());
+        }
+        self.position = 0;
+        self.next = data_at.saturating_add(u64::try_from(size).map_err(|_| corrupt())?);
+        Ok(())
+    }
+}
+
+/// Entry `number` of `N` bytes of a table: an array of the positions of metadata blocks, which hold the entries.
+pub(super) fn table_entry<const N: usize>(
+    meter: &Meter<'_>,
+    codec: Codec,
+    table: u64,
+    number: u32,
+) -> Result<[u8; N], FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("table", table);
+    let per_block = BLOCK.checked_div(N).ok_or_else(corrupt)?;
+    let number = usize::try_from(number).map_err(|_| corrupt())?;
+    let block = number.checked_div(per_block).and_then(|n| u64::try_from(n).ok()).ok_or_else(corrupt)?;
+    let within = number.checked_rem(per_block).and_then(|n| n.checked_mul(N)).ok_or_else(corrupt)?;
+    let pointer = meter.metadata::<8>(table.saturating_add(block.saturating_mul(8)), "table")?;
+    Cursor::new(meter, codec, u64::from_le_bytes(pointer), within)?.take()
+}

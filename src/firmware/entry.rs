@@ -1,0 +1,136 @@
+//! The boot entry that this boot came from.
+//!
+//! systemd-boot says which entry it started (`LoaderEntrySelected`), systemd-stub says which file it was
+//! loaded from (`StubImageIdentifier`); both are described in systemd's Boot Loader Interface. Neither is
+//! authenticated, so they steer a policy ("a recovery system gets no extensions") and never trust.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+/// Longest name that is looked at, in UTF-16 units.
+const MAX_UNITS: usize = 1024;
+
+/// The names that the boot loader and the stub give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootEntry {
+    /// From `LoaderEntrySelected`.
+    pub loader: Option<String>,
+    /// From `StubImageIdentifier`.
+    pub stub: Option<String>,
+}
+
+impl BootEntry {
+    /// The name to show: the loader's, for it is the one that a person chose in the menu.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.loader.as_deref().or(self.stub.as_deref())
+    }
+
+    /// The first name that one of `denied` matches. Both names count: an entry `work.conf` may
+    /// well start `recovery.efi`.
+    ///
+    /// A pattern matches the name itself and what a boot menu derives from it with an underscore
+    /// (`recovery` matches `recovery_serial`), in any case, as FAT names have none.
+    #[must_use]
+    pub fn denied_by(&self, denied: &[String]) -> Option<&str> {
+        [self.loader.as_deref(), self.stub.as_deref()].into_iter().flatten().find(|name| {
+            let stem = name.split('_').next().unwrap_or_default();
+            denied.iter().any(|pattern| pattern.eq_ignore_ascii_case(name) || pattern.eq_ignore_ascii_case(stem))
+        })
+    }
+}
+
+/// The name in `LoaderEntrySelected`: an entry identifier such as `active.conf`, less its suffix and
+/// boot counter.
+#[must_use]
+pub fn from_loader(data: &[u8]) -> Option<String> {
+    let id = utf16(data)?;
+    let id = strip_suffix(&id, ".conf").or_else(|| strip_suffix(&id, ".efi")).unwrap_or(&id);
+    named(strip_counter(id))
+}
+
+/// The name in `StubImageIdentifier`: the stem of the path of a UKI such as `\EFI\kairos\active.efi`.
+#[must_use]
+pub fn from_stub(data: &[u8]) -> Option<String> {
+    let path = utf16(data)?;
+    let file = path.rsplit(['\\', '/']).next().unwrap_or_default();
+    named(strip_counter(strip_suffix(file, ".efi").unwrap_or(file)))
+}
+
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Strings of the Boot Loader Interface are UTF-16LE up to a NUL.
+fn utf16(data: &[u8]) -> Option<String> {
+    let units: Vec<u16> = data
+        .chunks_exact(2)
+        .filter_map(|pair| pair.first_chunk().copied().map(u16::from_le_bytes))
+        .take_while(|unit| *unit != 0)
+        .take(MAX_UNITS)
+        .collect();
+    String::from_utf16(&units).ok()
+}
+
+fn strip_suffix<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
+    let (stem, end) = name.split_at_checked(name.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(stem)
+}
+
+/// Takes `+LEFT` or `+LEFT-DONE` off (systemd, Automatic Boot Assessment).
+fn strip_counter(name: &str) -> &str {
+    let Some((stem, counter)) = name.rsplit_once('+') else { return name };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_counter = counter.split_once('-').map_or_else(|| digits(counter), |(a, b)| digits(a) && digits(b));
+    if is_counter { stem } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn units(text: &str) -> Vec<u8> {
+        text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn names_lose_suffix_and_counter_and_nothing_else() {
+        for (id, name) in [
+            ("active.conf", "active"),
+            ("active+3.conf", "active"),
+            ("active+2-1.CONF", "active"),
+            ("auto-reboot", "auto-reboot"),
+            ("c++-kit.conf", "c++-kit"),
+            ("k+1x.efi", "k+1x"),
+        ] {
+            assert_eq!(from_loader(&units(id)).as_deref(), Some(name), "{id}");
+        }
+        assert_eq!(from_stub(&units("\\EFI\\kairos\\recovery.EFI")).as_deref(), Some("recovery"));
+        assert_eq!(from_stub(&units("EFI/Linux/a.b+1-2.efi")).as_deref(), Some("a.b"));
+    }
+
+    #[test]
+    fn nonsense_is_no_name() {
+        assert_eq!(from_loader(&[]), None);
+        assert_eq!(from_loader(&units(".conf")), None);
+        assert_eq!(from_loader(&[0, 0xd8, 0x41, 0]), None);
+        assert_eq!(from_stub(&units("\\EFI\\")), None);
+    }
+
+    #[test]
+    fn either_name_can_deny() {
+        let denied = ["recovery".to_owned(), "autoreset".to_owned()];
+        let entry = |loader: &str, stub: &str| BootEntry { loader: named(loader), stub: named(stub) };
+        assert_eq!(entry("active", "active").denied_by(&denied), None);
+        assert_eq!(entry("recoveryx", "").denied_by(&denied), None);
+        assert_eq!(entry("Recovery", "").denied_by(&denied), Some("Recovery"));
+        assert_eq!(entry("recovery_serial", "").denied_by(&denied), Some("recovery_serial"));
+        assert_eq!(entry("work", "recovery").denied_by(&denied), Some("recovery"));
+        assert_eq!(entry("", "autoreset").denied_by(&denied), Some("autoreset"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the firmware says: whether Secure Boot is enforced, which boot entry was chosen, and the
+//! certificates that it trusts and revokes.
+
+pub mod entry;
+pub mod signature_list;
+mod variables;
+
+pub use variables::{DirectoryVariables, EFIVARFS, Name, SystemVariables, VariableError, Variables};
+
+use serde::Serialize;
+use signature_list::SignatureDatabase;
+use std::fmt;
+
+/// Whether the firmware's certificates were what decided about this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecureBoot {
+    /// On, and only the holder of the platform key can change that.
+    Enforcing,
+    /// Anybody can enrol keys (setup or audit mode).
+    SetupMode,
+    /// Off.
+    Disabled,
+    /// No EFI firmware, or one without Secure Boot.
+    Unavailable,
+}
+
+impl SecureBoot {
+    /// The report's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforcing => "enforcing",
+            Self::SetupMode => "setup-mode",
+            Self::Disabled => "disabled",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl fmt::Display for SecureBoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Everything that sextant wants to know from the firmware.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// State of Secure Boot.
+    pub secure_boot: SecureBoot,
+    /// Names of the boot entry, as the boot loader and as the stub tell it; either may be missing.
+    pub entries: entry::BootEntry,
+    /// Platform key.
+    pub pk: SignatureDatabase,
+    /// Key exchange keys.
+    pub kek: SignatureDatabase,
+    /// Allowed signers.
+    pub db: SignatureDatabase,
+    /// Revoked signers.
+    pub dbx: SignatureDatabase,
+}
+
+impl Firmware {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// [`VariableError`] where a variable is there and can't be read. That must end the matter: a dbx that
+    /// can't be read would make a revoked signer a trusted one.
+    pub fn read(variables: &dyn Variables) -> Result<Self, VariableError> {
+        let database = |name| -> Result<SignatureDatabase, VariableError> {
+            Ok(variables.read(name)?.map(|data| signature_list::parse(&data)).unwrap_or_default())
+        };
+        Ok(Self {
+            secure_boot: secure_boot(variables)?,
+            entries: entry::BootEntry {
+                loader: variables.read(Name::LoaderEntrySelected)?.and_then(|data| entry::from_loader(&data)),
+                stub: variables.read(Name::StubImageIdentifier)?.and_then(|data| entry::from_stub(&data)),
+            },
+            pk: database(Name::Pk)?,
+            kek: database(Name::Kek)?,
+            db: database(Name::Db)?,
+            dbx: database(Name::Dbx)?,
+        })
+    }
+}
+
+/// UEFI specification 2.10, section 32.3: `SecureBoot` says whether images are verified; `SetupMode`
+/// and `AuditMode` say that nobody holds the platform key, or that violations are merely recorded.
+fn secure_boot(variables: &dyn Variables) -> Result<SecureBoot, VariableError> {
+    if !variables.available() {
+        return Ok(SecureBoot::Unavailable);
+    }
+    let flag =
+        |name| -> Result<Option<bool>, VariableError> { Ok(variables.read(name)?.map(|data| data.as_slice() == [1])) };
+    let secure_boot = flag(Name::SecureBoot)?;
+    // Whatever isn't plainly zero counts as setup mode here: the doubt must not be in favour of trust.
+    let unowned =
+        |name| -> Result<bool, VariableError> { Ok(variables.read(name)?.is_some_and(|data| data.as_slice() != [0])) };
+    let unowned = unowned(Name::SetupMode)? || unowned(Name::AuditMode)?;
+    Ok(match secure_boot {
+        None => SecureBoot::Unavailable,
+        Some(_) if unowned => SecureBoot::SetupMode,
+        Some(true) => SecureBoot::Enforcing,
+        Some(false) => SecureBoot::Disabled,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::HashMap;
+
+    struct Fake(HashMap<Name, Vec<u8>>);
+
+    impl Variables for Fake {
+        fn read(&self, name: Name) -> Result<Option<Vec<u8>>, VariableError> {
+            Ok(self.0.get(&name).cloned())
+        }
+        fn available(&self) -> bool {
+            !self.0.is_empty()
+        }
+    }
+
+    fn state(variables: &[(Name, &[u8])]) -> SecureBoot {
+        let variables = variables.iter().map(|(name, data)| (*name, data.to_vec())).collect();
+        secure_boot(&Fake(variables)).unwrap()
+    }
+
+    #[test]
+    fn only_an_owned_machine_that_verifies_is_enforcing() {
+        use Name::{AuditMode, Db, DeployedMode, SecureBoot as Sb, SetupMode};
+        assert_eq!(state(&[]), SecureBoot::Unavailable);
+        assert_eq!(state(&[(Db, &[])]), SecureBoot::Unavailable);
+        assert_eq!(state(&[(Sb, &[1]), (SetupMode, &[0]), (DeployedMode, &[1])]), SecureBoot::Enforcing);
+        assert_eq!(state(&[(Sb, &[1])]), SecureBoot::Enforcing);
+        assert_eq!(state(&[(Sb, &[1]), (SetupMode, &[1])]), SecureBoot::SetupMode);
+        assert_eq!(state(&[(Sb, &[1]), (SetupMode, &[0]), (AuditMode, &[1])]), SecureBoot::SetupMode);
+        assert_eq!(state(&[(Sb, &[0]), (SetupMode, &[1])]), SecureBoot::SetupMode);
+        assert_eq!(state(&[(Sb, &[1]), (SetupMode, &[])]), SecureBoot::SetupMode);
+        assert_eq!(state(&[(Sb, &[0]), (SetupMode, &[0])]), SecureBoot::Disabled);
+        assert_eq!(state(&[(Sb, &[1, 1])]), SecureBoot::Disabled);
+        assert_eq!(state(&[(Sb, &[])]), SecureBoot::Disabled);
+    }
+}

@@ -1,0 +1,127 @@
+//! A file that somebody left to be found, and what its name alone says.
+
+use super::Class;
+use crate::extension::ExtensionName;
+use crate::io::{FileSource, ReadAt};
+use crate::reason::{Reason, Refusal};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+
+/// An open image with a valid name. Nothing else is known about it.
+#[derive(Debug)]
+pub struct Candidate {
+    name: ExtensionName,
+    class: Class,
+    source: FileSource,
+}
+
+impl Candidate {
+    /// Opens `path` as an extension of `class`.
+    ///
+    /// # Errors
+    /// [`Reason::BadName`] for anything but a regular file with a fitting name,
+    /// [`Reason::Unreadable`] where it can't be opened.
+    pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
+        let name = extension_name(path.file_name().unwrap_or_default(), class)?;
+        let source = open_regular(path)?;
+        Ok(Self { name, class, source })
+    }
+
+    /// The extension's name.
+    #[must_use]
+    pub fn name(&self) -> &ExtensionName {
+        &self.name
+    }
+
+    /// What kind of extension it wants to be.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn source(&self) -> &FileSource {
+        &self.source
+    }
+
+    /// Name, class and file.
+    #[must_use]
+    pub fn into_parts(self) -> (ExtensionName, Class, FileSource) {
+        (self.name, self.class, self.source)
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.source.len()
+    }
+}
+
+/// The name of the extension in a file called `NAME.sysext.raw` or `NAME.confext.raw`.
+///
+/// # Errors
+/// [`Reason::BadName`]
+pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, Refusal> {
+    let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
+    let file_name = file_name.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
+    let suffix = class.file_suffix();
+    let stem = file_name
+        .len()
+        .checked_sub(suffix.len())
+        .and_then(|at| file_name.split_at_checked(at))
+        .filter(|(_, end)| end.eq_ignore_ascii_case(suffix))
+        .map(|(stem, _)| stem)
+        .ok_or_else(|| bad(&format_args!("the name does not end in {suffix}")))?;
+    ExtensionName::new(stem).map_err(|error| bad(&error))
+}
+
+/// Opens a regular file and nothing else: no link is followed, no FIFO waited for, no device touched.
+fn open_regular(path: &Path) -> Result<FileSource, Refusal> {
+    // The kind is asked first, because opening some devices has effects of its own.
+    let metadata = path.symlink_metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+    if !metadata.is_file() {
+        return Err(not_regular(&metadata.file_type()));
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let file = File::from(open(path, flags, Mode::empty()).map_err(|error| Refusal::new(Reason::Unreadable, error))?);
+    let metadata = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+    if !metadata.is_file() {
+        return Err(not_regular(&metadata.file_type()));
+    }
+    FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))
+}
+
+fn not_regular(kind: &std::fs::FileType) -> Refusal {
+    use std::os::unix::fs::FileTypeExt;
+    let what = match kind {
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Refusal::new(Reason::BadName, format_args!("{what} where a regular file is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_suffix_names_the_class_in_any_case() {
+        let name = |text: &str, class| extension_name(OsStr::new(text), class).map(|name| name.to_string()).ok();
+        assert_eq!(name("k3s.sysext.raw", Class::Sysext).as_deref(), Some("k3s"));
+        assert_eq!(name("k3s_1.2.SysExt.RAW", Class::Sysext).as_deref(), Some("k3s_1.2"));
+        assert_eq!(name("k3s.confext.raw", Class::Confext).as_deref(), Some("k3s"));
+        assert_eq!(name("k3s.confext.raw", Class::Sysext), None);
+        assert_eq!(name("k3s.raw", Class::Sysext), None);
+        assert_eq!(name(".sysext.raw", Class::Sysext), None);
+        assert_eq!(name("ä.raw", Class::Sysext), None);
+        assert_eq!(name("", Class::Sysext), None);
+    }
+}

@@ -1,0 +1,21 @@
+//! Decides, in the initrd of a Trusted Boot machine, which system extensions may become part of `/usr`.
+
+pub mod agent;
+pub mod build;
+mod bytes;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod durable;
+pub mod extension;
+pub mod filesystem;
+pub mod firmware;
+pub mod image;
+pub mod io;
+pub mod policy;
+pub mod reason;
+pub mod report;
+pub mod root;
+pub mod stage;
+pub mod trust;
+pub mod verify;
+pub mod verity;

@@ -1,0 +1,264 @@
+//! The sealed configuration: read only from where the UKI's signature covers it, and refused as a whole
+//! where anything in it isn't understood. A typing error must not turn into a default.
+
+use super::{Limits, Policy};
+use crate::root::Root;
+use crate::trust::Source;
+use crate::verity::RootHash;
+use serde::Deserialize;
+use serde::de::{self, Deserializer};
+use std::io;
+use thiserror::Error;
+
+/// Where the configuration is looked for; the first that exists is the one.
+pub const CONFIG_PATHS: [&str; 2] = ["/etc/sextant.yaml", "/usr/lib/sextant.yaml"];
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Why there is no configuration to go by.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It is there and can't be read.
+    #[error("reading {path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It isn't UTF-8.
+    #[error("reading {path}: not UTF-8 from byte {offset} on")]
+    Utf8 {
+        /// The file.
+        path: String,
+        /// Where.
+        offset: usize,
+    },
+    /// A key or value isn't understood; the parser's message names key, line and column.
+    #[error("reading {path}: {source}")]
+    Yaml {
+        /// The file.
+        path: String,
+        /// What the parser said.
+        source: serde_yaml::Error,
+    },
+}
+
+/// Loads the configuration of a machine; the defaults where there is none.
+///
+/// # Errors
+/// [`ConfigError`]: nothing may be staged then.
+pub fn load(root: &Root) -> Result<Policy, ConfigError> {
+    for path in CONFIG_PATHS {
+        let content = root.read(path, MAX_FILE).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
+        if let Some(content) = content {
+            return parse(path, &content);
+        }
+    }
+    Ok(Policy::default())
+}
+
+/// Reads a configuration; `path` is for messages.
+///
+/// # Errors
+/// [`ConfigError`]
+pub fn parse(path: &str, content: &[u8]) -> Result<Policy, ConfigError> {
+    let path = path.to_owned();
+    let text = match std::str::from_utf8(content) {
+        Ok(text) => text,
+        Err(error) => return Err(ConfigError::Utf8 { path, offset: error.valid_up_to() }),
+    };
+    // A file of comments is an empty configuration, which YAML calls null.
+    let config: Option<Config> = serde_yaml::from_str(text).map_err(|source| ConfigError::Yaml { path, source })?;
+    Ok(config.unwrap_or_default().into())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    secure_boot: SecureBootPolicy,
+    trust: Trust,
+    entries: Entries,
+    deny: Deny,
+    limits: LimitsConfig,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum SecureBootPolicy {
+    #[default]
+    Require,
+    Optional,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Trust {
+    sources: Option<Vec<SourceName>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Entries {
+    deny: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Deny {
+    root_hashes: Vec<RootHashText>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsConfig {
+    images: Option<usize>,
+    image_size: Option<Size>,
+    total_size: Option<Size>,
+    memory: Option<Size>,
+    keep_free: Option<Size>,
+}
+
+impl From<Config> for Policy {
+    fn from(config: Config) -> Self {
+        let defaults = Self::default();
+        let limits = defaults.limits;
+        let size = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
+        Self {
+            require_secure_boot: config.secure_boot == SecureBootPolicy::Require,
+            sources: config
+                .trust
+                .sources
+                .map_or(defaults.sources, |names| names.into_iter().map(|name| name.0).collect()),
+            denied_entries: config.entries.deny.unwrap_or(defaults.denied_entries),
+            denied_root_hashes: config.deny.root_hashes.into_iter().map(|hash| hash.0).collect(),
+            limits: Limits {
+                images: config.limits.images.unwrap_or(limits.images),
+                image_size: size(config.limits.image_size, limits.image_size),
+                total_size: size(config.limits.total_size, limits.total_size),
+                memory: size(config.limits.memory, limits.memory),
+                keep_free: size(config.limits.keep_free, limits.keep_free),
+            },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SourceName(Source);
+
+impl<'de> Deserialize<'de> for SourceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Source::CONFIGURABLE
+            .into_iter()
+            .find(|source| source.as_str() == text)
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is not one of PK, KEK, db, sealed")))
+    }
+}
+
+#[derive(Debug)]
+struct RootHashText(RootHash);
+
+impl<'de> Deserialize<'de> for RootHashText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        RootHash::from_hex(&text.to_ascii_lowercase()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+/// Bytes, as a number or with a unit: `67108864`, `64MiB`, `2 GiB`.
+#[derive(Debug)]
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum NumberOrText {
+            Number(u64),
+            Text(String),
+        }
+        let wrong = || de::Error::custom("a size is a number of bytes, or a number with KiB, MiB or GiB");
+        match NumberOrText::deserialize(deserializer).map_err(|_| wrong())? {
+            NumberOrText::Number(bytes) => Ok(Self(bytes)),
+            NumberOrText::Text(text) => {
+                let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+                let unit: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
+                    "" => 1,
+                    "KiB" => 1 << 10,
+                    "MiB" => 1 << 20,
+                    "GiB" => 1 << 30,
+                    _ => return Err(wrong()),
+                };
+                let number: u64 = digits.parse().map_err(|_| wrong())?;
+                number.checked_mul(unit).map(Self).ok_or_else(wrong)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn message(text: &str) -> String {
+        parse("/etc/sextant.yaml", text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_configured_means_the_defaults() {
+        for text in ["", "# only a comment\n", "---\n", "{}", "trust: {}\nlimits: {}\n"] {
+            assert_eq!(parse("x", text.as_bytes()).unwrap(), Policy::default(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_key_has_its_effect() {
+        let text = "secure_boot: optional
+trust:
+  sources: [db, sealed]
+entries:
+  deny: [rescue]
+deny:
+  root_hashes: [ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB]
+limits:
+  images: 3
+  image_size: 64MiB
+  total_size: 1 GiB
+  memory: 4096
+  keep_free: 1KiB
+";
+        let policy = parse("x", text.as_bytes()).unwrap();
+        assert!(!policy.require_secure_boot);
+        assert_eq!(policy.sources, [Source::Db, Source::Sealed]);
+        assert_eq!(policy.denied_entries, ["rescue"]);
+        assert_eq!(policy.denied_root_hashes, [RootHash::from_hex(&"ab".repeat(32)).unwrap()]);
+        let limits = Limits { images: 3, image_size: 64 << 20, total_size: 1 << 30, memory: 4096, keep_free: 1024 };
+        assert_eq!(policy.limits, limits);
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_file_key_and_line() {
+        let unknown = message("secure_boot: require\nlimits:\n  imags: 3\n");
+        for part in ["/etc/sextant.yaml", "imags", "line 3"] {
+            assert!(unknown.contains(part), "{unknown}");
+        }
+        for (text, parts) in [
+            ("trust:\n  sources: [DB]\n", ["`DB`", "line 2"]),
+            ("limits:\n  memory: 3 bananas\n", ["size", "line 2"]),
+            ("limits:\n  memory: -3\n", ["size", "line 2"]),
+            ("limits:\n  memory: 99999999999GiB\n", ["size", "line 2"]),
+            ("secure_boot: off\n", ["off", "line 1"]),
+            ("secure_boot: require\nsecure_boot: optional\n", ["duplicate", "secure_boot"]),
+            ("deny:\n  root_hashes: [abc]\n", ["root_hashes", "line 2"]),
+            ("entries: [\n", ["line", "entries"]),
+        ] {
+            let message = message(text);
+            assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        }
+        assert!(matches!(parse("x", b"a: \xff"), Err(ConfigError::Utf8 { offset: 3, .. })));
+    }
+}

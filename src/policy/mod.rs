@@ -1,0 +1,92 @@
+//! What the sealed configuration asks for, and the decisions that follow from it without looking into an image.
+
+mod config;
+mod limits;
+
+pub use config::{CONFIG_PATHS, ConfigError, load, parse};
+pub use limits::{Limits, Tally};
+
+use crate::firmware::entry::BootEntry;
+use crate::firmware::{Firmware, SecureBoot};
+use crate::reason::{Reason, Refusal};
+use crate::trust::Source;
+use crate::verity::RootHash;
+
+/// Everything that can be configured, with the defaults that hold where nothing is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether the firmware must enforce Secure Boot.
+    pub require_secure_boot: bool,
+    /// Kinds of trust anchors that count.
+    pub sources: Vec<Source>,
+    /// Boot entries that get no extensions.
+    pub denied_entries: Vec<String>,
+    /// Root hashes that are refused whoever signed them.
+    pub denied_root_hashes: Vec<RootHash>,
+    /// Bounds on number and size.
+    pub limits: Limits,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require_secure_boot: true,
+            sources: Source::CONFIGURABLE.to_vec(),
+            denied_entries: ["recovery", "autoreset", "statereset"].map(str::to_owned).to_vec(),
+            denied_root_hashes: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Policy {
+    /// Whether this boot may have extensions at all.
+    ///
+    /// # Errors
+    /// [`Reason::EntryDenied`] or [`Reason::SecureBootOff`]
+    pub fn admit_boot(&self, firmware: &Firmware) -> Result<(), Refusal> {
+        self.admit_entry(&firmware.entries)?;
+        self.admit_secure_boot(firmware.secure_boot)
+    }
+
+    /// Whether an entry may have extensions.
+    ///
+    /// # Errors
+    /// [`Reason::EntryDenied`]
+    pub fn admit_entry(&self, entries: &BootEntry) -> Result<(), Refusal> {
+        match entries.denied_by(&self.denied_entries) {
+            Some(entry) => {
+                let detail = format_args!("the boot entry \"{entry}\" may not have extensions");
+                Err(Refusal::new(Reason::EntryDenied, detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this state of the firmware makes its certificates proof of anything.
+    ///
+    /// # Errors
+    /// [`Reason::SecureBootOff`]
+    pub fn admit_secure_boot(&self, state: SecureBoot) -> Result<(), Refusal> {
+        let detail = match state {
+            _ if !self.require_secure_boot => return Ok(()),
+            SecureBoot::Enforcing => return Ok(()),
+            SecureBoot::SetupMode => "the firmware is in setup mode: anybody could have enrolled its certificates",
+            SecureBoot::Disabled => "Secure Boot is off",
+            SecureBoot::Unavailable => "there is no firmware with Secure Boot",
+        };
+        Err(Refusal::new(Reason::SecureBootOff, detail))
+    }
+
+    /// Whether a root hash is not denied.
+    ///
+    /// # Errors
+    /// [`Reason::RevokedImage`]
+    pub fn admit_root_hash(&self, root_hash: &RootHash) -> Result<(), Refusal> {
+        if self.denied_root_hashes.contains(root_hash) {
+            let detail = format_args!("the configuration denies root hash {root_hash}");
+            return Err(Refusal::new(Reason::RevokedImage, detail));
+        }
+        Ok(())
+    }
+}

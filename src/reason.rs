@@ -1,0 +1,176 @@
+//! Why an image was refused: the tokens that reports, journal entries and scripts rely on.
+
+use std::fmt;
+
+/// Defines the tokens once: variant, text, and the sentence that the catalogue of reasons shows.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $token:literal,)*) => {
+        /// The rule that an image broke, in the order in which the rules are looked at.
+        ///
+        /// The text of each (see [`Reason::token`]) is an interface: it never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Reason { $($(#[$doc])* $variant,)* }
+
+        impl Reason {
+            /// Every reason there is, in the order of the rules.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable token.
+            #[must_use]
+            pub const fn token(self) -> &'static str {
+                match self { $(Self::$variant => $token,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not a regular file, or its name isn't that of an extension.
+    BadName = "bad-name",
+    /// The sealed configuration can't be used, so nothing is staged.
+    BadConfiguration = "bad-configuration",
+    /// The firmware's variables can't be read, so nobody knows whom to trust or what is revoked.
+    FirmwareUnreadable = "firmware-unreadable",
+    /// The boot entry may not have extensions.
+    EntryDenied = "entry-denied",
+    /// Secure Boot isn't enforced, so the firmware's certificates prove nothing.
+    SecureBootOff = "secure-boot-off",
+    /// One file, all files, or the copy in memory would exceed a limit.
+    TooLarge = "too-large",
+    /// More files than the limit allows.
+    TooMany = "too-many",
+    /// The file can't be opened or read.
+    Unreadable = "unreadable",
+    /// No valid GUID partition table.
+    BadGpt = "bad-gpt",
+    /// A `usr` partition: systemd up to 257 would mount it without checking anything.
+    UsrPartition = "usr-partition",
+    /// The partitions are those of another architecture.
+    WrongArchitecture = "wrong-architecture",
+    /// A partition that doesn't belong into an extension.
+    ExtraPartition = "extra-partition",
+    /// Two partitions of one kind.
+    DuplicatePartition = "duplicate-partition",
+    /// No root partition with a hash tree.
+    NoVerity = "no-verity",
+    /// No signature partition.
+    NoSignature = "no-signature",
+    /// A partition is flagged not to be used automatically.
+    NoAuto = "no-auto",
+    /// The signature partition isn't what the specification says.
+    BadSignaturePartition = "bad-signature-partition",
+    /// Signed by a certificate that isn't trusted.
+    UnknownSigner = "unknown-signer",
+    /// A digest, key or padding that isn't accepted.
+    WeakSignature = "weak-signature",
+    /// The signature doesn't fit the root hash.
+    BadSignature = "bad-signature",
+    /// Signed by a certificate that the firmware's dbx revokes.
+    RevokedSigner = "revoked-signer",
+    /// The sealed configuration denies this root hash.
+    RevokedImage = "revoked-image",
+    /// The dm-verity superblock doesn't fit the partitions.
+    BadSuperblock = "bad-superblock",
+    /// Data or hash tree don't give the signed root hash.
+    Corrupt = "corrupt",
+    /// dm-verity or the file system refuses it.
+    NotMountable = "not-mountable",
+    /// No extension-release file for this name and machine.
+    WrongExtensionRelease = "wrong-extension-release",
+    /// Not meant for a system that has booted.
+    WrongScope = "wrong-scope",
+    /// It brings an os-release of its own.
+    ContainsOsRelease = "contains-os-release",
+    /// Made for another operating system or version.
+    IncompatibleHost = "incompatible-host",
+    /// An image of this name was accepted before.
+    DuplicateName = "duplicate-name",
+    /// No room to stage it.
+    NoSpace = "no-space",
+    /// Staging failed though everything was fine.
+    NotStaged = "not-staged",
+    /// A fault in sextant itself, confined to this image.
+    InternalError = "internal-error",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+/// A refusal: the token for programs and a sentence for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    reason: Reason,
+    detail: String,
+}
+
+impl Refusal {
+    /// Refuses for `reason`; `detail` is the cause without subject, such as
+    /// `signer "CN=Acme" is not among the 4 trusted certificates`.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: printable(&detail.to_string()) }
+    }
+
+    /// The rule that was broken.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The cause as a sentence.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.detail, self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// `text` with control characters escaped, so that a name chosen by an attacker can't move the
+/// cursor of the terminal on which it is shown or start a new line in a log.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_format_control(character) {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// Characters that change the direction or visibility of the text around them
+/// (Unicode Standard Annex 9, and the zero-width and line separator characters).
+fn is_format_control(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn tokens_are_distinct_and_lower_case_words() {
+        let tokens: HashSet<_> = Reason::ALL.iter().map(|reason| reason.token()).collect();
+        assert_eq!(tokens.len(), Reason::ALL.len());
+        assert!(tokens.iter().all(|token| token.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line_or_move_the_cursor() {
+        assert_eq!(printable("a\nb\u{1b}[2Jc\u{202e}d"), "a\\nb\\u{1b}[2Jc\\u{202e}d");
+        assert_eq!(printable("müsli"), "müsli");
+    }
+}

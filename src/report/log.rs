@@ -1,0 +1,200 @@
+//! The journal: one entry for each event, with fields that programs can match.
+//!
+//! Entries go to journald in its native protocol where it runs, to the kernel's log where it doesn't,
+//! and to standard error when the agent works on a tree instead of a machine.
+
+use super::{Image, Verdict};
+use log::kv::{Key, Value, VisitSource};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::sync::Mutex;
+use systemd_journal_logger::JournalLog;
+
+/// What `journalctl -t` shows.
+const IDENTIFIER: &str = "sextant-agent";
+
+/// The kinds of event, each with its fixed `MESSAGE_ID` (systemd.journal-fields(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An image was staged.
+    Staged,
+    /// An image was rejected.
+    Rejected,
+    /// All images have been looked at.
+    Summary,
+    /// The agent could not do its job.
+    Failed,
+    /// Something offered as a trust anchor isn't one.
+    CertificateIgnored,
+    /// A rejected image could not be moved out of the way.
+    NotQuarantined,
+}
+
+impl Event {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Staged, Self::Rejected, Self::Summary, Self::Failed, Self::CertificateIgnored, Self::NotQuarantined];
+
+    /// The fixed 128-bit number.
+    #[must_use]
+    pub const fn message_id(self) -> &'static str {
+        match self {
+            Self::Staged => "6c2b5fd9a6d84a0c9d1e0a3f8b7c4e51",
+            Self::Rejected => "b1f0a3c27e5d4f6a8c93d2e1470b9a68",
+            Self::Summary => "0f7d41e8c35b4b2fa61c9be2d8a05374",
+            Self::Failed => "e94a6d1b70c34c8fb25f83a7d61e0c92",
+            Self::CertificateIgnored => "3a8e57c1f2d946b0a7d4c6095be1f83d",
+            Self::NotQuarantined => "d75c0b9e41f84e3796a2f1c83b6d50ea",
+        }
+    }
+
+    /// Logs an event that isn't about an image.
+    pub fn emit(self, message: &str) {
+        let level = match self {
+            Self::Failed | Self::NotQuarantined => Level::Error,
+            Self::CertificateIgnored => Level::Warn,
+            _ => Level::Info,
+        };
+        log::log!(level, MESSAGE_ID = self.message_id(); "{message}");
+    }
+
+    /// Logs what was decided about an image: exactly one entry.
+    pub fn emit_image(image: &Image) {
+        let signer = image.signer.as_ref().map(|signer| format!("{} ({})", signer.subject, signer.source));
+        let root_hash = image.root_hash.as_deref().unwrap_or_default();
+        let mut text = match (image.verdict, &image.reason) {
+            (Verdict::Rejected, Some(reason)) => {
+                let detail = image.detail.as_deref().unwrap_or_default();
+                format!("verifying {}: {detail} ({reason})", image.file)
+            }
+            _ => format!("staged {}, signed by {}", image.file, signer.as_deref().unwrap_or("nobody")),
+        };
+        for warning in &image.warnings {
+            let _ = write!(text, "; warning: {warning}");
+        }
+        let (event, level) = match (image.is_good(), image.warnings.is_empty()) {
+            (true, true) => (Self::Staged, Level::Info),
+            (true, false) => (Self::Staged, Level::Warn),
+            (false, _) => (Self::Rejected, Level::Error),
+        };
+        let verdict = if image.is_good() { "staged" } else { "rejected" };
+        log::log!(
+            level,
+            MESSAGE_ID = event.message_id(),
+            SEXTANT_IMAGE = image.file.as_str(),
+            SEXTANT_VERDICT = verdict,
+            SEXTANT_REASON = image.reason.map_or("", crate::reason::Reason::token),
+            SEXTANT_ROOT_HASH = root_hash,
+            SEXTANT_SIGNER = signer.as_deref().unwrap_or_default();
+            "{text}"
+        );
+    }
+}
+
+/// Decides once where entries go. `machine` says whether this is one, rather than a tree.
+pub fn install(machine: bool) {
+    if machine {
+        let journal = JournalLog::new().map(|journal| journal.with_syslog_identifier(IDENTIFIER.to_owned()));
+        if let Ok(journal) = journal
+            && journal.install().is_ok()
+        {
+            log::set_max_level(LevelFilter::Info);
+            return;
+        }
+    }
+    let kernel = machine.then(|| OpenOptions::new().write(true).open("/dev/kmsg").ok()).flatten();
+    let target = kernel.map_or(Target::StandardError, |file| Target::Kernel(Mutex::new(file)));
+    // A second logger can't be installed; the first one then keeps its place.
+    if log::set_boxed_logger(Box::new(Plain { target })).is_ok() {
+        log::set_max_level(LevelFilter::Info);
+    }
+}
+
+enum Target {
+    Kernel(Mutex<File>),
+    StandardError,
+}
+
+struct Plain {
+    target: Target,
+}
+
+impl Log for Plain {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // A log that can't be written is no reason to stop: the report says the same.
+        match &self.target {
+            Target::Kernel(file) => {
+                let line = kernel_line(record);
+                if let Ok(mut file) = file.lock() {
+                    let _ = file.write_all(line.as_bytes());
+                }
+            }
+            Target::StandardError => {
+                let _ = writeln!(std::io::stderr(), "{IDENTIFIER}: {}", record.args());
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// One record of `/dev/kmsg` (kernel Documentation/ABI/testing/dev-kmsg): priority, prefix, and at most
+/// the 992 bytes that a record holds.
+fn kernel_line(record: &Record<'_>) -> String {
+    const FACILITY_DAEMON: u8 = 3;
+    let severity = match record.level() {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let mut line = format!("<{}>{IDENTIFIER}: {}", FACILITY_DAEMON << 3 | severity, record.args());
+    let mut fields = Reasons(String::new());
+    let _ = record.key_values().visit(&mut fields);
+    line.push_str(&fields.0);
+    if line.len() > 900 {
+        let end = (0..=900).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        line.truncate(end);
+    }
+    line
+}
+
+/// The kernel's log has no fields of ours, so the one that scripts look for goes into the text.
+struct Reasons(String);
+
+impl<'kvs> VisitSource<'kvs> for Reasons {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
+        if key.as_str() == "SEXTANT_VERDICT" {
+            let _ = write!(self.0, " [{value}]");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_ids_are_distinct_128_bit_numbers() {
+        let mut ids: Vec<_> = Event::ALL.iter().map(|event| event.message_id()).collect();
+        assert!(ids.iter().all(|id| u128::from_str_radix(id, 16).is_ok() && id.len() == 32));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), Event::ALL.len());
+    }
+
+    #[test]
+    fn a_kernel_line_has_priority_prefix_and_bounded_length() {
+        let long = "ä".repeat(1000);
+        let line = kernel_line(&Record::builder().level(Level::Error).args(format_args!("{long}")).build());
+        assert!(line.starts_with("<27>sextant-agent: ä"));
+        assert!(line.len() <= 900);
+    }
+}

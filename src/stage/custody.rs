@@ -1,0 +1,179 @@
+//! Custody: the bytes that are verified must be the bytes that are staged.
+//!
+//! If one verified a file and copied it afterwards, somebody could change it in between. So the copy is
+//! taken first, into a directory that nobody else reads or writes, and it is the copy that is verified and
+//! then renamed into place.
+
+use crate::durable::Temporary;
+use crate::extension::ExtensionName;
+use crate::image::{Candidate, Class};
+use crate::io::{FileSource, ReadAt};
+use crate::policy::Limits;
+use crate::reason::{Reason, Refusal};
+use crate::root::Root;
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
+use nix::sys::statvfs::fstatvfs;
+use std::cell::Cell;
+use std::fs::{self, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// Where copies lie until they are verified: on the same file system as the staging directories, so
+/// that a rename puts them there.
+const DIRECTORY: &str = "/run/sextant/staging";
+
+/// The bytes that are being verified.
+#[derive(Debug)]
+pub struct Holding {
+    name: ExtensionName,
+    class: Class,
+    source: FileSource,
+    copy: Option<Temporary>,
+}
+
+impl Holding {
+    /// Verifies the file where it is.
+    #[must_use]
+    pub fn in_place(candidate: Candidate) -> Self {
+        let (name, class, source) = candidate.into_parts();
+        Self { name, class, source, copy: None }
+    }
+
+    /// The extension's name.
+    #[must_use]
+    pub fn name(&self) -> &ExtensionName {
+        &self.name
+    }
+
+    /// What it extends.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn source(&self) -> &FileSource {
+        &self.source
+    }
+
+    /// Whether they are a copy of our own.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// The copy, if there is one.
+    pub(super) fn into_copy(self) -> Option<Temporary> {
+        self.copy
+    }
+}
+
+/// Makes sure that what is verified can't be changed by others.
+pub trait Custody {
+    /// Takes the candidate's bytes. A refusal that comes along means that they are held only for looking
+    /// at, and can't be staged.
+    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>);
+}
+
+/// For verifying without staging.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InPlaceCustody;
+
+impl Custody for InPlaceCustody {
+    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+        (Holding::in_place(candidate), None)
+    }
+}
+
+/// Copies each image into a private directory.
+#[derive(Debug)]
+pub struct CopyCustody {
+    directory: PathBuf,
+    limits: Limits,
+    used: Cell<u64>,
+}
+
+impl CopyCustody {
+    /// Makes the private directory, empty.
+    ///
+    /// # Errors
+    /// Where it can't be made.
+    pub fn new(root: &Root, limits: Limits) -> anyhow::Result<Self> {
+        let directory = root.join(DIRECTORY);
+        // What a killed agent left there was never verified.
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("emptying {DIRECTORY}"));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&directory).with_context(|| format!("making {DIRECTORY}"))?;
+        fs::set_permissions(&directory, Permissions::from_mode(0o700))
+            .with_context(|| format!("closing {DIRECTORY}"))?;
+        Ok(Self { directory, limits, used: Cell::new(0) })
+    }
+
+    /// Whether there is room, told before a byte is written.
+    fn reserve(&self, size: u64) -> Result<u64, Refusal> {
+        let used = self.used.get().saturating_add(size);
+        if used > self.limits.memory {
+            let left = self.limits.memory.saturating_sub(self.used.get());
+            let detail = format_args!("{size} bytes, where what is left for copies is {left}");
+            return Err(Refusal::new(Reason::TooLarge, detail));
+        }
+        let error = |error: io::Error| Refusal::new(Reason::NoSpace, format_args!("asking for free space: {error}"));
+        let directory = fs::File::open(&self.directory).map_err(error)?;
+        let status = fstatvfs(&directory).map_err(|errno| error(errno.into()))?;
+        let free = status.blocks_available().saturating_mul(status.fragment_size());
+        if size.saturating_add(self.limits.keep_free) > free {
+            let keep = self.limits.keep_free;
+            let detail = format_args!("{size} bytes, where /run has {free} free and keeps {keep} of them");
+            return Err(Refusal::new(Reason::NoSpace, detail));
+        }
+        Ok(used)
+    }
+
+    fn copy(&self, candidate: &Candidate) -> Result<(FileSource, Temporary), Refusal> {
+        let no_space = |error: io::Error| {
+            let full = matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOSPC | Errno::EDQUOT));
+            let reason = if full { Reason::NoSpace } else { Reason::NotStaged };
+            Refusal::new(reason, format_args!("making room for the copy: {error}"))
+        };
+        let temporary = Temporary::create(self.directory.join("image")).map_err(no_space)?;
+        let size = candidate.size();
+        if let Ok(length) = i64::try_from(size) {
+            match posix_fallocate(temporary.file(), 0, length) {
+                // A file system that can't reserve finds out while writing.
+                Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENODEV) => {}
+                Err(errno) => return Err(no_space(errno.into())),
+            }
+        }
+        let unreadable =
+            |error: io::Error| Refusal::new(Reason::Unreadable, format_args!("copying the image: {error}"));
+        let copied = io::copy(&mut candidate.source().file().take(size), &mut temporary.file()).map_err(unreadable)?;
+        if copied != size {
+            let detail = format_args!("the image ended after {copied} of {size} bytes while it was copied");
+            return Err(Refusal::new(Reason::Unreadable, detail));
+        }
+        let source = temporary.file().try_clone().and_then(FileSource::new).map_err(unreadable)?;
+        Ok((source, temporary))
+    }
+}
+
+impl Custody for CopyCustody {
+    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+        let taken = self.reserve(candidate.size()).and_then(|used| Ok((used, self.copy(&candidate)?)));
+        match taken {
+            Ok((used, (source, copy))) => {
+                self.used.set(used);
+                let (name, class, _) = candidate.into_parts();
+                (Holding { name, class, source, copy: Some(copy) }, None)
+            }
+            Err(refusal) => (Holding::in_place(candidate), Some(refusal)),
+        }
+    }
+}

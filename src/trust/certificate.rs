@@ -1,0 +1,198 @@
+//! One X.509 certificate and what is asked of it.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use crate::bytes::hex;
+use crate::firmware::signature_list::TbsDigest;
+use crate::reason::printable;
+use openssl::hash::{MessageDigest, hash};
+use openssl::x509::X509;
+use std::fmt;
+use std::time::SystemTime;
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Largest certificate that is looked at, in bytes.
+const MAX_CERTIFICATE: usize = 64 * 1024;
+/// Longest subject that is shown, in characters.
+const MAX_SUBJECT: usize = 256;
+
+/// SHA-256 of a certificate's DER encoding: how reports name it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of any bytes, also of such as are no certificate.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        Self(openssl::sha::sha256(der))
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why bytes are no certificate that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// More bytes than any real certificate has.
+    #[error("certificate of {found} bytes is larger than {MAX_CERTIFICATE}")]
+    TooLarge {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not DER, or not a certificate.
+    #[error("not a DER certificate: {message}")]
+    Malformed {
+        /// What the parser said.
+        message: String,
+    },
+    /// Bytes after the certificate.
+    #[error("{found} bytes follow the certificate")]
+    Trailing {
+        /// How many.
+        found: usize,
+    },
+    /// No certificate between PEM markers.
+    #[error("no PEM certificate (systemd reads only PEM from files named *.crt)")]
+    NotPem,
+}
+
+/// A parsed certificate.
+#[derive(Clone)]
+pub struct Certificate {
+    der: Vec<u8>,
+    x509: X509,
+    subject: String,
+    issuer: Vec<u8>,
+    serial: Vec<u8>,
+    tbs: Vec<u8>,
+    not_after: i64,
+    fingerprint: Fingerprint,
+}
+
+impl Certificate {
+    /// Reads a DER certificate.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; both parsers (x509-parser for the fields, OpenSSL for the key) must agree
+    /// that it is one.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        if der.len() > MAX_CERTIFICATE {
+            return Err(CertificateError::TooLarge { found: der.len() });
+        }
+        let malformed = |message: String| CertificateError::Malformed { message: printable(&message) };
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Trailing { found: rest.len() });
+        }
+        let x509 = X509::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let subject = parsed.subject().to_string();
+        Ok(Self {
+            subject: printable(&subject).chars().take(MAX_SUBJECT).collect(),
+            issuer: parsed.issuer().as_raw().to_vec(),
+            serial: parsed.raw_serial().to_vec(),
+            tbs: parsed.tbs_certificate.as_ref().to_vec(),
+            not_after: parsed.validity().not_after.timestamp(),
+            fingerprint: Fingerprint::of(der),
+            der: der.to_vec(),
+            x509,
+        })
+    }
+
+    /// Reads the first certificate of a PEM text, as systemd does with the files of `verity.d`
+    /// (systemd 257, `validate_signature_userspace`, which calls `PEM_read_X509` once a file).
+    ///
+    /// # Errors
+    /// [`CertificateError::NotPem`] where there is none, else as [`Certificate::from_der`].
+    pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
+        let x509 = X509::from_pem(text).map_err(|_| CertificateError::NotPem)?;
+        let der = x509.to_der().map_err(|_| CertificateError::NotPem)?;
+        Self::from_der(&der)
+    }
+
+    /// The DER encoding.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The certificate in OpenSSL's form.
+    #[must_use]
+    pub fn x509(&self) -> &X509 {
+        &self.x509
+    }
+
+    /// Subject as text, safe to print.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// SHA-256 of the DER encoding.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Whether issuer and serial number, by which PKCS#7 names a signer, are those given (DER of the name,
+    /// content of the integer).
+    #[must_use]
+    pub fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
+        self.issuer == issuer && self.serial == serial
+    }
+
+    /// Digest of the `TBSCertificate`, by which dbx may name a certificate.
+    #[must_use]
+    pub fn tbs_digest(&self, digest: TbsDigest) -> Option<Vec<u8>> {
+        let algorithm = match digest {
+            TbsDigest::Sha256 => MessageDigest::sha256(),
+            TbsDigest::Sha384 => MessageDigest::sha384(),
+            TbsDigest::Sha512 => MessageDigest::sha512(),
+        };
+        hash(algorithm, &self.tbs).ok().map(|bytes| bytes.to_vec())
+    }
+
+    /// Whether the certificate's last day lies before `now`.
+    #[must_use]
+    pub fn expired_at(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        i64::try_from(now).unwrap_or(i64::MAX) > self.not_after
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({} {})", self.subject, self.fingerprint)
+    }
+}

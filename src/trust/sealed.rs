@@ -1,0 +1,56 @@
+//! Certificates in files: those sealed into the initrd, and those named on the command line.
+
+use super::{Certificate, CertificateError, Fingerprint, Offer, Source};
+use crate::root::Root;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Directories of the initrd that the UKI's signature covers. A file in the first hides a file of the
+/// same name in the second, as in all of systemd's configuration (systemd.unit(5), `conf_files_list`).
+pub const SEALED_DIRECTORIES: [&str; 2] = ["/etc/verity.d", "/usr/lib/verity.d"];
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A file that is meant to hold a certificate.
+#[derive(Debug)]
+pub struct SealedFile {
+    /// Its path, for people.
+    pub path: String,
+    /// Its content, or why it can't be read.
+    pub content: io::Result<Vec<u8>>,
+}
+
+impl SealedFile {
+    /// The certificate that it offers.
+    #[must_use]
+    pub fn offer(&self, source: Source) -> Offer {
+        let (certificate, sha256) = match &self.content {
+            Ok(content) => {
+                let certificate = Certificate::from_pem(content);
+                let sha256 = certificate.as_ref().ok().map(Certificate::fingerprint);
+                (certificate, sha256.or_else(|| Some(Fingerprint::of(content))))
+            }
+            Err(error) => (Err(CertificateError::Malformed { message: error.to_string() }), None),
+        };
+        Offer { certificate, source, origin: self.path.clone(), sha256 }
+    }
+}
+
+/// Reads `*.crt` of the sealed directories, in the order in which systemd looks at them: by name.
+///
+/// # Errors
+/// Where a directory is there and can't be listed. A file that can't be read is in the result.
+pub fn read_sealed(root: &Root) -> io::Result<Vec<SealedFile>> {
+    let mut files = BTreeMap::new();
+    for directory in SEALED_DIRECTORIES {
+        for name in root.list(directory)?.unwrap_or_default() {
+            let Some(name) = name.to_str().filter(|name| name.ends_with(".crt")) else { continue };
+            files.entry(name.to_owned()).or_insert_with(|| format!("{directory}/{name}"));
+        }
+    }
+    let read = |path: String| {
+        let content = root.read(&path, MAX_FILE).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
+        SealedFile { path, content }
+    };
+    Ok(files.into_values().map(read).collect())
+}

@@ -1,0 +1,53 @@
+//! Looking into the file system of an image that has been checked.
+
+use super::IntactImage;
+use crate::filesystem::{Filesystem, FilesystemError};
+use crate::reason::{Reason, Refusal};
+use thiserror::Error;
+
+/// Why an image that is intact can't be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ActivationError {
+    /// The file system can't be mounted.
+    #[error("mounting its file system: {0}")]
+    Filesystem(#[from] FilesystemError),
+    /// What is in it doesn't fit.
+    #[error("{}", .0.detail())]
+    Refused(#[from] Refusal),
+}
+
+impl ActivationError {
+    /// The rule that was broken.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Filesystem(_) => Reason::NotMountable,
+            Self::Refused(refusal) => refusal.reason(),
+        }
+    }
+}
+
+/// What looks into the file system while it is there.
+pub type Look<'l> = &'l mut dyn FnMut(&Filesystem<'_>) -> Result<(), Refusal>;
+
+/// Makes the file system of an intact image readable for as long as `look` takes, and leaves nothing behind.
+pub trait Activate: Sync {
+    /// Activates, looks, deactivates.
+    ///
+    /// # Errors
+    /// [`ActivationError`]: the file system's, or what `look` refused.
+    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError>;
+}
+
+/// Reads the file system in this process: what needs neither a kernel facility nor a privilege.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InProcess;
+
+impl Activate for InProcess {
+    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
+        let data = image.filesystem().ok_or(FilesystemError::UnknownFilesystem)?;
+        let filesystem = Filesystem::open(&data)?;
+        Ok(look(&filesystem)?)
+    }
+}

@@ -1,0 +1,25 @@
+//! dm-verity, format version 1: the superblock, the shape of the hash tree, full verification and construction.
+//!
+//! The kernel checks a block when somebody reads it. Here everything is recomputed beforehand: all data and all
+//! of the tree, with the bytes that no digest covers required to be zero. What passes can't fail later, unless
+//! the medium changes, and leaves no place where something could hide.
+//!
+//! Format: the kernel's `Documentation/admin-guide/device-mapper/verity.rst` (the tree) and cryptsetup's
+//! `lib/verity/verity.c` (the superblock, which the kernel never reads).
+
+mod geometry;
+mod hasher;
+mod root_hash;
+pub mod sha256;
+mod superblock;
+mod tree;
+mod workers;
+mod zeros;
+
+pub use geometry::{Geometry, Level};
+pub use hasher::{HashAlgorithm, SaltedHasher};
+pub use root_hash::{RootHash, RootHashError};
+pub use superblock::{MAX_BLOCK_SIZE, MAX_SALT_SIZE, MIN_BLOCK_SIZE, SUPERBLOCK_SIZE, Superblock, SuperblockError};
+pub use tree::{Area, TreeError, VerifiedTree, build, verify};
+pub use workers::default_threads;
+pub use zeros::first_nonzero;

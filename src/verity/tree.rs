@@ -1,0 +1,412 @@
+//! Verifying and building the hash tree.
+//!
+//! Both are the same walk: the blocks of a level are hashed, which gives the blocks of the level above. Building
+//! writes these down; verifying compares them, whole, with those on the disk. Memory doesn't depend on the size of
+//! the image: every thread has buffers of at most 384 KiB together.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use thiserror::Error;
+
+use super::workers::for_each_unit;
+use super::zeros::first_nonzero_within;
+use super::{Level, MAX_BLOCK_SIZE, RootHash, RootHashError, SUPERBLOCK_SIZE, SaltedHasher, Superblock};
+use crate::io::ReadAt;
+
+/// Bytes that a thread reads and hashes at once: they are still in the second-level cache when they are hashed.
+const PIECE: usize = 128 * 1024;
+/// Bytes of data that a thread takes on at once; the data of one hash block of 4096 bytes with SHA-256.
+const UNIT: u64 = 512 * 1024;
+/// A level with less bytes than this isn't worth a second thread.
+const SINGLE_THREADED: u64 = 1024 * 1024;
+
+/// What `Io` was reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// The data that the tree covers.
+    Data,
+    /// Superblock and tree.
+    Hash,
+}
+
+impl std::fmt::Display for Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Data => "data",
+            Self::Hash => "hash tree",
+        })
+    }
+}
+
+/// Why a tree doesn't prove the data, or can't be built.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// The data ends before the last data block.
+    #[error("the data is {found} bytes long, its superblock says {needed}")]
+    DataTooShort {
+        /// Bytes of all data blocks.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The hash area ends before the last hash block.
+    #[error("the hash area is {found} bytes long, superblock and tree need {needed}")]
+    HashAreaTooShort {
+        /// Bytes of superblock and tree.
+        needed: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The root hash is none of the algorithm that the superblock names.
+    #[error("a root hash of {found} bytes is none of {expected}, the digest size of the superblock's algorithm")]
+    DigestSizeMismatch {
+        /// Bytes of a digest of the algorithm.
+        expected: usize,
+        /// Bytes of the root hash.
+        found: usize,
+    },
+    /// A block doesn't have the digest that the hash block above it says.
+    #[error("block {block} of level {level} (0 is the data), at byte {offset}, does not match its digest")]
+    Mismatch {
+        /// 0 for a data block, 1 for a hash block with digests of data blocks, and so on to the top.
+        level: usize,
+        /// Number of the block in its level.
+        block: u64,
+        /// Its first byte: in the data for level 0, in the hash area for others.
+        offset: u64,
+    },
+    /// A byte of the hash area that holds no digest isn't zero. So looks a tree that was made for more data.
+    #[error("unused byte {offset} of the hash area is not zero")]
+    UnusedNotZero {
+        /// Its position in the hash area.
+        offset: u64,
+    },
+    /// The top of the tree has another digest.
+    #[error("the root hash is {computed}, not {expected}")]
+    RootMismatch {
+        /// Digest of the top block that is there.
+        computed: RootHash,
+        /// What it should be.
+        expected: RootHash,
+    },
+    /// The tree is larger than the memory that it is to be built in.
+    #[error("a hash tree of {len} bytes does not fit in memory")]
+    TreeTooLarge {
+        /// Bytes of superblock and tree.
+        len: u64,
+    },
+    /// Reading failed.
+    #[error("reading {area} at byte {offset}: {source}")]
+    Io {
+        /// Which of the two.
+        area: Area,
+        /// First byte of what was to be read.
+        offset: u64,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The digest of the top block is no root hash.
+    #[error(transparent)]
+    RootHash(#[from] RootHashError),
+}
+
+/// Evidence that data and hash tree are, to the last byte, what a root hash stands for. Only [`verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedTree {
+    root_hash: RootHash,
+    data_len: u64,
+    hash_area_len: u64,
+}
+
+impl VerifiedTree {
+    /// The root hash that was met.
+    #[must_use]
+    pub fn root_hash(&self) -> &RootHash {
+        &self.root_hash
+    }
+
+    /// How many bytes of the data the tree covers. Nothing is known about what follows.
+    #[must_use]
+    pub fn data_len(&self) -> u64 {
+        self.data_len
+    }
+
+    /// How many bytes superblock and tree take. Nothing is known about what follows.
+    #[must_use]
+    pub fn hash_area_len(&self) -> u64 {
+        self.hash_area_len
+    }
+}
+
+/// Checks all of the data and all of the tree against `root`, from the top down.
+///
+/// `hash` is the whole hash area with the superblock `superblock` at its start. Both sources may be longer than
+/// what the superblock describes; see [`VerifiedTree::data_len`] and [`super::first_nonzero`] for the rest.
+/// `threads` is at least 1, see [`super::default_threads`]; less than 1 MiB of data is left to a single one.
+///
+/// Of several faults the one nearest to the top of the tree is reported, and the first one of its level.
+///
+/// # Errors
+/// A [`TreeError`], the first fault.
+///
+/// # Panics
+/// Where one of the sources panics while it is read.
+pub fn verify(
+    data: &dyn ReadAt,
+    hash: &dyn ReadAt,
+    superblock: &Superblock,
+    root: &RootHash,
+    threads: usize,
+) -> Result<VerifiedTree, TreeError> {
+    let geometry = superblock.geometry();
+    if !root.fits(superblock.algorithm()) {
+        let expected = superblock.algorithm().digest_size();
+        return Err(TreeError::DigestSizeMismatch { expected, found: root.as_bytes().len() });
+    }
+    check_data_len(data, superblock)?;
+    if hash.len() < geometry.hash_area_len() {
+        return Err(TreeError::HashAreaTooShort { needed: geometry.hash_area_len(), found: hash.len() });
+    }
+
+    // No digest covers what is between the superblock and the first hash block.
+    let superblock_end = SUPERBLOCK_SIZE as u64;
+    let first_hash_block = superblock_end.next_multiple_of(u64::from(superblock.hash_block_size()));
+    let unused = first_nonzero_within(hash, superblock_end, first_hash_block).map_err(|source| TreeError::Io {
+        area: Area::Hash,
+        offset: superblock_end,
+        source,
+    })?;
+    if let Some(offset) = unused {
+        return Err(TreeError::UnusedNotZero { offset });
+    }
+
+    let walk = Walk::new(superblock, threads);
+    let computed = walk.root(data, hash)?;
+    if computed != *root {
+        return Err(TreeError::RootMismatch { computed, expected: root.clone() });
+    }
+    for (depth, parents) in geometry.levels().iter().enumerate() {
+        let children = walk.children(depth, data, hash);
+        walk.parents(
+            &children,
+            || vec![0; walk.parents_per_unit(&children) * walk.hash_block_size],
+            |on_disk, first, expected| {
+                let on_disk = &mut on_disk[..expected.len()];
+                let offset = parents.offset + first * walk.hash_block_size as u64;
+                hash.read_exact_at(on_disk, offset).map_err(|source| TreeError::Io {
+                    area: Area::Hash,
+                    offset,
+                    source,
+                })?;
+                match on_disk.iter().zip(expected).position(|(found, expected)| found != expected) {
+                    Some(position) => Err(walk.fault(&children, first, offset, position)),
+                    None => Ok(()),
+                }
+            },
+        )?;
+    }
+    Ok(VerifiedTree { root_hash: root.clone(), data_len: geometry.data_len(), hash_area_len: geometry.hash_area_len() })
+}
+
+/// Makes the hash area for `data`: the superblock, zeros to the end of its block, the tree. Also the root hash.
+///
+/// # Errors
+/// A [`TreeError`] where the data is too short or can't be read.
+///
+/// # Panics
+/// Where `data` panics while it is read.
+pub fn build(data: &dyn ReadAt, superblock: &Superblock, threads: usize) -> Result<(RootHash, Vec<u8>), TreeError> {
+    check_data_len(data, superblock)?;
+    let len = superblock.geometry().hash_area_len();
+    let too_large = || TreeError::TreeTooLarge { len };
+    let size = usize::try_from(len).map_err(|_| too_large())?;
+    let mut area = Vec::new();
+    area.try_reserve_exact(size).map_err(|_| too_large())?;
+    area.extend_from_slice(&superblock.to_bytes());
+    area.resize(size, 0);
+
+    let walk = Walk::new(superblock, threads);
+    for (depth, parents) in superblock.geometry().levels().iter().enumerate().rev() {
+        // Every level lies right before the one that it is made from.
+        let end = usize::try_from(parents.offset + parents.len).map_err(|_| too_large())?;
+        let start = usize::try_from(parents.offset).map_err(|_| too_large())?;
+        let (upper, lower) = area.split_at_mut(end);
+        let below: &[u8] = lower;
+        let below = Shifted { bytes: below, start: parents.offset + parents.len };
+        let children = walk.children(depth, data, &below);
+        let level = Mutex::new(&mut upper[start..]);
+        walk.parents(
+            &children,
+            || (),
+            |(), first, blocks| {
+                let position = usize::try_from(first).map_err(|_| too_large())? * walk.hash_block_size;
+                let mut level = level.lock().unwrap_or_else(PoisonError::into_inner);
+                level[position..][..blocks.len()].copy_from_slice(blocks);
+                Ok(())
+            },
+        )?;
+    }
+    let root = walk.root(data, &area)?;
+    Ok((root, area))
+}
+
+fn check_data_len(data: &dyn ReadAt, superblock: &Superblock) -> Result<(), TreeError> {
+    let needed = superblock.geometry().data_len();
+    if data.len() < needed {
+        return Err(TreeError::DataTooShort { needed, found: data.len() });
+    }
+    Ok(())
+}
+
+/// Bytes that stand at `start` of the hash area.
+struct Shifted<'a> {
+    bytes: &'a [u8],
+    start: u64,
+}
+
+impl ReadAt for Shifted<'_> {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.bytes.read_exact_at(buf, offset.checked_sub(self.start).ok_or(io::ErrorKind::UnexpectedEof)?)
+    }
+}
+
+/// The blocks of a level, which are to be hashed.
+struct Children<'a> {
+    source: &'a dyn ReadAt,
+    area: Area,
+    offset: u64,
+    block_size: usize,
+    blocks: u64,
+    /// 0 for data.
+    level: usize,
+}
+
+struct Walk<'a> {
+    superblock: &'a Superblock,
+    hasher: SaltedHasher,
+    digest_size: usize,
+    hash_block_size: usize,
+    threads: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(superblock: &'a Superblock, threads: usize) -> Self {
+        Self {
+            superblock,
+            hasher: SaltedHasher::new(superblock.algorithm(), superblock.salt()),
+            digest_size: superblock.algorithm().digest_size(),
+            hash_block_size: superblock.hash_block_size() as usize,
+            threads,
+        }
+    }
+
+    /// What the level at `depth` (0 is the top) is made from.
+    fn children<'s>(&self, depth: usize, data: &'s dyn ReadAt, hash: &'s dyn ReadAt) -> Children<'s> {
+        let levels = self.superblock.geometry().levels();
+        match levels.get(depth + 1) {
+            Some(Level { offset, blocks, .. }) => Children {
+                source: hash,
+                area: Area::Hash,
+                offset: *offset,
+                block_size: self.hash_block_size,
+                blocks: *blocks,
+                level: levels.len() - depth - 1,
+            },
+            None => Children {
+                source: data,
+                area: Area::Data,
+                offset: 0,
+                block_size: self.superblock.data_block_size() as usize,
+                blocks: self.superblock.data_blocks(),
+                level: 0,
+            },
+        }
+    }
+
+    /// Digest of the top block, which is the data block where there is only one.
+    fn root(&self, data: &dyn ReadAt, hash: &dyn ReadAt) -> Result<RootHash, TreeError> {
+        let (source, area, offset, size) = match self.superblock.geometry().levels().first() {
+            Some(top) => (hash, Area::Hash, top.offset, self.superblock.hash_block_size()),
+            None => (data, Area::Data, 0, self.superblock.data_block_size()),
+        };
+        let mut buffer = [0; MAX_BLOCK_SIZE as usize];
+        let block = &mut buffer[..size as usize];
+        source.read_exact_at(block, offset).map_err(|source| TreeError::Io { area, offset, source })?;
+        let mut digest = vec![0; self.digest_size];
+        self.hasher.hash_blocks(block.len(), block, &mut digest);
+        Ok(RootHash::from_bytes(&digest)?)
+    }
+
+    fn digests_per_block(&self) -> usize {
+        self.hash_block_size / self.digest_size
+    }
+
+    /// How many hash blocks are made at once, at least 1. All of them are at most 128 KiB.
+    fn parents_per_unit(&self, children: &Children<'_>) -> usize {
+        (UNIT as usize / (self.digests_per_block() * children.block_size)).max(1)
+    }
+
+    /// Hashes all of `children` and gives the hash blocks that they make to `sink`, some whole blocks at a time,
+    /// along with the number in their level of the first. Each thread's sink has a state of its own.
+    fn parents<S>(
+        &self,
+        children: &Children<'_>,
+        sink_state: impl Fn() -> S + Sync,
+        sink: impl Fn(&mut S, u64, &[u8]) -> Result<(), TreeError> + Sync,
+    ) -> Result<(), TreeError> {
+        let digests_per_block = self.digests_per_block() as u64;
+        let parents = children.blocks.div_ceil(digests_per_block);
+        let per_unit = self.parents_per_unit(children);
+        let child_len = children.block_size as u64;
+        let threads = if children.blocks * child_len < SINGLE_THREADED { 1 } else { self.threads };
+        let buffers = || (vec![0; PIECE], vec![0; per_unit * self.hash_block_size], sink_state());
+        for_each_unit(parents.div_ceil(per_unit as u64), threads, buffers, |(input, output, state), unit| {
+            let first_parent = unit * per_unit as u64;
+            let count = (parents - first_parent).min(per_unit as u64);
+            let first_child = first_parent * digests_per_block;
+            let last_child = (first_child + count * digests_per_block).min(children.blocks);
+
+            let output = &mut output[..count as usize * self.hash_block_size];
+            // Digests fill a hash block without a rest, so those of several blocks are one run.
+            let mut position = 0;
+            let mut child = first_child;
+            while child < last_child {
+                let blocks = (last_child - child).min((PIECE / children.block_size) as u64);
+                let input = &mut input[..blocks as usize * children.block_size];
+                let offset = children.offset + child * child_len;
+                children.source.read_exact_at(input, offset).map_err(|source| TreeError::Io {
+                    area: children.area,
+                    offset,
+                    source,
+                })?;
+                let digests = &mut output[position..][..blocks as usize * self.digest_size];
+                self.hasher.hash_blocks(children.block_size, input, digests);
+                position += digests.len();
+                child += blocks;
+            }
+            output[position..].fill(0);
+            sink(state, first_parent, output)
+        })
+    }
+
+    /// What is wrong where byte `position` differs in the hash blocks that begin with number `first` at `offset`.
+    fn fault(&self, children: &Children<'_>, first: u64, offset: u64, position: usize) -> TreeError {
+        let block = first * self.digests_per_block() as u64 + (position / self.digest_size) as u64;
+        if block < children.blocks {
+            let offset = children.offset + block * children.block_size as u64;
+            TreeError::Mismatch { level: children.level, block, offset }
+        } else {
+            TreeError::UnusedNotZero { offset: offset + position as u64 }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

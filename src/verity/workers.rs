@@ -1,0 +1,132 @@
+//! Sharing numbered pieces of work among threads.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+/// The most threads that are worth it: beyond these memory bandwidth is the bound.
+const MOST_THREADS: usize = 8;
+
+/// How many threads this machine should hash with: one for each processor that the process may use, 8 at most.
+#[must_use]
+pub fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS)
+}
+
+/// Calls `work` for every number below `units`, on the calling thread and up to `threads - 1` others.
+///
+/// Each thread has a state of its own from `state`. Numbers are handed out in ascending order. After an error no new
+/// ones are, but all that were handed out are finished, so the error of the lowest failing number is the result,
+/// however the threads were scheduled. A panic on any thread becomes a panic of the caller.
+pub(super) fn for_each_unit<S, E: Send>(
+    units: u64,
+    threads: usize,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, u64) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let run = || -> Option<(u64, E)> {
+        let _stop_on_panic = StopOnPanic(&stop);
+        let mut state = state();
+        while !stop.load(Ordering::Relaxed) {
+            let unit = next.fetch_add(1, Ordering::Relaxed);
+            if unit >= units {
+                break;
+            }
+            if let Err(error) = work(&mut state, unit) {
+                stop.store(true, Ordering::Relaxed);
+                return Some((unit, error));
+            }
+        }
+        None
+    };
+
+    let others = usize::try_from(units).unwrap_or(usize::MAX).min(threads).saturating_sub(1);
+    let failure = thread::scope(|scope| {
+        // Where the system has no thread left to give, those that there are do all the work.
+        let handles: Vec<_> = (0..others).map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok()).collect();
+        let mine = run();
+        let theirs = handles
+            .into_iter()
+            .filter_map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        mine.into_iter().chain(theirs).min_by_key(|(unit, _)| *unit)
+    });
+    failure.map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// Keeps the other threads from going through gigabytes before the panic of one is heard of.
+struct StopOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn every_unit_is_done_once() {
+        for (units, threads) in [(0, 4), (1, 4), (1000, 0), (1000, 1), (1000, 3)] {
+            let done = Mutex::new(Vec::new());
+            let result: Result<(), ()> = for_each_unit(
+                units,
+                threads,
+                || (),
+                |(), unit| {
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(unit);
+                    Ok(())
+                },
+            );
+            assert_eq!(result, Ok(()));
+            let mut done = done.into_inner().unwrap_or_default();
+            done.sort_unstable();
+            assert_eq!(done, (0..units).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_lowest_failing_unit_is_reported() {
+        for _ in 0..200 {
+            let result = for_each_unit(
+                100,
+                4,
+                || (),
+                |(), unit| {
+                    // The higher numbers fail at once, the lowest takes its time.
+                    if unit == 10 {
+                        thread::yield_now();
+                    }
+                    if unit >= 10 { Err(unit) } else { Ok(()) }
+                },
+            );
+            assert_eq!(result, Err(10));
+        }
+    }
+
+    #[test]
+    fn a_panic_on_any_thread_reaches_the_caller() {
+        for threads in [1, 2, 5] {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                for_each_unit(
+                    50,
+                    threads,
+                    || (),
+                    |(), unit| -> Result<(), ()> {
+                        assert_ne!(unit, 20, "this unit fails");
+                        thread::yield_now();
+                        Ok(())
+                    },
+                )
+            }));
+            assert!(outcome.is_err());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Images whose signature doesn't hold.
+
+use super::{NAME, Row, authority, denied, edwards, revoked, stranger, vendor, weak_rsa};
+use crate::support::ddi::{Blueprint, good};
+use crate::support::keys;
+use crate::support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
+use crate::support::trees::Tree;
+use sextant::build::signature_json;
+use sextant::image::PartitionKind::RootVeritySig;
+
+fn image() -> Blueprint {
+    good(NAME, vendor())
+}
+
+/// Another image of the same name and signer.
+fn other() -> Blueprint {
+    Blueprint::new(NAME, &Tree::sysext(NAME).file("usr/share/other", b"content").squashfs(), vendor())
+}
+
+fn signed_by(signer: SignerInfo<'static>) -> Blueprint {
+    image().signed_by(|text| SignedData::new(text).signer(signer).build())
+}
+
+pub fn rows() -> Vec<Row> {
+    [partition(), signers(), algorithms(), content(), structure(), revocation()].into_iter().flatten().collect()
+}
+
+fn partition() -> Vec<Row> {
+    let bad = |what, image: Blueprint| Row::image("bad-signature-partition", what, image);
+    let text = image().signature_text();
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        image().with_signature_text(text.replacen(from, to, 1).as_bytes())
+    };
+    let hash = image().root_hash.to_string();
+    let mut junk = image().parts[image().position(RootVeritySig)].content.clone();
+    junk[16_000] = b'x';
+    let large = [text.as_bytes(), &vec![0; 4 << 20]].concat();
+    vec![
+        bad("an empty signature partition", image().with_signature_bytes(&[0; 4096])),
+        bad("a signature partition that is not JSON", image().with_signature_text(b"signature")),
+        bad("JSON of another kind", image().with_signature_text(b"[]")),
+        bad("deep JSON", image().with_signature_text("[".repeat(10_000).as_bytes())),
+        bad("cut JSON", image().with_signature_text(&text.as_bytes()[..text.len() - 1])),
+        bad("text behind the JSON", image().with_signature_text(format!("{text}{{}}").as_bytes())),
+        bad("junk behind the NULs", image().with_signature_bytes(&junk)),
+        bad("a signature partition of more than 4 MiB", image().with_signature_bytes(&large)),
+        bad("no root hash", changed("\"rootHash\"", "\"certificateFingerprint2\"")),
+        bad("no signature member", changed("\"signature\"", "\"signatura\"")),
+        bad("an unknown member", changed("{", "{\"note\":\"_BHRfS_M\",")),
+        bad("a root hash twice", changed("{", &format!("{{\"rootHash\":\"{hash}\","))),
+        bad("a root hash of half the length", changed(&hash, &hash[..32])),
+        bad("a root hash in capitals", changed(&hash, &format!("A{}", &hash[1..]))),
+        bad("a root hash that is none", changed(&hash, &"z".repeat(64))),
+        bad("a fingerprint that is text", changed("\"certificateFingerprint\":\"", "\"certificateFingerprint\":\"x")),
+        bad("a signature that is not base64", changed("\"signature\":\"", "\"signature\":\"*")),
+        bad("a signature of no bytes", image().with_pkcs7(b"")),
+    ]
+}
+
+fn signers() -> Vec<Row> {
+    let two = |second: SignerInfo<'static>| {
+        image().signed_by(|text| SignedData::new(text).signer(SignerInfo::new(vendor())).signer(second).build())
+    };
+    let leaf = keys::leaf("Leaf", authority());
+    let unknown = |what, image| Row::image("unknown-signer", what, image);
+    vec![
+        unknown("an unknown key", good(NAME, stranger())),
+        unknown("a leaf of a trusted authority", good(NAME, leaf)),
+        unknown("an expired key that nobody trusts", good(NAME, keys::expired("Expired stranger"))),
+        unknown("an unknown key that sends no certificate", signed_by(SignerInfo::new(stranger()))),
+        unknown("a known and an unknown signer", two(SignerInfo::new(stranger()))),
+        unknown(
+            "the vendor's certificate sent along by a stranger",
+            image().signed_by(|text| {
+                SignedData::new(text).signer(SignerInfo::new(stranger())).certificate(vendor()).build()
+            }),
+        ),
+        Row::image(
+            "bad-signature",
+            "an impostor with the vendor's name and number",
+            good(NAME, keys::impostor(vendor())),
+        ),
+        Row::image(
+            "bad-signature",
+            "a stranger's signature in the vendor's name",
+            signed_by(SignerInfo::new(stranger()).named_as(vendor())),
+        ),
+        Row::image(
+            "bad-signature",
+            "two known signers, one signature forged",
+            two(SignerInfo::new(authority()).damaged()),
+        ),
+        Row::image(
+            "bad-signature",
+            "a signer named by the identifier of its key",
+            signed_by(SignerInfo::new(vendor()).identify(Identify::SubjectKeyId)),
+        ),
+        Row::image("bad-signature", "nobody signed", image().signed_by(|text| SignedData::new(text).build())),
+        Row::image(
+            "bad-signature",
+            "twenty signers",
+            image().signed_by(|text| {
+                (0..20).fold(SignedData::new(text), |data, _| data.signer(SignerInfo::new(vendor()))).build()
+            }),
+        ),
+    ]
+}
+
+fn algorithms() -> Vec<Row> {
+    let weak = |what, signer| Row::image("weak-signature", what, signed_by(signer));
+    vec![
+        weak("SHA-1", SignerInfo::new(vendor()).digest(Digest::Sha1)),
+        weak("MD5", SignerInfo::new(vendor()).digest(Digest::Md5)),
+        weak("SHA-224", SignerInfo::new(vendor()).digest(Digest::Sha224)),
+        weak("SHA-1 with signed attributes", SignerInfo::new(vendor()).digest(Digest::Sha1).attributes()),
+        weak("RSA-PSS", SignerInfo::new(vendor()).pss()),
+        weak("RSA with 1024 bits", SignerInfo::new(weak_rsa())),
+        weak("Ed25519", SignerInfo::new(edwards())),
+        Row::image(
+            "bad-signature",
+            "SHA-1 that claims to be SHA-256",
+            signed_by(SignerInfo::new(vendor()).digest(Digest::Sha1).claim_digest(Digest::Sha256)),
+        ),
+    ]
+}
+
+fn content() -> Vec<Row> {
+    let bad = |what, image| Row::image("bad-signature", what, image);
+    let over = |change: fn(&str) -> Vec<u8>| image().signed_by(|text| plain(vendor(), change(text)));
+    let other_hash = other().root_hash.to_string();
+    let swapped = signature_json(&other().root_hash, &vendor().fingerprint(), &image().pkcs7());
+    vec![
+        bad("a signature over another root hash", image().signed_by(|_| plain(vendor(), &other_hash))),
+        bad("over the root hash and a newline", over(|text| format!("{text}\n").into_bytes())),
+        bad("over the root hash in capitals", over(|text| text.to_uppercase().into_bytes())),
+        bad(
+            "over the raw bytes of the root hash",
+            over(|text| {
+                (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+            }),
+        ),
+        bad("over nothing", over(|_| Vec::new())),
+        bad(
+            "over another root hash that is sent along",
+            image().signed_by(|_| SignedData::new(&other_hash).attached().signer(SignerInfo::new(vendor())).build()),
+        ),
+        bad("another image's root hash with this one's signature", image().with_signature_text(swapped.as_bytes())),
+        bad("a flipped bit in the signature", signed_by(SignerInfo::new(vendor()).damaged())),
+        Row::image(
+            "corrupt",
+            "the whole signature partition of another image",
+            image().with_signature_text(other().signature_text().as_bytes()),
+        ),
+    ]
+}
+
+fn structure() -> Vec<Row> {
+    let bad = |what, der: &[u8]| Row::image("bad-signature", what, image().with_pkcs7(der));
+    let good = image().pkcs7();
+    let mut indefinite = good.clone();
+    indefinite[1] = 0x80;
+    vec![
+        bad("garbage for a signature", &[0x5a; 300]),
+        bad("an empty sequence", &[0x30, 0]),
+        bad("a length of 4 GiB", &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]),
+        bad("an indefinite length", &indefinite),
+        bad("a cut signature", &good[..good.len() - 1]),
+        bad("a byte behind the signature", &[good.as_slice(), &[0]].concat()),
+        bad("a certificate instead of a signature", &vendor().der()),
+        bad("deep nesting", &nested(2000)),
+    ]
+}
+
+fn nested(depth: usize) -> Vec<u8> {
+    (0..depth).fold(vec![0x30, 0], |inner, _| crate::support::der::sequence(&[inner]))
+}
+
+fn revocation() -> Vec<Row> {
+    let mut rows: Vec<_> =
+        revoked().into_iter().map(|(what, signer)| Row::image("revoked-signer", what, good(NAME, signer))).collect();
+    let [(_, whole), ..] = revoked();
+    rows.push(Row::image(
+        "revoked-signer",
+        "a trusted and a revoked signer",
+        image().signed_by(|text| {
+            SignedData::new(text).signer(SignerInfo::new(vendor())).signer(SignerInfo::new(whole)).build()
+        }),
+    ));
+    rows.push(Row::file("revoked-image", "a denied root hash", "denied.sysext.raw", denied()));
+    rows
+}

@@ -1,0 +1,15 @@
+//! What the integration tests share: throw-away keys, hand-made signatures, firmware variables, file
+//! systems, images good and bad, and a machine to run the agent on.
+//!
+//! Everything is made by code when a test runs; nothing here is read from the repository.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
+#![allow(clippy::struct_field_names)] // They are named as in the UEFI specification.
+
+pub mod ddi;
+pub mod der;
+pub mod efi;
+pub mod keys;
+pub mod machine;
+pub mod pkcs7;
+pub mod trees;
