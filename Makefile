@@ -22,7 +22,7 @@ deps: ## install the Debian packages that are missing (as root)
 
 .PHONY: build
 build: deps ## both programs, released, in target/dist
-	RUSTFLAGS="-C target-feature=+crt-static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
+	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
 		--target $(HOST) --no-default-features --bin sextant-agent
 	$(CARGO) build --locked --release --bin sextant
 	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent $(TARGET_DIR)/release/sextant

@@ -15,11 +15,6 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.persist(path, mode)
 }
 
-/// Makes a directory and those above it, mode 0755.
-pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
 fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = std::ffi::OsString::from(".#");

@@ -3,9 +3,9 @@
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A root directory. Symbolic links met on the way are resolved inside it, like `chroot` would
@@ -41,11 +41,41 @@ impl Root {
         &self.path
     }
 
-    /// `path` below the root, by name. For directories that the agent itself makes; what somebody
-    /// else has laid out is opened with [`Root::open_file`].
-    #[must_use]
-    pub fn join(&self, path: &str) -> PathBuf {
-        self.path.join(path.trim_start_matches('/'))
+    /// The place of a directory that is there, links on the way resolved inside the root; `None` where there is none.
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub fn directory(&self, path: &str) -> io::Result<Option<PathBuf>> {
+        if self.is_machine() {
+            // Nothing can be outside of this root, and /proc need not be mounted yet.
+            return Ok(Some(PathBuf::from(path)).filter(|path| path.is_dir()));
+        }
+        match self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+            Ok(directory) => fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The place of a directory, which is made if it isn't there, and those above it.
+    ///
+    /// # Errors
+    /// As `openat2(2)` and `mkdir(2)`.
+    pub fn make_directory(&self, path: &str) -> io::Result<PathBuf> {
+        if let Some(directory) = self.directory(path)? {
+            return Ok(directory);
+        }
+        let (parent, name) = path.trim_end_matches('/').rsplit_once('/').ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = if parent.is_empty() { "/" } else { parent };
+        let directory = self.make_directory(parent)?.join(name);
+        match fs::create_dir(&directory) {
+            Ok(()) => Ok(directory),
+            // A link of this name that leads to nothing inside the root must not be followed out of it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.directory(path)?.ok_or(io::ErrorKind::NotADirectory.into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a file for reading, links resolved inside the root.
@@ -80,6 +110,14 @@ impl Root {
         Ok(Some(content))
     }
 
+    /// Whether there is anything of this name, be it a link that leads nowhere.
+    #[must_use]
+    pub fn has_name(&self, path: &str) -> bool {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("/", path));
+        let parent = if parent.is_empty() { "/" } else { parent };
+        matches!(self.list(parent), Ok(Some(names)) if names.iter().any(|found| found == name))
+    }
+
     /// Names in a directory, sorted by bytes; `None` where there is no such directory.
     ///
     /// # Errors
@@ -112,7 +150,6 @@ impl Root {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -130,5 +167,22 @@ mod tests {
         assert!(root.list("/absent").unwrap().is_none());
         assert_eq!(root.read("/etc/os-release", 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert!(root.read("/usr/lib", 3).is_err());
+    }
+
+    #[test]
+    fn directories_are_made_inside_whatever_links_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        symlink("/var/run", path.join("run")).unwrap();
+        fs::create_dir_all(path.join("var/run")).unwrap();
+        let root = Root::open(&path).unwrap();
+        assert_eq!(root.make_directory("/run/a/b").unwrap(), path.join("var/run/a/b"));
+        assert!(path.join("var/run/a/b").is_dir());
+        assert_eq!(root.directory("/run/a").unwrap(), Some(path.join("var/run/a")));
+        assert_eq!(root.directory("/run/c").unwrap(), None);
+        symlink("/var/nothing", path.join("dangling")).unwrap();
+        assert!(root.make_directory("/dangling/a").is_err());
+        fs::write(path.join("file"), "").unwrap();
+        assert!(root.make_directory("/file/a").is_err());
     }
 }

@@ -86,7 +86,8 @@ fn compare(tool: &str, kind: Kind, variants: &[&str]) {
 }
 
 fn compare_all(filesystem: &Filesystem<'_>, tree: &Tree, options: &str) {
-    for (path, content) in &tree.files {
+    // Of the many alike a few will do.
+    for (path, content) in tree.files.iter().filter(|(path, _)| !path.starts_with("many") || path.ends_with("42")) {
         let found =
             filesystem.read_file(path, content.len()).unwrap_or_else(|error| panic!("{options}: {path}: {error}"));
         assert!(found.as_ref() == Some(content), "{options}: {path} differs");
@@ -175,7 +176,8 @@ fn erofs_lz4hc() {
 
 #[test]
 fn erofs_lzma() {
-    compare_erofs("lzma");
+    // The effort of the compressor makes no difference to the format, but a large one to the time.
+    compare_erofs("lzma,level=1");
 }
 
 #[test]

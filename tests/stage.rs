@@ -80,7 +80,7 @@ fn the_report_says_everything_that_its_schema_promises() {
     assert_eq!(
         row,
         json!({
-            "file": "k3s.sysext.raw", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
+            "file": "k3s.sysext.raw", "directory": "/.extra/sysext", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
             "detail": null, "warnings": [], "root_hash": blueprint.root_hash.to_string(),
             "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint()},
             "size": blueprint.render().bytes.len(), "verify_usec": null, "stage_usec": null,
@@ -380,7 +380,7 @@ fn unusual_signatures_that_systemd_accepts_are_accepted() {
         ("certificates", |text| {
             SignedData::new(text)
                 .signer(SignerInfo::new(vendor()))
-                .certificate(keys::ec("Other"))
+                .certificate(keys::ec("Second"))
                 .certificate(vendor())
                 .build()
         }),
@@ -451,8 +451,10 @@ fn real_sector_and_block_sizes_are_accepted() {
     let filesystem = Tree::sysext("tool").file("usr/share/noise", &noise(50_000)).squashfs();
     let mut machine = Machine::trusting(&[vendor()]);
     let mut names = Vec::new();
-    for sector_size in [512, 4096] {
-        for (data, hash) in [(4096, 4096), (512, 512), (1024, 4096), (4096, 1024)] {
+    let sizes: [(u32, &[(u32, u32)]); 2] =
+        [(512, &[(4096, 4096), (512, 512), (1024, 4096), (4096, 1024)]), (4096, &[(4096, 4096)])];
+    for (sector_size, blocks) in sizes {
+        for &(data, hash) in blocks {
             let name = format!("tool_{sector_size}_{data}_{hash}");
             let params = sextant::build::VerityParams {
                 data_block_size: data,
@@ -550,4 +552,96 @@ fn exit_statuses_are_those_documented() {
         fs::write(root.join("run"), "").unwrap();
     });
     assert_eq!(machine.stage().status, Some(1));
+}
+
+#[test]
+fn junk_takes_nothing_from_the_limits() {
+    let denied = good("denied", vendor());
+    let corrupt = good_image("corrupt", vendor());
+    let size = corrupt.len();
+    let machine = Machine::trusting(&[vendor()])
+        .config(&format!(
+            "limits: {{images: 1, total_size: {size}, memory: {size}}}\ndeny: {{root_hashes: [{}]}}\n",
+            denied.root_hash
+        ))
+        .sysext("a.sysext.raw", b"junk")
+        .sysext("b.sysext.raw", &denied.render().bytes)
+        .sysext("renamed.sysext.raw", &good_image("other", vendor()))
+        .sysext("z.sysext.raw", &good_image("z", vendor()))
+        .with(|root| {
+            let hole = fs::File::create(root.join(".extra/sysext/c.sysext.raw")).unwrap();
+            hole.set_len(u64::try_from(size).unwrap()).unwrap();
+        });
+    let outcome = machine.stage();
+    assert_eq!(machine.staged_names(), ["z"], "{}", outcome.stderr);
+}
+
+#[test]
+fn a_run_that_trusts_less_takes_back_what_an_earlier_one_staged() {
+    let machine = || {
+        let machine = Machine::trusting(&[vendor()])
+            .sysext("tool.sysext.raw", &good_image("tool", vendor()))
+            .confext("net.confext.raw", &confext("net"))
+            .file("run/extensions/somebody-else.raw", b"not ours");
+        machine.stage();
+        assert_eq!(machine.staged_names(), ["somebody-else", "tool"]);
+        machine
+    };
+    for (what, machine) in [
+        ("Secure Boot off", machine().firmware(&Firmware::disabled().db(&efi::certificates(&[vendor()])))),
+        ("a broken configuration", machine().config("nonsense\n")),
+        ("another signer", machine().firmware(&Firmware::enforcing().db(&efi::certificates(&[keys::ec("Other")])))),
+    ] {
+        machine.stage();
+        assert_eq!(machine.staged_names(), ["somebody-else"], "{what}");
+        assert!(machine.staged_confexts().is_empty(), "{what}");
+        assert_ne!(fs::read(machine.path("run/verity.d/db-1.crt")).ok(), Some(vendor().pem()), "{what}");
+    }
+}
+
+#[test]
+fn nothing_leaves_the_tree_through_links() {
+    let outside = tempfile::tempdir().unwrap();
+    let outside = outside.path();
+    fs::write(outside.join("outside.sysext.raw"), good_image("outside", vendor())).unwrap();
+    let machine = Machine::trusting(&[vendor()]).with(|root| {
+        for directory in [".extra/sysext", "run"] {
+            fs::remove_dir_all(root.join(directory)).unwrap();
+            std::os::unix::fs::symlink(outside, root.join(directory)).unwrap();
+        }
+    });
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(1), "there is no place for a report\n{}", outcome.stderr);
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 1, "nothing was written or moved");
+
+    // A link that leads to a directory of the tree is as good as the directory.
+    let machine =
+        Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &good_image("tool", vendor())).with(|root| {
+            fs::rename(root.join("run"), root.join("var-run")).unwrap();
+            std::os::unix::fs::symlink("/var-run", root.join("run")).unwrap();
+        });
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(machine.path("var-run/extensions/tool.raw").is_file());
+}
+
+#[test]
+fn a_configuration_that_is_a_dangling_link_is_broken_not_absent() {
+    let machine =
+        Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &good_image("tool", vendor())).with(|root| {
+            std::os::unix::fs::symlink("/nowhere", root.join("etc/sextant.yaml")).unwrap();
+        });
+    let outcome = machine.stage();
+    assert_eq!((outcome.status, outcome.verdict("tool.sysext.raw").1), (Some(1), "bad-configuration"));
+}
+
+#[test]
+fn rejected_files_of_one_name_are_all_kept() {
+    let machine = Machine::trusting(&[vendor()]);
+    for content in ["first", "second"] {
+        fs::write(machine.path(".extra/sysext/junk.sysext.raw"), content).unwrap();
+        machine.stage();
+    }
+    let kept = |name: &str| fs::read_to_string(machine.path(".extra/rejected/sysext").join(name)).unwrap();
+    assert_eq!((kept("junk.sysext.raw"), kept("junk.sysext.raw.1")), ("first".to_owned(), "second".to_owned()));
 }

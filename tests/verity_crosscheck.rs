@@ -68,7 +68,7 @@ impl Case {
     }
 
     fn options(&self) -> Vec<String> {
-        let salt: String = self.salt.iter().map(|byte| format!("{byte:02x}")).collect();
+        let salt = self.salt.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         vec![
             format!("--hash={}", self.algorithm),
             format!("--data-block-size={}", self.data_block_size),

@@ -1,6 +1,7 @@
 //! Command line of `sextant-agent`.
 
 use super::stage::{Options, stage};
+use crate::image::Architecture;
 use crate::report;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
         /// Read the configuration from FILE instead of /etc/sextant.yaml or /usr/lib/sextant.yaml
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Architecture of the machine, as systemd names it [default: this one's]
+        #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
+        arch: Option<Architecture>,
     },
 }
 
@@ -47,9 +51,10 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
-        Command::Stage { root, config } => {
-            report::install_logger(root == PathBuf::from("/"));
-            match stage(&Options { root, config }) {
+        Command::Stage { root, config, arch } => {
+            report::install_logger(root.as_os_str() == "/");
+            let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
+            match stage(&Options { root, config, architecture }) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     report::Event::Failed.emit(&format!("{error:#}"));

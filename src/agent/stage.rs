@@ -1,19 +1,19 @@
 //! `sextant-agent stage`: everything between the firmware and `/run/extensions`.
 
 use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
-use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, SystemVariables, Variables};
+use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, NoVariables, SystemVariables, Variables};
 use crate::image::{Architecture, Candidate, Class};
 use crate::policy::{self, Policy, Tally};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
-use crate::stage::{CopyCustody, Custody, quarantine, stage as stage_image};
+use crate::stage::{CopyCustody, Custody, quarantine, stage as stage_image, withdraw};
 use crate::trust::{self, TrustStore};
 use crate::verify::{Findings, InProcess, VerifiedImage, Verifier, guard};
 use crate::verity::default_threads;
 use anyhow::{Context, Result, anyhow};
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -24,6 +24,8 @@ pub struct Options {
     pub root: PathBuf,
     /// Configuration to read instead of the sealed one.
     pub config: Option<PathBuf>,
+    /// Architecture of the machine.
+    pub architecture: Architecture,
 }
 
 /// Verifies all images and stages the good ones. A report is written in any case in which that is possible.
@@ -48,8 +50,14 @@ pub fn stage(options: &Options) -> Result<()> {
 }
 
 fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
+    let withdrawn = withdraw(root);
     let preparation = Preparation::new(root, options, report);
     let mut failure = preparation.failure;
+    let mut gate = preparation.gate;
+    if let Err(error) = withdrawn {
+        gate.get_or_insert_with(|| Refusal::new(Reason::NotStaged, format_args!("{error:#}")));
+        failure.get_or_insert(error);
+    }
     let custody = match CopyCustody::new(root, preparation.policy.limits) {
         Ok(custody) => Some(custody),
         Err(error) => {
@@ -61,7 +69,7 @@ fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
     let verifier = Verifier {
         policy: &preparation.policy,
         trust: &preparation.trust,
-        architecture: Architecture::native().unwrap_or(Architecture::X86_64),
+        architecture: options.architecture,
         host: host.as_ref(),
         activation: &InProcess,
         threads: default_threads(),
@@ -71,7 +79,7 @@ fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
         root,
         verifier,
         custody: custody.as_ref().map(|custody| custody as &dyn Custody),
-        gate: preparation.gate,
+        gate,
         tally: Tally::default(),
         accepted: HashSet::new(),
     };
@@ -91,6 +99,10 @@ fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
             }
         }
     }
+    let unstaged = report.images.iter().filter(|image| image.reason == Some(Reason::NotStaged)).count();
+    if unstaged > 0 {
+        failure.get_or_insert_with(|| anyhow!("staging {unstaged} images failed"));
+    }
     failure.map_or(Ok(()), Err)
 }
 
@@ -108,18 +120,18 @@ impl Preparation {
         let mut this = Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None };
         match load_policy(root, options) {
             Ok(policy) => this.policy = policy,
-            Err(error) => return this.closed(Reason::BadConfiguration, error),
+            Err(error) => return this.closed(root, Reason::BadConfiguration, error),
         }
-        let firmware = match Firmware::read(variables(root).as_ref()) {
+        let firmware = match variables(root).and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {
             Ok(firmware) => firmware,
-            Err(error) => return this.closed(Reason::FirmwareUnreadable, error.into()),
+            Err(error) => return this.closed(root, Reason::FirmwareUnreadable, error),
         };
         report.firmware = Some((&firmware).into());
         let sealed = match trust::read_sealed(root) {
             Ok(sealed) => sealed,
             Err(error) => {
                 let error = anyhow!(error).context("listing the sealed certificates");
-                return this.closed(Reason::FirmwareUnreadable, error);
+                return this.closed(root, Reason::FirmwareUnreadable, error);
             }
         };
         this.trust = TrustStore::of_machine(&firmware, &sealed, &this.policy.sources);
@@ -128,7 +140,7 @@ impl Preparation {
         let exported = if this.gate.is_some() { &[] } else { this.trust.anchors() };
         if let Err(error) = trust::export(root, exported) {
             report.set_trust(&this.trust, false);
-            return this.closed(Reason::NotStaged, error);
+            return this.closed(root, Reason::NotStaged, error);
         }
         report.set_trust(&this.trust, this.gate.is_none());
         for ignored in this.trust.ignored() {
@@ -139,7 +151,9 @@ impl Preparation {
     }
 
     /// Nothing will be staged, since the agent can't do its job.
-    fn closed(mut self, reason: Reason, error: anyhow::Error) -> Self {
+    fn closed(mut self, root: &Root, reason: Reason, error: anyhow::Error) -> Self {
+        // Certificates of an earlier run go too. Where even that fails, the first error is the one to tell.
+        let _ = trust::export(root, &[]);
         self.gate = Some(Refusal::new(reason, format_args!("{error:#}")));
         self.failure = Some(error);
         self
@@ -156,8 +170,15 @@ fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
     }
 }
 
-fn variables(root: &Root) -> Box<dyn Variables> {
-    if root.is_machine() { Box::new(SystemVariables) } else { Box::new(DirectoryVariables::new(root.join(EFIVARFS))) }
+fn variables(root: &Root) -> Result<Box<dyn Variables>> {
+    if root.is_machine() {
+        return Ok(Box::new(SystemVariables));
+    }
+    let directory = root.directory(EFIVARFS).with_context(|| format!("opening {EFIVARFS}"))?;
+    Ok(match directory {
+        Some(directory) => Box::new(DirectoryVariables::new(directory)),
+        None => Box::new(NoVariables),
+    })
 }
 
 /// The os-release of the system that will be extended: that below `/sysroot` in an initrd, else our own.
@@ -169,7 +190,8 @@ fn host_release(root: &Root) -> Option<HostRelease> {
         let content = paths.iter().find_map(|path| root.read(path, ReleaseFile::MAX_LEN as u64).ok().flatten())?;
         ReleaseFile::parse(&content).ok().map(|file| HostRelease::new(&file))
     };
-    let sysroot = Root::open(&root.join("/sysroot")).ok().and_then(|sysroot| find(&sysroot));
+    let sysroot = root.directory("/sysroot").ok().flatten();
+    let sysroot = sysroot.and_then(|path| Root::open(&path).ok()).and_then(|sysroot| find(&sysroot));
     sysroot.or_else(|| if root.open_file("/etc/initrd-release").is_ok() { None } else { find(root) })
 }
 
@@ -186,6 +208,7 @@ impl Run<'_> {
     /// One file, from its name to its row. Nothing that is wrong with it gets out of here.
     fn process(&mut self, directory: &str, file: &OsStr, class: Class) -> Image {
         let mut image = Image::new(file, class);
+        image.directory = Some(directory.to_owned());
         let mut findings = Findings::default();
         let result = guard(|| self.verify_and_stage(directory, file, &mut image, &mut findings));
         image.set_findings(findings);
@@ -193,7 +216,9 @@ impl Run<'_> {
         if !image.is_good()
             && let Err(error) = quarantine(self.root, directory, file)
         {
-            image.warnings.push(format!("it is still in {directory}: {error:#}"));
+            let warning = format!("it is still in {directory}, where systemd may find it: {error:#}");
+            Event::NotQuarantined.emit(&format!("{}: {warning}", image.file));
+            image.warnings.push(warning);
         }
         image
     }
@@ -214,6 +239,11 @@ impl Run<'_> {
         let staged = stage_image(self.root, verified);
         image.stage_usec = report::usec(started.elapsed());
         staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
+        let size = image.size.unwrap_or_default();
+        self.tally.add(size);
+        if let Some(custody) = self.custody {
+            custody.settle(size);
+        }
         self.accepted.insert(key);
         Ok(())
     }
@@ -225,7 +255,8 @@ impl Run<'_> {
         image: &mut Image,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        let path = self.root.join(directory).join(OsString::from(file));
+        let found = self.root.directory(directory).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+        let path = found.ok_or_else(|| Refusal::new(Reason::Unreadable, "its directory is gone"))?.join(file);
         let class = image.class;
         image.size = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
         image.name = crate::image::extension_name(file, class).ok().map(|name| name.to_string());

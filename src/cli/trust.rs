@@ -2,6 +2,7 @@
 
 use super::trust_options::TrustOptions;
 use crate::report::{Report, table};
+use crate::trust::Source;
 use anyhow::Result;
 use clap::Args;
 use std::fmt::Write;
@@ -18,15 +19,15 @@ Examples:
   sextant trust --verity-dir /etc/verity.d --json
         certificates as systemd reads them, for a program")]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    trust: TrustOptions,
     /// Print for programs
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let trust = arguments.trust.read()?;
+    let trust = arguments.trust.read(&Source::CONFIGURABLE)?;
     let mut report = Report { firmware: trust.firmware.as_ref().map(Into::into), ..Report::default() };
     report.set_trust(&trust.store, true);
     if arguments.json {

@@ -2,7 +2,7 @@
 
 use crate::firmware::signature_list::SignatureDatabase;
 use crate::firmware::{DirectoryVariables, Firmware, SecureBoot, SystemVariables};
-use crate::trust::{Offer, SealedFile, Source, TrustStore, offers_of_firmware, parse_errors};
+use crate::trust::{Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, parse_errors};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,14 @@ pub(super) struct Trust {
 }
 
 impl TrustOptions {
-    /// Reads everything that the options name.
-    pub(super) fn read(&self) -> Result<Trust> {
+    /// Reads everything that the options name. Of the firmware only what `sources` admits counts; what is
+    /// named by file counts in any case.
+    pub(super) fn read(&self, sources: &[Source]) -> Result<Trust> {
         let mut files = Vec::new();
         for path in &self.certificate {
             let content = std::fs::read(path).with_context(|| format!("reading certificate {}", path.display()))?;
+            // A file that was meant to be trusted and can't be is a mistake of whoever named it.
+            Certificate::from_pem(&content).with_context(|| format!("reading certificate {}", path.display()))?;
             files.push(SealedFile { path: path.display().to_string(), content: Ok(content) });
         }
         if let Some(directory) = &self.verity_dir {
@@ -44,6 +47,7 @@ impl TrustOptions {
         let empty = SignatureDatabase::default();
         let dbx = firmware.as_ref().map_or(&empty, |firmware| &firmware.dbx);
         let mut offers: Vec<Offer> = firmware.as_ref().map(offers_of_firmware).unwrap_or_default();
+        offers.retain(|offer| sources.contains(&offer.source));
         offers.extend(files.iter().map(|file| file.offer(Source::File)));
         let mut store = TrustStore::decide(offers, dbx);
         if let Some(firmware) = &firmware {

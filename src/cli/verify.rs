@@ -9,7 +9,7 @@ use crate::report::{Image, Report, Verdict, table, usec};
 use crate::stage::InPlaceCustody;
 use crate::verify::{Findings, InProcess, Verifier, guard};
 use crate::verity::default_threads;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,17 +31,18 @@ pub(super) struct Arguments {
     /// Images to verify, named NAME.sysext.raw or NAME.confext.raw
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    #[command(flatten)]
-    trust: TrustOptions,
-    /// Apply the configuration in FILE, as the initrd's /etc/sextant.yaml would be
+    /// Apply secure_boot, trust, deny and limits.image_size of the configuration in FILE, which is in the
+    /// form of the initrd's /etc/sextant.yaml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Architecture of the machine, as systemd names it [default: this one's]
-    #[arg(long, value_name = "ARCH")]
-    arch: Option<String>,
+    #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
+    arch: Option<Architecture>,
     /// Print a report for programs (see docs/report.md)
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -52,12 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             policy::parse(&path.display().to_string(), &content)?
         }
     };
-    let architecture = match &arguments.arch {
-        None => Architecture::native().context("no partition types are defined for this architecture: use --arch")?,
-        Some(name) => Architecture::from_systemd_name(name)
-            .ok_or_else(|| anyhow!("systemd knows no architecture \"{name}\" (try x86-64 or arm64)"))?,
-    };
-    let trust = arguments.trust.read()?;
+    let architecture = arguments.arch.or_else(Architecture::native);
+    let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
+    let trust = arguments.trust.read(&policy.sources)?;
     // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
     let gate = trust
         .firmware
@@ -81,6 +79,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         super::print(&table::images(&report.images, super::style()))?;
         super::print(&format!("{}\n", table::summary(&report.images)))?;
+        let ignored = report.ignored_certificates.len();
+        if ignored > 0 {
+            eprintln!(
+                "sextant: ignored {ignored} of the certificates; `sextant trust` with the same options tells why"
+            );
+        }
     }
     let all_good = report.images.iter().all(Image::is_good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

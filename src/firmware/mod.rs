@@ -5,7 +5,7 @@ pub mod entry;
 pub mod signature_list;
 mod variables;
 
-pub use variables::{DirectoryVariables, EFIVARFS, Name, SystemVariables, VariableError, Variables};
+pub use variables::{DirectoryVariables, EFIVARFS, Name, NoVariables, SystemVariables, VariableError, Variables};
 
 use serde::Serialize;
 use signature_list::SignatureDatabase;

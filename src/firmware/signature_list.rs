@@ -179,16 +179,16 @@ pub fn parse(variable: &[u8]) -> SignatureDatabase {
 /// One list whose outer size fits into the variable.
 struct List<'a> {
     offset: usize,
-    list_type: Guid,
+    kind: Guid,
     header_size: u32,
     entry_size: u32,
-    list_size: u32,
+    size: u32,
     body: &'a [u8],
 }
 
 fn split_list(bytes: &[u8], offset: usize) -> Result<(List<'_>, &[u8]), ListError> {
     let truncated = ListError::TruncatedHeader { offset, found: bytes.len() };
-    let (Some(list_type), Some(list_size), Some(header_size), Some(entry_size)) =
+    let (Some(kind), Some(list_size), Some(header_size), Some(entry_size)) =
         (array(bytes, 0), u32_at(bytes, 16), u32_at(bytes, 20), u32_at(bytes, 24))
     else {
         return Err(truncated);
@@ -198,7 +198,7 @@ fn split_list(bytes: &[u8], offset: usize) -> Result<(List<'_>, &[u8]), ListErro
         return Err(bad_size);
     };
     let body = list.get(LIST_HEADER..).ok_or(bad_size)?;
-    Ok((List { offset, list_type: Guid::from_bytes(list_type), header_size, entry_size, list_size, body }, tail))
+    Ok((List { offset, kind: Guid::from_bytes(kind), header_size, entry_size, size: list_size, body }, tail))
 }
 
 impl List<'_> {
@@ -206,7 +206,7 @@ impl List<'_> {
         let entries = usize::try_from(self.header_size)
             .ok()
             .and_then(|size| self.body.get(size..))
-            .ok_or(ListError::HeaderSize { offset: self.offset, claimed: self.header_size, list: self.list_size })?;
+            .ok_or(ListError::HeaderSize { offset: self.offset, claimed: self.header_size, list: self.size })?;
         let bad_size = ListError::EntrySize { offset: self.offset, entry: self.entry_size, body: entries.len() };
         let entry_size = usize::try_from(self.entry_size).unwrap_or(usize::MAX);
         if entry_size <= OWNER || entries.is_empty() || entries.len().checked_rem(entry_size) != Some(0) {
@@ -223,7 +223,7 @@ impl List<'_> {
     }
 
     fn interpret(&self, data: &[u8]) -> Result<Entry, ListError> {
-        let digest = match self.list_type {
+        let digest = match self.kind {
             X509 => return Ok(Entry::Certificate(data.to_vec())),
             X509_SHA256 => TbsDigest::Sha256,
             X509_SHA384 => TbsDigest::Sha384,

@@ -184,6 +184,20 @@ impl Variables for DirectoryVariables {
     }
 }
 
+/// A machine without firmware variables.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoVariables;
+
+impl Variables for NoVariables {
+    fn read(&self, _: Name) -> Result<Option<Vec<u8>>, VariableError> {
+        Ok(None)
+    }
+
+    fn available(&self) -> bool {
+        false
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -304,6 +304,15 @@ impl Architecture {
         }
     }
 
+    /// The same for command lines.
+    ///
+    /// # Errors
+    /// A sentence that lists the names.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.iter().map(|architecture| architecture.systemd_name()).collect::<Vec<_>>().join(", ");
+        Self::from_systemd_name(name).ok_or_else(|| format!("systemd names architectures: {}", names()))
+    }
+
     /// The architecture that systemd calls `name`.
     #[must_use]
     pub fn from_systemd_name(name: &str) -> Option<Self> {

@@ -84,18 +84,18 @@ fn open_regular(path: &Path) -> Result<FileSource, Refusal> {
     // The kind is asked first, because opening some devices has effects of its own.
     let metadata = path.symlink_metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
     if !metadata.is_file() {
-        return Err(not_regular(&metadata.file_type()));
+        return Err(not_regular(metadata.file_type()));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let file = File::from(open(path, flags, Mode::empty()).map_err(|error| Refusal::new(Reason::Unreadable, error))?);
     let metadata = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
     if !metadata.is_file() {
-        return Err(not_regular(&metadata.file_type()));
+        return Err(not_regular(metadata.file_type()));
     }
     FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))
 }
 
-fn not_regular(kind: &std::fs::FileType) -> Refusal {
+fn not_regular(kind: std::fs::FileType) -> Refusal {
     use std::os::unix::fs::FileTypeExt;
     let what = match kind {
         kind if kind.is_symlink() => "a symbolic link",

@@ -52,8 +52,8 @@ pub enum SignaturePartitionError {
     /// The signature is empty.
     #[error("signature: no bytes")]
     Empty,
-    /// The fingerprint isn't even hexadecimal.
-    #[error("certificateFingerprint: not a hexadecimal digest")]
+    /// The fingerprint isn't even a digest.
+    #[error("certificateFingerprint: not a SHA-256 digest in lower-case hexadecimal")]
     Fingerprint,
 }
 
@@ -100,7 +100,8 @@ pub fn parse(partition: &[u8]) -> Result<SignaturePartition, SignaturePartitionE
         return Err(SignaturePartitionError::Empty);
     }
     // A wrong fingerprint is worth a warning only, but free text would be room for anything.
-    let is_digest = |text: &String| text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_digest =
+        |text: &String| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if !json.certificate_fingerprint.as_ref().is_none_or(is_digest) {
         return Err(SignaturePartitionError::Fingerprint);
     }
@@ -123,7 +124,11 @@ mod tests {
     }
 
     fn good() -> String {
-        format!(r#"{{"rootHash":"{}","certificateFingerprint":"cafe","signature":"MAA="}}"#, "ab".repeat(32))
+        format!(
+            r#"{{"rootHash":"{}","certificateFingerprint":"{}","signature":"MAA="}}"#,
+            "ab".repeat(32),
+            "ca".repeat(32)
+        )
     }
 
     #[test]
@@ -131,8 +136,8 @@ mod tests {
         let parsed = parse(&text(&good())).unwrap();
         assert_eq!(parsed.root_hash.to_string(), "ab".repeat(32));
         assert_eq!(parsed.signature, [0x30, 0]);
-        assert_eq!(parsed.certificate_fingerprint.as_deref(), Some("cafe"));
-        let without = good().replace(r#""certificateFingerprint":"cafe","#, "");
+        assert_eq!(parsed.certificate_fingerprint, Some("ca".repeat(32)));
+        let without = good().replace(&format!(r#""certificateFingerprint":"{}","#, "ca".repeat(32)), "");
         assert_eq!(parse(&text(&without)).unwrap().certificate_fingerprint, None);
     }
 
@@ -145,7 +150,7 @@ mod tests {
         assert!(matches!(parse(&text("")), Err(E::Json(_))));
         assert!(matches!(parse(&text("[]")), Err(E::Json(_))));
         assert!(matches!(parse(&text(&format!("{} x", good()))), Err(E::Json(_))));
-        assert!(matches!(parse(&text(&good().replace("cafe", "ca\u{1}fe"))), Err(E::Json(_))));
+        assert!(matches!(parse(&text(&good().replacen("caca", "ca\u{1}ca", 1))), Err(E::Json(_))));
         assert!(matches!(parse(&text(&good().replace("\"signature\"", "\"x\":1,\"signature\""))), Err(E::Json(_))));
         assert!(matches!(
             parse(&text(&good().replace("\"signature\"", "\"signature\":\"AA==\",\"signature\""))),
@@ -156,8 +161,9 @@ mod tests {
         assert!(matches!(parse(&text(&good().replace("MAA=", "MA\\nA="))), Err(E::Base64(_))));
         assert!(matches!(parse(&text(&good().replace("MAA=", "MAB="))), Err(E::Base64(_))));
         assert!(matches!(parse(&text(&good().replace("MAA=", ""))), Err(E::Empty)));
-        assert!(matches!(parse(&text(&good().replace("cafe", "CD001"))), Ok(_)));
-        assert!(matches!(parse(&text(&good().replace("cafe", "Promise"))), Err(E::Fingerprint)));
+        for fingerprint in ["CACA", "Promise", "ca"] {
+            assert!(matches!(parse(&text(&good().replacen("caca", fingerprint, 1))), Err(E::Fingerprint)));
+        }
         assert!(matches!(parse(b"{\xff"), Err(E::Utf8 { offset: 1 })));
         assert!(matches!(parse(&vec![b' '; 4 * 1024 * 1024 + 1]), Err(E::TooLarge { found: 4_194_305 })));
     }

@@ -20,12 +20,12 @@ const MAX_FILE: u64 = 1 << 20;
 #[non_exhaustive]
 pub enum ConfigError {
     /// It is there and can't be read.
-    #[error("reading {path}: {source}")]
+    #[error("reading {path}: {cause}")]
     Io {
         /// The file.
         path: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It isn't UTF-8.
     #[error("reading {path}: not UTF-8 from byte {offset} on")]
@@ -35,13 +35,17 @@ pub enum ConfigError {
         /// Where.
         offset: usize,
     },
-    /// A key or value isn't understood; the parser's message names key, line and column.
-    #[error("reading {path}: {source}")]
+    /// A key or value isn't understood.
+    #[error("reading {path}, line {line}, {key}: {message}")]
     Yaml {
         /// The file.
         path: String,
+        /// Line, from 1.
+        line: usize,
+        /// The key, with those that it is below of.
+        key: String,
         /// What the parser said.
-        source: serde_yaml::Error,
+        message: String,
     },
 }
 
@@ -51,9 +55,12 @@ pub enum ConfigError {
 /// [`ConfigError`]: nothing may be staged then.
 pub fn load(root: &Root) -> Result<Policy, ConfigError> {
     for path in CONFIG_PATHS {
-        let content = root.read(path, MAX_FILE).map_err(|source| ConfigError::Io { path: path.to_owned(), source })?;
-        if let Some(content) = content {
-            return parse(path, &content);
+        let error = |cause| ConfigError::Io { path: path.to_owned(), cause };
+        match root.read(path, MAX_FILE).map_err(error)? {
+            Some(content) => return parse(path, &content),
+            // A link that leads nowhere was meant to be a configuration.
+            None if root.has_name(path) => return Err(error(io::ErrorKind::NotFound.into())),
+            None => {}
         }
     }
     Ok(Policy::default())
@@ -70,8 +77,22 @@ pub fn parse(path: &str, content: &[u8]) -> Result<Policy, ConfigError> {
         Err(error) => return Err(ConfigError::Utf8 { path, offset: error.valid_up_to() }),
     };
     // A file of comments is an empty configuration, which YAML calls null.
-    let config: Option<Config> = serde_yaml::from_str(text).map_err(|source| ConfigError::Yaml { path, source })?;
+    let document = serde_yaml::Deserializer::from_str(text);
+    let config: Option<Config> = serde_path_to_error::deserialize(document).map_err(|error| {
+        let (key, cause) = (error.path().to_string(), error.into_inner());
+        let message = cause.to_string();
+        let line = cause.location().map_or_else(|| line_of(text, &message), |location| location.line());
+        ConfigError::Yaml { path, line, key, message }
+    })?;
     Ok(config.unwrap_or_default().into())
+}
+
+/// The line of a key that the parser complains about without saying where: the first that begins with a
+/// word that the message quotes.
+fn line_of(text: &str, message: &str) -> usize {
+    let quoted = message.split('`').nth(1).unwrap_or_default();
+    let is_meant = |line: &str| line.split(':').next().is_some_and(|key| key.trim_matches(['"', '\'', ' ']) == quoted);
+    text.lines().position(is_meant).map_or(1, |index| index.saturating_add(1))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -248,8 +269,9 @@ limits:
         }
         for (text, parts) in [
             ("trust:\n  sources: [DB]\n", ["`DB`", "line 2"]),
-            ("limits:\n  memory: 3 bananas\n", ["size", "line 2"]),
-            ("limits:\n  memory: -3\n", ["size", "line 2"]),
+            ("limits:\n  memory: 3 bananas\n", ["limits.memory", "line 2"]),
+            ("limits:\n  memory: -3\n", ["limits.memory", "line 2"]),
+            ("secure_boot: require\n\nsecureboot: optional\n", ["secureboot", "line 3"]),
             ("limits:\n  memory: 99999999999GiB\n", ["size", "line 2"]),
             ("secure_boot: off\n", ["off", "line 1"]),
             ("secure_boot: require\nsecure_boot: optional\n", ["duplicate", "secure_boot"]),
@@ -259,6 +281,8 @@ limits:
             let message = message(text);
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         }
+        let once = message("limits:\n  imags: 3\n");
+        assert_eq!(once.matches("unknown field").count(), 1, "{once}");
         assert!(matches!(parse("x", b"a: \xff"), Err(ConfigError::Utf8 { offset: 3, .. })));
     }
 }

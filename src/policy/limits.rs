@@ -8,11 +8,11 @@ const GIB: u64 = 1 << 30;
 /// The bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most files that are looked into.
+    /// Most images that are staged.
     pub images: usize,
     /// Largest file, in bytes.
     pub image_size: u64,
-    /// All files together, in bytes.
+    /// All staged images together, in bytes.
     pub total_size: u64,
     /// Memory that staging by copy may take, in bytes; the free space of `/run` bounds it in any case.
     pub memory: u64,
@@ -26,7 +26,8 @@ impl Default for Limits {
     }
 }
 
-/// What has been let in so far.
+/// What has been staged so far. Rejected images don't count: nobody shall keep a good image out by
+/// putting many bad ones beside it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     images: usize,
@@ -34,48 +35,51 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a file of `size` bytes in, if the limits allow it.
-    ///
-    /// A file that is refused doesn't count: however large it is, those after it have their chance.
+    /// Whether a file of `size` bytes still fits.
     ///
     /// # Errors
     /// [`Reason::TooMany`] or [`Reason::TooLarge`]
-    pub fn admit(&mut self, size: u64, limits: &Limits) -> Result<(), Refusal> {
+    pub fn admit(&self, size: u64, limits: &Limits) -> Result<(), Refusal> {
         if self.images >= limits.images {
-            let detail = format_args!("{} files are the limit", limits.images);
+            let detail = format_args!("{} images have been staged, which is the limit", limits.images);
             return Err(Refusal::new(Reason::TooMany, detail));
         }
-        let too_large = |what: &str, limit: u64| {
-            Refusal::new(Reason::TooLarge, format_args!("{size} bytes, where {what} is limited to {limit}"))
-        };
-        if size > limits.image_size {
-            return Err(too_large("one file", limits.image_size));
+        let bounds = [
+            ("one file", limits.image_size, size),
+            ("all images together", limits.total_size, self.total_size.saturating_add(size)),
+        ];
+        match bounds.into_iter().find(|(_, limit, needed)| needed > limit) {
+            None => Ok(()),
+            Some((what, limit, _)) => {
+                let detail = format_args!("{size} bytes are too many where {what} may have {limit}");
+                Err(Refusal::new(Reason::TooLarge, detail))
+            }
         }
-        let total = self.total_size.saturating_add(size);
-        if total > limits.total_size {
-            let left = limits.total_size.saturating_sub(self.total_size);
-            return Err(too_large("what is left of the total", left));
-        }
-        *self = Self { images: self.images + 1, total_size: total };
-        Ok(())
+    }
+
+    /// Counts a staged image.
+    pub fn add(&mut self, size: u64) {
+        *self = Self { images: self.images.saturating_add(1), total_size: self.total_size.saturating_add(size) };
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn a_refused_file_takes_nothing_from_those_after_it() {
+    fn only_what_was_staged_counts() {
         let limits = Limits { images: 2, image_size: 10, total_size: 15, ..Limits::default() };
         let mut tally = Tally::default();
-        let reason = |result: Result<(), Refusal>| result.map_err(|refusal| refusal.reason());
-        assert_eq!(reason(tally.admit(11, &limits)), Err(Reason::TooLarge));
-        assert_eq!(reason(tally.admit(10, &limits)), Ok(()));
-        assert_eq!(reason(tally.admit(6, &limits)), Err(Reason::TooLarge));
-        assert_eq!(reason(tally.admit(u64::MAX, &limits)), Err(Reason::TooLarge));
-        assert_eq!(reason(tally.admit(5, &limits)), Ok(()));
-        assert_eq!(reason(tally.admit(0, &limits)), Err(Reason::TooMany));
+        let reason = |tally: &Tally, size| tally.admit(size, &limits).map_err(|refusal| refusal.reason());
+        assert_eq!(reason(&tally, 11), Err(Reason::TooLarge));
+        assert_eq!(reason(&tally, 10), Ok(()));
+        assert_eq!(reason(&tally, 10), Ok(()), "asking costs nothing");
+        tally.add(10);
+        assert_eq!(reason(&tally, 6), Err(Reason::TooLarge));
+        assert_eq!(reason(&tally, u64::MAX), Err(Reason::TooLarge));
+        assert_eq!(reason(&tally, 5), Ok(()));
+        tally.add(5);
+        assert_eq!(reason(&tally, 0), Err(Reason::TooMany));
     }
 }

@@ -14,17 +14,16 @@ use anyhow::{Context, Result};
 
 /// Where the report of this boot lies.
 pub const PATH: &str = "/run/sextant/report.json";
+const DIRECTORY: &str = "/run/sextant";
+const FILE: &str = "report.json";
 
 /// Writes the report, whole or not at all.
 ///
 /// # Errors
 /// Where it can't be written.
 pub fn write(root: &Root, report: &Report) -> Result<()> {
-    let path = root.join(PATH);
     let mut text = serde_json::to_vec_pretty(report).context("encoding the report")?;
     text.push(b'\n');
-    if let Some(directory) = path.parent() {
-        durable::create_directory(directory).with_context(|| format!("making the directory of {PATH}"))?;
-    }
-    durable::write(&path, &text, 0o644).with_context(|| format!("writing {PATH}"))
+    let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
+    durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
 }

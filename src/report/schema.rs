@@ -126,6 +126,8 @@ pub enum Verdict {
 pub struct Image {
     /// The file as it was found.
     pub file: String,
+    /// The directory in which the agent found it; `null` where a person named the file.
+    pub directory: Option<String>,
     /// The extension's name, where the file's name gives one.
     pub name: Option<String>,
     /// Kind of extension.
@@ -157,6 +159,7 @@ impl Image {
     pub fn new(file: &OsStr, class: Class) -> Self {
         Self {
             file: printable(&file.to_string_lossy()),
+            directory: None,
             name: None,
             class,
             verdict: Verdict::Rejected,
@@ -198,7 +201,7 @@ impl Image {
 }
 
 /// `serialize_with` hands over a reference to the field.
-#[allow(clippy::ref_option)]
+#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
 fn token<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
     reason.map(Reason::token).serialize(serializer)
 }

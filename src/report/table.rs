@@ -20,7 +20,7 @@ impl Style {
 /// One line a file, with reason and detail below what was rejected.
 #[must_use]
 pub fn images(images: &[Image], style: Style) -> String {
-    let width = images.iter().map(|image| image.file.chars().count()).max().unwrap_or(0).clamp(4, 40);
+    let width = images.iter().map(|image| image.file.chars().count()).max().unwrap_or(0).max(4);
     let mut out = format!("{:<width$}  {:<8}  {}\n", "FILE", "VERDICT", "SIGNER OR REASON");
     for image in images {
         let (word, colour) = match image.is_good() {
@@ -59,11 +59,9 @@ pub fn summary(images: &[Image]) -> String {
     reasons.sort_unstable();
     reasons.dedup();
     let rejected = images.len() - good;
-    match rejected {
-        0 => format!("{good} of {} good", images.len()),
-        _ => {
-            let reasons: Vec<_> = reasons.into_iter().map(Reason::token).collect();
-            format!("{good} of {} good, {rejected} rejected: {}", images.len(), reasons.join(", "))
-        }
+    if rejected == 0 {
+        return format!("{good} of {} good", images.len());
     }
+    let reasons: Vec<_> = reasons.into_iter().map(Reason::token).collect();
+    format!("{good} of {} good, {rejected} rejected: {}", images.len(), reasons.join(", "))
 }

@@ -7,7 +7,7 @@
 use crate::durable::Temporary;
 use crate::extension::ExtensionName;
 use crate::image::{Candidate, Class};
-use crate::io::{FileSource, ReadAt};
+use crate::io::FileSource;
 use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
@@ -77,6 +77,9 @@ pub trait Custody {
     /// Takes the candidate's bytes. A refusal that comes along means that they are held only for looking
     /// at, and can't be staged.
     fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>);
+
+    /// Told of each image that was staged, for what it keeps occupied.
+    fn settle(&self, size: u64);
 }
 
 /// For verifying without staging.
@@ -87,6 +90,8 @@ impl Custody for InPlaceCustody {
     fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
         (Holding::in_place(candidate), None)
     }
+
+    fn settle(&self, _: u64) {}
 }
 
 /// Copies each image into a private directory.
@@ -103,7 +108,7 @@ impl CopyCustody {
     /// # Errors
     /// Where it can't be made.
     pub fn new(root: &Root, limits: Limits) -> anyhow::Result<Self> {
-        let directory = root.join(DIRECTORY);
+        let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
         // What a killed agent left there was never verified.
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -111,16 +116,15 @@ impl CopyCustody {
             }
             _ => {}
         }
-        fs::create_dir_all(&directory).with_context(|| format!("making {DIRECTORY}"))?;
+        fs::create_dir(&directory).with_context(|| format!("making {DIRECTORY}"))?;
         fs::set_permissions(&directory, Permissions::from_mode(0o700))
             .with_context(|| format!("closing {DIRECTORY}"))?;
         Ok(Self { directory, limits, used: Cell::new(0) })
     }
 
     /// Whether there is room, told before a byte is written.
-    fn reserve(&self, size: u64) -> Result<u64, Refusal> {
-        let used = self.used.get().saturating_add(size);
-        if used > self.limits.memory {
+    fn check_room(&self, size: u64) -> Result<(), Refusal> {
+        if self.used.get().saturating_add(size) > self.limits.memory {
             let left = self.limits.memory.saturating_sub(self.used.get());
             let detail = format_args!("{size} bytes, where what is left for copies is {left}");
             return Err(Refusal::new(Reason::TooLarge, detail));
@@ -134,15 +138,16 @@ impl CopyCustody {
             let detail = format_args!("{size} bytes, where /run has {free} free and keeps {keep} of them");
             return Err(Refusal::new(Reason::NoSpace, detail));
         }
-        Ok(used)
+        Ok(())
     }
 
     fn copy(&self, candidate: &Candidate) -> Result<(FileSource, Temporary), Refusal> {
         let no_space = |error: io::Error| {
-            let full = matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOSPC | Errno::EDQUOT));
-            let reason = if full { Reason::NoSpace } else { Reason::NotStaged };
+            let reason = if is_full(&error) { Reason::NoSpace } else { Reason::NotStaged };
             Refusal::new(reason, format_args!("making room for the copy: {error}"))
         };
+        let unreadable =
+            |error: io::Error| Refusal::new(Reason::Unreadable, format_args!("copying the image: {error}"));
         let temporary = Temporary::create(self.directory.join("image")).map_err(no_space)?;
         let size = candidate.size();
         if let Ok(length) = i64::try_from(size) {
@@ -152,9 +157,8 @@ impl CopyCustody {
                 Err(errno) => return Err(no_space(errno.into())),
             }
         }
-        let unreadable =
-            |error: io::Error| Refusal::new(Reason::Unreadable, format_args!("copying the image: {error}"));
-        let copied = io::copy(&mut candidate.source().file().take(size), &mut temporary.file()).map_err(unreadable)?;
+        let copied = io::copy(&mut candidate.source().file().take(size), &mut temporary.file())
+            .map_err(|error| if is_full(&error) { no_space(error) } else { unreadable(error) })?;
         if copied != size {
             let detail = format_args!("the image ended after {copied} of {size} bytes while it was copied");
             return Err(Refusal::new(Reason::Unreadable, detail));
@@ -166,14 +170,20 @@ impl CopyCustody {
 
 impl Custody for CopyCustody {
     fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
-        let taken = self.reserve(candidate.size()).and_then(|used| Ok((used, self.copy(&candidate)?)));
-        match taken {
-            Ok((used, (source, copy))) => {
-                self.used.set(used);
+        match self.check_room(candidate.size()).and_then(|()| self.copy(&candidate)) {
+            Ok((source, copy)) => {
                 let (name, class, _) = candidate.into_parts();
                 (Holding { name, class, source, copy: Some(copy) }, None)
             }
             Err(refusal) => (Holding::in_place(candidate), Some(refusal)),
         }
     }
+
+    fn settle(&self, size: u64) {
+        self.used.set(self.used.get().saturating_add(size));
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOSPC | Errno::EDQUOT))
 }

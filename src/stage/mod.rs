@@ -1,16 +1,16 @@
 //! Giving systemd the images that were verified, and nothing else.
 
 mod custody;
+mod ledger;
 mod quarantine;
 
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
+pub use ledger::withdraw;
 pub use quarantine::quarantine;
 
-use crate::durable;
 use crate::root::Root;
 use crate::verify::VerifiedImage;
 use anyhow::{Context, Result};
-use std::path::PathBuf;
 
 /// Mode of a staged image.
 const MODE: u32 = 0o444;
@@ -35,10 +35,12 @@ impl StagedImage {
 /// Where the directory can't be made or the file not be put there; nothing is visible then.
 pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
     let directory = image.class().staging_directory();
-    let path = format!("{directory}/{}.raw", image.name());
-    let target: PathBuf = root.join(&path);
-    durable::create_directory(&root.join(directory)).with_context(|| format!("making {directory}"))?;
-    let copy = image.into_holding().into_copy().with_context(|| format!("staging {path}: no copy was taken"))?;
-    copy.persist(&target, MODE).with_context(|| format!("staging {path}"))?;
+    let file = format!("{}.raw", image.name());
+    let path = format!("{directory}/{file}");
+    let context = || format!("staging {path}");
+    ledger::note(root, image.class(), image.name()).with_context(context)?;
+    let target = root.make_directory(directory).with_context(context)?.join(file);
+    let copy = image.into_holding().into_copy().context("no copy was taken").with_context(context)?;
+    copy.persist(&target, MODE).with_context(context)?;
     Ok(StagedImage { path })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
-pub const DIRECTORY: &str = "/run/verity.d";
+const DIRECTORY: &str = "/run/verity.d";
 
 /// Writes each anchor to its file under [`DIRECTORY`], one PEM certificate a file since systemd reads no
 /// more, and removes files that an earlier run wrote for certificates no longer trusted.
@@ -16,9 +16,8 @@ pub const DIRECTORY: &str = "/run/verity.d";
 /// # Errors
 /// The first file that can't be written or removed.
 pub fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
-    let directory = root.join(DIRECTORY);
     let context = || format!("writing trust anchors to {DIRECTORY}");
-    durable::create_directory(&directory).with_context(context)?;
+    let directory = root.make_directory(DIRECTORY).with_context(context)?;
     let mut names = BTreeSet::new();
     for anchor in anchors {
         let name = anchor.file_name();

@@ -4,6 +4,7 @@ use super::{Certificate, CertificateError, Fingerprint, Offer, Source};
 use crate::root::Root;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 /// Directories of the initrd that the UKI's signature covers. A file in the first hides a file of the
 /// same name in the second, as in all of systemd's configuration (systemd.unit(5), `conf_files_list`).
@@ -44,7 +45,10 @@ pub fn read_sealed(root: &Root) -> io::Result<Vec<SealedFile>> {
     let mut files = BTreeMap::new();
     for directory in SEALED_DIRECTORIES {
         for name in root.list(directory)?.unwrap_or_default() {
-            let Some(name) = name.to_str().filter(|name| name.ends_with(".crt")) else { continue };
+            if Path::new(&name).extension().is_none_or(|extension| extension != "crt") {
+                continue;
+            }
+            let Some(name) = name.to_str() else { continue };
             files.entry(name.to_owned()).or_insert_with(|| format!("{directory}/{name}"));
         }
     }

@@ -26,6 +26,16 @@ pub enum ContentsError {
     /// The superblock itself.
     #[error(transparent)]
     Superblock(#[from] SuperblockError),
+    /// The kernel can't read a device in blocks smaller than its sectors.
+    #[error("{kind} blocks of {found} bytes are smaller than the sectors of {sector_size} bytes")]
+    BlockSize {
+        /// `data` or `hash`.
+        kind: &'static str,
+        /// Block size.
+        found: u32,
+        /// Sector size of the partition table, which systemd gives the loop device.
+        sector_size: u32,
+    },
     /// The superblock asks for more than a partition holds, or for another digest than was signed.
     #[error("the superblock does not fit: {0}")]
     Fit(#[source] TreeError),
@@ -48,7 +58,7 @@ impl ContentsError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Io { .. } | Self::Tree(TreeError::Io { .. }) => Reason::Unreadable,
-            Self::Superblock(_) | Self::Fit(_) => Reason::BadSuperblock,
+            Self::Superblock(_) | Self::BlockSize { .. } | Self::Fit(_) => Reason::BadSuperblock,
             Self::Tree(_) | Self::Stray { .. } => Reason::Corrupt,
         }
     }
@@ -81,6 +91,12 @@ impl<'a> IntactImage<'a> {
         let mut bytes = [0; SUPERBLOCK_SIZE];
         hash.read_exact_at(&mut bytes, 0).map_err(|source| ContentsError::Io { partition: "verity", source })?;
         let superblock = Superblock::parse(&bytes)?;
+        let sector_size = ddi.table().sector_size;
+        for (kind, found) in [("data", superblock.data_block_size()), ("hash", superblock.hash_block_size())] {
+            if found < sector_size {
+                return Err(ContentsError::BlockSize { kind, found, sector_size });
+            }
+        }
         let tree =
             verity::verify(&data, &hash, &superblock, signed.root_hash(), threads).map_err(|error| match error {
                 TreeError::DataTooShort { .. }

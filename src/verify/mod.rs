@@ -15,7 +15,7 @@ mod guard;
 pub mod pkcs7;
 mod signature;
 
-pub use activation::{Activate, ActivationError, InProcess};
+pub use activation::{Activate, ActivationError, InProcess, Look};
 pub use contents::{ContentsError, IntactImage};
 pub use der::DerError;
 pub use guard::guard;

@@ -1,6 +1,10 @@
 //! The shape of a PKCS#7 signature (RFC 2315, section 9): who signed, and by which algorithms.
 //!
 //! OpenSSL verifies; this looks at what OpenSSL doesn't judge. Nothing here is believed before that.
+//!
+//! What no signature covers is refused or handed over to be compared: lists of revoked certificates, unsigned
+//! attributes, content that is sent along. Such baggage would be room for bytes of an attacker's choice,
+//! in which libblkid might find the magic number of a file system.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -17,6 +21,8 @@ use thiserror::Error;
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 /// `1.2.840.113549.1.7.1`
 const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
+/// A NULL, whole.
+const NULL: &[u8] = &[0x05, 0x00];
 /// Most signers that are looked at. An extension has one.
 const MAX_SIGNERS: usize = 16;
 
@@ -39,6 +45,9 @@ pub enum Pkcs7Error {
     /// More signers than are looked at.
     #[error("the signature has more than {MAX_SIGNERS} signers")]
     TooManySigners,
+    /// Something that no signature covers.
+    #[error("the signature carries {0}, which nothing signs")]
+    Baggage(&'static str),
 }
 
 /// A digest that signatures name.
@@ -77,6 +86,10 @@ pub struct SignerInfo<'a> {
 /// A signature's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedData<'a> {
+    /// The digests that are announced for all signers.
+    pub digests: Vec<Digest>,
+    /// Content that is sent along. Verifiers take the root hash instead, whatever this says.
+    pub content: Option<&'a [u8]>,
     /// All who signed; at least one.
     pub signers: Vec<SignerInfo<'a>>,
     /// DER of the certificates that were sent along. They prove nothing and serve to name the unknown.
@@ -99,14 +112,20 @@ pub fn parse(der: &[u8]) -> Result<SignedData<'_>, Pkcs7Error> {
     let mut signed_data = explicit.enter(SEQUENCE)?;
     explicit.finish()?;
 
-    signed_data.expect(INTEGER)?;
-    signed_data.expect(SET)?;
+    version(&mut signed_data)?;
+    let mut announced = signed_data.enter(SET)?;
+    let mut digests = Vec::new();
+    while !announced.is_empty() {
+        digests.push(Digest::of(algorithm_identifier(&mut announced)?));
+    }
     let mut encapsulated = signed_data.enter(SEQUENCE)?;
     if encapsulated.expect(OBJECT_IDENTIFIER)?.content != DATA {
         return Err(Pkcs7Error::NotData);
     }
-    // Content that is sent along says nothing: both systemd and OpenSSL's verifier take the root hash instead.
-    encapsulated.optional(CONTEXT_0)?;
+    let content = match encapsulated.optional(CONTEXT_0)? {
+        Some(explicit) => Some(only(explicit.content, OCTET_STRING)?),
+        None => None,
+    };
     encapsulated.finish()?;
 
     let mut certificates = Vec::new();
@@ -116,7 +135,9 @@ pub fn parse(der: &[u8]) -> Result<SignedData<'_>, Pkcs7Error> {
             certificates.push(set.next()?.whole);
         }
     }
-    signed_data.optional(CONTEXT_1)?;
+    if signed_data.optional(CONTEXT_1)?.is_some() {
+        return Err(Pkcs7Error::Baggage("a list of revoked certificates"));
+    }
     let mut infos = signed_data.enter(SET)?;
     signed_data.finish()?;
     let mut signers = Vec::new();
@@ -126,11 +147,31 @@ pub fn parse(der: &[u8]) -> Result<SignedData<'_>, Pkcs7Error> {
         }
         signers.push(signer_info(infos.enter(SEQUENCE)?)?);
     }
-    if signers.is_empty() { Err(Pkcs7Error::NoSigner) } else { Ok(SignedData { signers, certificates }) }
+    if signers.is_empty() {
+        Err(Pkcs7Error::NoSigner)
+    } else {
+        Ok(SignedData { digests, content, signers, certificates })
+    }
 }
 
-fn signer_info(mut info: Reader<'_>) -> Result<SignerInfo<'_>, DerError> {
-    info.expect(INTEGER)?;
+/// The content of the only element in `bytes`.
+fn only(bytes: &[u8], tag: u8) -> Result<&[u8], DerError> {
+    let mut reader = Reader::new(bytes);
+    let element = reader.expect(tag)?;
+    reader.finish()?;
+    Ok(element.content)
+}
+
+/// A version is a small number.
+fn version(reader: &mut Reader<'_>) -> Result<(), Pkcs7Error> {
+    match reader.expect(INTEGER)?.content {
+        [_] => Ok(()),
+        _ => Err(Pkcs7Error::Baggage("a version of several bytes")),
+    }
+}
+
+fn signer_info(mut info: Reader<'_>) -> Result<SignerInfo<'_>, Pkcs7Error> {
+    version(&mut info)?;
     let mut identifier = info.enter(SEQUENCE)?;
     let issuer = identifier.expect(SEQUENCE)?.whole;
     let serial = identifier.expect(INTEGER)?.content;
@@ -139,26 +180,28 @@ fn signer_info(mut info: Reader<'_>) -> Result<SignerInfo<'_>, DerError> {
     info.optional(CONTEXT_0)?;
     let algorithm = Algorithm::of(algorithm_identifier(&mut info)?);
     info.expect(OCTET_STRING)?;
-    info.optional(CONTEXT_1)?;
+    if info.optional(CONTEXT_1)?.is_some() {
+        return Err(Pkcs7Error::Baggage("unsigned attributes"));
+    }
     info.finish()?;
     Ok(SignerInfo { issuer, serial, digest, algorithm })
 }
 
-fn algorithm_identifier<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DerError> {
+/// An algorithm's object identifier, and whether it has parameters worth the name: those of digests, RSA
+/// PKCS#1 v1.5 and ECDSA are NULL or absent (RFC 5754).
+fn algorithm_identifier<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], bool), DerError> {
     let mut sequence = reader.enter(SEQUENCE)?;
     let identifier = sequence.expect(OBJECT_IDENTIFIER)?.content;
-    if !sequence.is_empty() {
-        sequence.next()?;
-    }
+    let parameters = if sequence.is_empty() { NULL } else { sequence.next()?.whole };
     sequence.finish()?;
-    Ok(identifier)
+    Ok((identifier, parameters != NULL))
 }
 
 impl Digest {
     /// NIST Computer Security Objects Register for the SHA-2 family, RFC 8017 appendix B.1 for the rest.
-    fn of(oid: &[u8]) -> Self {
+    fn of((oid, parameters): (&[u8], bool)) -> Self {
         match oid {
-            [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 1..=3] => Self::Strong,
+            [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 1..=3] if !parameters => Self::Strong,
             [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 4] => Self::Other("SHA-224".to_owned()),
             [0x2b, 0x0e, 0x03, 0x02, 0x1a] => Self::Other("SHA-1".to_owned()),
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x05] => Self::Other("MD5".to_owned()),
@@ -169,10 +212,12 @@ impl Digest {
 
 impl Algorithm {
     /// RFC 8017 appendix C for RSA, RFC 5758 section 3.2 for ECDSA.
-    fn of(oid: &[u8]) -> Self {
+    fn of((oid, parameters): (&[u8], bool)) -> Self {
         match oid {
-            [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 11..=13] => Self::Rsa,
-            [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 2..=4] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01] => {
+            [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 1 | 11..=13] if !parameters => Self::Rsa,
+            [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 2..=4] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01]
+                if !parameters =>
+            {
                 Self::Ecdsa
             }
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 10] => Self::Other("RSA-PSS".to_owned()),
@@ -208,6 +253,9 @@ mod tests {
     fn unknown_algorithms_are_named_by_number() {
         assert_eq!(dotted(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d]), "object identifier 1.2.840.113549");
         assert_eq!(dotted(&[0x60, 0x86, 0x48]), "object identifier 2.16.840");
-        assert_eq!(Algorithm::of(&[0x2b, 0x65, 0x70]), Algorithm::Other("object identifier 1.3.101.112".to_owned()));
+        assert_eq!(
+            Algorithm::of((&[0x2b, 0x65, 0x70], false)),
+            Algorithm::Other("object identifier 1.3.101.112".to_owned())
+        );
     }
 }

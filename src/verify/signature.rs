@@ -37,6 +37,12 @@ pub enum SignatureError {
         /// How many are trusted.
         trusted: usize,
     },
+    /// Something beside the signatures that no signature covers.
+    #[error("the signature carries {what}, which it doesn't cover")]
+    Baggage {
+        /// What it is.
+        what: String,
+    },
     /// A digest that isn't accepted.
     #[error("the digest {found} is not one of SHA-256, SHA-384, SHA-512")]
     WeakDigest {
@@ -87,7 +93,9 @@ impl SignatureError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Malformed(_) | Self::Mismatch { .. } | Self::OpenSsl(_) => Reason::BadSignature,
+            Self::Malformed(_) | Self::Baggage { .. } | Self::Mismatch { .. } | Self::OpenSsl(_) => {
+                Reason::BadSignature
+            }
             Self::UnknownSigner { .. } => Reason::UnknownSigner,
             Self::WeakDigest { .. } | Self::WeakAlgorithm { .. } | Self::WeakKey { .. } => Reason::WeakSignature,
             Self::Revoked { .. } => Reason::RevokedSigner,
@@ -128,9 +136,13 @@ impl SignedRoot {
             .iter()
             .map(|info| identify(info, &anchors, trust, &signed_data))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some(Digest::Other(found)) = signed_data.digests.iter().find(|digest| **digest != Digest::Strong) {
+            return Err(SignatureError::WeakDigest { found: found.clone() });
+        }
         for (info, signer) in signed_data.signers.iter().zip(&signers) {
             check_strength(info, signer.certificate())?;
         }
+        check_baggage(&signed_data, claim, trust)?;
         let first = signers.first().ok_or(Pkcs7Error::NoSigner)?;
         check_signature(claim, &anchors, trust.revoked(), first.certificate().subject())?;
         if let Some(Signer::Revoked(revoked)) = signers.iter().find(|signer| matches!(signer, Signer::Revoked(_))) {
@@ -222,6 +234,28 @@ fn identify<'a>(
         |certificate| certificate.subject().to_owned(),
     );
     Err(SignatureError::UnknownSigner { signer, trusted: anchors.len() })
+}
+
+/// OpenSSL overlooks what is sent along beside the signatures. To us it is room for bytes of an attacker's
+/// choice, so it may say nothing that isn't known anyway.
+fn check_baggage(
+    signed_data: &SignedData<'_>,
+    claim: &SignaturePartition,
+    trust: &TrustStore,
+) -> Result<(), SignatureError> {
+    if signed_data.content.is_some_and(|content| content != claim.root_hash.to_string().as_bytes()) {
+        return Err(SignatureError::Baggage { what: "content other than the root hash".to_owned() });
+    }
+    let trusted = trust.anchors().iter().map(Anchor::certificate);
+    let known: Vec<&Certificate> = trusted.chain(trust.revoked().iter().map(|revoked| &revoked.certificate)).collect();
+    match signed_data.certificates.iter().find(|der| !known.iter().any(|certificate| certificate.der() == **der)) {
+        None => Ok(()),
+        Some(der) => {
+            let subject =
+                Certificate::from_der(der).map_or_else(|_| "?".to_owned(), |stray| stray.subject().to_owned());
+            Err(SignatureError::Baggage { what: format!("the certificate \"{subject}\", not among the trusted ones") })
+        }
+    }
 }
 
 fn check_strength(info: &SignerInfo<'_>, certificate: &Certificate) -> Result<(), SignatureError> {

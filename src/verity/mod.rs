@@ -13,6 +13,7 @@ mod root_hash;
 pub mod sha256;
 mod superblock;
 mod tree;
+mod walk;
 mod workers;
 mod zeros;
 

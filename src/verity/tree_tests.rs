@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use openssl::sha;
@@ -5,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::verity::HashAlgorithm;
+use crate::verity::walk::PIECE;
 
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

@@ -3,6 +3,7 @@
 use super::{NAME, Row, vendor};
 use crate::support::ddi::{Blueprint, RawImage, good, with_tree};
 use crate::support::trees::{Tree, native_architecture, noise};
+use sextant::build::{DdiBuilder, VerityParams};
 use sextant::image::PartitionKind::{Root, RootVerity};
 
 fn image() -> Blueprint {
@@ -28,6 +29,13 @@ pub fn rows() -> Vec<Row> {
     [superblock(), bytes(), mounting(), release()].into_iter().flatten().collect()
 }
 
+/// Blocks of 1024 bytes in sectors of 4096.
+fn small_blocks() -> Blueprint {
+    let params = VerityParams { data_block_size: 1024, ..VerityParams::derived(b"") };
+    let builder = DdiBuilder::new(NAME).sector_size(4096).verity(params);
+    Blueprint::build(&builder, &Tree::sysext(NAME).squashfs(), Some(vendor()))
+}
+
 fn superblock() -> Vec<Row> {
     let bad = |what, offset, bytes: &[u8]| Row::image("bad-superblock", what, image().patch_superblock(offset, bytes));
     let corrupt = |what, offset, bytes: &[u8]| Row::image("corrupt", what, image().patch_superblock(offset, bytes));
@@ -44,6 +52,7 @@ fn superblock() -> Vec<Row> {
         bad("data blocks of 3000 bytes", 64, &3000_u32.to_le_bytes()),
         bad("data blocks of 256 bytes", 64, &256_u32.to_le_bytes()),
         bad("data blocks of no size", 64, &[0; 4]),
+        Row::image("bad-superblock", "data blocks smaller than sectors", small_blocks()),
         bad("data blocks of 2 GiB", 64, &(1_u32 << 31).to_le_bytes()),
         bad("hash blocks of 64 KiB", 68, &65_536_u32.to_le_bytes()),
         bad("no data blocks", 72, &[0; 8]),

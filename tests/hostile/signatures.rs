@@ -2,6 +2,7 @@
 
 use super::{NAME, Row, authority, denied, edwards, revoked, stranger, vendor, weak_rsa};
 use crate::support::ddi::{Blueprint, good};
+use crate::support::der::{explicit, sequence, tlv};
 use crate::support::keys;
 use crate::support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
 use crate::support::trees::Tree;
@@ -22,7 +23,10 @@ fn signed_by(signer: SignerInfo<'static>) -> Blueprint {
 }
 
 pub fn rows() -> Vec<Row> {
-    [partition(), signers(), algorithms(), content(), structure(), revocation()].into_iter().flatten().collect()
+    [partition(), signers(), algorithms(), content(), structure(), baggage(), revocation()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn partition() -> Vec<Row> {
@@ -52,6 +56,10 @@ fn partition() -> Vec<Row> {
         bad("a root hash of half the length", changed(&hash, &hash[..32])),
         bad("a root hash in capitals", changed(&hash, &format!("A{}", &hash[1..]))),
         bad("a root hash that is none", changed(&hash, &"z".repeat(64))),
+        bad(
+            "a fingerprint that spells a magic number",
+            changed("\"certificateFingerprint\":\"", "\"certificateFingerprint\":\"CD001"),
+        ),
         bad("a fingerprint that is text", changed("\"certificateFingerprint\":\"", "\"certificateFingerprint\":\"x")),
         bad("a signature that is not base64", changed("\"signature\":\"", "\"signature\":\"*")),
         bad("a signature of no bytes", image().with_pkcs7(b"")),
@@ -174,6 +182,70 @@ fn structure() -> Vec<Row> {
 
 fn nested(depth: usize) -> Vec<u8> {
     (0..depth).fold(vec![0x30, 0], |inner, _| crate::support::der::sequence(&[inner]))
+}
+
+/// What is sent along with a sound signature without being covered by it.
+fn baggage() -> Vec<Row> {
+    let sound = |text: &str| SignedData::new(text).signer(SignerInfo::new(vendor()));
+    let bad = |what, image| Row::image("bad-signature", what, image);
+    let attached =
+        |content: fn(&str) -> Vec<u8>| image().signed_by(|text| sound(text).attaching(&content(text)).build());
+    let grafted = |place| image().signed_by(|text| graft(&sound(text).build(), place));
+    vec![
+        bad("content that is sent along and says something else", attached(|_| b"CDROM".to_vec())),
+        bad("content in capitals", attached(|text| text.to_uppercase().into_bytes())),
+        bad("a certificate that nobody trusts", image().signed_by(|text| sound(text).certificate(stranger()).build())),
+        bad("a revocation list", grafted(Place::Revocations)),
+        bad("unsigned attributes", grafted(Place::Attributes)),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In front of the signers.
+    Revocations,
+    /// Behind the fields of the signer.
+    Attributes,
+}
+
+/// Puts bytes that nobody signs into a signature that is otherwise left as it is.
+fn graft(der: &[u8], place: Place) -> Vec<u8> {
+    let element = explicit(1, b"CDROM");
+    let info = children(der);
+    let explicit_data = children(&info[1]);
+    let mut data = children(&explicit_data[0]);
+    let signers = data.pop().unwrap();
+    if place == Place::Revocations {
+        data.extend([element, signers]);
+    } else {
+        let mut fields = children(&children(&signers)[0]);
+        fields.push(element);
+        data.push(tlv(0x31, &sequence(&fields)));
+    }
+    sequence(&[info[0].clone(), explicit(0, &sequence(&data))])
+}
+
+/// The elements inside an element.
+fn children(der: &[u8]) -> Vec<Vec<u8>> {
+    let split = |bytes: &[u8]| {
+        let (length, header) = match bytes[1] {
+            length if length < 0x80 => (usize::from(length), 2),
+            length => {
+                let digits = &bytes[2..2 + usize::from(length & 0x7f)];
+                (digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)), 2 + digits.len())
+            }
+        };
+        (header, header + length)
+    };
+    let (header, end) = split(der);
+    let mut rest = &der[header..end];
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let (_, end) = split(rest);
+        out.push(rest[..end].to_vec());
+        rest = &rest[end..];
+    }
+    out
 }
 
 fn revocation() -> Vec<Row> {

@@ -1,4 +1,5 @@
 //! File systems made by the tools that make them in real life: those of the toolbox, or else the host's.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

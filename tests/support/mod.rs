@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
 #![allow(clippy::struct_field_names)] // They are named as in the UEFI specification.
 
+pub mod compact;
 pub mod ddi;
 pub mod der;
 pub mod efi;

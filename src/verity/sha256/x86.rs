@@ -3,6 +3,9 @@
 //! The only unsafe code of the hash. Two facts carry it: a value of [`ShaNi`] or [`Avx2`] exists only where
 //! `detect()` found the instructions, and every load is from a slice or array that is at least as long.
 
+// The variables have the names of FIPS 180-4; lanes and blocks index several arrays at once.
+#![allow(clippy::many_single_char_names, clippy::needless_range_loop)]
+
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi32, _mm_alignr_epi8, _mm_loadu_si128, _mm_set_epi64x, _mm_sha256msg1_epu32,
     _mm_sha256msg2_epu32, _mm_sha256rnds2_epu32, _mm_shuffle_epi8, _mm_shuffle_epi32, _mm_storeu_si128,

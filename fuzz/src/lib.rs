@@ -1,0 +1,98 @@
+//! What the fuzz targets share.
+
+#[path = "../../tests/support/keys.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs)]
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
+mod keys;
+
+use sextant::build::gpt::{HEADER_SIZE, fix_header_crc};
+use sextant::extension::{ExtensionName, find_release, refuse_os_release};
+use sextant::filesystem::{Filesystem, Kind};
+use sextant::image::Class;
+use sextant::trust::{SealedFile, Source, TrustStore};
+use std::sync::OnceLock;
+
+/// Name of the signer in the seeds (`examples/fuzz_seeds.rs`).
+const SIGNER: &str = "Vendor";
+/// Name of the extension in the seeds.
+const EXTENSION: &str = "seed";
+
+/// Trusts certificates with the name and number of the one that signed the seeds, but other keys. So whatever a
+/// fuzzer makes of a seed, signatures are verified down to the last step, and never hold.
+pub fn impostors() -> &'static TrustStore {
+    static STORE: OnceLock<TrustStore> = OnceLock::new();
+    STORE.get_or_init(|| {
+        let offer = |authority: &keys::Authority| {
+            SealedFile { path: SIGNER.to_owned(), content: Ok(authority.pem()) }.offer(Source::File)
+        };
+        let store = TrustStore::decide(vec![offer(keys::rsa(SIGNER)), offer(keys::ec(SIGNER))], &Default::default());
+        assert_eq!(store.anchors().len(), 2);
+        store
+    })
+}
+
+/// Sectors of the protective MBR, a header and 128 entries.
+const TABLE: usize = 34;
+const SECTOR: usize = 512;
+
+/// Makes the redundant parts of a partition table agree: what is in the primary one becomes the backup, checksums
+/// are computed. Otherwise nearly everything that a fuzzer does would end at a checksum.
+pub fn mend(image: &[u8]) -> Option<Vec<u8>> {
+    let sectors = image.len() / SECTOR;
+    if sectors < 2 * TABLE {
+        return None;
+    }
+    let mut image = image[..sectors * SECTOR].to_vec();
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let entries = image[2 * SECTOR..TABLE * SECTOR].to_vec();
+    let sum = crc32fast::hash(&entries).to_le_bytes();
+    let last = sectors - 1;
+    let backup_entries = (last - (TABLE - 2)) * SECTOR;
+    image[backup_entries..][..entries.len()].copy_from_slice(&entries);
+    image[SECTOR + 80..][..4].copy_from_slice(&128_u32.to_le_bytes());
+    image[SECTOR + 88..][..4].copy_from_slice(&sum);
+    let mut primary = image[SECTOR..][..HEADER_SIZE].to_vec();
+    let mut backup = primary.clone();
+    let number = |value: usize| u64::try_from(value).unwrap_or_default().to_le_bytes();
+    for (header, this, other, entries) in
+        [(&mut primary, 1, last, 2 * SECTOR), (&mut backup, last, 1, backup_entries)]
+    {
+        header[24..32].copy_from_slice(&number(this));
+        header[32..40].copy_from_slice(&number(other));
+        header[72..80].copy_from_slice(&number(entries / SECTOR));
+        fix_header_crc(header);
+    }
+    image[SECTOR..][..HEADER_SIZE].copy_from_slice(&primary);
+    image[last * SECTOR..][..HEADER_SIZE].copy_from_slice(&backup);
+    Some(image)
+}
+
+/// Everything that is asked of the file system of an extension.
+pub fn explore(data: &[u8], kind: Kind) {
+    let data = data.to_vec();
+    let Ok(filesystem) = Filesystem::open(&data) else { return };
+    if filesystem.kind() != kind {
+        return;
+    }
+    const RELEASE: &str = "usr/lib/extension-release.d/extension-release.seed";
+    const LIMIT: usize = 64 * 1024;
+    for path in [RELEASE, "usr/share/seed/large", "link", "usr"] {
+        if let Ok(Some(content)) = filesystem.read_file(path, LIMIT) {
+            assert!(content.len() <= LIMIT);
+        }
+        let _ = filesystem.entry(path);
+        let _ = filesystem.xattr(path, "user.extension-release.strict");
+    }
+    for directory in ["/", "usr/lib/extension-release.d", "many"] {
+        if let Ok(Some(entries)) = filesystem.list(directory) {
+            assert!(entries.windows(2).all(|pair| pair[0].name < pair[1].name), "{entries:?}");
+        }
+        let _ = filesystem.entry_nofollow(directory, "usr");
+    }
+    if let Ok(name) = ExtensionName::new(EXTENSION) {
+        for class in Class::ALL {
+            let _ = find_release(&filesystem, class, &name);
+            let _ = refuse_os_release(&filesystem, class);
+        }
+    }
+}
