@@ -645,3 +645,11 @@ fn rejected_files_of_one_name_are_all_kept() {
     let kept = |name: &str| fs::read_to_string(machine.path(".extra/rejected/sysext").join(name)).unwrap();
     assert_eq!((kept("junk.sysext.raw"), kept("junk.sysext.raw.1")), ("first".to_owned(), "second".to_owned()));
 }
+
+#[test]
+fn every_reason_is_explained_in_the_documentation_in_its_order() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md")).unwrap();
+    let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let tokens: Vec<_> = sextant::reason::Reason::ALL.iter().map(|reason| reason.token()).collect();
+    assert_eq!(rows, tokens);
+}
