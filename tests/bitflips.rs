@@ -1,78 +1,292 @@
+//! Every single bit of a small signed image, flipped: either the image is refused, or the bit is one of those
+//! listed here, and what the image is taken for stays the same.
+//!
+//! The list works both ways. A bit that is accepted without being listed is a hole; one that is listed and
+//! refused makes the list a lie.
 #![allow(clippy::unwrap_used)]
+
 mod support;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sextant::build::{DdiBuilder, VerityParams};
-use sextant::image::Ddi;
+use sextant::image::PartitionKind::{RootVerity, RootVeritySig};
+use sextant::image::signature_partition::SignaturePartition;
+use sextant::image::{Ddi, signature_partition};
 use sextant::io::ReadAt;
-use sextant::trust::{SealedFile, Source, TrustStore};
+use sextant::trust::{Anchor, SealedFile, Source, TrustStore};
 use sextant::verify::{IntactImage, SignedRoot};
+use sextant::verity::RootHash;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use support::compact::compact;
-use support::ddi::*;
-use support::keys;
+use support::ddi::{Blueprint, RawImage, native};
+use support::keys::{self, Authority};
 use support::trees::{Tree, noise};
 
-#[test]
-fn experiment() {
-    for authority in [keys::rsa("Vendor"), keys::ec("Vendor")] {
+/// What somebody who trusts the image relies on.
+#[derive(Debug, PartialEq, Eq)]
+struct Evidence {
+    root_hash: RootHash,
+    signer: Anchor,
+    filesystem: Vec<u8>,
+}
+
+/// The image, and what is known of it before a bit is flipped.
+struct Specimen {
+    image: RawImage,
+    trust: TrustStore,
+    claim: SignaturePartition,
+    signed: SignedRoot,
+    text: Text,
+}
+
+/// Where in the image the parts of its signature partition are.
+struct Text {
+    /// The digits of `certificateFingerprint`.
+    fingerprint: Range<usize>,
+    /// The base64 of `signature`.
+    signature: Range<usize>,
+    /// The first NUL.
+    end: usize,
+    /// What is encoded there.
+    der: Vec<u8>,
+    /// Where its parts are.
+    parts: Pkcs7,
+}
+
+impl Specimen {
+    /// Blocks of 512 bytes, so that even a small file system has a hash tree of two levels.
+    fn new(authority: &Authority) -> Self {
         let params = VerityParams { data_block_size: 512, hash_block_size: 512, ..VerityParams::derived(b"flip") };
+        let tree = Tree::sysext("flip").file("usr/share/flip/noise", &noise(9000));
         let builder = DdiBuilder::new("flip").verity(params).threads(1);
-        let tree = Tree::sysext("flip").file("usr/share/noise", &noise(9000));
         let image = compact(&Blueprint::build(&builder, &tree.squashfs(), Some(authority)));
-        println!("{} bytes {:?}", image.bytes.len(), image.places);
-        let file = SealedFile { path: "v".into(), content: Ok(authority.pem()) };
+        let file = SealedFile { path: "flip.crt".to_owned(), content: Ok(authority.pem()) };
         let trust = TrustStore::decide(vec![file.offer(Source::File)], &Default::default());
-        let verify = |bytes: &Vec<u8>| -> Result<(String, Vec<u8>), String> {
-            let ddi = Ddi::read(bytes, native()).map_err(|e| e.to_string())?;
-            let signed = SignedRoot::verify(ddi.claim(), &trust).map_err(|e| e.to_string())?;
-            let intact = IntactImage::check(bytes, &ddi, &signed, 1).map_err(|e| e.to_string())?;
-            let fs = intact.filesystem().unwrap();
-            let mut out = vec![0; fs.len() as usize];
-            fs.read_exact_at(&mut out, 0).unwrap();
-            Ok((signed.root_hash().to_string(), out))
+        let claim = Ddi::read(&image.bytes, native()).unwrap().claim().clone();
+        let signed = SignedRoot::verify(&claim, &trust).unwrap();
+
+        let place = image.place(RootVeritySig);
+        let bytes = &image.bytes[place.clone()];
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap();
+        let text = std::str::from_utf8(&bytes[..len]).unwrap();
+        let value = |member: &str| {
+            let before = format!("\"{member}\":\"");
+            let start = text.find(&before).unwrap() + before.len();
+            place.start + start..place.start + start + text[start..].find('"').unwrap()
         };
-        verify(&image.bytes).unwrap();
-        let started = std::time::Instant::now();
-        let mut bytes = image.bytes.clone();
-        let sig = image.place(sextant::image::PartitionKind::RootVeritySig);
-        let text: Vec<u8> = bytes[sig.clone()].iter().copied().take_while(|b| *b != 0).collect();
-        let text = String::from_utf8(text).unwrap();
-        println!("{text}");
-        let b64 = sig.start + text.find("\"signature\":\"").unwrap() + 13;
-        let mut last = 0;
-        for byte in 0..bytes.len() {
-            if byte == sig.start || byte == sig.end {
-                println!("{} {:?}", byte, started.elapsed());
+        let (fingerprint, signature) = (value("certificateFingerprint"), value("signature"));
+        let text = Text {
+            fingerprint,
+            signature,
+            end: place.start + len,
+            der: claim.signature.clone(),
+            parts: Pkcs7::new(&claim.signature),
+        };
+        Self { image, trust, claim, signed, text }
+    }
+
+    /// As `Verifier::verify` does it, from the bytes to the file system.
+    fn verify(&self, bytes: &Vec<u8>) -> Result<Evidence, String> {
+        let ddi = Ddi::read(bytes, native()).map_err(|error| error.to_string())?;
+        // Nothing but the claim and the trust anchors goes into this, so the same claim needs no second look.
+        let signed = if *ddi.claim() == self.claim {
+            self.signed.clone()
+        } else {
+            SignedRoot::verify(ddi.claim(), &self.trust).map_err(|error| error.to_string())?
+        };
+        let intact = IntactImage::check(bytes, &ddi, &signed, 1).map_err(|error| error.to_string())?;
+        let window = intact.filesystem().unwrap();
+        let mut filesystem = vec![0; usize::try_from(window.len()).unwrap()];
+        window.read_exact_at(&mut filesystem, 0).unwrap();
+        Ok(Evidence { root_hash: signed.root_hash().clone(), signer: signed.signer().clone(), filesystem })
+    }
+
+    /// The list: why byte `at` may be `changed` without anybody noticing; `None` where it may not.
+    fn unused(&self, at: usize, changed: u8) -> Option<&'static str> {
+        let uuid = self.image.place(RootVerity).start + 16;
+        match at {
+            // UEFI specification 2.10, sections 5.2.1 and 5.2.3. The kernel (`is_pmbr_valid` in block/partitions/efi.c)
+            // and libblkid look at type and start of the protective entry; only those are what they must be.
+            440..=445 => Some("MBR: disk signature"),
+            446 => Some("MBR: boot indicator, which firmware must ignore"),
+            447..=449 | 451..=453 => Some("MBR: cylinders, heads and sectors"),
+            458..=461 => Some("MBR: size of the protective partition"),
+            // Goes into no digest; the kernel isn't even told.
+            _ if (uuid..uuid + 16).contains(&at) => Some("superblock: UUID"),
+            // A hint, worth a warning where it is wrong.
+            _ if self.text.fingerprint.contains(&at) && is_lower_hex(changed) => Some("certificateFingerprint"),
+            _ if at == self.text.end && changed == b' ' => Some("a space behind the JSON"),
+            _ if self.text.signature.contains(&at) => self.unused_in_signature(at, changed),
+            _ => None,
+        }
+    }
+
+    /// The part of the list that is about the structure around the signature proper.
+    fn unused_in_signature(&self, at: usize, changed: u8) -> Option<&'static str> {
+        let mut text = self.image.bytes[self.text.signature.clone()].to_vec();
+        text[at - self.text.signature.start] = changed;
+        let changed = STANDARD.decode(text).ok()?;
+        let parts = &self.text.parts;
+        let differing: Vec<usize> = (0..changed.len()).filter(|at| changed[*at] != self.text.der[*at]).collect();
+        match differing[..] {
+            [at] if at == parts.version || at == parts.signer_version => Some("PKCS#7: version number"),
+            // Which hash is signed is told by the digest algorithm; the one in this name is not asked.
+            [at] if at == parts.algorithm && parts.synonyms.contains(&changed[at]) => {
+                Some("PKCS#7: hash in the name of the signature algorithm")
             }
+            _ => None,
+        }
+    }
+
+    /// Flips every bit of `range`, verifies each time, and compares with the list. Returns how many bits each
+    /// line of the list stands for.
+    fn flip_all(&self, range: Range<usize>) -> BTreeMap<&'static str, usize> {
+        let expected = self.verify(&self.image.bytes).unwrap();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let found = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|first| {
+                    let (range, expected) = (range.clone(), &expected);
+                    scope.spawn(move || self.flip_some(range.skip(first).step_by(threads), expected))
+                })
+                .collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
+        });
+        let mut lines = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for (line, contradiction) in found {
+            line.into_iter().for_each(|line| *lines.entry(line).or_default() += 1);
+            wrong.extend(contradiction);
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} bits, the first of them:\n{}",
+            wrong.len(),
+            wrong[..wrong.len().min(20)].join("\n")
+        );
+        lines
+    }
+
+    /// For each bit that is listed or accepted: its line of the list, and what contradicts that line.
+    fn flip_some(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        expected: &Evidence,
+    ) -> Vec<(Option<&'static str>, Option<String>)> {
+        let mut bytes = self.image.bytes.clone();
+        let mut found = Vec::new();
+        for at in positions {
             for bit in 0..8 {
-                bytes[byte] ^= 1 << bit;
-                if verify(&bytes).is_ok() {
-                    if byte >= b64 && byte < sig.start + text.len() {
-                        use base64::Engine;
-                        let v: serde_json::Value =
-                            serde_json::from_slice(&bytes[sig.start..sig.start + text.len()]).unwrap();
-                        let der =
-                            base64::engine::general_purpose::STANDARD.decode(v["signature"].as_str().unwrap()).unwrap();
-                        let o: serde_json::Value = serde_json::from_str(&text).unwrap();
-                        let orig =
-                            base64::engine::general_purpose::STANDARD.decode(o["signature"].as_str().unwrap()).unwrap();
-                        if last == 0 {
-                            std::fs::write(format!("/tmp/props-{}.der", orig.len()), &orig).unwrap();
-                            last = 1;
-                        }
-                        let d: Vec<_> = orig
-                            .iter()
-                            .zip(&der)
-                            .enumerate()
-                            .filter(|(_, (a, b))| a != b)
-                            .map(|(i, (a, b))| format!("{i}:{a:02x}>{b:02x}"))
-                            .collect();
-                        println!("der {d:?}");
-                    } else {
-                        println!("byte {byte} (sig {}) bit {bit}", byte as i64 - sig.start as i64);
-                    }
+                bytes[at] ^= 1 << bit;
+                let line = self.unused(at, bytes[at]);
+                let contradiction = match (self.verify(&bytes), line) {
+                    (Ok(evidence), Some(_)) if evidence == *expected => None,
+                    (Ok(_), Some(line)) => Some(format!("byte {at}, bit {bit} ({line}): other evidence")),
+                    (Ok(_), None) => Some(format!("byte {at}, bit {bit}: accepted")),
+                    (Err(error), Some(line)) => Some(format!("byte {at}, bit {bit} ({line}): refused: {error}")),
+                    (Err(_), None) => None,
+                };
+                if line.is_some() || contradiction.is_some() {
+                    found.push((line, contradiction));
                 }
-                bytes[byte] ^= 1 << bit;
+                bytes[at] ^= 1 << bit;
             }
         }
-        println!("{:?}", started.elapsed());
+        found
     }
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+/// Positions in a detached PKCS#7 signature by one signer (RFC 2315, section 9).
+struct Pkcs7 {
+    /// The only byte of the version of the whole.
+    version: usize,
+    /// The only byte of the version of the signer's part.
+    signer_version: usize,
+    /// The last byte of the signature algorithm's object identifier.
+    algorithm: usize,
+    /// Other values of that byte that stand for the same kind of signature.
+    synonyms: &'static [u8],
+}
+
+impl Pkcs7 {
+    fn new(der: &[u8]) -> Self {
+        let inside = |at| children(der, content(der, at));
+        let signed_data = inside(inside(inside(0)[1])[0]);
+        let signer_info = inside(inside(signed_data[signed_data.len() - 1])[0]);
+        let identifier = content(der, inside(signer_info[3])[0]);
+        let synonyms: &[u8] = match der[identifier.clone()] {
+            // rsaEncryption and its companions (RFC 8017, appendix C)
+            [.., 0x0d, 1, 1, _] => &[1, 11, 12, 13],
+            // ecdsa-with-SHA256, 384, 512 (RFC 5758, section 3.2)
+            [.., 4, 3, _] => &[2, 3, 4],
+            _ => panic!("unexpected signature algorithm"),
+        };
+        let algorithm = identifier.end - 1;
+        let only = |at| content(der, at).start;
+        Self { version: only(signed_data[0]), signer_version: only(signer_info[0]), algorithm, synonyms }
+    }
+}
+
+/// Content of the DER element at `at`.
+fn content(der: &[u8], at: usize) -> Range<usize> {
+    let (start, len) = match usize::from(der[at + 1]) {
+        short @ 0..0x80 => (at + 2, short),
+        long => {
+            let digits = &der[at + 2..at + 2 + (long & 0x7f)];
+            (at + 2 + digits.len(), digits.iter().fold(0, |sum, digit| sum << 8 | usize::from(*digit)))
+        }
+    };
+    start..start + len
+}
+
+/// Where the elements in `range` begin.
+fn children(der: &[u8], range: Range<usize>) -> Vec<usize> {
+    let next = |at: &usize| Some(content(der, *at).end).filter(|next| *next < range.end);
+    std::iter::successors(Some(range.start), next).collect()
+}
+
+#[test]
+fn every_bit_of_an_image_is_covered_or_known_to_mean_nothing() {
+    let specimen = Specimen::new(keys::rsa("Vendor"));
+    let len = specimen.image.bytes.len();
+    assert!((40_000..64_000).contains(&len), "{len} bytes");
+    let lines = specimen.flip_all(0..len);
+    println!("{} bits flipped; not covered: {lines:#?}", len * 8);
+    let bytes = |line| lines[line] / 8;
+    assert_eq!(bytes("MBR: disk signature"), 6);
+    assert_eq!(bytes("MBR: cylinders, heads and sectors"), 6);
+    assert_eq!(bytes("MBR: size of the protective partition"), 4);
+    assert_eq!(bytes("superblock: UUID"), 16);
+    assert_eq!(lines["a space behind the JSON"], 1);
+    // Three to five of the bits of a hexadecimal digit lead to another one.
+    assert!((64..64 * 5).contains(&lines["certificateFingerprint"]));
+    // Besides the UUID that is 52 bytes, of which an attacker can choose less.
+    assert!(lines.values().sum::<usize>() < 500, "{lines:?}");
+}
+
+#[test]
+fn every_bit_of_an_ecdsa_signature_partition_too() {
+    let specimen = Specimen::new(keys::ec("Vendor"));
+    let lines = specimen.flip_all(specimen.image.place(RootVeritySig));
+    println!("{lines:#?}");
+    assert!(lines["PKCS#7: version number"] > 2);
+}
+
+#[test]
+fn the_list_knows_where_things_are() {
+    let specimen = Specimen::new(keys::rsa("Vendor"));
+    let bytes = &specimen.image.bytes[specimen.image.place(RootVeritySig)];
+    assert_eq!(signature_partition::parse(bytes).unwrap(), specimen.claim);
+    let text = &specimen.text;
+    let fingerprint = std::str::from_utf8(&specimen.image.bytes[text.fingerprint.clone()]).unwrap();
+    assert_eq!(fingerprint, keys::rsa("Vendor").fingerprint());
+    assert_eq!(STANDARD.decode(&specimen.image.bytes[text.signature.clone()]).unwrap(), text.der);
+    let parts = &text.parts;
+    assert_eq!((text.der[parts.version], text.der[parts.signer_version], text.der[parts.algorithm]), (1, 1, 1));
 }

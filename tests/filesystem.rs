@@ -260,8 +260,8 @@ fn anything_else_is_no_filesystem() {
 }
 
 /// Does everything that can be done to an image; what comes of it doesn't matter.
-fn exercise(bytes: &Vec<u8>) {
-    let Ok(filesystem) = Filesystem::open(bytes) else { return };
+fn exercise(bytes: &[u8]) {
+    let Ok(filesystem) = Filesystem::open(&bytes) else { return };
     for path in ["file", "link/deep/er", "usr/lib/extension-release.d/extension-release.x", "text"] {
         let _ = filesystem.read_file(path, 1 << 20);
         let _ = filesystem.xattr(path, STRICT);

@@ -373,7 +373,8 @@ fn one_name_is_staged_once_and_the_first_directory_wins() {
 
 #[test]
 fn unusual_signatures_that_systemd_accepts_are_accepted() {
-    let kinds: [(&str, fn(&str) -> Vec<u8>); 6] = [
+    type Sign = fn(&str) -> Vec<u8>;
+    let kinds: [(&str, Sign); 6] = [
         ("attributes", |text| SignedData::new(text).signer(SignerInfo::new(vendor()).attributes()).build()),
         ("attached", |text| SignedData::new(text).attached().signer(SignerInfo::new(vendor())).build()),
         ("bare", |text| SignedData::new(text).signer(SignerInfo::new(vendor())).build()),

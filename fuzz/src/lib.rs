@@ -54,8 +54,7 @@ pub fn mend(image: &[u8]) -> Option<Vec<u8>> {
     let mut primary = image[SECTOR..][..HEADER_SIZE].to_vec();
     let mut backup = primary.clone();
     let number = |value: usize| u64::try_from(value).unwrap_or_default().to_le_bytes();
-    for (header, this, other, entries) in
-        [(&mut primary, 1, last, 2 * SECTOR), (&mut backup, last, 1, backup_entries)]
+    for (header, this, other, entries) in [(&mut primary, 1, last, 2 * SECTOR), (&mut backup, last, 1, backup_entries)]
     {
         header[24..32].copy_from_slice(&number(this));
         header[32..40].copy_from_slice(&number(other));

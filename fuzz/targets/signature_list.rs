@@ -12,14 +12,18 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(database, parse(data));
     // Every entry takes bytes of the variable; the last error may be about a rest of any size.
     assert!((database.entries.len() + database.errors.len().saturating_sub(1)) * LEAST_ENTRY <= data.len());
-    let held: usize = database.entries.iter().map(|entry| match entry {
-        Entry::Certificate(bytes) => bytes.len(),
-        Entry::CertificateDigest { digest, value } => {
-            assert_eq!(value.len(), digest.size());
-            value.len()
-        }
-        Entry::Other { .. } => 0,
-    }).sum();
+    let held: usize = database
+        .entries
+        .iter()
+        .map(|entry| match entry {
+            Entry::Certificate(bytes) => bytes.len(),
+            Entry::CertificateDigest { digest, value } => {
+                assert_eq!(value.len(), digest.size());
+                value.len()
+            }
+            Entry::Other { .. } => 0,
+        })
+        .sum();
     assert!(held <= data.len());
     // What is behind a sound variable can't change what was read of it.
     if database.errors.is_empty() {

@@ -1,5 +1,8 @@
 #![allow(
     clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::naive_bytecount,
+    clippy::ptr_arg,
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

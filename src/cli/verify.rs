@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// Images to verify, named NAME.sysext.raw or NAME.confext.raw
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Apply secure_boot, trust, deny and limits.image_size of the configuration in FILE, which is in the
+    /// Apply `secure_boot`, `trust`, `deny` and `limits.image_size` of the configuration in FILE, which is in the
     /// form of the initrd's /etc/sextant.yaml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

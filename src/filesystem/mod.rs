@@ -161,6 +161,16 @@ impl<'a> Filesystem<'a> {
         }
     }
 
+    /// The block size that the kernel gives the device when it mounts this file system, in bytes; `None` where it
+    /// takes what the device has (Linux 6.12, `erofs_fc_fill_super` against `squashfs_fill_super`).
+    #[must_use]
+    pub fn device_block_size(&self) -> Option<u64> {
+        match &self.inner {
+            Inner::Erofs(erofs) => Some(erofs.block_size()),
+            Inner::Squashfs(_) => None,
+        }
+    }
+
     /// The content of the regular file at `path`; `None` if there is nothing at `path`.
     ///
     /// A path begins at the root, with or without a slash. Symbolic links are followed inside the image, as

@@ -17,8 +17,8 @@ use super::{DirEntry, EntryKind, FilesystemError};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Components that one path may take, those of followed links included. That is systemd's `CHASE_MAX`;
-/// since it counts steps there and not links (systemd 257), a longer path would make it fail as well.
+/// Components that one path may take, those of followed links included. That is systemd's `CHASE_MAX`
+/// (`src/basic/chase.h`); `chase` counts steps, not links, so a longer path makes it fail as well.
 const MAX_STEPS: usize = 32;
 
 /// Longest target of a symbolic link in bytes (the kernel's `PATH_MAX` with its NUL).

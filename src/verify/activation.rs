@@ -12,6 +12,15 @@ pub enum ActivationError {
     /// The file system can't be mounted.
     #[error("mounting its file system: {0}")]
     Filesystem(#[from] FilesystemError),
+    /// The kernel can't give a device blocks smaller than its own, and those of dm-verity are its data blocks
+    /// (Linux 6.12, `verity_io_hints`).
+    #[error("mounting its file system: blocks of {found} bytes on a device with blocks of {device}")]
+    BlockSize {
+        /// Block size of the file system.
+        found: u64,
+        /// Data block size of the hash tree.
+        device: u32,
+    },
     /// What is in it doesn't fit.
     #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
@@ -22,7 +31,7 @@ impl ActivationError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Filesystem(_) => Reason::NotMountable,
+            Self::Filesystem(_) | Self::BlockSize { .. } => Reason::NotMountable,
             Self::Refused(refusal) => refusal.reason(),
         }
     }
@@ -48,6 +57,10 @@ impl Activate for InProcess {
     fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
         let data = image.filesystem().ok_or(FilesystemError::UnknownFilesystem)?;
         let filesystem = Filesystem::open(&data)?;
+        let device = image.superblock().data_block_size();
+        if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
+            return Err(ActivationError::BlockSize { found, device });
+        }
         Ok(look(&filesystem)?)
     }
 }

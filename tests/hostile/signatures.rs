@@ -181,7 +181,7 @@ fn structure() -> Vec<Row> {
 }
 
 fn nested(depth: usize) -> Vec<u8> {
-    (0..depth).fold(vec![0x30, 0], |inner, _| crate::support::der::sequence(&[inner]))
+    (0..depth).fold(vec![0x30, 0], |inner, _| sequence(&[inner]))
 }
 
 /// What is sent along with a sound signature without being covered by it.

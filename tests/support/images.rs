@@ -10,13 +10,13 @@ use tempfile::TempDir;
 const REQUIRE: &str = "SEXTANT_REQUIRE_TOOLBOX";
 
 /// Says why a test can't run here; fails it where everything has to run.
-pub fn ignored(reason: &str) {
+pub(crate) fn ignored(reason: &str) {
     assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "required: {reason}");
     println!("ignored: {reason}");
 }
 
 /// A temporary directory that the toolbox sees too.
-pub fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     tempfile::Builder::new().prefix("sextant-fs.").tempdir_in("/tmp").unwrap()
 }
 
@@ -24,7 +24,7 @@ pub fn directory() -> TempDir {
 ///
 /// # Errors
 /// What the tool said, or that there is none.
-pub fn make(tool: &str, options: &[&str], tree: &Path, image: &Path) -> Result<(), String> {
+pub(crate) fn make(tool: &str, options: &[&str], tree: &Path, image: &Path) -> Result<(), String> {
     let (tree, image) = (tree.to_str().unwrap(), image.to_str().unwrap());
     let arguments: Vec<&str> = match tool {
         "mkfs.erofs" => [options, &[image, tree]].concat(),
@@ -56,23 +56,23 @@ fn command(tool: &str) -> Command {
 }
 
 /// Writes a file and the directories above it.
-pub fn write(tree: &Path, path: &str, content: &[u8]) {
+pub(crate) fn write(tree: &Path, path: &str, content: &[u8]) {
     let path = tree.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
 }
 
 /// Sets an extended attribute.
-pub fn set_xattr(tree: &Path, path: &str, name: &str, value: &[u8]) {
+pub(crate) fn set_xattr(tree: &Path, path: &str, name: &str, value: &[u8]) {
     rustix::fs::setxattr(tree.join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
 }
 
 /// Bytes without a pattern, always the same ones.
-pub struct Noise(pub u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
     /// The next number (xorshift64*).
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -80,12 +80,12 @@ impl Noise {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
     /// `len` bytes.
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(len).collect()
     }
 }

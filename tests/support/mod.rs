@@ -13,4 +13,5 @@ pub mod efi;
 pub mod keys;
 pub mod machine;
 pub mod pkcs7;
+pub mod toolbox;
 pub mod trees;

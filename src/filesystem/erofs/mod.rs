@@ -57,6 +57,11 @@ pub(super) struct Erofs {
 }
 
 impl Erofs {
+    /// Size of a block in bytes.
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
     /// Reads the superblock; `None` if it is none of erofs.
     pub(super) fn open(meter: &Meter<'_>, len: u64) -> Result<Option<Self>, FilesystemError> {
         if len < SUPERBLOCK.saturating_add(128) {

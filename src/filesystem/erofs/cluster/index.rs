@@ -163,7 +163,7 @@ impl Index {
             self.packed(bytes, &pack).ok_or_else(corrupt)?
         } else {
             let offset = self.start.saturating_add(cluster.saturating_mul(8));
-            full(&meter.metadata::<8>(offset, "compression index")?).ok_or_else(corrupt)?
+            full(meter.metadata::<8>(offset, "compression index")?).ok_or_else(corrupt)?
         };
         match entry {
             Entry::Head(head) if u64::from(head.within) >= self.cluster_size() => Err(corrupt()),
@@ -267,12 +267,12 @@ impl Index {
 }
 
 /// An entry of 8 bytes (`struct z_erofs_lcluster_index`).
-fn full(bytes: &[u8; 8]) -> Option<Entry> {
-    let kind = u16_at(bytes, 0)? & 3;
+fn full(bytes: [u8; 8]) -> Option<Entry> {
+    let kind = u16_at(&bytes, 0)? & 3;
     if let Some(kind) = head_kind(kind) {
-        return Some(Entry::Head(Head { kind, within: u16_at(bytes, 2)?, block: u32_at(bytes, 4)? }));
+        return Some(Entry::Head(Head { kind, within: u16_at(&bytes, 2)?, block: u32_at(&bytes, 4)? }));
     }
-    let distance = u16_at(bytes, 4)?;
+    let distance = u16_at(&bytes, 4)?;
     Some(if distance & BLOCK_COUNT == 0 {
         Entry::Continued { back: distance, blocks: None }
     } else {

@@ -1,0 +1,157 @@
+//! The toolbox (a Debian tree with the tools that make variables and images in real life) and the fixtures
+//! that were made with it. Both are optional for a developer and required in CI.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// Set where a missing tool is a failure, such as in CI.
+const REQUIRE: &str = "SEXTANT_REQUIRE_TOOLBOX";
+/// Exit status of `tests/toolbox/run` where the toolbox can't be entered.
+const UNAVAILABLE: i32 = 77;
+
+/// Says why a test can't run here; fails it where everything has to run.
+pub fn ignored(reason: &str) {
+    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "required: {reason}");
+    println!("ignored: {reason}");
+}
+
+/// A temporary directory that the toolbox sees under the same path.
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("sextant-real.").tempdir_in("/tmp").unwrap()
+}
+
+/// What `tests/toolbox/make-fixtures` made.
+pub struct Fixtures {
+    directory: PathBuf,
+}
+
+impl Fixtures {
+    /// The fixtures; `None`, and a word about it, where there are none.
+    pub fn find() -> Option<Self> {
+        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures");
+        let directory = std::env::var_os("SEXTANT_FIXTURES").map_or_else(default, PathBuf::from);
+        if directory.join("images.json").is_file() {
+            return Some(Self { directory });
+        }
+        ignored(&format!("no fixtures in {}: run tests/toolbox/prepare", directory.display()));
+        None
+    }
+
+    /// A file or directory of the fixtures.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// A file's content.
+    pub fn read(&self, path: &str) -> Vec<u8> {
+        let path = self.path(path);
+        fs::read(&path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()))
+    }
+
+    /// A file's content as JSON.
+    pub fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&self.read(path)).unwrap()
+    }
+
+    /// Makes a set of variables those of the machine below `root`.
+    pub fn install_variables(&self, set: &str, root: &Path) {
+        let target = root.join("sys/firmware/efi/efivars");
+        let _ = fs::remove_dir_all(&target);
+        fs::create_dir_all(&target).unwrap();
+        for entry in fs::read_dir(self.path(set)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), target.join(entry.file_name())).unwrap();
+        }
+    }
+
+    /// The rows of `images.json`.
+    pub fn images(&self) -> Vec<FixtureImage> {
+        let rows = self.json("images.json");
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let row = |row: &Value| FixtureImage {
+            file: text(row, "file"),
+            class: text(row, "class"),
+            signer: text(row, "signer"),
+            filesystem: text(row, "filesystem"),
+            reason: row["reason"].as_str().unwrap_or_default().to_owned(),
+        };
+        rows.as_array().unwrap().iter().map(row).collect()
+    }
+
+    /// The bytes of an image.
+    pub fn image(&self, file: &str) -> Vec<u8> {
+        self.read(&format!("images/{file}"))
+    }
+}
+
+/// A row of `images.json`.
+#[derive(Debug, Clone)]
+pub struct FixtureImage {
+    pub file: String,
+    /// `sysext` or `confext`
+    pub class: String,
+    /// Name of the key.
+    pub signer: String,
+    pub filesystem: String,
+    /// The token with which it has to be refused on the machine of `efivars`; empty where it is good.
+    pub reason: String,
+}
+
+impl FixtureImage {
+    /// Name of the extension.
+    pub fn name(&self) -> String {
+        self.file.strip_suffix(&format!(".{}.raw", self.class)).unwrap().to_owned()
+    }
+}
+
+/// The toolbox, which can be entered.
+pub struct Toolbox(());
+
+impl Toolbox {
+    /// The toolbox; `None`, and a word about it, where it can't be entered.
+    pub fn find() -> Option<Self> {
+        let output = Self(()).command("true").output().unwrap();
+        match output.status.code() {
+            Some(0) => Some(Self(())),
+            Some(UNAVAILABLE) => {
+                ignored(String::from_utf8_lossy(&output.stderr).trim());
+                None
+            }
+            _ => panic!("entering the toolbox: {output:?}"),
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run"));
+        command.arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a bash script with arguments inside and returns what it printed, whatever its status.
+    pub fn script(&self, script: &str, arguments: &[&OsStr]) -> Output {
+        self.command("bash").args(["-c", script, "script"]).args(arguments).output().unwrap()
+    }
+
+    /// Runs a bash script that must succeed.
+    pub fn succeed(&self, script: &str, arguments: &[&OsStr]) -> String {
+        let output = self.script(&format!("set -euo pipefail\n{script}"), arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}\n{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Whether images can be attached to loop devices; a word about it where they can't.
+    pub fn has_loop_devices(&self) -> bool {
+        let probe = "truncate -s 1M /tmp/sextant-loop.$$; losetup --find --show --direct-io=off /tmp/sextant-loop.$$ >/tmp/sextant-loop.$$.name; status=$?; \
+            losetup --detach \"$(cat /tmp/sextant-loop.$$.name)\"; rm -f /tmp/sextant-loop.$$*; exit $status";
+        let output = self.script(probe, &[]);
+        if !output.status.success() {
+            ignored(&format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        output.status.success()
+    }
+}
