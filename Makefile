@@ -66,7 +66,8 @@ toolbox: deps ## a Debian tree with the tools that tests compare with, and what 
 
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out
-	$(CARGO) run --locked --release --quiet --example demo
+	$(CARGO) build --locked --release --bin sextant-agent --example demo
+	@$(TARGET_DIR)/release/examples/demo
 
 .PHONY: bench
 bench: deps ## measure against veritysetup and cp

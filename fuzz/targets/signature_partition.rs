@@ -6,13 +6,11 @@ use sextant::build::{signature_json, signature_partition};
 use sextant::image::signature_partition::parse;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(claim) = parse(data) else { return };
+    let Ok(mut claim) = parse(data) else { return };
     assert!(!claim.signature.is_empty() && claim.signature.len() < data.len());
-    // Written again it reads the same.
-    let fingerprint = claim.certificate_fingerprint.as_deref().unwrap_or_default();
+    // Written again it reads the same; what writes it never leaves the fingerprint out.
+    let fingerprint = claim.certificate_fingerprint.get_or_insert_with(|| "5e".repeat(32));
     let text = signature_json(&claim.root_hash, fingerprint, &claim.signature);
     let again = parse(&signature_partition(text.as_bytes()));
-    let again = again.unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert_eq!((again.root_hash, again.signature), (claim.root_hash, claim.signature));
-    assert_eq!(again.certificate_fingerprint.as_deref(), Some(fingerprint));
+    assert_eq!(again.unwrap_or_else(|error| panic!("{text}: {error}")), claim);
 });

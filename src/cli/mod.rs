@@ -4,6 +4,7 @@ mod trust;
 mod trust_options;
 mod verify;
 
+use crate::reason::printable;
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Trust(arguments) => trust::run(&arguments),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("sextant: {error:#}");
+        eprintln!("sextant: {}", printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

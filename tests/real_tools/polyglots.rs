@@ -5,8 +5,11 @@
 
 use crate::support::ddi::{Crc, RawImage, Which, entry, good, header};
 use crate::support::keys::{self, Authority};
+use crate::support::pkcs7::{SignedData, SignerInfo};
 use crate::support::toolbox::{Toolbox, directory};
 use crate::{reason, verify};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sextant::build::gpt::{FLAG_READ_ONLY, fix_header_crc};
 use sextant::build::signature_partition;
 use sextant::image::{Guid, PartitionKind};
@@ -26,7 +29,6 @@ fn magics() -> Vec<(&'static str, usize, Vec<u8>)> {
     ];
     vec![
         ("iso9660", 32 * 1024, b"\x01CD001\x01".to_vec()),
-        ("swsuspend", 0xfff6, b"S1SUSPEND".to_vec()),
         ("reiserfs", 64 * 1024 + 12, reiserfs),
         ("reiser4", 64 * 1024, b"ReIsEr4".to_vec()),
         ("vfat", 0, floppy.concat()),
@@ -114,15 +116,20 @@ fn what_libblkid_would_take_for_something_else_is_refused() {
     let Some(toolbox) = Toolbox::find() else { return };
     let planted = |(what, offset, bytes): (&str, usize, Vec<u8>)| Shape::new(what, image().patch(offset, &bytes));
     let mut shapes: Vec<_> = magics().into_iter().map(planted).collect();
+    shapes.push(Shape::new("reiser4", reiser4_in_base64()));
     shapes.push(Shape::new("nothing", image()));
     let judgements = judge(&toolbox, &shapes);
-    let (nothing, polyglots) = judgements.split_last().unwrap();
+    let [planted @ .., spelled, nothing] = judgements.as_slice() else { panic!("{judgements:?}") };
     assert_eq!((nothing.reason.as_str(), nothing.seen.as_str()), ("", ""), "the image itself is good");
     assert_ne!(nothing.dissected, Some(false));
-    for found in polyglots {
+    for found in planted {
+        assert_eq!(found.reason, "bad-gpt", "{found:?}");
+    }
+    assert_eq!(spelled.reason, "bad-signature", "{spelled:?}");
+    for found in planted.iter().chain([spelled]) {
         // Otherwise the row would prove nothing.
         assert!(found.seen == found.what || found.seen == "ambivalent", "{found:?}");
-        assert_eq!(found.reason, "bad-gpt", "{found:?}");
+        assert_ne!(found.dissected, Some(true), "{found:?}");
     }
 }
 
@@ -164,7 +171,6 @@ fn odd_shapes() -> Vec<Shape> {
             "a name that systemd-sysupdate knows",
             good(NAME, vendor()).change(PartitionKind::Root, |part| part.name = "_empty".to_owned()).render(),
         ),
-        Shape::new("an upper-case fingerprint", iso_fingerprint()),
     ];
     shapes.extend(
         [512, 1024, 2048, 4096].map(|size| Shape::new(format!("ext2 in the disk GUID, sectors of {size}"), disk(size))),
@@ -227,26 +233,33 @@ fn thousand_entries(places: [usize; 3]) -> RawImage {
     RawImage { bytes: image, places: partitions, sector_size }
 }
 
-/// The good image with its signature partition in front, and spelled such that the fingerprint (a hint that
-/// nobody verifies) has the magic number of ISO 9660 where libblkid looks for it.
-fn iso_fingerprint() -> RawImage {
+/// The good image with its signature partition in front. Its signature, good in itself, carries content along
+/// that every verifier passes over, and that spells the magic number of reiser4 in base64 where libblkid
+/// looks for it.
+fn reiser4_in_base64() -> RawImage {
     const START: usize = 20480;
-    const MAGIC: usize = 32 * 1024 + 1;
+    const MAGIC: (usize, &str) = (64 * 1024, "ReIsEr4");
     let blueprint = good(NAME, vendor());
-    let text = blueprint.signature_text();
-    let (before, after) = text.split_at(text.find("\"certificateFingerprint\":\"").unwrap());
-    let (key, rest) = after.split_at("\"certificateFingerprint\":\"".len());
-    let padding = " ".repeat(MAGIC - START - before.len() - key.len());
-    let text = format!("{before}{padding}{key}CD001{}", &rest[5..]);
+    let magic = STANDARD.decode("ReIsEr4A").unwrap();
+    // Where in the structure the content begins decides how base64 groups its bytes.
+    let spelled = (0..3).map(|shift| {
+        let content = [&vec![0; 3 + shift], magic.as_slice(), &[0; 3]].concat();
+        let info = SignerInfo::new(vendor());
+        let der = SignedData::new(blueprint.root_hash.to_string()).attaching(&content).signer(info).build();
+        blueprint.clone().with_pkcs7(&der).signature_text()
+    });
+    let text = spelled.into_iter().find(|text| text.contains(MAGIC.1)).unwrap();
+    let (before, after) = text.split_at(1);
+    let padding = " ".repeat(MAGIC.0 - START - text.find(MAGIC.1).unwrap());
+    let content = signature_partition(format!("{before}{padding}{after}").as_bytes());
+
     let position = blueprint.position(PartitionKind::RootVeritySig);
-    let blueprint = blueprint.with_signature_text(text.as_bytes());
-    let content = signature_partition(text.as_bytes());
     let sectors = |bytes: usize| u64::try_from(bytes / 512).unwrap();
-    // In front of all others there is room for it, once the range for partitions begins there.
     let last = sectors(START) + sectors(content.len()) - 1;
     let image = blueprint.render();
     let old = image.place(PartitionKind::RootVeritySig);
     let zeros = vec![0; old.len()];
+    // In front of all others there is room for it, once the range for partitions begins there.
     image
         .patch(old.start, &zeros)
         .patch(START, &content)

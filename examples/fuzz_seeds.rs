@@ -1,0 +1,211 @@
+//! Writes inputs for the fuzz targets to start from: `fuzz_seeds DIRECTORY` makes `DIRECTORY/TARGET/SEED`.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use openssl::hash::MessageDigest;
+use sextant::build::{DdiBuilder, VerityParams, signature_json, signature_partition};
+use sextant::image::PartitionKind::{Root, RootVerity, Usr};
+use sextant::verity::{HashAlgorithm, Superblock};
+use std::path::PathBuf;
+use support::compact::compact;
+use support::ddi::{Blueprint, native};
+use support::efi::{self, List};
+use support::keys::{self, Authority, Key};
+use support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
+use support::trees::{Tree, noise};
+
+/// Name of the extension in the seeds.
+const NAME: &str = "seed";
+
+/// The signer whom the fuzz targets have an impostor of.
+fn rsa() -> &'static Authority {
+    keys::rsa("Vendor")
+}
+
+fn ec() -> &'static Authority {
+    keys::ec("Vendor")
+}
+
+fn main() {
+    let directory = PathBuf::from(std::env::args_os().nth(1).expect("usage: fuzz_seeds DIRECTORY"));
+    let targets = [
+        ("signature_list", signature_lists()),
+        ("gpt", images()),
+        ("image", images()),
+        ("signature_partition", signature_partitions()),
+        ("pkcs7", signatures()),
+        ("superblock", superblocks()),
+        ("certificate", certificates()),
+        ("release_file", release_files()),
+        ("config", configurations()),
+        ("erofs", erofs()),
+        ("squashfs", squashfs()),
+        ("boot_entry", boot_entries()),
+    ];
+    for (target, seeds) in targets {
+        let directory = directory.join(target);
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        for (number, seed) in seeds.iter().enumerate() {
+            std::fs::write(directory.join(format!("seed-{number:02}")), seed).unwrap();
+        }
+    }
+}
+
+fn signature_lists() -> Vec<Vec<u8>> {
+    let certificate = List::certificate(ec());
+    let lists = [
+        List::certificate(rsa()),
+        List::new(efi::SHA256, [vec![1; 32], vec![2; 32]]),
+        List::new(efi::RSA2048, [vec![3; 256]]),
+        List { header: vec![0; 5], ..certificate.clone() },
+        List { entry_size: Some(7), ..certificate.clone() },
+        List { list_size: Some(u32::MAX), ..certificate.clone() },
+        List::revoked(ec(), Digest::Sha256, efi::ALWAYS),
+        List::revoked(ec(), Digest::Sha384, efi::SOME_TIME),
+        List::revoked(ec(), Digest::Sha512, efi::ALWAYS),
+        certificate,
+    ];
+    lists.iter().map(List::encode).chain([efi::lists(&lists)]).collect()
+}
+
+fn blueprint(authority: &Authority) -> Blueprint {
+    let params = VerityParams { data_block_size: 512, hash_block_size: 512, ..VerityParams::derived(NAME.as_bytes()) };
+    let builder = DdiBuilder::new(NAME).verity(params).threads(1);
+    Blueprint::build(&builder, &Tree::sysext(NAME).file("usr/share/noise", &noise(5000)).squashfs(), Some(authority))
+}
+
+fn images() -> Vec<Vec<u8>> {
+    let usr = blueprint(ec()).retype(Root, Usr, native());
+    let blueprints = [blueprint(rsa()), blueprint(ec()), usr, blueprint(ec()).duplicate(RootVerity, "second")];
+    blueprints.iter().map(|blueprint| compact(blueprint).bytes).collect()
+}
+
+fn signature_partitions() -> Vec<Vec<u8>> {
+    let of = |authority| {
+        let mut bytes = signature_partition(blueprint(authority).signature_text().as_bytes());
+        bytes.truncate(4096);
+        bytes
+    };
+    let text = |der: &[u8]| signature_json(&blueprint(ec()).root_hash, &ec().fingerprint(), der).into_bytes();
+    vec![of(rsa()), of(ec()), text(b"x"), text(&[0x30, 0])]
+}
+
+fn signatures() -> Vec<Vec<u8>> {
+    let content = "5e".repeat(32);
+    let by = |signer: SignerInfo<'static>| SignedData::new(&content).signer(signer);
+    vec![
+        plain(rsa(), &content),
+        plain(ec(), &content),
+        by(SignerInfo::new(ec()).attributes()).build(),
+        by(SignerInfo::new(ec()).digest(Digest::Sha384)).certificate(ec()).build(),
+        by(SignerInfo::new(rsa()).pss()).build(),
+        by(SignerInfo::new(ec()).identify(Identify::SubjectKeyId)).build(),
+        by(SignerInfo::new(ec())).signer(SignerInfo::new(rsa())).attached().build(),
+        blueprint(rsa()).pkcs7(),
+        blueprint(ec()).pkcs7(),
+    ]
+}
+
+fn superblocks() -> Vec<Vec<u8>> {
+    let new = |algorithm, data, hash, blocks, salt: &[u8]| {
+        Superblock::new(algorithm, data, hash, blocks, salt, [7; 16]).unwrap().to_bytes().to_vec()
+    };
+    vec![
+        new(HashAlgorithm::Sha256, 4096, 4096, 1, &[]),
+        new(HashAlgorithm::Sha256, 4096, 4096, 1 << 40, &[1; 32]),
+        new(HashAlgorithm::Sha512, 512, 1024, 1000, &[2; 256]),
+    ]
+}
+
+fn certificates() -> Vec<Vec<u8>> {
+    let ca = keys::ca("Authority");
+    let made = [
+        rsa(),
+        ec(),
+        ca,
+        keys::leaf("Leaf", ca),
+        keys::self_signed("Curve", Key::P521),
+        keys::self_signed("Edwards", Key::Ed25519),
+        keys::cached("sha1", || keys::Recipe::new("Old").digest(MessageDigest::sha1()).key(Key::P384).make()),
+    ];
+    let two = [ec().pem(), rsa().pem()].concat();
+    made.iter().flat_map(|authority| [authority.der(), authority.pem()]).chain([two]).collect()
+}
+
+fn release_files() -> Vec<Vec<u8>> {
+    [
+        "ID=_any\nARCHITECTURE=x86-64\n",
+        "ID=debian\nVERSION_ID=\"13\"\nSYSEXT_LEVEL='1.0'\nSYSEXT_SCOPE=\"system initrd\"\n",
+        "# comment\n; other\n NAME = \"a \\\"b\\\" \\$c\" 'd' e\\\nf  \nEMPTY=\n\r\nX=\\a \\\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+fn configurations() -> Vec<Vec<u8>> {
+    let full = format!(
+        "secure_boot: require\ntrust:\n  sources: [PK, KEK, db, sealed]\nentries:\n  deny: [recovery, 'auto*']\n\
+         deny:\n  root_hashes:\n    - {}\nlimits:\n  images: 64\n  image_size: 1GiB\n  total_size: 4 GiB\n  \
+         memory: 50%\n  keep_free: 64MiB\n",
+        "ab".repeat(32)
+    );
+    let aliases = "entries: {deny: &a [x, y]}\ntrust: {sources: *a}\n";
+    ["", "# nothing\n", "secure_boot: optional\n", "limits: {images: 0}\n", aliases, &full]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec()
+}
+
+/// Small, with a bit of everything that is stored in a way of its own.
+fn tree() -> Tree {
+    let large: Vec<u8> = (0..700).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+    (0..40)
+        .fold(Tree::sysext(NAME), |tree, number| tree.file(&format!("many/file-{number:02}"), b""))
+        .file("usr/share/seed/large", &large)
+        .file("usr/share/seed/noise", &noise(600))
+        .symlink("link", "usr/share/seed/large")
+        .symlink("loop", "loop")
+        .directory("empty")
+}
+
+/// The same with the attribute by which a release file serves for other names.
+fn lenient() -> Tree {
+    let release = "usr/lib/extension-release.d/extension-release.other";
+    Tree::empty().file(release, b"ID=_any\n").xattr(release, "user.extension-release.strict", b"0")
+}
+
+fn erofs() -> Vec<Vec<u8>> {
+    // What erofs-utils 1.5 knows: seeds needn't come from the toolbox.
+    let options: [&[&str]; 6] = [
+        &[],
+        &["-zlz4"],
+        &["-zlz4hc", "-C16384", "-Eztailpacking"],
+        &["-Eforce-inode-extended"],
+        &["-zlz4", "-Elegacy-compress"],
+        &["--chunksize=4096"],
+    ];
+    let mut seeds: Vec<_> = options.iter().map(|options| tree().erofs(options).to_vec()).collect();
+    seeds.push(lenient().erofs(&[]).to_vec());
+    seeds
+}
+
+fn squashfs() -> Vec<Vec<u8>> {
+    let options: [&[&str]; 7] = [
+        &["-comp", "gzip"],
+        &["-comp", "xz"],
+        &["-comp", "zstd"],
+        &["-comp", "lz4"],
+        &["-comp", "lzo", "-b", "4096"],
+        &["-noI", "-noD", "-noF", "-noX"],
+        &["-no-fragments", "-nopad", "-b", "4096"],
+    ];
+    let mut seeds: Vec<_> = options.iter().map(|options| tree().mksquashfs(options).to_vec()).collect();
+    seeds.push(lenient().mksquashfs(&[]).to_vec());
+    seeds.push(tree().squashfs().to_vec());
+    seeds
+}
+
+fn boot_entries() -> Vec<Vec<u8>> {
+    ["active.conf", "recovery+3-1.conf", "\\EFI\\kairos\\active.efi", "statereset_serial", ""].map(efi::utf16).to_vec()
+}

@@ -1,0 +1,91 @@
+//! What ends up on a terminal or in a pipe: names that somebody else chose, colours, readers that go away.
+
+use crate::support::ddi::good_image;
+use crate::support::keys;
+use crate::support::toolbox::ignored;
+use crate::{Desk, mixed_firmware, vendor};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+const ESCAPE: u8 = 0x1b;
+
+#[test]
+fn names_and_subjects_cannot_move_the_cursor() {
+    let hostile = "\u{1b}[2J\u{202e}\nname";
+    let subject = keys::ec("\u{1b}]0;title\u{7}\nForged");
+    let desk = Desk::new()
+        .file(format!("{hostile}.sysext.raw"), b"junk")
+        .file("signed.sysext.raw", &good_image("signed", subject))
+        .file("subject.crt", &subject.pem())
+        .file(format!("verity.d/{hostile}.crt"), b"junk")
+        .file("verity.d/subject.crt", &subject.pem());
+    let name = format!("{hostile}.sysext.raw");
+    let pem = format!("{hostile}.crt");
+    let runs: [&[&str]; 7] = [
+        &["verify", "--certificate", "subject.crt", &name, "signed.sysext.raw"],
+        &["verify", "--certificate", "subject.crt", "--json", &name, "signed.sysext.raw"],
+        &["verify", "--certificate", "vendor.crt", "signed.sysext.raw"],
+        &["trust", "--verity-dir", "verity.d"],
+        &["verify", "--certificate", &pem, "x"],
+        &["verify", "--efivars", hostile, "x"],
+        &["verify", "--certificate", "vendor.crt", "--config", hostile, "x"],
+    ];
+    for arguments in runs {
+        let said = desk.run(arguments);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        assert!(!all.contains(['\u{1b}', '\u{7}', '\u{202e}']) && !all.contains("\nname"), "{arguments:?}: {said:?}");
+        assert!(!all.lines().any(|line| line.starts_with("Forged")), "{said:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let desk = Desk::new().image("k3s").file("junk.sysext.raw", b"junk").firmware(&mixed_firmware());
+    let plain = desk.verify(&["k3s.sysext.raw", "junk.sysext.raw"]);
+    assert!(!plain.stdout.as_bytes().contains(&ESCAPE), "not a terminal: {plain:?}");
+    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return ignored("script (util-linux) is not installed");
+    }
+    let program = env!("CARGO_BIN_EXE_sextant");
+    for words in ["verify --certificate vendor.crt k3s.sysext.raw junk.sysext.raw", "trust --efivars efivars"] {
+        let on_terminal = |no_color: Option<&str>| {
+            let mut command = Command::new("script");
+            command.current_dir(desk.path()).args(["-qec", &format!("{program} {words}"), "/dev/null"]);
+            command.stdin(Stdio::null()).env_remove("NO_COLOR").env("TERM", "xterm");
+            command.envs(no_color.map(|value| ("NO_COLOR", value)));
+            command.output().unwrap().stdout
+        };
+        for (no_color, coloured) in [(None, true), (Some(""), true), (Some("1"), false)] {
+            let output = on_terminal(no_color);
+            let text = String::from_utf8_lossy(&output);
+            assert!(text.contains("CN=Vendor"), "{text}");
+            assert_eq!(output.contains(&ESCAPE), coloured, "NO_COLOR={no_color:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let desk = Desk::new().image("k3s").firmware(&mixed_firmware());
+    let many: Vec<_> = std::iter::repeat_n("k3s.sysext.raw", 20).collect();
+    let verify = [&["verify", "--certificate", "vendor.crt"][..], &many].concat();
+    for arguments in [verify.as_slice(), &["trust", "--efivars", "efivars"], &["verify", "--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Gone before the first line is written.
+        drop(reader);
+        let output = desk.command(arguments).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_text_is_a_row_all_the_same() {
+    let desk = Desk::new();
+    let name = OsStr::from_bytes(b"\xff\xfe.sysext.raw");
+    fs::write(desk.path().join(name), good_image("x", vendor())).unwrap();
+    let options = ["verify", "--certificate", "vendor.crt", "--json"].map(OsStr::new);
+    let said = desk.run(&[&options[..], &[name]].concat());
+    assert_eq!((said.status, said.reasons()), (Some(1), vec!["bad-name".to_owned()]));
+}
