@@ -1,5 +1,5 @@
 //! Writes inputs for the fuzz targets to start from: `fuzz_seeds DIRECTORY` makes `DIRECTORY/TARGET/SEED`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
@@ -77,8 +77,11 @@ fn blueprint(authority: &Authority) -> Blueprint {
 }
 
 fn images() -> Vec<Vec<u8>> {
+    // An impostor's certificate can't be sent along, so only these get as far as to the signature proper.
+    let bare = |authority| blueprint(authority).signed_by(|text| plain(authority, text));
     let usr = blueprint(ec()).retype(Root, Usr, native());
-    let blueprints = [blueprint(rsa()), blueprint(ec()), usr, blueprint(ec()).duplicate(RootVerity, "second")];
+    let duplicate = blueprint(ec()).duplicate(RootVerity, "second");
+    let blueprints = [bare(rsa()), bare(ec()), blueprint(ec()), usr, duplicate];
     blueprints.iter().map(|blueprint| compact(blueprint).bytes).collect()
 }
 

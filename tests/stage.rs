@@ -654,3 +654,16 @@ fn every_reason_is_explained_in_the_documentation_in_its_order() {
     let tokens: Vec<_> = sextant::reason::Reason::ALL.iter().map(|reason| reason.token()).collect();
     assert_eq!(rows, tokens);
 }
+
+#[test]
+fn a_file_system_with_blocks_smaller_than_those_of_its_device_is_not_mountable() {
+    // Block size as a power of two, in the superblock of erofs.
+    let mut filesystem = Tree::sysext("tool").erofs(&[]).to_vec();
+    assert_eq!(std::mem::replace(&mut filesystem[1024 + 12], 9), 12);
+    let outcome = Machine::trusting(&[vendor()])
+        .sysext("tool.sysext.raw", &Blueprint::new("tool", &filesystem, vendor()).render().bytes)
+        .stage();
+    assert_eq!(outcome.verdict("tool.sysext.raw"), ("rejected", "not-mountable"));
+    let detail = outcome.row("tool.sysext.raw")["detail"].as_str().unwrap();
+    assert!(detail.contains("blocks of 512 bytes on a device with blocks of 4096"), "{detail}");
+}

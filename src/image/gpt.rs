@@ -29,8 +29,9 @@ const REVISION: u32 = 0x0001_0000;
 const HEADER_SIZE: usize = 92;
 /// Size of an entry in bytes; libblkid and the kernel accept no other.
 const ENTRY_SIZE: usize = 128;
-/// Most entries that are looked at. Every tool makes 128.
-const MAX_ENTRIES: u32 = 1024;
+/// Number of entries. Every tool makes 128; with more, a partition could have a number beyond 255, which the
+/// kernel refuses on a loop device (`disk_max_parts`), and systemd with it.
+const ENTRY_COUNT: u32 = 128;
 /// Fields of an entry in front of its name, in bytes.
 const ENTRY_NAME: usize = 56;
 
@@ -59,6 +60,12 @@ pub enum GptError {
         first: u32,
         /// The next one.
         second: u32,
+    },
+    /// A table at a sector size that no disk has.
+    #[error("a partition table for sectors of {found} bytes, where disks have 512 or 4096")]
+    SectorSize {
+        /// The size.
+        found: u32,
     },
     /// The file doesn't end with a sector.
     #[error("{length} bytes are not a whole number of {sector_size}-byte sectors")]
@@ -107,7 +114,7 @@ pub enum GptError {
     #[error("primary and backup header disagree")]
     Disagree,
     /// More entries than are looked at, or none.
-    #[error("{found} entries where 1 to {MAX_ENTRIES} are expected")]
+    #[error("{found} entries where {ENTRY_COUNT} are expected")]
     EntryCount {
         /// What the header says.
         found: u32,
@@ -281,7 +288,12 @@ fn probe_sector_size(image: &dyn ReadAt) -> Result<u32, GptError> {
             return Err(GptError::Ambiguous { first, second: size });
         }
     }
-    found.ok_or(GptError::NoTable)
+    match found {
+        None => Err(GptError::NoTable),
+        // At 1024 bytes the disk's GUID lies where libblkid looks for ext2, and nothing constrains a GUID.
+        Some(found @ (1024 | 2048)) => Err(GptError::SectorSize { found }),
+        Some(size) => Ok(size),
+    }
 }
 
 /// UEFI specification 2.10, section 5.2.3. libblkid takes a table only behind such an MBR; boot code
@@ -338,7 +350,7 @@ impl Header {
         parsed.expect("Reserved", u64::from(u32_at(20)?), 0)?;
         parsed.expect("MyLBA", u64_at(24)?, lba)?;
         parsed.expect("SizeOfPartitionEntry", u64::from(u32_at(84)?), 128)?;
-        if parsed.entry_count == 0 || parsed.entry_count > MAX_ENTRIES {
+        if parsed.entry_count != ENTRY_COUNT {
             return Err(GptError::EntryCount { found: parsed.entry_count });
         }
         let mut crc = crc32fast::Hasher::new();

@@ -10,7 +10,7 @@ use std::fs;
 /// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
 const DIRECTORY: &str = "/run/verity.d";
 
-/// Writes each anchor to its file under [`DIRECTORY`], one PEM certificate a file since systemd reads no
+/// Writes each anchor to its file under `/run/verity.d`, one PEM certificate a file since systemd reads no
 /// more, and removes files that an earlier run wrote for certificates no longer trusted.
 ///
 /// # Errors

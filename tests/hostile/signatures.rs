@@ -53,6 +53,7 @@ fn partition() -> Vec<Row> {
         bad("no signature member", changed("\"signature\"", "\"signatura\"")),
         bad("an unknown member", changed("{", "{\"note\":\"_BHRfS_M\",")),
         bad("a root hash twice", changed("{", &format!("{{\"rootHash\":\"{hash}\","))),
+        bad("an escape where there is nothing to escape", changed("\"rootHash\"", "\"root\\u0048ash\"")),
         bad("a root hash of half the length", changed(&hash, &hash[..32])),
         bad("a root hash in capitals", changed(&hash, &format!("A{}", &hash[1..]))),
         bad("a root hash that is none", changed(&hash, &"z".repeat(64))),

@@ -1,7 +1,7 @@
 //! Images whose partition table doesn't hold together.
 
 use super::{NAME, Row, vendor};
-use crate::support::ddi::{Crc, RawImage, Which, entry, good, header};
+use crate::support::ddi::{Blueprint, Crc, RawImage, Which, entry, good, header};
 use crate::support::trees::{Tree, noise};
 use sextant::image::PartitionKind::{Root, RootVeritySig};
 
@@ -83,6 +83,8 @@ fn headers() -> Vec<Row> {
         bad("partitions may cover the table", both(header::FIRST_USABLE, &[1])),
         bad("partitions may cover the backup", both(header::LAST_USABLE, &[0xff, 0xff, 0xff])),
         bad("no room for partitions", both(header::FIRST_USABLE, &[0xff; 8])),
+        bad("sectors of 1024 bytes", Blueprint { sector_size: 1024, ..good(NAME, vendor()) }),
+        bad("129 entries", both(header::ENTRY_COUNT, &129_u32.to_le_bytes())),
         bad("a header for another sector size too", image().patch(2048, b"EFI PART")),
     ]
 }

@@ -169,7 +169,7 @@ fn odd_shapes() -> Vec<Shape> {
         Shape::new("a protective partition of 5 sectors", image().patch(458, &5_u32.to_le_bytes())),
         Shape::new(
             "a name that systemd-sysupdate knows",
-            good(NAME, vendor()).change(PartitionKind::Root, |part| part.name = "_empty".to_owned()).render(),
+            good(NAME, vendor()).change(PartitionKind::Root, |part| "_empty".clone_into(&mut part.name)).render(),
         ),
     ];
     shapes.extend(

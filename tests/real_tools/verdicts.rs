@@ -3,8 +3,8 @@
 use crate::support::machine::Machine;
 use crate::support::toolbox::{FixtureImage, Fixtures};
 use crate::{reason, verify};
-use openssl::sha::sha256;
 use serde_json::{Value, json};
+use sextant::trust::Fingerprint;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ fn paths(fixtures: &Fixtures, images: &[FixtureImage]) -> Vec<PathBuf> {
 /// What a row has to say about a good image.
 fn check_good(row: &Value, image: &FixtureImage, fixtures: &Fixtures, verdict: &str) {
     let certificate = fixtures.read(&format!("keys/{}.der", image.signer));
-    let fingerprint: String = sha256(&certificate).iter().map(|byte| format!("{byte:02x}")).collect();
+    let fingerprint = Fingerprint::of(&certificate).to_string();
     let source = match image.signer.as_str() {
         "pk" => "PK",
         "kek" => "KEK",

@@ -109,14 +109,18 @@ impl FixtureImage {
 }
 
 /// The toolbox, which can be entered.
-pub struct Toolbox(());
+pub struct Toolbox {
+    /// The script that enters it.
+    run: PathBuf,
+}
 
 impl Toolbox {
     /// The toolbox; `None`, and a word about it, where it can't be entered.
     pub fn find() -> Option<Self> {
-        let output = Self(()).command("true").output().unwrap();
+        let toolbox = Self { run: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run") };
+        let output = toolbox.command("true").output().unwrap();
         match output.status.code() {
-            Some(0) => Some(Self(())),
+            Some(0) => Some(toolbox),
             Some(UNAVAILABLE) => {
                 ignored(String::from_utf8_lossy(&output.stderr).trim());
                 None
@@ -126,7 +130,7 @@ impl Toolbox {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run"));
+        let mut command = Command::new(&self.run);
         command.arg(program).stdin(Stdio::null());
         command
     }
@@ -146,9 +150,13 @@ impl Toolbox {
 
     /// Whether images can be attached to loop devices; a word about it where they can't.
     pub fn has_loop_devices(&self) -> bool {
-        let probe = "truncate -s 1M /tmp/sextant-loop.$$; losetup --find --show --direct-io=off /tmp/sextant-loop.$$ >/tmp/sextant-loop.$$.name; status=$?; \
-            losetup --detach \"$(cat /tmp/sextant-loop.$$.name)\"; rm -f /tmp/sextant-loop.$$*; exit $status";
-        let output = self.script(probe, &[]);
+        let probe = r#"
+            file=$(mktemp)
+            trap 'rm -f "$file"' EXIT
+            truncate --size=1M "$file"
+            losetup --detach "$(losetup --find --show "$file")"
+        "#;
+        let output = self.script(&format!("set -e\n{probe}"), &[]);
         if !output.status.success() {
             ignored(&format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
