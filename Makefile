@@ -37,6 +37,7 @@ check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, 
 .PHONY: lint
 lint: deps ## rustfmt and clippy, for both sets of features
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 	$(CARGO) clippy --locked --no-default-features --lib --bin sextant-agent -- --deny warnings
 

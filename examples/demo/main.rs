@@ -111,12 +111,8 @@ fn print_verdicts(samples: &[Sample], report: &Value) -> Vec<String> {
 
 fn print_places(root: &Path) -> Result<()> {
     let names = |directory: &str| -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(root.join(directory)).with_context(|| format!("listing {directory}"))? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-        Ok(names)
+        let path = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(list(&root.join(directory))?.into_iter().filter_map(path).collect())
     };
     println!("Below {DIRECTORY}/root:");
     for (directory, what) in [
@@ -134,12 +130,24 @@ fn print_places(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is in a directory, sorted; nothing where there is none.
+fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(directory).with_context(|| format!("listing {}", directory.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Looks at what is staged without asking the report; returns what isn't as expected.
 fn check_staged(samples: &[Sample], root: &Path) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let mut expected = Vec::new();
     for sample in samples.iter().filter(|sample| sample.refused.is_none()) {
-        let built = fs::read(root.join(sample.directory()).join(sample.file))?;
+        // A rejected one has been moved away.
+        let Ok(built) = fs::read(root.join(sample.directory()).join(sample.file)) else { continue };
         let (name, class) = sample.file.trim_end_matches(".raw").split_once('.').unwrap();
         let path =
             root.join(if class == "sysext" { "run/extensions" } else { "run/confexts" }).join(format!("{name}.raw"));
@@ -151,8 +159,7 @@ fn check_staged(samples: &[Sample], root: &Path) -> Result<Vec<String>> {
         expected.push(path);
     }
     for directory in ["run/extensions", "run/confexts"] {
-        for entry in fs::read_dir(root.join(directory))? {
-            let path = entry?.path();
+        for path in list(&root.join(directory))? {
             if !expected.contains(&path) {
                 wrong.push(format!("{} is staged", path.display()));
             }

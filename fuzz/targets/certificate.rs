@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
 fn check(certificate: &Certificate) {
     assert!(!certificate.subject().chars().any(char::is_control));
     assert_eq!(Certificate::from_der(certificate.der()).as_ref(), Ok(certificate));
-    // systemd compares with what OpenSSL makes of it.
+    // What systemd gets of it is what OpenSSL writes.
     let der = certificate.x509().to_der();
     assert_eq!(der.ok().as_deref(), Some(certificate.der()), "OpenSSL sees another certificate");
 }

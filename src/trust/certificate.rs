@@ -109,6 +109,11 @@ impl Certificate {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
         let x509 = X509::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        // What systemd gets is what OpenSSL writes. Of a part that nothing signs it can write something that it
+        // doesn't read itself; images of that signer would then be staged here and refused there.
+        if x509.to_der().ok().as_deref() != Some(der) {
+            return Err(malformed("OpenSSL would write it in another way".to_owned()));
+        }
         let subject = parsed.subject().to_string();
         Ok(Self {
             subject: printable(&subject).chars().take(MAX_SUBJECT).collect(),

@@ -53,6 +53,21 @@ fn anchors_keep_their_order_and_are_counted_within_their_source() {
 }
 
 #[test]
+fn a_certificate_that_openssl_would_write_otherwise_is_none() {
+    // ecdsa-with-SHA256 at the end, behind the signed part; then a shorter identifier with parameters of a
+    // type that there isn't, which OpenSSL reads but writes as the end of something.
+    const SOUND: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    const ODD: &[u8] = &[0x30, 10, 6, 6, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 0x20, 0];
+    let mut der = certificate("odd").to_der().unwrap();
+    let place = der.windows(SOUND.len()).rposition(|window| window == SOUND).unwrap();
+    assert!(Certificate::from_der(&der).is_ok());
+    der[place..place + ODD.len()].copy_from_slice(ODD);
+    assert!(X509::from_der(&der).is_ok());
+    let error = Certificate::from_der(&der).unwrap_err();
+    assert_eq!(error.to_string(), "not a DER certificate: OpenSSL would write it in another way");
+}
+
+#[test]
 fn duplicates_and_broken_entries_are_told_and_spoil_nothing() {
     let der = certificate("good").to_der().unwrap();
     let trailing = [der.as_slice(), &[0]].concat();
