@@ -1,0 +1,237 @@
+//! A run as a whole: staging, report, what is left behind, exit statuses.
+
+use super::{confext, vendor};
+use crate::support::ddi::{good, good_image, with_tree};
+use crate::support::efi::{self, Firmware};
+use crate::support::keys;
+use crate::support::machine::Machine;
+use crate::support::trees::Tree;
+use nix::unistd::{Gid, Uid, chown};
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn good_images_of_both_classes_are_staged_byte_for_byte_and_read_only() {
+    let image = good_image("k3s", vendor());
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("k3s.sysext.raw", &image)
+        .sysext("tool_1.2.SYSEXT.RAW", &with_tree("tool_1.2", &Tree::sysext("tool"), vendor()).render().bytes)
+        .confext("net.confext.raw", &confext("net"));
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(machine.staged_names(), ["k3s", "tool_1.2"]);
+    assert_eq!(machine.staged_confexts(), ["net"]);
+    let staged = machine.path("run/extensions/k3s.raw");
+    assert_eq!(fs::read(&staged).unwrap(), image);
+    assert_eq!(fs::metadata(&staged).unwrap().mode() & 0o7777, 0o444);
+    assert_eq!(machine.exported_certificates(), ["db-1.crt"]);
+    assert_eq!(fs::read(machine.path("run/verity.d/db-1.crt")).unwrap(), vendor().pem());
+    assert_eq!(machine.left_in_extra(), ["k3s.sysext.raw", "tool_1.2.SYSEXT.RAW"], "good images stay where they are");
+    assert_eq!(fs::read_dir(machine.path("run/sextant/staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_report_says_everything_that_its_schema_promises() {
+    let blueprint = good("k3s", vendor());
+    let machine = Machine::new()
+        .firmware(
+            &Firmware::enforcing()
+                .pk(&efi::certificates(&[keys::ec("Owner")]))
+                .db(&efi::certificates(&[vendor(), vendor()]))
+                .entry("active.conf"),
+        )
+        .sysext("k3s.sysext.raw", &blueprint.render().bytes)
+        .sysext("junk.sysext.raw", b"junk");
+    let outcome = machine.stage();
+    let report = &outcome.report;
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["firmware"], json!({"secure_boot": "enforcing", "entry": "active"}));
+    assert_eq!(report["merge"], Value::Null);
+    assert_eq!(report["error"], Value::Null);
+    assert_eq!(
+        report["trust"],
+        json!([
+            {"source": "PK", "subject": "CN=Owner", "sha256": keys::ec("Owner").fingerprint(), "file": "PK-1.crt"},
+            {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "file": "db-1.crt"},
+        ])
+    );
+    assert_eq!(
+        report["ignored_certificates"],
+        json!([{"source": "db", "sha256": vendor().fingerprint(), "reason": "the same certificate as db-1.crt"}])
+    );
+    let mut row = outcome.row("k3s.sysext.raw").clone();
+    let times = ["verify_usec", "stage_usec"].map(|field| row[field].take().as_u64().unwrap());
+    assert!(times[0] > 0, "verifying takes time");
+    assert_eq!(
+        row,
+        json!({
+            "file": "k3s.sysext.raw", "directory": "/.extra/sysext", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
+            "detail": null, "warnings": [], "root_hash": blueprint.root_hash.to_string(),
+            "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint()},
+            "size": blueprint.render().bytes.len(), "verify_usec": null, "stage_usec": null,
+        })
+    );
+    let junk = outcome.row("junk.sysext.raw");
+    assert_eq!((&junk["verdict"], &junk["reason"]), (&json!("rejected"), &json!("bad-gpt")));
+    assert_eq!(junk["detail"], "no GUID partition table");
+    assert_eq!((&junk["name"], &junk["signer"], &junk["root_hash"]), (&json!("junk"), &Value::Null, &Value::Null));
+    assert!(
+        outcome.stderr.contains("verifying junk.sysext.raw: no GUID partition table (bad-gpt)"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_and_the_others_are_staged() {
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("good.sysext.raw", &good_image("good", vendor()))
+        .sysext("secret.sysext.raw", &good_image("secret", vendor()));
+    let secret = machine.path(".extra/sysext/secret.sysext.raw");
+    fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
+    let mut command = machine.agent("stage");
+    if Uid::effective().is_root() {
+        // Permissions mean nothing to root, so somebody else runs the agent, from where he can reach it.
+        let nobody = 65534;
+        let copy = machine.path("agent");
+        fs::copy(command.get_program(), &copy).unwrap();
+        fs::set_permissions(machine.root(), Permissions::from_mode(0o755)).unwrap();
+        give_away(machine.root(), nobody);
+        chown(&secret, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))).unwrap();
+        let mut as_nobody = Command::new(copy);
+        as_nobody.args(command.get_args()).uid(nobody).gid(nobody);
+        command = as_nobody;
+    }
+    let outcome = machine.outcome(command);
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(outcome.verdict("secret.sysext.raw"), ("rejected", "unreadable"));
+    assert_eq!(machine.staged_names(), ["good"]);
+}
+
+fn give_away(path: &Path, uid: u32) {
+    chown(path, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid))).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path(), uid);
+        }
+    }
+}
+
+#[test]
+fn an_old_run_leaves_nothing_that_a_new_one_would_not_put_there() {
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("tool.sysext.raw", &good_image("tool", vendor()))
+        .file("run/sextant/staging/image", b"half a copy of a killed agent")
+        .file("run/verity.d/db-7.crt", b"a certificate of an earlier run");
+    machine.stage();
+    let before = fs::metadata(machine.path("run/extensions/tool.raw")).unwrap().ino();
+    let outcome = machine.stage();
+    assert_eq!(outcome.verdict("tool.sysext.raw"), ("staged", ""), "a second run finds the same");
+    assert_eq!(machine.staged_names(), ["tool"]);
+    assert_ne!(fs::metadata(machine.path("run/extensions/tool.raw")).unwrap().ino(), before, "replaced whole");
+    assert_eq!(machine.exported_certificates(), ["db-1.crt"]);
+    assert_eq!(fs::read_dir(machine.path("run/sextant/staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_machine_without_images_boots_as_if_there_were_none() {
+    let machine = Machine::trusting(&[vendor()]);
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0));
+    assert_eq!(outcome.rows().len(), 0);
+    assert_eq!(machine.exported_certificates(), ["db-1.crt"]);
+    let bare = Machine::trusting(&[vendor()]).with(|root| fs::remove_dir_all(root.join(".extra")).unwrap());
+    assert_eq!(bare.stage().status, Some(0));
+}
+
+#[test]
+fn exit_statuses_are_those_documented() {
+    let agent = || Command::new(env!("CARGO_BIN_EXE_sextant-agent"));
+    let status = |command: &mut Command| command.output().unwrap().status.code();
+    assert_eq!(status(&mut agent()), Some(2));
+    assert_eq!(status(agent().arg("stagger")), Some(2));
+    assert_eq!(status(agent().args(["stage", "--nonsense"])), Some(2));
+    assert_eq!(status(agent().args(["stage", "--root", "/nowhere"])), Some(1));
+    assert_eq!(status(agent().arg("--help")), Some(0));
+    let help = agent().args(["stage", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("Examples:") && help.contains("Exit status:"), "{help}");
+    // A place where no report can be written is a failure too.
+    let machine = Machine::trusting(&[vendor()]).with(|root| {
+        fs::remove_dir_all(root.join("run")).unwrap();
+        fs::write(root.join("run"), "").unwrap();
+    });
+    assert_eq!(machine.stage().status, Some(1));
+}
+
+#[test]
+fn a_run_that_trusts_less_takes_back_what_an_earlier_one_staged() {
+    let machine = || {
+        let machine = Machine::trusting(&[vendor()])
+            .sysext("tool.sysext.raw", &good_image("tool", vendor()))
+            .confext("net.confext.raw", &confext("net"))
+            .file("run/extensions/somebody-else.raw", b"not ours");
+        machine.stage();
+        assert_eq!(machine.staged_names(), ["somebody-else", "tool"]);
+        machine
+    };
+    for (what, machine) in [
+        ("Secure Boot off", machine().firmware(&Firmware::disabled().db(&efi::certificates(&[vendor()])))),
+        ("a broken configuration", machine().config("nonsense\n")),
+        ("another signer", machine().firmware(&Firmware::enforcing().db(&efi::certificates(&[keys::ec("Other")])))),
+    ] {
+        machine.stage();
+        assert_eq!(machine.staged_names(), ["somebody-else"], "{what}");
+        assert!(machine.staged_confexts().is_empty(), "{what}");
+        assert_ne!(fs::read(machine.path("run/verity.d/db-1.crt")).ok(), Some(vendor().pem()), "{what}");
+    }
+}
+
+#[test]
+fn nothing_leaves_the_tree_through_links() {
+    let outside = tempfile::tempdir().unwrap();
+    let outside = outside.path();
+    fs::write(outside.join("outside.sysext.raw"), good_image("outside", vendor())).unwrap();
+    let machine = Machine::trusting(&[vendor()]).with(|root| {
+        for directory in [".extra/sysext", "run"] {
+            fs::remove_dir_all(root.join(directory)).unwrap();
+            std::os::unix::fs::symlink(outside, root.join(directory)).unwrap();
+        }
+    });
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(1), "there is no place for a report\n{}", outcome.stderr);
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 1, "nothing was written or moved");
+
+    // A link that leads to a directory of the tree is as good as the directory.
+    let machine =
+        Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &good_image("tool", vendor())).with(|root| {
+            fs::rename(root.join("run"), root.join("var-run")).unwrap();
+            std::os::unix::fs::symlink("/var-run", root.join("run")).unwrap();
+        });
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(machine.path("var-run/extensions/tool.raw").is_file());
+}
+
+#[test]
+fn rejected_files_of_one_name_are_all_kept() {
+    let machine = Machine::trusting(&[vendor()]);
+    for content in ["first", "second"] {
+        fs::write(machine.path(".extra/sysext/junk.sysext.raw"), content).unwrap();
+        machine.stage();
+    }
+    let kept = |name: &str| fs::read_to_string(machine.path(".extra/rejected/sysext").join(name)).unwrap();
+    assert_eq!((kept("junk.sysext.raw"), kept("junk.sysext.raw.1")), ("first".to_owned(), "second".to_owned()));
+}
+
+#[test]
+fn every_reason_is_explained_in_the_documentation_in_its_order() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md")).unwrap();
+    let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let tokens: Vec<_> = sextant::reason::Reason::ALL.iter().map(|reason| reason.token()).collect();
+    assert_eq!(rows, tokens);
+}

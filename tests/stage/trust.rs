@@ -1,0 +1,214 @@
+//! Who is trusted, and whether this boot may have extensions: firmware, sealed certificates, configuration, host.
+
+use super::vendor;
+use crate::support::ddi::{good_image, with_tree};
+use crate::support::efi::{self, Firmware, List};
+use crate::support::keys;
+use crate::support::machine::Machine;
+use crate::support::trees::Tree;
+use std::fs;
+
+#[test]
+fn every_source_of_trust_counts_and_can_be_narrowed() {
+    let [pk, kek, db, sealed] = ["Pk", "Kek", "Db", "Sealed"].map(keys::ec);
+    let machine = |config: &str| {
+        let mut machine = Machine::new()
+            .firmware(
+                &Firmware::enforcing()
+                    .pk(&efi::certificates(&[pk]))
+                    .kek(&efi::certificates(&[kek]))
+                    .db(&efi::certificates(&[db])),
+            )
+            .sealed("vendor", sealed)
+            .config(config);
+        for (name, signer) in [("pk", pk), ("kek", kek), ("db", db), ("sealed", sealed)] {
+            machine = machine.sysext(&format!("{name}.sysext.raw"), &good_image(name, signer));
+        }
+        machine
+    };
+    let all = machine("");
+    let outcome = all.stage();
+    assert_eq!(all.staged_names(), ["db", "kek", "pk", "sealed"], "{}", outcome.stderr);
+    assert_eq!(all.exported_certificates(), ["KEK-1.crt", "PK-1.crt", "db-1.crt", "sealed-1.crt"]);
+    assert_eq!(outcome.row("sealed.sysext.raw")["signer"]["source"], "sealed");
+
+    let narrow = machine("trust:\n  sources: [db, sealed]\n");
+    let outcome = narrow.stage();
+    assert_eq!(narrow.staged_names(), ["db", "sealed"]);
+    assert_eq!(narrow.exported_certificates(), ["db-1.crt", "sealed-1.crt"], "systemd must not trust more");
+    assert_eq!(outcome.verdict("pk.sysext.raw"), ("rejected", "unknown-signer"));
+    let none = machine("trust:\n  sources: []\n");
+    none.stage();
+    assert!(none.staged_names().is_empty());
+}
+
+#[test]
+fn broken_entries_between_the_certificates_spoil_nothing() {
+    let cut = List::certificate(keys::ec("Cut")).encode();
+    let db = [
+        List::new(efi::SHA256, [vec![1; 32]]).encode(),
+        List::new(efi::X509, [b"not a certificate".to_vec()]).encode(),
+        List { header: vec![0; 5], ..List::certificate(vendor()) }.encode(),
+        List::new(efi::RSA2048, [vec![3; 256]]).encode(),
+        List { entry_size: Some(7), ..List::certificate(keys::ec("Odd")) }.encode(),
+        List::certificate(keys::ec("Second")).encode(),
+        cut[..cut.len() - 1].to_vec(),
+    ]
+    .concat();
+    let machine = Machine::new()
+        .firmware(&Firmware::enforcing().db(&db))
+        .sysext("a.sysext.raw", &good_image("a", vendor()))
+        .sysext("b.sysext.raw", &good_image("b", keys::ec("Second")))
+        .sysext("c.sysext.raw", &good_image("c", keys::ec("Cut")));
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0));
+    assert_eq!(machine.staged_names(), ["a", "b"], "{}", outcome.stderr);
+    let ignored: Vec<_> = outcome.report["ignored_certificates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(ignored.len(), 3, "{ignored:?}");
+    assert!(ignored.iter().any(|reason| reason.contains("not a DER certificate")));
+    assert!(ignored.iter().any(|reason| reason.contains("entries of 7 bytes each")));
+    assert!(ignored.iter().any(|reason| reason.contains("are left")));
+}
+
+#[test]
+fn nothing_is_staged_or_trusted_unless_the_firmware_enforces() {
+    let db = efi::certificates(&[vendor()]);
+    for (firmware, state) in [
+        (Firmware::disabled().db(&db), "disabled"),
+        (Firmware::setup_mode().db(&db), "setup-mode"),
+        (Firmware::enforcing().state("AuditMode", 1).db(&db), "setup-mode"),
+        (Firmware::absent(), "unavailable"),
+        (Firmware::default().db(&db), "unavailable"),
+    ] {
+        let machine = Machine::new()
+            .firmware(&firmware)
+            .sealed("vendor", vendor())
+            .sysext("good.sysext.raw", &good_image("good", vendor()));
+        let outcome = machine.stage();
+        assert_eq!(outcome.status, Some(0));
+        assert_eq!(outcome.verdict("good.sysext.raw"), ("rejected", "secure-boot-off"), "{state}");
+        assert_eq!(outcome.report["firmware"]["secure_boot"], state);
+        assert!(machine.staged_names().is_empty() && machine.exported_certificates().is_empty(), "{state}");
+        assert!(outcome.report["trust"].as_array().unwrap().iter().all(|anchor| anchor["file"].is_null()));
+
+        let machine =
+            machine.config("secure_boot: optional\n").sysext("good.sysext.raw", &good_image("good", vendor()));
+        machine.stage();
+        assert_eq!(machine.staged_names(), ["good"], "{state}, which the configuration allows");
+    }
+}
+
+#[test]
+fn boot_entries_without_extensions_get_none() {
+    let trusting = || Firmware::enforcing().db(&efi::certificates(&[vendor()]));
+    for (firmware, denied) in [
+        (trusting().entry("recovery.conf"), true),
+        (trusting().entry("autoreset.conf"), true),
+        (trusting().entry("statereset+3-1.conf"), true),
+        (trusting().stub("\\EFI\\kairos\\recovery.efi"), true),
+        (trusting().entry("mine.conf").stub("\\EFI\\kairos\\Recovery.efi"), true),
+        (trusting().entry("mine.conf").stub("\\EFI\\kairos\\mine.efi"), false),
+        (trusting().entry("passive.conf"), false),
+        (trusting(), false),
+    ] {
+        let machine = Machine::new().firmware(&firmware).sysext("good.sysext.raw", &good_image("good", vendor()));
+        let outcome = machine.stage();
+        let expected = if denied { ("rejected", "entry-denied") } else { ("staged", "") };
+        assert_eq!(outcome.verdict("good.sysext.raw"), expected, "{:?}", outcome.report["firmware"]);
+    }
+    let machine = Machine::new()
+        .firmware(&trusting().entry("recovery.conf"))
+        .config("entries:\n  deny: [mine]\n")
+        .sysext("good.sysext.raw", &good_image("good", vendor()));
+    machine.stage();
+    assert_eq!(machine.staged_names(), ["good"]);
+}
+
+#[test]
+fn a_broken_configuration_stages_nothing_and_says_where_it_is_broken() {
+    let machine = Machine::trusting(&[vendor()])
+        .config("secure_boot: require\nlimits:\n  imags: 3\n")
+        .sysext("good.sysext.raw", &good_image("good", vendor()))
+        .sysext("junk.raw", b"");
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(1));
+    assert!(machine.staged_names().is_empty() && machine.exported_certificates().is_empty());
+    for part in ["/etc/sextant.yaml", "imags", "line 3"] {
+        assert!(outcome.report["error"].as_str().unwrap().contains(part), "{}", outcome.report["error"]);
+        assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
+    }
+    assert_eq!(outcome.verdict("good.sysext.raw"), ("rejected", "bad-configuration"));
+    assert_eq!(outcome.verdict("junk.raw"), ("rejected", "bad-name"));
+}
+
+#[test]
+fn the_configuration_comes_from_sealed_places_only_and_etc_comes_first() {
+    let good = good_image("good", vendor());
+    let machine = Machine::trusting(&[vendor()])
+        .file("usr/lib/sextant.yaml", b"trust:\n  sources: [PK]\n")
+        .file("run/sextant.yaml", b"nonsense: true\n")
+        .sysext("good.sysext.raw", &good);
+    assert_eq!(machine.stage().verdict("good.sysext.raw"), ("rejected", "unknown-signer"));
+    let machine = machine.config("# defaults\n").sysext("good.sysext.raw", &good);
+    assert_eq!(machine.stage().verdict("good.sysext.raw"), ("staged", ""));
+
+    let file = machine.path("own.yaml");
+    fs::write(&file, "entries: {deny: []}\nlimits: {images: 0}\n").unwrap();
+    let machine = machine.sysext("good.sysext.raw", &good);
+    let outcome = machine.stage_with(&["--config", file.to_str().unwrap()]);
+    assert_eq!(outcome.verdict("good.sysext.raw"), ("rejected", "too-many"));
+    let outcome = machine.sysext("good.sysext.raw", &good).stage_with(&["--config", "/nowhere/sextant.yaml"]);
+    assert_eq!((outcome.status, outcome.verdict("good.sysext.raw").1), (Some(1), "bad-configuration"));
+}
+
+#[test]
+fn firmware_that_cannot_be_read_is_never_taken_for_firmware_that_says_nothing() {
+    for name in ["dbx", "db", "SecureBoot"] {
+        let machine =
+            Machine::trusting(&[vendor()]).sysext("good.sysext.raw", &good_image("good", vendor())).with(|root| {
+                let vendor = if name == "SecureBoot" { efi::GLOBAL } else { efi::SECURITY_DATABASE };
+                let path = root.join(format!("sys/firmware/efi/efivars/{name}-{vendor}"));
+                let _ = fs::remove_file(&path);
+                fs::write(path, [7, 0]).unwrap();
+            });
+        let outcome = machine.stage();
+        assert_eq!((outcome.status, outcome.verdict("good.sysext.raw").1), (Some(1), "firmware-unreadable"), "{name}");
+        assert!(machine.staged_names().is_empty());
+        assert!(outcome.report["error"].as_str().unwrap().contains(&format!("variable {name}")));
+    }
+}
+
+#[test]
+fn the_host_is_judged_where_it_is_known() {
+    let image = with_tree("tool", &Tree::empty().release("tool", "ID=testos\nVERSION_ID=2\n"), vendor()).render().bytes;
+    let verdict = |machine: Machine| {
+        let outcome = machine.sysext("tool.sysext.raw", &image).stage();
+        outcome.row("tool.sysext.raw")["reason"].as_str().unwrap_or("staged").to_owned()
+    };
+    let trusting = || Machine::trusting(&[vendor()]);
+    assert_eq!(verdict(trusting()), "staged", "nobody knows the host");
+    assert_eq!(verdict(trusting().file("etc/os-release", b"ID=testos\nVERSION_ID=2\n")), "staged");
+    assert_eq!(verdict(trusting().file("etc/os-release", b"ID=testos\nVERSION_ID=3\n")), "incompatible-host");
+    let initrd = || trusting().file("etc/initrd-release", b"ID=initrd\n").file("etc/os-release", b"ID=initrd\n");
+    assert_eq!(verdict(initrd()), "staged", "an initrd's own os-release is not the host's");
+    let linked = initrd().file("sysroot/usr/lib/os-release", b"ID=otheros\n").with(|root| {
+        fs::create_dir_all(root.join("sysroot/etc")).unwrap();
+        std::os::unix::fs::symlink("/usr/lib/os-release", root.join("sysroot/etc/os-release")).unwrap();
+    });
+    assert_eq!(verdict(linked), "incompatible-host", "an absolute link stays below /sysroot");
+}
+
+#[test]
+fn a_configuration_that_is_a_dangling_link_is_broken_not_absent() {
+    let machine =
+        Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &good_image("tool", vendor())).with(|root| {
+            std::os::unix::fs::symlink("/nowhere", root.join("etc/sextant.yaml")).unwrap();
+        });
+    let outcome = machine.stage();
+    assert_eq!((outcome.status, outcome.verdict("tool.sysext.raw").1), (Some(1), "bad-configuration"));
+}
