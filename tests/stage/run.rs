@@ -128,11 +128,13 @@ fn an_old_run_leaves_nothing_that_a_new_one_would_not_put_there() {
         .file("run/sextant/staging/image", b"half a copy of a killed agent")
         .file("run/verity.d/db-7.crt", b"a certificate of an earlier run");
     machine.stage();
-    let before = fs::metadata(machine.path("run/extensions/tool.raw")).unwrap().ino();
+    // Held open, so that its inode number can't be given to the new file.
+    let old = fs::File::open(machine.path("run/extensions/tool.raw")).unwrap();
     let outcome = machine.stage();
     assert_eq!(outcome.verdict("tool.sysext.raw"), ("staged", ""), "a second run finds the same");
     assert_eq!(machine.staged_names(), ["tool"]);
-    assert_ne!(fs::metadata(machine.path("run/extensions/tool.raw")).unwrap().ino(), before, "replaced whole");
+    let new = fs::metadata(machine.path("run/extensions/tool.raw")).unwrap().ino();
+    assert_ne!(new, old.metadata().unwrap().ino(), "replaced whole");
     assert_eq!(machine.exported_certificates(), ["db-1.crt"]);
     assert_eq!(fs::read_dir(machine.path("run/sextant/staging")).unwrap().count(), 0);
 }
