@@ -35,12 +35,6 @@ impl Root {
         self.path == Path::new("/")
     }
 
-    /// The path as given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The place of a directory that is there, links on the way resolved inside the root; `None` where there is none.
     ///
     /// # Errors

@@ -161,13 +161,7 @@ impl Preparation {
 }
 
 fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
-    match &options.config {
-        None => Ok(policy::load(root)?),
-        Some(path) => {
-            let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            Ok(policy::parse(&path.display().to_string(), &content)?)
-        }
-    }
+    Ok(options.config.as_deref().map_or_else(|| policy::load(root), policy::load_file)?)
 }
 
 fn variables(root: &Root) -> Result<Box<dyn Variables>> {

@@ -46,13 +46,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let policy = match &arguments.config {
-        None => Policy::default(),
-        Some(path) => {
-            let content = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            policy::parse(&path.display().to_string(), &content)?
-        }
-    };
+    let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
     let architecture = arguments.arch.or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
     let trust = arguments.trust.read(&policy.sources)?;

@@ -8,6 +8,7 @@ use crate::verity::RootHash;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::io;
+use std::path::Path;
 use thiserror::Error;
 
 /// Where the configuration is looked for; the first that exists is the one.
@@ -64,6 +65,18 @@ pub fn load(root: &Root) -> Result<Policy, ConfigError> {
         }
     }
     Ok(Policy::default())
+}
+
+/// Loads a configuration that a person named.
+///
+/// # Errors
+/// [`ConfigError`]
+pub fn load_file(path: &Path) -> Result<Policy, ConfigError> {
+    let name = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(content) => parse(&name, &content),
+        Err(cause) => Err(ConfigError::Io { path: name, cause }),
+    }
 }
 
 /// Reads a configuration; `path` is for messages.

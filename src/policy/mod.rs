@@ -3,7 +3,7 @@
 mod config;
 mod limits;
 
-pub use config::{CONFIG_PATHS, ConfigError, load, parse};
+pub use config::{CONFIG_PATHS, ConfigError, load, load_file, parse};
 pub use limits::{Limits, Tally};
 
 use crate::firmware::entry::BootEntry;
