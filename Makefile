@@ -10,6 +10,17 @@ FUZZ_SECONDS ?= 5
 prefix     ?= /usr
 bindir     ?= $(prefix)/bin
 libexecdir ?= $(prefix)/lib/sextant
+dracutdir  ?= $(prefix)/lib/dracut/modules.d
+unitdir    ?= $(prefix)/lib/systemd/system
+catalogdir ?= $(prefix)/lib/systemd/catalog
+
+# What may lie on a host: units that do nothing unless there is an initrd, and that nothing enables.
+UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
+
+# The root of an initrd as far as it is ours: the agent is missing in it, and has to be put beside it. The
+# drop-ins of systemd's units are only there: on a host without an agent nobody would open their gate.
+INITRD       = $(DESTDIR)$(libexecdir)/initrd/usr
+INITRD_FILES = $(patsubst systemd-units/%,%,$(UNITS) $(wildcard systemd-units/*.service.d/*.conf))
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -78,6 +89,17 @@ bench: deps ## measure against veritysetup and cp
 install: ## lay out what `make build` made below DESTDIR
 	install -D -t $(DESTDIR)$(bindir) $(DIST)/sextant
 	install -D -t $(DESTDIR)$(libexecdir) $(DIST)/sextant-agent
+	install -D -t $(DESTDIR)$(dracutdir)/50sextant dracut-module/50sextant/module-setup.sh
+	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS)
+	install -D -m 644 -t $(DESTDIR)$(unitdir)/sextant-merge.service.d systemd-units/sextant-merge.service.d/*.conf
+	install -D -m 644 -t $(DESTDIR)$(catalogdir) systemd-units/sextant.catalog
+	set -e; for file in $(INITRD_FILES); do \
+		install -D -m 644 systemd-units/$$file $(INITRD)/lib/systemd/system/$$file; \
+	done
+	install -D -m 644 systemd-units/sextant.tmpfiles.conf $(INITRD)/lib/tmpfiles.d/sextant.conf
+	install -D -m 644 systemd-units/sextant.modules-load.conf $(INITRD)/lib/modules-load.d/sextant.conf
+	install -d $(INITRD)/lib/systemd/system/initrd.target.wants
+	ln -sf -t $(INITRD)/lib/systemd/system/initrd.target.wants ../sextant-stage.service ../sextant-merge.service
 
 .PHONY: clean
 clean: ## remove all that was made, the toolbox included
