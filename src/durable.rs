@@ -1,7 +1,7 @@
 //! Writing files so that nobody ever sees half of one.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,27 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = Temporary::create(temporary_name(path)?)?;
     temporary.file.write_all(content)?;
     temporary.persist(path, mode)
+}
+
+/// Reads a file of ours, at most `limit` bytes of it.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Removes a file that may be gone already.
+///
+/// # Errors
+/// As `unlink(2)`.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn temporary_name(path: &Path) -> io::Result<PathBuf> {
@@ -35,10 +56,7 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Makes an empty file at `path`, readable by its owner only, in place of what a killed process left there.
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(&path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path, kept: false })
     }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 /// Something whose bytes can be read at any position by several threads at once.
@@ -17,6 +18,11 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] where the source ends before `buf` is full, or the error of the source.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The file behind it, for what only a descriptor can do; `None` where there is none or it holds other bytes too.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Whether there are no bytes at all.
     fn is_empty(&self) -> bool {
@@ -55,6 +61,10 @@ impl ReadAt for FileSource {
         self.len
     }
 
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
@@ -86,6 +96,10 @@ impl ReadAt for Vec<u8> {
 impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn len(&self) -> u64 {
         (**self).len()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        (**self).descriptor()
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

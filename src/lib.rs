@@ -11,6 +11,8 @@ pub mod filesystem;
 pub mod firmware;
 pub mod image;
 pub mod io;
+pub mod kernel;
+pub mod merge;
 pub mod policy;
 pub mod reason;
 pub mod report;

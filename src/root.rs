@@ -3,7 +3,7 @@
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,14 @@ impl Root {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(Some(content))
+    }
+
+    /// What is at `path`, links resolved inside the root.
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        File::from(self.resolve(path, OFlag::O_PATH)?).metadata()
     }
 
     /// Whether there is anything of this name, be it a link that leads nowhere.

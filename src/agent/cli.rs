@@ -1,5 +1,7 @@
 //! Command line of `sextant-agent`.
 
+use super::confirm::confirm;
+use super::merge::merge;
 use super::stage::{Options, stage};
 use crate::image::Architecture;
 use crate::report;
@@ -45,22 +47,54 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
     },
+    /// Hand what was staged over to the host's systemd-sysext and systemd-confext
+    #[command(after_help = "\
+The last thing in the initrd: what sextant-merge.service runs after all else and before the switch of root.
+Doing it again changes nothing.
+
+Results:
+  /run/systemd/system/systemd-{sysext,confext}.service.d/50-sextant.conf    only signed images are merged
+  /run/systemd/system/sysinit.target.wants/                                 both are enabled on the host
+  /run/sextant/sextant-agent                                                 this program, to confirm the merge
+  /run/sextant/merge                                                         without this file nothing is merged
+
+Exit status: 0 the host will merge; 1 it will merge nothing, and the journal says why; 2 usage.")]
+    Merge {
+        /// Take every path below DIR, and need nothing from the kernel
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+    },
+    /// On the host, compare what was staged with what is merged, and complete the report
+    #[command(after_help = "\
+What sextant-confirm.service runs on the host after systemd-sysext.service and systemd-confext.service.
+`systemctl restart sextant-confirm.service` does it again after a merge by hand.
+
+Exit status: 0 compared, whatever is missing; 1 it could not be compared; 2 usage.")]
+    Confirm {
+        /// Take every path below DIR
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+    },
 }
 
 /// Does what the command line asks for.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    match cli.command {
+    let (Command::Stage { root, .. } | Command::Merge { root } | Command::Confirm { root }) = &cli.command;
+    report::install_logger(root.as_os_str() == "/");
+    let outcome = match cli.command {
         Command::Stage { root, config, arch } => {
-            report::install_logger(root.as_os_str() == "/");
             let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
-            match stage(&Options { root, config, architecture }) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    report::Event::Failed.emit(&format!("{error:#}"));
-                    ExitCode::FAILURE
-                }
-            }
+            stage(&Options { root, config, architecture })
+        }
+        Command::Merge { root } => merge(&root),
+        Command::Confirm { root } => confirm(&root),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::Event::Failed.emit(&format!("{error:#}"));
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The program in the initrd.
 
 mod cli;
+mod confirm;
+mod merge;
 mod stage;
 
 pub use cli::{Cli, run};
+pub use confirm::confirm;
+pub use merge::merge;
 pub use stage::{Options, stage};

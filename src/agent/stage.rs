@@ -3,19 +3,26 @@
 use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
 use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, NoVariables, SystemVariables, Variables};
 use crate::image::{Architecture, Candidate, Class};
+use crate::kernel;
+use crate::merge;
 use crate::policy::{self, Policy, Tally};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
-use crate::stage::{CopyCustody, Custody, quarantine, stage as stage_image, withdraw};
+use crate::stage::{CopyCustody, Custody, MountCustody, quarantine, stage as stage_image, withdraw};
 use crate::trust::{self, TrustStore};
-use crate::verify::{Findings, InProcess, VerifiedImage, Verifier, guard};
+use crate::verify::{Activate, Findings, InProcess, VerifiedImage, Verifier, guard};
 use crate::verity::default_threads;
 use anyhow::{Context, Result, anyhow};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What the report says while the agent is at work, and for good if it is killed.
+const UNFINISHED: &str = "the agent was stopped before it had looked at all files";
+/// How often the report is written while nothing is staged.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the command line says.
 #[derive(Debug, Clone)]
@@ -35,11 +42,9 @@ pub struct Options {
 pub fn stage(options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = Root::open(&options.root).with_context(|| format!("opening {}", options.root.display()))?;
-    let mut report = Report::default();
+    let mut report = Report { error: Some(UNFINISHED.to_owned()), ..Report::default() };
     let outcome = run(&root, options, &mut report);
-    if let Err(error) = &outcome {
-        report.error = Some(format!("{error:#}"));
-    }
+    report.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
     let written = report::write(&root, &report);
     if outcome.is_ok() {
         let summary = report::table::summary(&report.images);
@@ -50,7 +55,13 @@ pub fn stage(options: &Options) -> Result<()> {
 }
 
 fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
-    let withdrawn = withdraw(root);
+    // Until `merge` has looked at what this run stages, nothing of it may be merged.
+    let withdrawn = merge::close(root).and_then(|()| withdraw(root));
+    if root.is_machine()
+        && let Err(error) = kernel::sweep()
+    {
+        Event::Failed.emit(&format!("removing what an earlier run left: {error:#}"));
+    }
     let preparation = Preparation::new(root, options, report);
     let mut failure = preparation.failure;
     let mut gate = preparation.gate;
@@ -58,31 +69,28 @@ fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
         gate.get_or_insert_with(|| Refusal::new(Reason::NotStaged, format_args!("{error:#}")));
         failure.get_or_insert(error);
     }
-    let custody = match CopyCustody::new(root, preparation.policy.limits) {
-        Ok(custody) => Some(custody),
+    let custody: Option<Box<dyn Custody>> = match CopyCustody::new(root, preparation.policy.limits) {
+        Ok(copies) if root.is_machine() => Some(Box::new(MountCustody::new(copies))),
+        Ok(copies) => Some(Box::new(copies)),
         Err(error) => {
             failure.get_or_insert(error);
             None
         }
     };
     let host = host_release(root);
+    let activation: &dyn Activate = if root.is_machine() { &kernel::Activation::new() } else { &InProcess };
     let verifier = Verifier {
         policy: &preparation.policy,
         trust: &preparation.trust,
         architecture: options.architecture,
         host: host.as_ref(),
-        activation: &InProcess,
+        activation,
         threads: default_threads(),
         now: SystemTime::now(),
     };
-    let mut run = Run {
-        root,
-        verifier,
-        custody: custody.as_ref().map(|custody| custody as &dyn Custody),
-        gate,
-        tally: Tally::default(),
-        accepted: HashSet::new(),
-    };
+    let mut run =
+        Run { root, verifier, custody: custody.as_deref(), gate, tally: Tally::default(), accepted: HashSet::new() };
+    let mut written = report::write(root, report).ok().map(|()| Instant::now());
     for class in Class::ALL {
         for directory in class.source_directories() {
             match root.list(directory) {
@@ -90,7 +98,11 @@ fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
                     for file in files.unwrap_or_default() {
                         let image = run.process(directory, &file, class);
                         Event::emit_image(&image);
+                        let staged = image.is_good();
                         report.images.push(image);
+                        if staged || written.is_none_or(|written| written.elapsed() > REPORT_INTERVAL) {
+                            written = report::write(root, report).ok().map(|()| Instant::now());
+                        }
                     }
                 }
                 Err(error) => {
@@ -232,11 +244,10 @@ impl Run<'_> {
         let started = Instant::now();
         let staged = stage_image(self.root, verified);
         image.stage_usec = report::usec(started.elapsed());
-        staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
-        let size = image.size.unwrap_or_default();
-        self.tally.add(size);
+        let staged = staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
+        self.tally.add(image.size.unwrap_or_default());
         if let Some(custody) = self.custody {
-            custody.settle(size);
+            custody.settle(staged.occupied());
         }
         self.accepted.insert(key);
         Ok(())

@@ -13,7 +13,7 @@
 
 use super::name::image_name_is_valid;
 use super::{ExtensionName, ReleaseError, ReleaseFile};
-use crate::filesystem::{EntryKind, Filesystem, FilesystemError};
+use crate::filesystem::{EntryKind, FilesystemError, Tree};
 use crate::image::Class;
 use crate::reason::Reason;
 
@@ -109,11 +109,7 @@ impl LookupError {
 ///
 /// # Errors
 /// [`LookupError`]. Two files to choose from are an error, because then systemd merges nothing at all.
-pub fn find_release(
-    filesystem: &Filesystem<'_>,
-    class: Class,
-    name: &ExtensionName,
-) -> Result<FoundRelease, LookupError> {
+pub fn find_release(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<FoundRelease, LookupError> {
     // systemd looks for a sysext in every image first, and gives up on everything if that fails
     // in another way than not finding one.
     if class == Class::Confext {
@@ -144,7 +140,7 @@ pub fn find_release(
 ///
 /// # Errors
 /// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
-pub fn refuse_os_release(filesystem: &Filesystem<'_>, class: Class) -> Result<(), LookupError> {
+pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), LookupError> {
     refuse_in(filesystem, "usr/lib", "usr/lib/os-release")?;
     match class {
         Class::Sysext => Ok(()),
@@ -152,7 +148,7 @@ pub fn refuse_os_release(filesystem: &Filesystem<'_>, class: Class) -> Result<()
     }
 }
 
-fn refuse_in(filesystem: &Filesystem<'_>, directory: &'static str, path: &'static str) -> Result<(), LookupError> {
+fn refuse_in(filesystem: &dyn Tree, directory: &'static str, path: &'static str) -> Result<(), LookupError> {
     // Looked at without following the last link, so that a dangling one is seen.
     match filesystem.entry_nofollow(directory, "os-release").map_err(LookupError::reading(path))? {
         Some(_) => Err(LookupError::ContainsOsRelease { path }),
@@ -168,7 +164,7 @@ fn release_directory(class: Class) -> &'static str {
 }
 
 /// The path of the file that systemd would open.
-fn locate(filesystem: &Filesystem<'_>, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
+fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
     let directory = release_directory(class);
     let exact = format!("{directory}/extension-release.{name}");
     if filesystem.entry(&exact).map_err(LookupError::reading(&exact))?.is_some() {
@@ -195,7 +191,7 @@ fn locate(filesystem: &Filesystem<'_>, class: Class, name: &ExtensionName) -> Re
 
 /// Whether a release file is marked as usable for other names. systemd takes an attribute that it
 /// can't understand for a mark to the contrary.
-fn is_lenient(filesystem: &Filesystem<'_>, path: &str) -> Result<bool, LookupError> {
+fn is_lenient(filesystem: &dyn Tree, path: &str) -> Result<bool, LookupError> {
     let value = filesystem.xattr(path, STRICT_ATTRIBUTE).map_err(LookupError::reading(path))?;
     Ok(value.is_some_and(|value| {
         // It is a C string there.

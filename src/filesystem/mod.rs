@@ -23,8 +23,10 @@ mod format;
 mod meter;
 mod path;
 mod squashfs;
+mod tree;
 
 pub use error::FilesystemError;
+pub use tree::Tree;
 
 use crate::io::ReadAt;
 use erofs::Erofs;

@@ -10,10 +10,14 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use systemd_journal_logger::JournalLog;
 
 /// What `journalctl -t` shows.
 const IDENTIFIER: &str = "sextant-agent";
+/// Entries about single images that the kernel's log gets at most: it is a ring, and what else happened in this boot
+/// must not be pushed out of it by a directory full of junk.
+const KERNEL_ENTRIES: usize = 100;
 
 /// The kinds of event, each with its fixed `MESSAGE_ID` (systemd.journal-fields(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +34,33 @@ pub enum Event {
     CertificateIgnored,
     /// A rejected image could not be moved out of the way.
     NotQuarantined,
+    /// Something that was staged was taken back at the end of the initrd.
+    Withdrawn,
+    /// What was staged was handed over to the host.
+    MergeRequested,
+    /// The host has merged.
+    Merged,
+    /// An extension was staged and isn't merged.
+    NotMerged,
+    /// An extension is merged and wasn't staged.
+    UnexpectedlyMerged,
 }
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Staged, Self::Rejected, Self::Summary, Self::Failed, Self::CertificateIgnored, Self::NotQuarantined];
+    pub const ALL: [Self; 11] = [
+        Self::Staged,
+        Self::Rejected,
+        Self::Summary,
+        Self::Failed,
+        Self::CertificateIgnored,
+        Self::NotQuarantined,
+        Self::Withdrawn,
+        Self::MergeRequested,
+        Self::Merged,
+        Self::NotMerged,
+        Self::UnexpectedlyMerged,
+    ];
 
     /// The fixed 128-bit number.
     #[must_use]
@@ -47,17 +72,35 @@ impl Event {
             Self::Failed => "e94a6d1b70c34c8fb25f83a7d61e0c92",
             Self::CertificateIgnored => "3a8e57c1f2d946b0a7d4c6095be1f83d",
             Self::NotQuarantined => "d75c0b9e41f84e3796a2f1c83b6d50ea",
+            Self::Withdrawn => "81f2d6c04b9e4e7fa35d7c1e92b06a48",
+            Self::MergeRequested => "27c9e4a15d8f4b60b3f1086ed5a7924c",
+            Self::Merged => "f50b3d9172ac4c8e96e4d5a80c6b1f37",
+            Self::NotMerged => "4ad81e7c3f604d25b9c07a6f52e1d893",
+            Self::UnexpectedlyMerged => "c36f90b85e174a0d8b2de4f71a95c06e",
         }
     }
 
     /// Logs an event that isn't about an image.
     pub fn emit(self, message: &str) {
-        let level = match self {
-            Self::Failed | Self::NotQuarantined => Level::Error,
+        log::log!(self.level(), MESSAGE_ID = self.message_id(); "{message}");
+    }
+
+    /// Logs an event about the extension called `name`.
+    pub fn emit_about(self, name: &str, message: &str) {
+        log::log!(self.level(), MESSAGE_ID = self.message_id(), SEXTANT_IMAGE = name; "{message}");
+    }
+
+    const fn level(self) -> Level {
+        match self {
+            Self::Rejected
+            | Self::Failed
+            | Self::NotQuarantined
+            | Self::Withdrawn
+            | Self::NotMerged
+            | Self::UnexpectedlyMerged => Level::Error,
             Self::CertificateIgnored => Level::Warn,
-            _ => Level::Info,
-        };
-        log::log!(level, MESSAGE_ID = self.message_id(); "{message}");
+            Self::Staged | Self::Summary | Self::MergeRequested | Self::Merged => Level::Info,
+        }
     }
 
     /// Logs what was decided about an image: exactly one entry.
@@ -105,7 +148,7 @@ pub fn install(machine: bool) {
         }
     }
     let kernel = machine.then(|| OpenOptions::new().write(true).open("/dev/kmsg").ok()).flatten();
-    let target = kernel.map_or(Target::StandardError, |file| Target::Kernel(Mutex::new(file)));
+    let target = kernel.map_or(Target::StandardError, |file| Target::Kernel(Mutex::new(file), AtomicUsize::new(0)));
     // A second logger can't be installed; the first one then keeps its place.
     if log::set_boxed_logger(Box::new(Plain { target })).is_ok() {
         log::set_max_level(LevelFilter::Info);
@@ -113,7 +156,8 @@ pub fn install(machine: bool) {
 }
 
 enum Target {
-    Kernel(Mutex<File>),
+    /// The device, and how many entries about images it got.
+    Kernel(Mutex<File>, AtomicUsize),
     StandardError,
 }
 
@@ -129,9 +173,8 @@ impl Log for Plain {
     fn log(&self, record: &Record<'_>) {
         // A log that can't be written is no reason to stop: the report says the same.
         match &self.target {
-            Target::Kernel(file) => {
-                let line = kernel_line(record);
-                if let Ok(mut file) = file.lock() {
+            Target::Kernel(file, entries) => {
+                if let (Some(line), Ok(mut file)) = (bounded_kernel_line(record, entries), file.lock()) {
                     let _ = file.write_all(line.as_bytes());
                 }
             }
@@ -142,6 +185,22 @@ impl Log for Plain {
     }
 
     fn flush(&self) {}
+}
+
+/// What the kernel's log is told: everything that isn't about a single image, and so many of those.
+fn bounded_kernel_line(record: &Record<'_>, entries: &AtomicUsize) -> Option<String> {
+    if record.key_values().get(Key::from("SEXTANT_IMAGE")).is_none() {
+        return Some(kernel_line(record));
+    }
+    match entries.fetch_add(1, Ordering::Relaxed) {
+        count if count < KERNEL_ENTRIES => Some(kernel_line(record)),
+        KERNEL_ENTRIES => {
+            let text =
+                format_args!("more than {KERNEL_ENTRIES} entries about images, the others are in {}", super::PATH);
+            Some(kernel_line(&Record::builder().level(Level::Warn).args(text).build()))
+        }
+        _ => None,
+    }
 }
 
 /// One record of `/dev/kmsg` (kernel Documentation/ABI/testing/dev-kmsg): priority, prefix, and at most
@@ -188,6 +247,20 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), Event::ALL.len());
+    }
+
+    #[test]
+    fn junk_does_not_fill_the_kernel_log() {
+        let entries = AtomicUsize::new(0);
+        let about_image = [("SEXTANT_IMAGE", "junk.raw")];
+        let line = |values: &[(&str, &str)]| {
+            let record = Record::builder().level(Level::Info).args(format_args!("text")).key_values(&values).build();
+            bounded_kernel_line(&record, &entries)
+        };
+        let written: Vec<_> = (0..1000).filter_map(|_| line(&about_image)).collect();
+        assert_eq!(written.len(), KERNEL_ENTRIES + 1);
+        assert!(written[KERNEL_ENTRIES].contains("the others are in /run/sextant/report.json"));
+        assert!(line(&[]).is_some(), "the summary gets through");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Telling what was decided: the report, the journal, a table for people.
 
 mod log;
+mod recorded;
 mod schema;
 pub mod table;
 
 pub use self::log::{Event, install as install_logger};
+pub use recorded::Recorded;
 pub(crate) use schema::usec;
 pub use schema::{Anchor, FirmwareState, IgnoredCertificate, Image, Merge, Report, SCHEMA_VERSION, Signer, Verdict};
 
 use crate::durable;
 use crate::root::Root;
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 /// Where the report of this boot lies.
 pub const PATH: &str = "/run/sextant/report.json";
@@ -22,6 +25,10 @@ const FILE: &str = "report.json";
 /// # Errors
 /// Where it can't be written.
 pub fn write(root: &Root, report: &Report) -> Result<()> {
+    write_value(root, report)
+}
+
+fn write_value(root: &Root, report: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(report).context("encoding the report")?;
     text.push(b'\n');
     let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;

@@ -228,14 +228,18 @@ impl From<&trust::Anchor> for Signer {
 }
 
 /// What systemd made of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Merge {
     /// Whether a merge was asked for.
     pub requested: bool,
-    /// Names of the extensions that are merged.
+    /// Whether somebody has looked what came of it: before that the lists are empty.
+    pub confirmed: bool,
+    /// Names of the extensions that were staged and are merged.
     pub merged: Vec<String>,
     /// Names of those that were staged and are not.
     pub missing: Vec<String>,
+    /// Names of those that are merged though they weren't staged.
+    pub unexpected: Vec<String>,
 }
 
 /// Microseconds, as much as fits.

@@ -1,13 +1,15 @@
 //! Custody: the bytes that are verified must be the bytes that are staged.
 //!
-//! If one verified a file and copied it afterwards, somebody could change it in between. So the copy is
+//! If one verified a file and copied it afterwards, somebody could change it in between. So a copy is
 //! taken first, into a directory that nobody else reads or writes, and it is the copy that is verified and
-//! then renamed into place.
+//! then renamed into place. How to do without one: [`super::MountCustody`].
 
+use super::stamp::Stamp;
 use crate::durable::Temporary;
 use crate::extension::ExtensionName;
 use crate::image::{Candidate, Class};
 use crate::io::FileSource;
+use crate::kernel::mounts::DetachedMount;
 use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
@@ -31,15 +33,61 @@ pub struct Holding {
     name: ExtensionName,
     class: Class,
     source: FileSource,
-    copy: Option<Temporary>,
+    stamp: Option<Stamp>,
+    way: Way,
+    remark: Option<String>,
+}
+
+/// How the bytes get to where systemd finds them.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Not at all: they are only looked at.
+    Nowhere,
+    /// A copy of our own.
+    Copy(Temporary),
+    /// A mount of the file.
+    Mount(DetachedMount),
 }
 
 impl Holding {
     /// Verifies the file where it is.
     #[must_use]
     pub fn in_place(candidate: Candidate) -> Self {
+        Self::new(candidate, Way::Nowhere)
+    }
+
+    /// Verifies the file where it is, and stages a mount of it.
+    pub(super) fn mounted(candidate: Candidate, mount: DetachedMount) -> Self {
+        Self::new(candidate, Way::Mount(mount))
+    }
+
+    fn new(candidate: Candidate, way: Way) -> Self {
         let (name, class, source) = candidate.into_parts();
-        Self { name, class, source, copy: None }
+        let stamp = Stamp::of(source.file()).ok();
+        Self { name, class, source, stamp, way, remark: None }
+    }
+
+    /// Notes what a person should know about how it is held.
+    pub(super) fn with_remark(self, remark: String) -> Self {
+        Self { remark: Some(remark), ..self }
+    }
+
+    /// What a person should know about how it is held.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+
+    /// Makes sure that nobody touched the file since it was taken. A copy is ours alone.
+    ///
+    /// # Errors
+    /// [`Reason::Unreadable`]
+    pub fn check_unchanged(&self) -> Result<(), Refusal> {
+        if self.is_copy() || self.stamp.is_some_and(|stamp| Stamp::of(self.source.file()).is_ok_and(|now| now == stamp))
+        {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::Unreadable, "the image changed while it was verified"))
     }
 
     /// The extension's name.
@@ -63,12 +111,12 @@ impl Holding {
     /// Whether they are a copy of our own.
     #[must_use]
     pub fn is_copy(&self) -> bool {
-        self.copy.is_some()
+        matches!(self.way, Way::Copy(_))
     }
 
-    /// The copy, if there is one.
-    pub(super) fn into_copy(self) -> Option<Temporary> {
-        self.copy
+    /// How to stage it, and the file that was verified.
+    pub(super) fn into_way(self) -> (Way, FileSource) {
+        (self.way, self.source)
     }
 }
 
@@ -78,8 +126,8 @@ pub trait Custody {
     /// at, and can't be staged.
     fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>);
 
-    /// Told of each image that was staged, for what it keeps occupied.
-    fn settle(&self, size: u64);
+    /// Told of the memory that each staged image keeps occupied, in bytes.
+    fn settle(&self, occupied: u64);
 }
 
 /// For verifying without staging.
@@ -173,14 +221,14 @@ impl Custody for CopyCustody {
         match self.check_room(candidate.size()).and_then(|()| self.copy(&candidate)) {
             Ok((source, copy)) => {
                 let (name, class, _) = candidate.into_parts();
-                (Holding { name, class, source, copy: Some(copy) }, None)
+                (Holding { name, class, source, stamp: None, way: Way::Copy(copy), remark: None }, None)
             }
             Err(refusal) => (Holding::in_place(candidate), Some(refusal)),
         }
     }
 
-    fn settle(&self, size: u64) {
-        self.used.set(self.used.get().saturating_add(size));
+    fn settle(&self, occupied: u64) {
+        self.used.set(self.used.get().saturating_add(occupied));
     }
 }
 

@@ -1,22 +1,37 @@
-//! What has been staged, so that a later run can take it back.
+//! What has been staged, so that a later run can take it back and the end of the initrd can look at it once more.
 //!
 //! A run that finds less to trust than the one before it must not leave what only the earlier one
 //! trusted. Files of others in the same directories are none of our business.
 
+use super::stamp::Stamp;
+use crate::durable;
 use crate::extension::ExtensionName;
 use crate::image::Class;
+use crate::kernel::mounts;
 use crate::root::Root;
 use anyhow::{Context, Result};
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 const DIRECTORY: &str = "/run/sextant/staged";
+/// Largest note that is read, in bytes.
+const MAX_NOTE: u64 = 256;
 
 /// Notes that an image is about to be staged. Noted first: rather a note without file than a file
 /// without note.
 pub(super) fn note(root: &Root, class: Class, name: &ExtensionName) -> io::Result<()> {
-    let directory = root.make_directory(&format!("{DIRECTORY}/{class}"))?;
-    File::create(directory.join(format!("{name}.raw"))).map(drop)
+    File::create(note_path(root, class, name)?).map(drop)
+}
+
+/// Notes which file it is that was staged, once it is in its place.
+pub(super) fn complete(root: &Root, class: Class, name: &ExtensionName, stamp: Stamp) -> io::Result<()> {
+    durable::write(&note_path(root, class, name)?, format!("{stamp}\n").as_bytes(), 0o644)
+}
+
+fn note_path(root: &Root, class: Class, name: &ExtensionName) -> io::Result<PathBuf> {
+    Ok(root.make_directory(&format!("{DIRECTORY}/{class}"))?.join(format!("{name}.raw")))
 }
 
 /// Takes back everything that earlier runs staged.
@@ -25,23 +40,72 @@ pub(super) fn note(root: &Root, class: Class, name: &ExtensionName) -> io::Resul
 /// The first file that can't be removed.
 pub fn withdraw(root: &Root) -> Result<()> {
     for class in Class::ALL {
-        let directory = format!("{DIRECTORY}/{class}");
-        let context = || format!("taking back what {directory} lists");
-        let Some(notes) = root.directory(&directory).with_context(context)? else { continue };
-        let staged = root.directory(class.staging_directory()).with_context(context)?;
-        for name in root.list(&directory).with_context(context)?.unwrap_or_default() {
-            if let Some(staged) = &staged {
-                remove(&staged.join(&name)).with_context(context)?;
-            }
-            remove(&notes.join(&name)).with_context(context)?;
+        for name in notes(root, class)? {
+            take_back(root, class, &name)?;
         }
     }
     Ok(())
 }
 
-fn remove(path: &std::path::Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+/// Something staged that is no longer what was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Its name and suffix.
+    pub file: OsString,
+    /// What it extends.
+    pub class: Class,
+    /// Why it was taken back.
+    pub cause: &'static str,
+}
+
+/// Looks at everything that was staged once more, and takes back what isn't the file that was verified, or was being
+/// staged when the agent was stopped.
+///
+/// # Errors
+/// Where a note can't be read or a file not be removed.
+pub fn recheck(root: &Root) -> Result<Vec<Withdrawn>> {
+    let mut withdrawn = Vec::new();
+    for class in Class::ALL {
+        for file in notes(root, class)? {
+            if let Some(cause) = fault(root, class, &file)? {
+                take_back(root, class, &file)?;
+                withdrawn.push(Withdrawn { file, class, cause });
+            }
+        }
+    }
+    Ok(withdrawn)
+}
+
+fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>> {
+    let directory = format!("{DIRECTORY}/{class}");
+    let context = || format!("reading {directory}");
+    let Some(notes) = root.directory(&directory).with_context(context)? else { return Ok(None) };
+    let text = durable::read(&notes.join(file), MAX_NOTE).with_context(context)?;
+    let Ok(stamp) = String::from_utf8_lossy(&text).parse::<Stamp>() else {
+        return Ok(Some("staging it was interrupted"));
+    };
+    let staged = root.directory(class.staging_directory()).with_context(context)?;
+    let found = staged.and_then(|staged| staged.join(file).symlink_metadata().ok());
+    Ok(match found {
+        None => Some("it is gone"),
+        Some(metadata) if Stamp::from(&metadata) != stamp => Some("it was changed after it had been verified"),
+        Some(_) => None,
+    })
+}
+
+fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
+    let directory = format!("{DIRECTORY}/{class}");
+    Ok(root.list(&directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default())
+}
+
+fn take_back(root: &Root, class: Class, file: &OsStr) -> Result<()> {
+    let context = || format!("taking back {}/{}", class.staging_directory(), file.display());
+    if let Some(staged) = root.directory(class.staging_directory()).with_context(context)? {
+        mounts::detach(&staged.join(file)).with_context(context)?;
+    }
+    let notes = root.directory(&format!("{DIRECTORY}/{class}")).with_context(context)?;
+    match notes {
+        Some(notes) => durable::remove(&notes.join(file)).with_context(context),
+        None => Ok(()),
     }
 }

@@ -1,7 +1,8 @@
 //! Looking into the file system of an image that has been checked.
 
 use super::IntactImage;
-use crate::filesystem::{Filesystem, FilesystemError};
+use crate::filesystem::{Filesystem, FilesystemError, Tree};
+use crate::kernel::KernelError;
 use crate::reason::{Reason, Refusal};
 use thiserror::Error;
 
@@ -21,6 +22,9 @@ pub enum ActivationError {
         /// Data block size of the hash tree.
         device: u32,
     },
+    /// The kernel refuses it.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// What is in it doesn't fit.
     #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
@@ -31,14 +35,15 @@ impl ActivationError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Filesystem(_) | Self::BlockSize { .. } => Reason::NotMountable,
+            Self::Filesystem(_) | Self::BlockSize { .. } | Self::Kernel(_) => Reason::NotMountable,
             Self::Refused(refusal) => refusal.reason(),
         }
     }
 }
 
-/// What looks into the file system while it is there.
-pub type Look<'l> = &'l mut dyn FnMut(&Filesystem<'_>) -> Result<(), Refusal>;
+/// What looks into the file system while it is there. It may be called from another thread, and more than once: by each
+/// that can read the file system.
+pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<(), Refusal> + Send);
 
 /// Makes the file system of an intact image readable for as long as `look` takes, and leaves nothing behind.
 pub trait Activate: Sync {

@@ -9,6 +9,7 @@ use crate::verity::{
     self, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, VerifiedTree, first_nonzero,
 };
 use std::io;
+use std::os::fd::BorrowedFd;
 use thiserror::Error;
 
 /// Why the bytes don't hold what the signature promises.
@@ -115,6 +116,12 @@ impl<'a> IntactImage<'a> {
     #[must_use]
     pub fn filesystem(&self) -> Option<Window<'a>> {
         Window::new(self.source, self.root.start, self.tree.data_len())
+    }
+
+    /// The file of the whole image, where it is one.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.source.descriptor()
     }
 
     /// The root hash and its signature.

@@ -132,7 +132,9 @@ impl Verifier<'_> {
         {
             return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
         }
+        findings.warnings.extend(holding.remark().map(str::to_owned));
         self.check_contents(&holding, &ddi, &signed, findings)?;
+        holding.check_unchanged()?;
         match shortage {
             Some(refusal) => Err(refusal),
             None => Ok(VerifiedImage { holding, signed }),

@@ -1,0 +1,57 @@
+//! `sextant-agent merge`: the last thing in the initrd.
+
+use crate::kernel;
+use crate::merge;
+use crate::report::{Event, Merge, PATH, Recorded};
+use crate::root::Root;
+use crate::stage::recheck;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Hands what was staged over to the host's systemd. Doing it again changes nothing.
+///
+/// # Errors
+/// Why nothing will be merged.
+pub fn merge(root: &Path) -> Result<()> {
+    let root = Root::open(root).with_context(|| format!("opening {}", root.display()))?;
+    if root.is_machine()
+        && let Err(error) = kernel::sweep()
+    {
+        Event::Failed.emit(&format!("removing what the agent left when it was stopped: {error:#}"));
+    }
+    let outcome = hand_over(&root);
+    if outcome.is_err() {
+        // Whatever was opened before: it is for this run to say, and the first error is the one to tell.
+        let _ = merge::close(&root);
+    }
+    outcome
+}
+
+fn hand_over(root: &Root) -> Result<()> {
+    // The policy comes first: it has to be there whatever else goes wrong.
+    merge::prepare(root)?;
+    let withdrawn = recheck(root)?;
+    for image in &withdrawn {
+        let file = image.file.display();
+        Event::Withdrawn.emit(&format!("{file} ({}) will not be merged: {}", image.class, image.cause));
+    }
+    let mut recorded = Recorded::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
+    merge::admit(&recorded)?;
+    if recorded.requested && merge::is_open(root) && withdrawn.is_empty() {
+        return Ok(());
+    }
+    let merge = Merge { requested: true, ..Merge::default() };
+    recorded.complete(root, &merge)?;
+    merge::open(root)?;
+    let names: Vec<_> = recorded.staged().map(|(_, name)| name).collect();
+    let text = match names.as_slice() {
+        [] => "there is no extension to merge".to_owned(),
+        names => format!("{} to be merged by the host: {}", count(names.len()), names.join(", ")),
+    };
+    Event::MergeRequested.emit(&text);
+    Ok(())
+}
+
+fn count(number: usize) -> String {
+    if number == 1 { "1 extension".to_owned() } else { format!("{number} extensions") }
+}

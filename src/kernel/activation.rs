@@ -1,0 +1,90 @@
+//! The kernel's say about an image.
+
+use super::cmdline::only_kernel_verifies;
+use super::devices::PartitionDevice;
+use super::dm_verity::VerityDevice;
+use super::tree::MountedTree;
+use super::{KernelError, namespace};
+use crate::filesystem::Filesystem;
+use crate::io::ReadAt;
+use crate::verify::{Activate, ActivationError, InProcess, IntactImage, Look};
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use sys_mount::{Mount, MountFlags, UnmountFlags};
+
+/// Where the file system is mounted, seen by one thread only.
+const MOUNT_POINT: &str = "/run/sextant/look";
+
+/// Activates images through loop and dm-verity and mounts their file systems, after this process has looked into
+/// them: the kernel sees nothing that isn't signed, intact, and well-formed as far as we can tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Activation {
+    kernel_only: bool,
+}
+
+impl Activation {
+    /// Reads the kernel's command line for whose word counts about signatures.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { kernel_only: fs::read_to_string("/proc/cmdline").is_ok_and(|text| only_kernel_verifies(&text)) }
+    }
+
+    fn mount(self, image: &IntactImage<'_>, file: BorrowedFd<'_>, look: Look<'_>) -> Result<(), Failure> {
+        let data = image.filesystem().ok_or(KernelError::NotAFile)?;
+        let kind = Filesystem::open(&data).map_err(|error| Failure::Image(error.into()))?.kind().to_string();
+        let root = PartitionDevice::attach(file, "root", image.root().start, data.len())?;
+        let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
+        let (Some(data), Some(hash)) = (root.path(), verity.path()) else {
+            return Err(KernelError::NotAFile.into());
+        };
+        let device = VerityDevice::activate(image, &data, &hash, self.kernel_only)?;
+        // The device mapper holds them now; they clear themselves when it lets go.
+        drop((root, verity));
+        let Some(node) = device.path() else { return Err(KernelError::NotAFile.into()) };
+        let cannot_mount = |cause| KernelError::Mount { kind: kind.clone(), cause };
+        fs::create_dir_all(MOUNT_POINT).map_err(cannot_mount)?;
+        let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        let mount = Mount::builder().fstype(kind.as_str()).flags(flags);
+        let mounted = mount.mount_autodrop(node, MOUNT_POINT, UnmountFlags::DETACH).map_err(cannot_mount)?;
+        let tree = MountedTree::open(Path::new(MOUNT_POINT)).map_err(cannot_mount)?;
+        let looked = look(&tree).map_err(|refusal| Failure::Image(refusal.into()));
+        drop((tree, mounted));
+        looked
+    }
+}
+
+impl Default for Activation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Activate for Activation {
+    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
+        InProcess.activate(image, &mut *look)?;
+        let file = image.descriptor().ok_or(KernelError::NotAFile)?;
+        let mut outcome = Ok(());
+        namespace::enter(|| {
+            outcome = self.mount(image, file, look);
+            Ok(())
+        })?;
+        // Only an empty directory is removed; the next image would make it again.
+        let _ = fs::remove_dir(MOUNT_POINT);
+        outcome.map_err(|failure| match failure {
+            Failure::Image(error) => error,
+            Failure::Kernel(error) => error.into(),
+        })
+    }
+}
+
+enum Failure {
+    Image(ActivationError),
+    Kernel(KernelError),
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error)
+    }
+}

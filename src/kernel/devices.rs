@@ -1,0 +1,47 @@
+//! Partitions of an image as block devices.
+
+use super::KernelError;
+use loopdev::{LoopControl, LoopDevice};
+use nix::errno::Errno;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+/// How often a free device is asked for, since another process may take the one that was free.
+const ATTEMPTS: u32 = 64;
+
+/// A range of a file as a read-only block device. It clears itself when nobody has it open any more.
+#[derive(Debug)]
+pub(super) struct PartitionDevice {
+    device: LoopDevice,
+}
+
+impl PartitionDevice {
+    /// Attaches `len` bytes from `offset` on.
+    pub(super) fn attach(
+        file: BorrowedFd<'_>,
+        partition: &'static str,
+        offset: u64,
+        len: u64,
+    ) -> Result<Self, KernelError> {
+        let failed = |cause| KernelError::Loop { partition, cause };
+        let control = LoopControl::open().map_err(KernelError::NoLoop)?;
+        // The device may write if its file can be written to: a descriptor of its own can't.
+        let file = File::open(Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())).map_err(failed)?;
+        let mut attempt = 1;
+        loop {
+            let device = control.next_free().map_err(failed)?;
+            let options = device.with().offset(offset).size_limit(len).autoclear(true).read_only(true);
+            match options.attach_fd(file.as_raw_fd()) {
+                Ok(()) => return Ok(Self { device }),
+                Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.device.path()
+    }
+}

@@ -1,0 +1,168 @@
+//! dm-verity over two block devices.
+
+use super::cmdline::ALLOW_USERSPACE;
+use super::error::{describe, errno};
+use super::{DEVICE_PREFIX, KernelError, signature_key};
+use crate::bytes::hex;
+use crate::verify::IntactImage;
+use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions};
+use nix::errno::Errno;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Bytes of the unit in which the device mapper counts.
+const SECTOR: u64 = 512;
+/// Says `Y` where an activation without signature is refused.
+const REQUIRE_SIGNATURES: &str = "/sys/module/dm_verity/parameters/require_signatures";
+
+/// A device that shows exactly the bytes which the signed root hash covers. It goes away when it isn't open any more.
+pub(super) struct VerityDevice {
+    dm: DM,
+    name: DmNameBuf,
+    /// The node, and what keeps it open.
+    node: Option<(PathBuf, File)>,
+}
+
+impl VerityDevice {
+    /// Activates `image`, whose data and hash tree are on two devices. With `kernel_only` the kernel has to accept
+    /// the signature; otherwise it is offered, for there are kernels that insist on one, and who doesn't know the
+    /// signer activates without: the agent has verified it.
+    pub(super) fn activate(
+        image: &IntactImage<'_>,
+        data: &Path,
+        hash: &Path,
+        kernel_only: bool,
+    ) -> Result<Self, KernelError> {
+        let dm = DM::new().map_err(|error| KernelError::NoDeviceMapper(error.to_string()))?;
+        let name = unique_name()?;
+        let readonly = DmOptions::default().set_flags(DmFlags::DM_READONLY);
+        let info = dm.device_create(&name, None, readonly).map_err(|error| failed("creating a device", &error))?;
+        let minor = info.device().minor;
+        // From here on dropping it removes the device.
+        let mut this = Self { dm, name, node: None };
+        this.load(image, &Table::new(image, data, hash), kernel_only, readonly)?;
+        let id = DevId::Name(this.name());
+        this.dm.device_suspend(&id, readonly).map_err(|error| failed("resuming the device", &error))?;
+        let path = PathBuf::from(format!("/dev/dm-{minor}"));
+        let file = File::open(&path)
+            .map_err(|error| KernelError::Verity { step: "opening the device", cause: error.to_string() })?;
+        this.node = Some((path, file));
+        this.remove_when_closed().map_err(|error| failed("marking the device for removal", &error))?;
+        Ok(this)
+    }
+
+    /// Its node in `/dev`.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.node.as_ref().map(|(path, _)| path.as_path())
+    }
+
+    fn name(&self) -> &DmName {
+        &self.name
+    }
+
+    fn remove_when_closed(&self) -> Result<(), devicemapper::DmError> {
+        let options = DmOptions::default().set_flags(DmFlags::DM_DEFERRED_REMOVE);
+        self.dm.device_remove(&DevId::Name(self.name()), options).map(drop)
+    }
+
+    fn load(
+        &self,
+        image: &IntactImage<'_>,
+        table: &Table,
+        kernel_only: bool,
+        options: DmOptions,
+    ) -> Result<(), KernelError> {
+        let id = DevId::Name(self.name());
+        let load = |parameters: String| {
+            self.dm.table_load(&id, &[(0, table.sectors, "verity".to_owned(), parameters)], options).map(drop)
+        };
+        let signed = match signature_key::add(image.signed().signature()) {
+            Ok(()) => load(table.with_signature()),
+            Err(error) => {
+                let refused = || KernelError::Signature { cause: error.to_string(), demand: ALLOW_USERSPACE };
+                if kernel_only {
+                    return Err(refused());
+                }
+                return load(table.parameters.clone()).map_err(|error| self.explain(&error));
+            }
+        };
+        match signed {
+            Ok(()) => Ok(()),
+            Err(error) if kernel_only && self.has_verity() => {
+                Err(KernelError::Signature { cause: describe(&error), demand: ALLOW_USERSPACE })
+            }
+            Err(_) => load(table.parameters.clone()).map_err(|error| self.explain(&error)),
+        }
+    }
+
+    fn explain(&self, error: &devicemapper::DmError) -> KernelError {
+        if !self.has_verity() {
+            return KernelError::NoVerity;
+        }
+        let insists = fs::read_to_string(REQUIRE_SIGNATURES).is_ok_and(|value| value.trim() == "Y");
+        if insists && matches!(errno(error), Some(Errno::ENOKEY | Errno::EKEYREJECTED | Errno::EINVAL)) {
+            return KernelError::Signature { cause: describe(error), demand: "dm_verity.require_signatures" };
+        }
+        failed("loading its table", error)
+    }
+
+    /// Whether the kernel has the target, once it was asked to load a table with it.
+    fn has_verity(&self) -> bool {
+        self.dm.list_versions().is_ok_and(|targets| targets.iter().any(|(name, ..)| name == "verity"))
+    }
+}
+
+impl Drop for VerityDevice {
+    fn drop(&mut self) {
+        match self.node.take() {
+            // It is marked: the kernel removes it once this and the mount are gone.
+            Some((_, file)) => drop(file),
+            // It never got so far. What can't be removed now is swept later.
+            None => drop(self.remove_when_closed()),
+        }
+    }
+}
+
+fn failed(step: &'static str, error: &devicemapper::DmError) -> KernelError {
+    KernelError::Verity { step, cause: describe(error) }
+}
+
+fn unique_name() -> Result<DmNameBuf, KernelError> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    DmNameBuf::new(format!("{DEVICE_PREFIX}{}-{number}", std::process::id()))
+        .map_err(|error| KernelError::Verity { step: "naming a device", cause: error.to_string() })
+}
+
+/// A line of a device-mapper table (kernel `Documentation/admin-guide/device-mapper/verity.rst`).
+#[derive(Debug, PartialEq, Eq)]
+struct Table {
+    sectors: u64,
+    parameters: String,
+}
+
+impl Table {
+    fn new(image: &IntactImage<'_>, data: &Path, hash: &Path) -> Self {
+        let superblock = image.superblock();
+        let salt = match superblock.salt() {
+            [] => "-".to_owned(),
+            salt => hex(salt),
+        };
+        let parameters = format!(
+            "1 {} {} {} {} {} 1 {} {} {salt}",
+            data.display(),
+            hash.display(),
+            superblock.data_block_size(),
+            superblock.hash_block_size(),
+            superblock.data_blocks(),
+            superblock.algorithm(),
+            image.signed().root_hash(),
+        );
+        Self { sectors: superblock.geometry().data_len() / SECTOR, parameters }
+    }
+
+    fn with_signature(&self) -> String {
+        format!("{} 2 root_hash_sig_key_desc {}", self.parameters, signature_key::DESCRIPTION)
+    }
+}

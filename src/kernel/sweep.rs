@@ -1,0 +1,60 @@
+//! Removing what a killed agent may have left, in the instants in which leaving isn't enough.
+
+use super::DEVICE_PREFIX;
+use anyhow::{Context, Result};
+use devicemapper::{DM, DevId, DmFlags, DmOptions};
+use loopdev::LoopDevice;
+use std::fs;
+use std::path::Path;
+
+/// Where the images of ours that are attached lie.
+const SOURCES: [&str; 2] = ["/.extra/", "/run/sextant/"];
+
+/// Removes device-mapper and loop devices of an agent that is gone. Returns how many there were.
+///
+/// # Errors
+/// The first one that can't be removed; the others are removed nonetheless.
+pub fn sweep() -> Result<usize> {
+    let mapped = sweep_mapped();
+    let loops = sweep_loops();
+    Ok(mapped? + loops?)
+}
+
+fn sweep_mapped() -> Result<usize> {
+    // Without a device mapper there is nothing of ours in it.
+    let Ok(dm) = DM::new() else { return Ok(0) };
+    let devices = dm.list_devices().context("listing device-mapper devices")?;
+    let mut failure = None;
+    let mut count = 0;
+    for (name, ..) in devices.iter().filter(|(name, ..)| name.to_string().starts_with(DEVICE_PREFIX)) {
+        let options = DmOptions::default().set_flags(DmFlags::DM_DEFERRED_REMOVE);
+        match dm.device_remove(&DevId::Name(name), options) {
+            Ok(_) => count += 1,
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    failure.map_or(Ok(count), |error| Err(error).context("removing a device-mapper device"))
+}
+
+fn sweep_loops() -> Result<usize> {
+    let mut failure = None;
+    let mut count = 0;
+    let Ok(devices) = fs::read_dir("/sys/block") else { return Ok(0) };
+    for device in devices.flatten() {
+        let Ok(backing) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
+        let autoclear = fs::read_to_string(device.path().join("loop/autoclear"));
+        // One that clears itself is about to, or in use by systemd.
+        if !SOURCES.iter().any(|place| backing.starts_with(place)) || autoclear.is_ok_and(|text| text.trim() == "1") {
+            continue;
+        }
+        match LoopDevice::open(Path::new("/dev").join(device.file_name())).and_then(|device| device.detach()) {
+            Ok(()) => count += 1,
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    failure.map_or(Ok(count), |error| Err(error).context("detaching a loop device"))
+}

@@ -1,0 +1,40 @@
+//! Taking the agent along to the host, where it confirms the merge. The host's own file system need not have it.
+
+use crate::durable;
+use crate::kernel::mounts::{DetachedMount, Use};
+use crate::root::Root;
+use anyhow::{Context, Result};
+use std::fs::{self, File};
+use std::path::Path;
+
+const DIRECTORY: &str = "/run/sextant";
+const NAME: &str = "sextant-agent";
+/// This program, wherever it lies.
+const SELF: &str = "/proc/self/exe";
+
+/// Puts this program where `sextant-confirm.service` starts it from: a second name for the file in the initrd, which
+/// stays when the initrd is deleted, or else a copy.
+pub(super) fn provide(root: &Root) -> Result<()> {
+    let context = || format!("providing {DIRECTORY}/{NAME}");
+    let target = root.make_directory(DIRECTORY).with_context(context)?.join(NAME);
+    if root.is_machine() {
+        if is_this(&target) {
+            return Ok(());
+        }
+        crate::kernel::mounts::detach(&target).with_context(context)?;
+        if mount(&target).is_ok() {
+            return Ok(());
+        }
+    }
+    durable::write(&target, &fs::read(SELF).with_context(context)?, 0o555).with_context(context)
+}
+
+fn mount(target: &Path) -> std::io::Result<()> {
+    DetachedMount::of(File::open(SELF)?, Use::Program)?.attach(target)
+}
+
+fn is_this(target: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    identity(target).is_some_and(|found| Some(found) == identity(Path::new(SELF)))
+}

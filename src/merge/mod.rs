@@ -1,0 +1,95 @@
+//! Having systemd merge what was staged, and nothing else.
+//!
+//! The merge itself is the host's: `systemd-sysext.service` and `systemd-confext.service` run early in its boot. From
+//! the initrd they get drop-ins with the strict policy, for by itself systemd applies a lax one to what is staged, and
+//! a gate: a file without which they do nothing. The gate is closed until [`prepare`] opens it as its last
+//! step, so no failure of ours leaves systemd merging by itself.
+
+mod agent;
+mod confirm;
+mod units;
+
+pub use confirm::{Comparison, compare, merged};
+
+use crate::durable;
+use crate::image::Class;
+use crate::report::Recorded;
+use crate::root::Root;
+use anyhow::{Context, Result, bail};
+use std::io;
+
+/// The gate. The drop-ins in `systemd-units/` name it too.
+pub const GATE: &str = "/run/sextant/merge";
+const GATE_DIRECTORY: &str = "/run/sextant";
+const GATE_NAME: &str = "merge";
+
+/// Closes the gate.
+///
+/// # Errors
+/// Where it can't be removed.
+pub fn close(root: &Root) -> Result<()> {
+    let Some(directory) = root.directory(GATE_DIRECTORY).with_context(|| format!("closing {GATE}"))? else {
+        return Ok(());
+    };
+    durable::remove(&directory.join(GATE_NAME)).with_context(|| format!("closing {GATE}"))
+}
+
+/// Whether the gate is open.
+#[must_use]
+pub fn is_open(root: &Root) -> bool {
+    matches!(root.metadata(GATE), Ok(metadata) if metadata.is_file())
+}
+
+/// Gives systemd the strict policy, enables the merge on the host, and sees to it that somebody confirms it.
+///
+/// # Errors
+/// The first file that can't be written. The gate is closed then.
+pub fn prepare(root: &Root) -> Result<()> {
+    units::install(root)?;
+    agent::provide(root)
+}
+
+/// Opens the gate.
+///
+/// # Errors
+/// Where its file can't be written.
+pub fn open(root: &Root) -> Result<()> {
+    let written = root.make_directory(GATE_DIRECTORY).and_then(|directory| {
+        let text = b"systemd-sysext and systemd-confext may merge what sextant staged\n";
+        durable::write(&directory.join(GATE_NAME), text, 0o444)
+    });
+    written.with_context(|| format!("opening {GATE}"))
+}
+
+/// Whether what the report of `stage` says is a reason to let systemd merge.
+///
+/// A stage that was stopped half-way, or failed for some images, still staged only what it had verified: the good
+/// images don't pay for what happened to others. One that failed as a whole staged nothing, and then nothing that
+/// others may have put there is merged either.
+///
+/// # Errors
+/// Why not.
+pub fn admit(recorded: &Recorded) -> Result<()> {
+    match &recorded.error {
+        Some(error) if recorded.staged().next().is_none() => bail!("nothing was staged: {error}"),
+        _ => Ok(()),
+    }
+}
+
+/// A directory in which systemd notes what it merged, and the file in it
+/// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
+const fn notes(class: Class) -> (&'static [&'static str], &'static str) {
+    match class {
+        Class::Sysext => (&["/usr", "/opt"], ".systemd-sysext/extensions"),
+        Class::Confext => (&["/etc"], ".systemd-confext/confexts"),
+    }
+}
+
+/// Removes what is at `path` inside `directory` of the root, and makes a symbolic link there.
+fn link(root: &Root, directory: &str, name: &str, target: &str) -> io::Result<()> {
+    let directory = root.make_directory(directory)?;
+    let temporary = directory.join(format!(".#{name}.tmp"));
+    durable::remove(&temporary)?;
+    std::os::unix::fs::symlink(target, &temporary)?;
+    std::fs::rename(&temporary, directory.join(name))
+}

@@ -1,0 +1,46 @@
+//! Custody without a copy: a read-only mount of the very file that is verified.
+//!
+//! Three things together make the bytes that were verified the bytes that are merged:
+//!
+//! - The mount is made of the open file before it is verified, so no name is looked up again: who puts another file
+//!   in its place changes nothing.
+//! - The file's time of change is compared after verifying ([`Holding::check_unchanged`]) and once more at the end of
+//!   the initrd ([`super::recheck`]): who writes into it in the meantime makes it unusable.
+//! - After that the initrd is gone, and the mount is the only name that is left.
+//!
+//! And whatever happens then, every block is checked again by dm-verity when it is read.
+
+use super::custody::{CopyCustody, Custody, Holding};
+use crate::image::Candidate;
+use crate::kernel::mounts::{DetachedMount, Use};
+use crate::reason::Refusal;
+
+/// Mounts each image where that is possible, and copies it where it isn't.
+#[derive(Debug)]
+pub struct MountCustody {
+    copies: CopyCustody,
+}
+
+impl MountCustody {
+    /// Copies are taken by `copies`.
+    #[must_use]
+    pub fn new(copies: CopyCustody) -> Self {
+        Self { copies }
+    }
+}
+
+impl Custody for MountCustody {
+    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+        match DetachedMount::of(candidate.source().file(), Use::Data) {
+            Ok(mount) => (Holding::mounted(candidate, mount), None),
+            Err(error) => {
+                let (holding, refusal) = self.copies.take(candidate);
+                (holding.with_remark(format!("it is staged as a copy, since it can't be mounted: {error}")), refusal)
+            }
+        }
+    }
+
+    fn settle(&self, occupied: u64) {
+        self.copies.settle(occupied);
+    }
+}
