@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod images;
+mod merge;
+mod mounts;
 mod room;
 mod run;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,176 @@
+//! Handing over to the host, and confirming.
+
+use super::{confext, vendor};
+use crate::support::ddi::good_image;
+use crate::support::machine::{Machine, Outcome};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// Runs a verb without touching the report of the one before it.
+fn run(machine: &Machine, verb: &str) -> Outcome {
+    let output = machine.agent(verb).output().unwrap();
+    Outcome {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        report: report(machine),
+    }
+}
+
+fn report(machine: &Machine) -> Value {
+    fs::read(machine.path("run/sextant/report.json"))
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default()
+}
+
+fn gate(machine: &Machine) -> bool {
+    machine.path("run/sextant/merge").exists()
+}
+
+fn has_policy(machine: &Machine, class: &str) -> bool {
+    let path = machine.path(format!("run/systemd/system/systemd-{class}.service.d/50-sextant.conf"));
+    fs::read_to_string(path).is_ok_and(|text| text.contains("--image-policy=root=signed+absent:usr=signed+absent"))
+}
+
+fn good_machine() -> Machine {
+    Machine::trusting(&[vendor()])
+        .sysext("k3s.sysext.raw", &good_image("k3s", vendor()))
+        .sysext("junk.sysext.raw", b"junk")
+        .confext("net.confext.raw", &confext("net"))
+}
+
+#[test]
+fn the_gate_opens_once_policy_and_confirmation_are_in_place() {
+    let machine = good_machine();
+    machine.stage();
+    assert!(!gate(&machine));
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(gate(&machine));
+    assert!(has_policy(&machine, "sysext") && has_policy(&machine, "confext"));
+    for unit in ["systemd-sysext", "systemd-confext", "sextant-confirm"] {
+        let link = machine.path(format!("run/systemd/system/sysinit.target.wants/{unit}.service"));
+        assert!(link.is_symlink(), "{unit}");
+    }
+    let expected = json!({"requested": true, "confirmed": false, "merged": [], "missing": [], "unexpected": []});
+    assert_eq!(outcome.report["merge"], expected);
+    assert_eq!(outcome.report["images"].as_array().unwrap().len(), 3, "the rest of the report is kept");
+    assert!(outcome.stderr.contains("2 extensions to be merged by the host: k3s, net"), "{}", outcome.stderr);
+    let again = run(&machine, "merge");
+    assert_eq!((again.status, again.stderr.as_str()), (Some(0), ""), "once has effect");
+}
+
+#[test]
+fn without_a_report_the_policy_is_there_and_the_gate_stays_closed() {
+    for (what, machine) in [
+        ("no report", good_machine()),
+        ("junk", good_machine().file("run/sextant/report.json", b"{")),
+        ("another version", good_machine().file("run/sextant/report.json", br#"{"version": 2, "images": []}"#)),
+        ("stale gate", good_machine().file("run/sextant/merge", b"")),
+    ] {
+        let outcome = run(&machine, "merge");
+        assert_eq!(outcome.status, Some(1), "{what}");
+        assert!(!gate(&machine), "{what}");
+        assert!(has_policy(&machine, "sysext") && has_policy(&machine, "confext"), "{what}");
+        assert!(outcome.stderr.contains("report.json"), "{what}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_stage_that_failed_as_a_whole_opens_nothing() {
+    let machine = good_machine().config("limitz: 3\n");
+    assert_eq!(machine.stage().status, Some(1));
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(1));
+    assert!(!gate(&machine));
+    assert!(outcome.stderr.contains("nothing was staged: reading /etc/sextant.yaml"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_machine_without_images_or_with_bad_ones_only_boots_as_if_there_were_none() {
+    for machine in [Machine::trusting(&[vendor()]), Machine::trusting(&[vendor()]).sysext("junk.sysext.raw", b"junk")] {
+        assert_eq!(machine.stage().status, Some(0));
+        let outcome = run(&machine, "merge");
+        assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+        assert!(gate(&machine));
+        assert!(outcome.stderr.contains("there is no extension to merge"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn staging_again_closes_the_gate_until_it_is_handed_over_again() {
+    let machine = good_machine();
+    machine.stage();
+    run(&machine, "merge");
+    assert!(gate(&machine));
+    machine.stage();
+    assert!(!gate(&machine));
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    assert!(gate(&machine));
+}
+
+#[test]
+fn a_staged_file_that_was_changed_is_taken_back_and_the_others_are_merged() {
+    let machine = good_machine();
+    machine.stage();
+    let staged = machine.path("run/extensions/k3s.raw");
+    let changed = fs::read(&staged).unwrap();
+    fs::remove_file(&staged).unwrap();
+    fs::write(&staged, changed).unwrap();
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(machine.staged_names().is_empty());
+    assert_eq!(machine.staged_confexts(), ["net"]);
+    let said = "k3s.raw (sysext) will not be merged: it was changed after it had been verified";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+}
+
+/// What systemd leaves in a hierarchy that it overlaid.
+fn pretend_merged(machine: &Machine, hierarchy: &str, file: &str, names: &str) {
+    let path = machine.path(Path::new(hierarchy).join(file));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, names).unwrap();
+}
+
+#[test]
+fn confirming_completes_the_report_and_names_every_difference() {
+    let machine = good_machine().sysext("more.sysext.raw", &good_image("more", vendor()));
+    machine.stage();
+    run(&machine, "merge");
+    pretend_merged(&machine, "usr", ".systemd-sysext/extensions", "k3s\nstranger\n");
+    pretend_merged(&machine, "etc", ".systemd-confext/confexts", "net\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(
+        outcome.report["merge"],
+        json!({"requested": true, "confirmed": true, "merged": ["k3s", "net"], "missing": ["more"], "unexpected": ["stranger"]})
+    );
+    assert!(outcome.stderr.contains("more (sysext) was staged and is not merged"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("stranger (sysext) is merged and was not staged"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("2 of 3 staged extensions merged: k3s, net"), "{}", outcome.stderr);
+    pretend_merged(&machine, "usr", ".systemd-sysext/extensions", "k3s\nmore\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["missing"], json!([]));
+    assert!(!outcome.stderr.contains("not"), "{}", outcome.stderr);
+}
+
+#[test]
+fn confirming_without_a_report_is_a_failure() {
+    let outcome = run(&Machine::new(), "confirm");
+    assert_eq!(outcome.status, Some(1));
+    assert!(outcome.stderr.contains("there is no /run/sextant/report.json"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_killed_agent_leaves_a_report_that_says_so_and_what_it_had_staged_is_merged() {
+    let machine = good_machine();
+    machine.stage();
+    let mut interrupted = report(&machine);
+    interrupted["error"] = json!("the agent was stopped before it had looked at all files");
+    fs::write(machine.path("run/sextant/report.json"), interrupted.to_string()).unwrap();
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(gate(&machine));
+}

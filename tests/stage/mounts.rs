@@ -1,0 +1,192 @@
+//! Staging without a copy. Mounts need a privilege that a build machine may not give; a machine that boots has it.
+
+use super::vendor;
+use crate::support::ddi::{good_image, native};
+use crate::support::machine::Machine;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use sextant::firmware::{DirectoryVariables, Firmware};
+use sextant::image::{Candidate, Class};
+use sextant::policy::Policy;
+use sextant::reason::Reason;
+use sextant::root::Root;
+use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
+use sextant::trust::TrustStore;
+use sextant::verify::{Findings, InProcess, VerifiedImage, Verifier};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::SystemTime;
+
+/// Runs `test` where its mounts are seen by nobody else and end with it.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
+            println!("ignored: no mount namespace: {errno}");
+            assert_ne!(std::env::var("SEXTANT_REQUIRE_TOOLBOX").as_deref(), Ok("1"));
+            return;
+        }
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<VerifiedImage, Reason> {
+    let policy = Policy::default();
+    let variables = DirectoryVariables::new(machine.path("sys/firmware/efi/efivars"));
+    let firmware = Firmware::read(&variables).unwrap();
+    let verifier = Verifier {
+        policy: &policy,
+        trust: &TrustStore::of_machine(&firmware, &[], &policy.sources),
+        architecture: native(),
+        host: None,
+        activation: &InProcess,
+        threads: 2,
+        now: SystemTime::now(),
+    };
+    let candidate = Candidate::open(file, Class::Sysext).unwrap();
+    verifier.verify(candidate, false, custody, &mut Findings::default()).map_err(|refusal| refusal.reason())
+}
+
+struct Case {
+    machine: Machine,
+    root: Root,
+    custody: MountCustody,
+    image: Vec<u8>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let image = good_image("k3s", vendor());
+        let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &image);
+        let root = Root::open(machine.root()).unwrap();
+        let custody = MountCustody::new(CopyCustody::new(&root, Policy::default().limits).unwrap());
+        Self { machine, root, custody, image }
+    }
+
+    fn source(&self) -> std::path::PathBuf {
+        self.machine.path(".extra/sysext/k3s.sysext.raw")
+    }
+
+    fn staged(&self) -> std::path::PathBuf {
+        self.machine.path("run/extensions/k3s.raw")
+    }
+
+    fn stage(&self) -> stage::StagedImage {
+        stage::stage(&self.root, verify(&self.machine, &self.source(), &self.custody).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it() {
+    in_namespace(|| {
+        let case = Case::new();
+        let staged = case.stage();
+        assert_eq!((staged.path(), staged.occupied()), ("/run/extensions/k3s.raw", 0));
+        assert_eq!(fs::read(case.staged()).unwrap(), case.image);
+        let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).unwrap();
+        assert_eq!(identity(&case.staged()), identity(&case.source()), "no copy");
+        let written = fs::OpenOptions::new().write(true).open(case.staged()).unwrap_err();
+        assert_eq!(written.kind(), io::ErrorKind::ReadOnlyFilesystem);
+        let options = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let line = options.lines().find(|line| line.contains("run/extensions/k3s.raw")).unwrap();
+        let flags: Vec<_> = line.split(' ').nth(5).unwrap().split(',').collect();
+        for flag in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(flags.contains(&flag), "{line}");
+        }
+        // What deleting the initrd does to it: nothing.
+        fs::remove_file(case.source()).unwrap();
+        assert_eq!(fs::read(case.staged()).unwrap(), case.image);
+        assert_eq!(fs::metadata(case.staged()).unwrap().nlink(), 0);
+    });
+}
+
+#[test]
+fn another_file_in_its_place_changes_nothing() {
+    in_namespace(|| {
+        let case = Case::new();
+        let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
+        let aside = case.machine.path("aside");
+        fs::write(&aside, "something else").unwrap();
+        fs::rename(&aside, case.source()).unwrap();
+        stage::stage(&case.root, verified).unwrap();
+        assert_eq!(fs::read(case.source()).unwrap(), b"something else");
+        assert_eq!(fs::read(case.staged()).unwrap(), case.image);
+        assert!(stage::recheck(&case.root).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_write_after_verifying_is_noticed_before_the_merge() {
+    in_namespace(|| {
+        let case = Case::new();
+        case.stage();
+        assert!(stage::recheck(&case.root).unwrap().is_empty(), "nothing has changed yet");
+        assert!(case.staged().exists());
+        fs::set_permissions(case.source(), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(case.source(), b"x").unwrap();
+        let withdrawn = stage::recheck(&case.root).unwrap();
+        assert_eq!(withdrawn.len(), 1);
+        assert_eq!(withdrawn[0].file, "k3s.raw");
+        assert_eq!(withdrawn[0].cause, "it was changed after it had been verified");
+        assert!(case.staged().symlink_metadata().is_err());
+        assert!(stage::recheck(&case.root).unwrap().is_empty(), "it is said once");
+    });
+}
+
+#[test]
+fn a_write_while_verifying_is_noticed() {
+    struct Meddler<'c>(&'c Case);
+    impl Custody for Meddler<'_> {
+        fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
+            let taken = self.0.custody.take(candidate);
+            // The same bytes, so that only the time tells.
+            fs::write(self.0.source(), &self.0.image).unwrap();
+            taken
+        }
+        fn settle(&self, _: u64) {}
+    }
+    in_namespace(|| {
+        let case = Case::new();
+        assert_eq!(verify(&case.machine, &case.source(), &Meddler(&case)).err(), Some(Reason::Unreadable));
+        assert!(verify(&case.machine, &case.source(), &case.custody).is_ok());
+    });
+}
+
+#[test]
+fn taking_back_leaves_neither_mount_nor_file() {
+    in_namespace(|| {
+        let case = Case::new();
+        case.stage();
+        let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
+        assert!(stage::stage(&case.root, verified).is_err(), "nothing is put over what is staged");
+        stage::withdraw(&case.root).unwrap();
+        assert!(case.staged().symlink_metadata().is_err());
+        case.stage();
+        stage::withdraw(&case.root).unwrap();
+        assert!(case.staged().symlink_metadata().is_err());
+        assert!(case.source().exists());
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        assert!(!mounts.contains("run/extensions/k3s.raw"), "{mounts}");
+    });
+}
+
+#[test]
+fn what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image() {
+    in_namespace(|| {
+        let case = Case::new();
+        case.stage();
+        let staged = case.staged();
+        nix::mount::umount2(&staged, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        assert!(fs::symlink_metadata(&staged).unwrap().file_type().is_socket());
+        assert!(fs::File::open(&staged).is_err(), "nobody can open it, so nobody hangs on it");
+        let withdrawn = stage::recheck(&case.root).unwrap();
+        assert_eq!(withdrawn.len(), 1);
+        assert!(staged.symlink_metadata().is_err());
+    });
+}
