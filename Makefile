@@ -13,6 +13,10 @@ libexecdir ?= $(prefix)/lib/sextant
 dracutdir  ?= $(prefix)/lib/dracut/modules.d
 unitdir    ?= $(prefix)/lib/systemd/system
 catalogdir ?= $(prefix)/lib/systemd/catalog
+mandir     ?= $(prefix)/share/man
+bashcompletiondir ?= $(prefix)/share/bash-completion/completions
+zshcompletiondir  ?= $(prefix)/share/zsh/site-functions
+fishcompletiondir ?= $(prefix)/share/fish/vendor_completions.d
 
 # What may lie on a host: units that do nothing unless there is an initrd, and that nothing enables.
 UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
@@ -32,11 +36,13 @@ deps: ## install the Debian packages that are missing (as root)
 	@.ci/deps
 
 .PHONY: build
-build: deps ## both programs, released, in target/dist
+build: deps ## both programs, released, manual pages and completions, in target/dist
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
 		--target $(HOST) --no-default-features --bin sextant-agent
 	$(CARGO) build --locked --release --bin sextant
 	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent $(TARGET_DIR)/release/sextant
+	rm -rf $(DIST)/man $(DIST)/completions
+	$(CARGO) run --locked --quiet --example manual -- $(DIST)
 
 .PHONY: test
 test: check toolbox ## everything: checks, comparison with the real tools, all tests
@@ -89,6 +95,12 @@ bench: deps ## measure against veritysetup and cp
 install: ## lay out what `make build` made below DESTDIR
 	install -D -t $(DESTDIR)$(bindir) $(DIST)/sextant
 	install -D -t $(DESTDIR)$(libexecdir) $(DIST)/sextant-agent
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man1 $(DIST)/man/man1/*
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 $(DIST)/man/man5/*
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 $(DIST)/man/man8/*
+	install -D -m 644 -t $(DESTDIR)$(bashcompletiondir) $(DIST)/completions/bash/sextant
+	install -D -m 644 -t $(DESTDIR)$(zshcompletiondir) $(DIST)/completions/zsh/_sextant
+	install -D -m 644 -t $(DESTDIR)$(fishcompletiondir) $(DIST)/completions/fish/sextant.fish
 	install -D -t $(DESTDIR)$(dracutdir)/50sextant dracut-module/50sextant/module-setup.sh
 	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS)
 	install -D -m 644 -t $(DESTDIR)$(unitdir)/sextant-merge.service.d systemd-units/sextant-merge.service.d/*.conf
