@@ -68,10 +68,9 @@ install() {
     for unit in sextant-stage.service sextant-merge.service; do
         "$SYSTEMCTL" -q --root "$initdir" add-wants initrd.target "$unit" || sextant_fatal "enabling $unit failed"
     done
-    for unit in systemd-sysext systemd-confext systemd-sysext-initrd systemd-confext-initrd; do
-        [[ -f $initdir/usr/lib/systemd/system/$unit.service.d/50-sextant.conf ]] ||
-            sextant_fatal "there is no drop-in for $unit.service in $root$tree"
+    # Without these the host would merge what an agent that was stopped half-way has left behind.
+    for file in lib/tmpfiles.d/sextant.conf lib/modules-load.d/sextant.conf \
+        lib/systemd/system/systemd-{sysext,confext}{,-initrd}.service.d/50-sextant.conf; do
+        [[ -f $initdir/usr/$file ]] || sextant_fatal "there is no usr/$file in $root$tree"
     done
-    [[ -f $initdir/usr/lib/tmpfiles.d/sextant.conf ]] || sextant_fatal "there is no tmpfiles.d/sextant.conf in $root$tree"
-    [[ -x $initdir/usr/bin/systemd-tmpfiles ]] || sextant_fatal "there is no systemd-tmpfiles in the initrd"
 }

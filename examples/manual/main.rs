@@ -4,56 +4,15 @@
 //! All of it comes from what the programs say about themselves (`--help`) and from `docs/configuration.md`, so
 //! that nothing can be said twice and differently.
 
-mod commands;
-mod markdown;
-mod roff;
+mod pages;
 
-use anyhow::{Context, Result, bail};
-use clap::CommandFactory;
-use clap_complete::Shell;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-/// What is read of the documentation, and what it becomes.
-const CONFIGURATION: (&str, &str, &str) =
-    ("docs/configuration.md", "sextant.yaml", "what the initrd of a machine lets sextant-agent accept");
+use anyhow::{Result, bail};
+use std::path::Path;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(directory), None) = (arguments.next(), arguments.next()) else {
         bail!("usage: manual DIRECTORY");
     };
-    let directory = PathBuf::from(directory);
-    let pages = directory.join("man");
-    for page in commands::pages(sextant::cli::Cli::command(), 1)?
-        .into_iter()
-        .chain(commands::pages(sextant::agent::Cli::command(), 8)?)
-        .chain([configuration()?])
-    {
-        write(&pages.join(format!("man{}", page.section)).join(page.file()), page.text.as_bytes())?;
-    }
-    // The agent isn't a command that anybody types, and isn't in $PATH.
-    for (shell, name) in [(Shell::Bash, "bash/sextant"), (Shell::Zsh, "zsh/_sextant"), (Shell::Fish, "fish/sextant.fish")]
-    {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut sextant::cli::Cli::command(), "sextant", &mut script);
-        write(&directory.join("completions").join(name), &script)?;
-    }
-    Ok(())
-}
-
-fn configuration() -> Result<roff::Page> {
-    let (source, name, purpose) = CONFIGURATION;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut page = roff::Page::new(name, 5, purpose);
-    page.text.push_str(&markdown::to_roff(&text));
-    page.see_also(&["sextant-agent(8)"]);
-    Ok(page)
-}
-
-fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    fs::write(path, content).with_context(|| format!("writing {}", path.display()))
+    pages::write_all(Path::new(&directory))
 }

@@ -30,9 +30,10 @@ fn file_name(command: &Command) -> String {
 fn page(command: &Command, section: u8, others: &[&str]) -> Result<Page> {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let mut page = Page::new(&file_name(command), section, &about);
+    let usage = command.clone().render_usage().to_string();
+    page.text.push_str(&format!(".SH SYNOPSIS\n{}\n", roff::line(usage.trim_start_matches("Usage: "))));
     let manual = Man::new(command.clone());
     let mut body = Vec::new();
-    manual.render_synopsis_section(&mut body)?;
     manual.render_description_section(&mut body)?;
     manual.render_options_section(&mut body)?;
     page.text.push_str(&String::from_utf8(body)?);
