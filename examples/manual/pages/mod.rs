@@ -25,7 +25,8 @@ pub(crate) fn write_all(directory: &Path) -> Result<()> {
         write(&pages.join(format!("man{}", page.section)).join(page.file()), page.text.as_bytes())?;
     }
     // The agent isn't a command that anybody types, and isn't in $PATH.
-    for (shell, name) in [(Shell::Bash, "bash/sextant"), (Shell::Zsh, "zsh/_sextant"), (Shell::Fish, "fish/sextant.fish")]
+    for (shell, name) in
+        [(Shell::Bash, "bash/sextant"), (Shell::Zsh, "zsh/_sextant"), (Shell::Fish, "fish/sextant.fish")]
     {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut sextant::cli::Cli::command(), "sextant", &mut script);
