@@ -1,0 +1,97 @@
+//! The drop-ins for systemd's own units, beside those units in several versions.
+
+use crate::installed::repository;
+use crate::trees::Tree;
+use std::fs;
+
+/// Every unit of systemd that merges extensions by itself.
+pub(crate) const EXTENDED: &[&str] = &[
+    "systemd-sysext.service",
+    "systemd-confext.service",
+    "systemd-sysext-initrd.service",
+    "systemd-confext-initrd.service",
+    "systemd-sysext-sysroot.service",
+    "systemd-confext-sysroot.service",
+];
+
+/// `root=signed+absent:usr=signed+absent`, and nothing weaker.
+const POLICY: &str = "--image-policy=root=signed+absent:usr=signed+absent";
+
+/// Values of `key` in a unit file, in order.
+fn values<'text>(text: &'text str, key: &str) -> Vec<&'text str> {
+    let prefix = format!("{key}=");
+    text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::trim).collect()
+}
+
+fn drop_in(unit: &str) -> String {
+    fs::read_to_string(repository().join("systemd-units").join(format!("{unit}.d/50-sextant.conf"))).unwrap()
+}
+
+/// Settings with which a unit can run a program to merge.
+const RUNS: [&str; 5] = ["ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"];
+
+#[test]
+fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
+    for tree in Tree::all() {
+        let mut seen = 0;
+        for unit in EXTENDED {
+            let Ok(stock) = fs::read_to_string(tree.file("usr/lib/systemd/system").join(unit)) else { continue };
+            seen += 1;
+            let ours = drop_in(unit);
+            for key in RUNS.iter().filter(|key| !values(&stock, key).is_empty()) {
+                let [reset, command] = values(&ours, key)[..] else { panic!("{} {unit}: {key}", tree.suite) };
+                assert_eq!(reset, "", "{} {unit}: {key} isn't reset", tree.suite);
+                let of_stock = values(&stock, key);
+                let [of_stock] = of_stock[..] else { panic!("{} {unit}: {of_stock:?}", tree.suite) };
+                // `merge` is what 252 has; `refresh` is the same where nothing is merged yet.
+                let expected = format!("{} {POLICY}", of_stock.replace(" merge", " refresh"));
+                assert_eq!(command, expected, "{} {unit}: {key}", tree.suite);
+            }
+        }
+        assert!(seen > 0, "{}", tree.suite);
+    }
+}
+
+/// A version that has one more would merge past us.
+#[test]
+fn no_unit_of_systemd_that_merges_is_forgotten() {
+    for tree in Tree::all() {
+        let units = fs::read_dir(tree.file("usr/lib/systemd/system")).unwrap();
+        for path in units.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let merges = RUNS.iter().flat_map(|key| values(&text, key)).any(|command| {
+                command.contains("ext") && [" merge", " refresh"].iter().any(|verb| command.contains(verb))
+            });
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(!merges || EXTENDED.contains(&name), "{}: {name}", tree.suite);
+        }
+    }
+}
+
+/// A triggering condition (`=|`) is one of several alternatives: beside `|/run/extensions` it would not be a gate.
+#[test]
+fn the_gate_is_no_alternative() {
+    for (units, gate) in [(&EXTENDED[..2], "/run/sextant/merge"), (&EXTENDED[2..4], "/run/sextant/report.json")] {
+        for unit in units {
+            let ours = drop_in(unit);
+            assert_eq!(values(&ours, "ConditionPathExists"), [gate], "{unit}");
+            let conditions = ours.lines().filter(|line| line.starts_with("Condition")).count();
+            assert_eq!(conditions, 1, "{unit}");
+        }
+    }
+    assert_eq!(sextant::merge::GATE, "/run/sextant/merge");
+}
+
+/// The copies for the host are made from the files that the initrd has.
+#[test]
+fn the_host_gets_the_drop_ins_of_the_initrd() {
+    let text = fs::read_to_string(repository().join("systemd-units/sextant.tmpfiles.conf")).unwrap();
+    let lines: Vec<Vec<_>> =
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 2);
+    for (unit, line) in EXTENDED.iter().zip(&lines) {
+        let file = format!("systemd/system/{unit}.d/50-sextant.conf");
+        assert_eq!(line[0], "C");
+        assert_eq!((line[1], line[6]), (&*format!("/run/{file}"), &*format!("/usr/lib/{file}")));
+    }
+}

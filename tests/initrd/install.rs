@@ -1,0 +1,115 @@
+//! The layout that a distribution packages.
+
+use crate::installed::Installed;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Files and links below `directory`, as paths relative to it, sorted.
+pub(crate) fn files(directory: &Path) -> Vec<String> {
+    fn walk(directory: &Path, top: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                walk(&path, top, found);
+            } else {
+                found.push(path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(directory, directory, &mut found);
+    found.sort();
+    found
+}
+
+/// Everything there is; what isn't in this list isn't promised, and what is, is.
+const LAYOUT: &[&str] = &[
+    "usr/bin/sextant",
+    "usr/lib/dracut/modules.d/50sextant/module-setup.sh",
+    "usr/lib/sextant/initrd/usr/lib/modules-load.d/sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/initrd.target.wants/sextant-merge.service",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/initrd.target.wants/sextant-stage.service",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/sextant-merge.service",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/sextant-merge.service.d/10-stage-runners.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/sextant-stage.service",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-confext-initrd.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-confext-sysroot.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-confext.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext-initrd.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext-sysroot.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext.service.d/50-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/tmpfiles.d/sextant.conf",
+    "usr/lib/sextant/sextant-agent",
+    "usr/lib/systemd/catalog/sextant.catalog",
+    "usr/lib/systemd/system/sextant-merge.service",
+    "usr/lib/systemd/system/sextant-merge.service.d/10-stage-runners.conf",
+    "usr/lib/systemd/system/sextant-stage.service",
+    "usr/share/bash-completion/completions/sextant",
+    "usr/share/fish/vendor_completions.d/sextant.fish",
+    "usr/share/zsh/site-functions/_sextant",
+];
+
+#[test]
+fn the_layout_is_the_one_that_is_promised() {
+    let installed = Installed::new();
+    let found = files(&installed.path());
+    let (pages, others): (Vec<_>, Vec<_>) = found.iter().partition(|path| path.starts_with("usr/share/man/"));
+    assert_eq!(others, LAYOUT);
+    for page in ["man1/sextant.1", "man1/sextant-verify.1", "man5/sextant.yaml.5", "man8/sextant-agent.8"] {
+        assert!(pages.iter().any(|path| path.ends_with(page)), "no {page} in {pages:?}");
+    }
+    for path in &found {
+        let metadata = fs::symlink_metadata(installed.path().join(path)).unwrap();
+        if metadata.is_symlink() {
+            assert!(fs::metadata(installed.path().join(path)).unwrap().is_file(), "{path} leads nowhere");
+            continue;
+        }
+        let program = ["usr/bin/sextant", "usr/lib/sextant/sextant-agent"].contains(&path.as_str());
+        let expected = if program || path.ends_with("/module-setup.sh") { 0o755 } else { 0o644 };
+        assert_eq!(metadata.permissions().mode() & 0o7777, expected, "{path}");
+        assert!(metadata.len() > 0, "{path} is empty");
+    }
+}
+
+/// What would be in the way of a host that booted without the agent.
+#[test]
+fn nothing_on_the_host_closes_the_gate() {
+    let installed = Installed::new();
+    for directory in ["usr/lib/systemd/system", "usr/lib/tmpfiles.d", "usr/lib/modules-load.d", "etc", "run"] {
+        let directory = installed.path().join(directory);
+        let found = if directory.exists() { files(&directory) } else { Vec::new() };
+        for file in found {
+            assert!(file.starts_with("sextant-"), "{file} concerns others");
+            let text = fs::read_to_string(directory.join(&file)).unwrap();
+            let inert = text.contains("\nConditionPathExists=/etc/initrd-release\n") || file.contains(".service.d/");
+            assert!(inert, "{file} isn't for initrds only");
+        }
+    }
+}
+
+/// Every command has a page, and every option is on it.
+#[test]
+fn the_manual_tells_every_command_and_option() {
+    use clap::CommandFactory;
+    let installed = Installed::new();
+    for (mut command, section) in [(sextant::cli::Cli::command(), 1), (sextant::agent::Cli::command(), 8)] {
+        command.build();
+        let program = command.get_name().to_owned();
+        let subcommands: Vec<_> = command.get_subcommands().filter(|each| each.get_name() != "help").collect();
+        assert!(!subcommands.is_empty());
+        for subcommand in subcommands {
+            let page = format!("usr/share/man/man{section}/{program}-{}.{section}", subcommand.get_name());
+            let text =
+                fs::read_to_string(installed.path().join(&page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+            for option in subcommand.get_arguments().filter_map(clap::Arg::get_long) {
+                let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
+                assert!(text.contains(&escaped), "{page}: no {option}");
+            }
+            for heading in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "SEE ALSO"] {
+                let example = heading != "EXAMPLES" || section == 1;
+                assert!(!example || text.contains(&format!(".SH {heading}\n")), "{page}: no {heading}");
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The units as systemd reads them.
+
+use crate::image::unpacked;
+use crate::installed::{Installed, repository};
+use crate::trees::Tree;
+use std::fs;
+use std::path::Path;
+
+/// Has `units` and all that they pull in looked at in a root directory: an unknown setting or a cycle in the order is a
+/// complaint.
+fn complaints(tree: &Tree, installed: &Installed, root: &Path, units: &[&str]) -> String {
+    let script = r#"
+        root=$1
+        shift
+        systemd-analyze verify --man=no --root="$root" "$@" 2>&1 || echo "exit status $?"
+    "#;
+    let mut arguments = vec![root.to_str().unwrap()];
+    arguments.extend(units);
+    tree.succeed(installed, script, &arguments)
+}
+
+const IN_AN_INITRD: &[&str] =
+    &["initrd.target", "sysinit.target", "initrd-switch-root.target", "sextant-stage.service", "sextant-merge.service"];
+
+#[test]
+fn systemd_has_nothing_to_say_about_an_initrd() {
+    let installed = Installed::new();
+    for tree in Tree::all() {
+        let root = unpacked(&tree, &installed, &["--no-kernel", "--add", "sextant"]);
+        assert_eq!(complaints(&tree, &installed, &root, IN_AN_INITRD), "", "{}", tree.suite);
+
+        // Whether it would say something if there were something to say.
+        let unit = root.join("usr/lib/systemd/system/sextant-stage.service");
+        let text = fs::read_to_string(&unit).unwrap();
+        fs::write(&unit, text.replace("\n[Service]\n", "\nAfter=sextant-merge.service\n[Service]\nNonsense=1\n"))
+            .unwrap();
+        let found = complaints(&tree, &installed, &root, IN_AN_INITRD);
+        assert!(found.contains("Nonsense") && found.contains("cycle"), "{}: {found}", tree.suite);
+    }
+}
+
+/// Beside all units of a whole system, of which an initrd may have more than dracut puts there: systemd's own for
+/// extensions above all. In `/`, where what is missing in an initrd isn't.
+#[test]
+fn systemd_has_nothing_to_say_about_the_drop_ins() {
+    let installed = Installed::new();
+    for tree in Tree::all() {
+        let root = installed.scratch(tree.suite);
+        let script = r#"
+            mkdir -p "$1/usr/lib/dracut" "$1/usr/bin" "$1/etc" "$1/run"
+            cp -a /usr/lib/systemd "$1/usr/lib"
+            cp -a /usr/lib/dracut/modules.d "$1/usr/lib/dracut"
+            cp -a /usr/lib/sextant/initrd/. "$1"
+            cp -a /usr/bin/systemd-* /usr/bin/systemctl "$1/usr/bin"
+            install -D -t "$1/usr/lib/sextant" /usr/lib/sextant/sextant-agent
+            install -D -t "$1/run/sextant" /usr/lib/sextant/sextant-agent
+            ln -s usr/bin usr/lib "$1"
+            cp "$2" "$1/usr/lib/systemd/system"
+        "#;
+        let confirm = repository().join("systemd-units/sextant-confirm.service");
+        tree.succeed(&installed, script, &[root.to_str().unwrap(), confirm.to_str().unwrap()]);
+        let mut units = vec!["sextant-stage.service", "sextant-merge.service", "sextant-confirm.service"];
+        let present = |unit: &&str| tree.file("usr/lib/systemd/system").join(unit).is_file();
+        units.extend(super::drop_ins::EXTENDED.iter().filter(|unit| present(unit)));
+        assert!(units.len() > 3, "{}: {units:?}", tree.suite);
+        assert_eq!(complaints(&tree, &installed, &root, &units), "", "{}", tree.suite);
+    }
+}
+
+/// What is exposed at most, in tenths, as `systemd-analyze security` counts it. What mounts can't be shut in; what
+/// only reads can.
+const EXPOSURE: [(&str, &str); 3] =
+    [("sextant-stage.service", "43"), ("sextant-merge.service", "43"), ("sextant-confirm.service", "9")];
+
+#[test]
+fn the_units_are_shut_in_as_far_as_they_can_be() {
+    let installed = Installed::new();
+    for tree in Tree::all() {
+        for (unit, threshold) in EXPOSURE {
+            let path = repository().join("systemd-units").join(unit);
+            let script = r#"systemd-analyze security --offline=yes --no-pager --threshold="$2" "$1""#;
+            tree.succeed(&installed, script, &[path.to_str().unwrap(), threshold]);
+        }
+    }
+}
+
+/// A mount namespace would hide from PID 1 what the agent mounts.
+#[test]
+fn what_mounts_has_no_mount_namespace() {
+    let harmless = ["ProtectProc", "PrivateMounts"];
+    for unit in ["sextant-stage.service", "sextant-merge.service"] {
+        let text = fs::read_to_string(repository().join("systemd-units").join(unit)).unwrap();
+        assert!(!harmless.iter().any(|setting| text.contains(&format!("\n{setting}="))), "{unit}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let setting = line.split('=').next().unwrap_or_default();
+            let hides = ["Private", "Protect", "Bind", "Inaccessible", "ReadOnly", "ReadWrite", "Root", "Temporary"];
+            assert!(!hides.iter().any(|prefix| setting.starts_with(prefix)), "{unit}: {line}");
+        }
+    }
+}
