@@ -5,137 +5,24 @@
 //! Then all rows are put on one machine together.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
-mod contents;
-mod names;
-mod partitions;
-mod signatures;
+mod rows;
 #[path = "../support/mod.rs"]
 mod support;
-mod table;
 
+use rows::{NAME, Row, rows, vendor};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use support::ddi::{Blueprint, RawImage, good, good_image};
-use support::efi::{self, Firmware, List};
-use support::keys::{self, Authority, Key};
+use support::ddi::good_image;
+use support::efi::Firmware;
 use support::machine::{Machine, Outcome};
-use support::pkcs7::Digest;
-
-/// Name that hostile images are built for.
-const NAME: &str = "hostile";
-
-/// One way to be wrong.
-pub struct Row {
-    /// What is wrong.
-    what: &'static str,
-    /// Name of the file.
-    file: OsString,
-    /// Puts the file there.
-    place: Box<dyn Fn(&Path) + Sync>,
-    /// The token that it must get.
-    token: &'static str,
-}
-
-impl Row {
-    /// An image under the usual name.
-    pub fn image(token: &'static str, what: &'static str, image: impl Into<Vec<u8>>) -> Self {
-        Self::file(token, what, format!("{NAME}.sysext.raw"), image)
-    }
-
-    /// An image under another name.
-    pub fn file(token: &'static str, what: &'static str, file: impl Into<OsString>, image: impl Into<Vec<u8>>) -> Self {
-        let image = image.into();
-        Self::placed(token, what, file, move |path| std::fs::write(path, &image).unwrap())
-    }
-
-    /// Anything.
-    pub fn placed(
-        token: &'static str,
-        what: &'static str,
-        file: impl Into<OsString>,
-        place: impl Fn(&Path) + Sync + 'static,
-    ) -> Self {
-        Self { what, file: file.into(), place: Box::new(place), token }
-    }
-}
-
-impl From<RawImage> for Vec<u8> {
-    fn from(image: RawImage) -> Self {
-        image.bytes
-    }
-}
-
-impl From<Blueprint> for Vec<u8> {
-    fn from(blueprint: Blueprint) -> Self {
-        blueprint.render().bytes
-    }
-}
-
-/// The key that signs good images.
-pub fn vendor() -> &'static Authority {
-    keys::rsa("Vendor")
-}
-
-/// A key that nobody trusts.
-pub fn stranger() -> &'static Authority {
-    keys::rsa("Stranger")
-}
-
-/// Keys in db, though images signed with them are refused.
-pub fn weak_rsa() -> &'static Authority {
-    keys::self_signed("Weak", Key::Rsa(1024))
-}
-
-/// A certificate of a kind that PKCS#7 can't carry a signature of.
-pub fn edwards() -> &'static Authority {
-    keys::self_signed("Edwards", Key::Ed25519)
-}
-
-/// A trusted certificate that may issue others.
-pub fn authority() -> &'static Authority {
-    keys::ca("Authority")
-}
-
-/// Signers that dbx revokes, each in another way.
-pub fn revoked() -> [(&'static str, &'static Authority); 4] {
-    [
-        ("signer revoked by its certificate", keys::ec("Revoked")),
-        ("signer revoked by SHA-256, always", keys::ec("Revoked 256")),
-        ("signer revoked by SHA-384, since a day", keys::ec("Revoked 384")),
-        ("signer revoked by SHA-512, always", keys::ec("Revoked 512")),
-    ]
-}
-
-/// A root hash that the configuration denies.
-pub fn denied() -> Blueprint {
-    good("denied", vendor())
-}
 
 fn machine() -> Machine {
-    let [whole, sha256, sha384, sha512] = revoked().map(|(_, authority)| authority);
-    let db = efi::certificates(&[vendor(), weak_rsa(), edwards(), authority(), whole, sha256, sha384, sha512]);
-    let dbx = efi::lists(&[
-        List::new(efi::SHA256, [vec![1; 32], vec![2; 32]]),
-        List::certificate(whole),
-        List::revoked(sha256, Digest::Sha256, efi::ALWAYS),
-        List::revoked(sha384, Digest::Sha384, efi::SOME_TIME),
-        List::revoked(sha512, Digest::Sha512, efi::ALWAYS),
-    ]);
-    let deny = format!("deny:\n  root_hashes:\n    - {}\n", denied().root_hash);
     Machine::new()
-        .firmware(&Firmware::enforcing().db(&db).dbx(&dbx).entry("active.conf"))
-        .config(&deny)
+        .firmware(&Firmware::enforcing().db(&rows::db()).dbx(&rows::dbx()).entry("active.conf"))
+        .config(&rows::config())
         .file("sysroot/etc/os-release", b"ID=testos\nVERSION_ID=1.0\n")
         .sysext("aaa-good.sysext.raw", &good_image("aaa-good", vendor()))
         .sysext("zzz-good.sysext.raw", &good_image("zzz-good", vendor()))
-}
-
-fn rows() -> Vec<Row> {
-    [names::rows(), table::rows(), partitions::rows(), signatures::rows(), contents::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 /// Checks one row of a report against what is expected; returns what is wrong.

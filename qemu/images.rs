@@ -1,0 +1,125 @@
+//! What lies beside the UKI, and what has to become of it.
+
+use crate::support::ddi::Blueprint;
+use crate::support::keys::Authority;
+use crate::support::trees::{Tree, noise};
+use crate::{hostile, keys};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What has to become of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Staged and merged; signed by a certificate from there.
+    Merged { source: &'static str },
+    /// Rejected with this token.
+    Rejected(&'static str),
+    /// Never seen by the agent.
+    Unseen,
+}
+
+/// A file on the ESP.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Its name.
+    pub file: String,
+    /// What it is, for messages.
+    pub what: String,
+    pub bytes: Arc<Vec<u8>>,
+    pub expected: Expected,
+}
+
+impl Offer {
+    /// A good sysext.
+    pub fn sysext(name: &str, authority: &Authority, source: &'static str) -> Self {
+        Self::of(format!("{name}.sysext.raw"), name, &Tree::sysext(name).squashfs(), authority, source)
+    }
+
+    /// A good sysext that is an erofs.
+    pub fn erofs(name: &str, authority: &Authority, source: &'static str) -> Self {
+        Self::of(format!("{name}.sysext.raw"), name, &Tree::sysext(name).erofs(&["-zlz4"]), authority, source)
+    }
+
+    /// A good confext.
+    pub fn confext(name: &str, authority: &Authority, source: &'static str) -> Self {
+        Self::of(format!("{name}.confext.raw"), name, &Tree::confext(name).squashfs(), authority, source)
+    }
+
+    /// A good sysext with so many bytes in a file, uncompressed, as the witness digests it.
+    pub fn large(name: &str, bytes: usize, authority: &Authority, source: &'static str) -> Self {
+        let tree = Tree::sysext(name).file(&format!("usr/share/{name}/large.bin"), &noise(bytes));
+        Self::of(format!("{name}.sysext.raw"), name, &tree.erofs(&[]), authority, source)
+    }
+
+    fn of(file: String, name: &str, filesystem: &[u8], authority: &Authority, source: &'static str) -> Self {
+        let bytes = Arc::new(Blueprint::new(name, filesystem, authority).render().bytes);
+        Self { file, what: format!("a good one, {source}"), bytes, expected: Expected::Merged { source } }
+    }
+
+    /// The same, to be rejected.
+    pub fn rejected(self, token: &'static str) -> Self {
+        Self { expected: Expected::Rejected(token), what: format!("to be {token}"), ..self }
+    }
+
+    /// The same, with no agent to see it.
+    pub fn unseen(self) -> Self {
+        Self { expected: Expected::Unseen, ..self }
+    }
+
+    /// Name of the extension.
+    pub fn name(&self) -> &str {
+        self.file.trim_end_matches(".raw").trim_end_matches(".sysext").trim_end_matches(".confext")
+    }
+
+    /// Whether it is a confext.
+    pub fn is_confext(&self) -> bool {
+        self.file.ends_with(".confext.raw")
+    }
+}
+
+/// Good ones, one by each source of trust; for each of them the firmware or the seal has to be asked elsewhere.
+pub fn good() -> Vec<Offer> {
+    vec![
+        Offer::sysext("by-db", keys::db(), "db"),
+        Offer::erofs("by-kek", keys::kek(), "KEK"),
+        Offer::sysext("by-pk", keys::pk(), "PK"),
+        Offer::erofs("by-vendor", keys::vendor(), "sealed"),
+    ]
+}
+
+/// Rows of the table of hostile images that FAT can hold and systemd-stub hands over: at most so many of a kind.
+pub fn hostile(of_a_kind: usize) -> Vec<Offer> {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut kinds: HashMap<&str, usize> = HashMap::new();
+    let mut offers = Vec::new();
+    for (number, row) in hostile::rows().into_iter().enumerate() {
+        let usual = row.file == *format!("{}.sysext.raw", hostile::NAME);
+        let file = row.file.to_string_lossy().into_owned();
+        let file = if usual { format!("{}_{number}.sysext.raw", hostile::NAME) } else { file };
+        // Nobody has seen the host's os-release when the agent decides: systemd leaves these out, silently.
+        if row.token == "incompatible-host" || !arrives(&file) {
+            continue;
+        }
+        let path = scratch.path().join(number.to_string());
+        (row.place)(&path);
+        if !path.is_file() || path.is_symlink() {
+            continue;
+        }
+        let count = kinds.entry(row.token).or_default();
+        *count += 1;
+        if *count > of_a_kind {
+            continue;
+        }
+        let bytes = Arc::new(std::fs::read(&path).unwrap());
+        offers.push(Offer { file, what: row.what.to_owned(), bytes, expected: Expected::Rejected(row.token) });
+    }
+    offers
+}
+
+/// Whether a file of this name gets from an ESP into `/.extra/sysext`.
+fn arrives(file: &str) -> bool {
+    let fits = |character: char| character.is_ascii_graphic() && !"\"*/:<>?\\|".contains(character);
+    let extension = Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("raw"));
+    extension && !file.starts_with('.') && !file.ends_with(".confext.raw") && file.chars().all(fits)
+}

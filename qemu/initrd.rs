@@ -1,0 +1,70 @@
+//! The initrd: by the guest's own dracut, with the module, units and agent of this working tree, as a package
+//! would have installed them.
+
+use crate::guest::Guest;
+use crate::toolbox::{cached, contents, repository, succeed, work};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// The initrd that all scenarios of `guest` start from.
+///
+/// # Errors
+/// What dracut said.
+pub fn base(guest: Guest) -> Result<PathBuf, String> {
+    let layer = layer()?;
+    let output = work().join(format!("initrd-{}", guest.version()));
+    let script = repository().join("qemu/guest/make-initrd");
+    let witness = repository().join("qemu/guest/initrd");
+    let mut inputs = vec![guest.tree().stamp(), fs::read(&script).unwrap()];
+    inputs.extend(contents(&witness));
+    inputs.extend(contents(&layer));
+    cached(&output, &inputs, || {
+        let mut command = guest.tree().command(&script);
+        succeed(command.arg(&layer).arg(&witness).arg(&output)).map(drop)
+    })
+}
+
+/// What `make install` lays out.
+fn layer() -> Result<PathBuf, String> {
+    static LAYER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    LAYER.get_or_init(install).clone()
+}
+
+fn install() -> Result<PathBuf, String> {
+    let agent = agent()?;
+    let layer = work().join("layer");
+    let _ = fs::remove_dir_all(&layer);
+    let mut command = Command::new("make");
+    command.current_dir(repository()).args(["--silent", "install", "prefix=/usr"]);
+    succeed(command.arg(format!("DESTDIR={}", layer.display())))?;
+    let installed = layer.join("usr/lib/sextant/sextant-agent");
+    fs::copy(&agent, &installed).map_err(|error| format!("installing {}: {error}", agent.display()))?;
+    Ok(layer)
+}
+
+/// The static agent, which has to be newer than what it was made of.
+fn agent() -> Result<PathBuf, String> {
+    if let Some(agent) = std::env::var_os("SEXTANT_AGENT") {
+        return Ok(agent.into());
+    }
+    let agent = repository().join("target/dist/sextant-agent");
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let made = modified(&agent).map_err(|error| format!("{}: {error}; run `make build` first", agent.display()))?;
+    let newest = newest(&repository().join("src")).max(modified(&repository().join("Cargo.lock")).unwrap());
+    if made < newest {
+        return Err(format!("{} is older than src/: run `make build` again", agent.display()));
+    }
+    Ok(agent)
+}
+
+fn newest(directory: &Path) -> SystemTime {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let times = entries.map(|entry| match entry.metadata().unwrap() {
+        metadata if metadata.is_dir() => newest(&entry.path()),
+        metadata => metadata.modified().unwrap(),
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}

@@ -1,0 +1,131 @@
+//! The machine: QEMU, and what came over its serial console.
+
+use crate::toolbox::Tree;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// What the machine is made of.
+pub struct Parts<'a> {
+    /// MiB
+    pub memory: u32,
+    /// Flash with the firmware's variables; written to.
+    pub variables: &'a Path,
+    pub esp: &'a Path,
+    pub root: &'a Path,
+    /// None: for a person.
+    pub witness: Option<&'a Path>,
+}
+
+fn command(parts: &Parts<'_>) -> Command {
+    let mut command = Tree::Trixie.command("qemu-system-x86_64");
+    // The firmware guards its variables by system management mode, which the machine has to have.
+    command.args(["-machine", "q35,smm=on", "-accel", "tcg,tb-size=512", "-cpu", "max", "-smp", "1"]);
+    command.args(["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    command.arg("-m").arg(parts.memory.to_string());
+    let drive = |value: String| ["-drive".to_owned(), value];
+    let code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+    command.args(drive(format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
+    command.args(drive(format!("if=pflash,unit=1,format=raw,file={}", parts.variables.display())));
+    let mut disks = vec![("esp", parts.esp, "on"), ("root", parts.root, "on")];
+    disks.extend(parts.witness.map(|disk| ("witness", disk, "off")));
+    for (index, (id, path, snapshot)) in disks.into_iter().enumerate() {
+        command.args(drive(format!("if=none,id={id},format=raw,snapshot={snapshot},file={}", path.display())));
+        let boot = if index == 0 { ",bootindex=0" } else { "" };
+        command.args(["-device", &format!("virtio-blk-pci,drive={id}{boot}")]);
+    }
+    command
+}
+
+/// A machine that runs. It is stopped when this goes away.
+pub struct Machine {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+/// How a boot ended.
+#[derive(Debug)]
+pub enum End {
+    /// It switched itself off.
+    Off(ExitStatus),
+    /// A line that was waited for came.
+    Said(String),
+    /// Nothing more happened in the time it was given.
+    Timeout,
+}
+
+impl Machine {
+    /// Switches it on; what it says goes to `log`, with the time.
+    pub fn start(parts: &Parts<'_>, mut log: File) -> Self {
+        let mut qemu = command(parts);
+        let mut child = qemu.args(["-serial", "stdio"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let console = BufReader::new(child.stdout.take().unwrap());
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        let start = Instant::now();
+        let also = sender.clone();
+        std::thread::spawn(move || forward(errors, |line| drop(also.send(format!("qemu: {line}")))));
+        std::thread::spawn(move || {
+            forward(console, |line| {
+                let _ = writeln!(log, "{:7.2} {line}", start.elapsed().as_secs_f32());
+                let _ = sender.send(line.to_owned());
+            });
+        });
+        Self { child, lines }
+    }
+
+    /// Waits for it to switch itself off, or for a line that contains one of `words`. Returns how it ended and all
+    /// lines till then.
+    pub fn wait(&mut self, words: &[&str], timeout: Duration) -> (End, Vec<String>) {
+        let deadline = Instant::now() + timeout;
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    seen.push(line.clone());
+                    if words.iter().any(|word| line.contains(word)) {
+                        return (End::Said(line), seen);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return (End::Timeout, seen),
+                // Its console is closed: it has ended or is about to.
+                Err(RecvTimeoutError::Disconnected) => return (End::Off(self.child.wait().unwrap()), seen),
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Hands on lines as they come, without control sequences; firmware isn't particular about UTF-8.
+fn forward(mut from: impl BufRead, mut to: impl FnMut(&str)) {
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        let text = String::from_utf8_lossy(&line);
+        let visible: String = text.chars().filter(|character| !character.is_control()).collect();
+        to(&visible);
+        line.clear();
+    }
+}
+
+/// Runs a machine whose console is the caller's terminal, until it is switched off.
+///
+/// # Errors
+/// If it can't be started.
+pub fn console(parts: &Parts<'_>) -> Result<(), String> {
+    let status = command(parts)
+        .args(["-serial", "mon:stdio"])
+        .stdin(Stdio::inherit())
+        .status()
+        .map_err(|error| format!("starting qemu: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("qemu: {status}")) }
+}

@@ -1,0 +1,73 @@
+//! Sextant in a machine: firmware with Secure Boot, systemd-boot, a signed UKI, an initrd by dracut with our module,
+//! the switch of root, the host's systemd-sysext. Each scenario is one boot (`scenarios/`); a witness inside
+//! writes down what became of it, and what it found is judged here.
+//!
+//! `cargo test --test qemu [-- FILTER]`; without the tools every scenario is ignored, and says why, unless
+//! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod cpio;
+mod disk;
+mod guest;
+#[path = "../tests/hostile/rows/mod.rs"]
+mod hostile;
+mod images;
+mod initrd;
+mod keys;
+mod machine;
+mod run;
+mod scenarios;
+#[path = "../tests/support/mod.rs"]
+mod support;
+mod toolbox;
+mod uki;
+mod variables;
+mod verdict;
+mod witness;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::process::ExitCode;
+
+/// Emulated machines are slow, and slow each other; more than two gain nothing on any machine this was tried on.
+const MACHINES: usize = 2;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("--console") {
+        return console(&words.next().unwrap_or_else(|| "central-257".to_owned()));
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(arguments.test_threads.unwrap_or(MACHINES).min(MACHINES));
+    let obstacle = toolbox::obstacle();
+    let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
+    let trials = scenarios::all().into_iter().map(|scenario| {
+        let reason = obstacle.clone();
+        let name = scenario.name.clone();
+        let trial = Trial::test(name, move || match reason {
+            Some(reason) => Err(Failed::from(reason)),
+            None => run::test(&scenario).map_err(Failed::from),
+        });
+        match &obstacle {
+            Some(reason) if !required => trial.with_kind(reason).with_ignored_flag(true),
+            _ => trial,
+        }
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+fn console(name: &str) -> ExitCode {
+    let Some(scenario) = scenarios::all().into_iter().find(|scenario| scenario.name == name) else {
+        eprintln!("there is no scenario {name:?}; these are there:");
+        for scenario in scenarios::all() {
+            eprintln!("  {:24} {}", scenario.name, scenario.about);
+        }
+        return ExitCode::from(2);
+    };
+    match toolbox::obstacle().map_or_else(|| run::console(&scenario), Err) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

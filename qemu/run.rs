@@ -1,0 +1,123 @@
+//! One boot, from the scenario to the verdict.
+
+use crate::machine::{self, End, Machine, Parts};
+use crate::scenarios::{Outcome, Scenario};
+use crate::toolbox::work;
+use crate::verdict;
+use crate::witness::Findings;
+use crate::{disk, uki};
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Far beyond what a boot takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
+const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
+
+/// What a boot needs, in a directory of its own.
+struct Boot {
+    directory: PathBuf,
+    variables: PathBuf,
+    esp: PathBuf,
+    root: PathBuf,
+}
+
+impl Boot {
+    fn make(scenario: &Scenario, kind: &str) -> Result<Self, String> {
+        let directory = work().join(kind).join(&scenario.name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        let variables = directory.join("variables.fd");
+        scenario.firmware.write(&variables)?;
+        let sealed = (scenario.sealed)();
+        let signer = (scenario.uki_signer)();
+        let signed = uki::make(scenario.guest, &sealed, &scenario.command_line, signer, &directory)?;
+        let esp = disk::esp(&signed, scenario.entry, &(scenario.offers)(), &directory)?;
+        let root = scenario.guest.base()?.root.clone();
+        Ok(Self { directory, variables, esp, root })
+    }
+
+    fn parts<'a>(&'a self, scenario: &Scenario, witness: Option<&'a Path>) -> Parts<'a> {
+        let Self { variables, esp, root, .. } = self;
+        Parts { memory: scenario.memory, variables, esp, root, witness }
+    }
+}
+
+/// Boots a scenario and judges it. The directory of the boot is kept if it went wrong.
+///
+/// # Errors
+/// What is wrong, and where to look.
+pub fn test(scenario: &Scenario) -> Result<(), String> {
+    let start = Instant::now();
+    let boot = Boot::make(scenario, "boots")?;
+    let made = start.elapsed();
+    let result = catch_unwind(AssertUnwindSafe(|| judge(scenario, &boot))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    });
+    let took = start.elapsed() - made;
+    let times = format!("{:.0} s to make, {:.0} s to boot", made.as_secs_f32(), took.as_secs_f32());
+    match result {
+        Ok(()) => {
+            eprintln!("{}: {times}", scenario.name);
+            let _ = fs::remove_dir_all(&boot.directory);
+            Ok(())
+        }
+        Err(error) => {
+            let directory = boot.directory.display();
+            Err(format!("{} ({})\n{error}\n{times}; everything is in {directory}", scenario.name, scenario.about))
+        }
+    }
+}
+
+fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
+    let nonce = nonce();
+    let marker = format!("SEXTANT-WITNESS {nonce}");
+    let witness = disk::witness(&nonce, &boot.directory);
+    let log = File::create(boot.directory.join("console.log")).unwrap();
+    let mut machine = Machine::start(&boot.parts(scenario, Some(&witness)), log);
+
+    let refused = scenario.outcome == Outcome::RefusedByFirmware;
+    let (end, lines) = machine.wait(if refused { &REFUSALS } else { &[] }, TIMEOUT);
+    let marked = lines.iter().any(|line| line.trim() == marker);
+    match (&end, refused) {
+        (End::Said(_), true) if !marked => return Ok(()),
+        (End::Off(status), false) if status.success() && marked => {}
+        _ => {
+            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            return Err(format!("the boot ended with {end:?}, the witness was heard: {marked}; last lines:\n{last}"));
+        }
+    }
+
+    let findings = Findings { directory: boot.directory.join("findings") };
+    disk::unpack(&witness, &findings.directory)?;
+    let offers = (scenario.offers)();
+    match scenario.outcome {
+        Outcome::Judged => verdict::judge(&findings, &offers),
+        Outcome::Closed => verdict::judge_closed(&findings),
+        Outcome::RefusedByFirmware => {}
+    }
+    (scenario.check)(&findings);
+    Ok(())
+}
+
+/// Boots a scenario for a person: a shell on this terminal, and nothing is judged.
+///
+/// # Errors
+/// If it can't be made or started.
+pub fn console(scenario: &Scenario) -> Result<(), String> {
+    eprintln!("making the machine: {}", scenario.about);
+    let boot = Boot::make(scenario, "console")?;
+    eprintln!("starting it; Ctrl-A X switches it off, from within `poweroff -f` does");
+    let result = machine::console(&boot.parts(scenario, None));
+    let _ = fs::remove_dir_all(&boot.directory);
+    result
+}
+
+fn nonce() -> String {
+    let mut bytes = [0; 16];
+    openssl::rand::rand_bytes(&mut bytes).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,111 @@
+//! The table: what is different in each boot, and what has to come of it.
+
+mod firmware;
+mod images;
+mod mishaps;
+
+use crate::cpio::Archive;
+use crate::guest::Guest;
+use crate::images::Offer;
+use crate::keys;
+use crate::support::keys::Authority;
+use crate::variables::Firmware;
+use crate::witness::Findings;
+
+/// How a boot has to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The agent did its work; each offer became what it says.
+    Judged,
+    /// The agent didn't; nothing is merged.
+    Closed,
+    /// The firmware doesn't start the UKI.
+    RefusedByFirmware,
+}
+
+/// One boot.
+pub struct Scenario {
+    pub name: String,
+    /// One line about it.
+    pub about: &'static str,
+    pub guest: Guest,
+    pub firmware: Firmware,
+    /// Name of the boot entry and of the UKI.
+    pub entry: &'static str,
+    /// What the UKI seals besides the initrd that all have.
+    pub sealed: fn() -> Archive,
+    /// What the UKI's command line has besides.
+    pub command_line: String,
+    /// MiB
+    pub memory: u32,
+    pub uki_signer: fn() -> &'static Authority,
+    pub offers: fn() -> Vec<Offer>,
+    pub outcome: Outcome,
+    /// What has to hold besides what always has to.
+    pub check: fn(&Findings),
+}
+
+impl Scenario {
+    fn new(name: &str, about: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            about,
+            guest: Guest::Systemd257,
+            firmware: Firmware::Enforcing,
+            entry: "active",
+            sealed: vendor,
+            command_line: String::new(),
+            memory: 1024,
+            uki_signer: keys::db,
+            offers: Vec::new,
+            outcome: Outcome::Judged,
+            check: |_| {},
+        }
+    }
+
+    fn on(self, guest: Guest) -> Self {
+        Self { name: format!("{}-{}", self.name, guest.version()), guest, ..self }
+    }
+
+    fn offers(self, offers: fn() -> Vec<Offer>) -> Self {
+        Self { offers, ..self }
+    }
+
+    fn sealed(self, sealed: fn() -> Archive) -> Self {
+        Self { sealed, ..self }
+    }
+
+    fn firmware(self, firmware: Firmware) -> Self {
+        Self { firmware, ..self }
+    }
+
+    fn entry(self, entry: &'static str) -> Self {
+        Self { entry, ..self }
+    }
+
+    fn command_line(self, words: &str) -> Self {
+        Self { command_line: words.to_owned(), ..self }
+    }
+
+    fn memory(self, memory: u32) -> Self {
+        Self { memory, ..self }
+    }
+
+    fn outcome(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
+    }
+
+    fn check(self, check: fn(&Findings)) -> Self {
+        Self { check, ..self }
+    }
+}
+
+/// The vendor's certificate, sealed; what most machines have.
+fn vendor() -> Archive {
+    Archive::new().file("etc/verity.d/vendor.crt", keys::vendor().pem())
+}
+
+/// All of them; those that take longest come first, so that two machines are busy to the end.
+pub fn all() -> Vec<Scenario> {
+    [images::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
+}

@@ -1,0 +1,74 @@
+//! Boots that differ in what lies beside the UKI.
+
+use super::{Scenario, vendor};
+use crate::cpio::Archive;
+use crate::guest::Guest::{Systemd257, Systemd262};
+use crate::images::{self, Offer};
+use crate::witness::Findings;
+use crate::{hostile, keys};
+use std::collections::HashSet;
+
+const MIB: usize = 1 << 20;
+/// Larger than the share of `LARGE_MEMORY` that /run gets, 20 %.
+const LARGE: usize = 300 * MIB;
+const LARGE_MEMORY: u32 = 1408;
+
+pub fn table() -> Vec<Scenario> {
+    let central = || {
+        Scenario::new(
+            "central",
+            "four good ones, by db, KEK, PK and the sealed vendor, among all kinds of hostile ones",
+        )
+        .offers(|| [images::good(), hostile_offers(), vec![Offer::confext("conf", keys::db(), "db")]].concat())
+        .sealed(|| vendor().file("etc/sextant.yaml", hostile::config()))
+    };
+    let large = || {
+        Scenario::new("large", "an extension larger than /run may become")
+            .offers(|| vec![Offer::large("large", LARGE, keys::db(), "db")])
+            .memory(LARGE_MEMORY)
+            .check(large_is_there_once)
+    };
+    vec![
+        central().on(Systemd257),
+        central().on(Systemd262),
+        large().on(Systemd257),
+        large().on(Systemd262),
+        Scenario::new("hostile-only", "nothing but hostile ones")
+            .offers(hostile_offers)
+            .sealed(|| vendor().file("etc/sextant.yaml", hostile::config())),
+        Scenario::new("none", "no extension at all").sealed(Archive::new),
+    ]
+}
+
+fn hostile_offers() -> Vec<Offer> {
+    let offers = images::hostile(3);
+    let tokens: HashSet<_> = offers.iter().map(|offer| format!("{:?}", offer.expected)).collect();
+    assert!(offers.len() >= 30 && tokens.len() >= 15, "{} hostile images of {} kinds", offers.len(), tokens.len());
+    offers
+}
+
+/// Its bytes are read back whole; it takes memory once; staging it is no work.
+fn large_is_there_once(findings: &Findings) {
+    let size = u64::try_from(LARGE).unwrap();
+    let digest = openssl::sha::sha256(&crate::support::trees::noise(LARGE));
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(findings.text("digests").contains(&digest), "{}", findings.text("digests"));
+
+    let used = findings.memory_used();
+    assert!(used > size && used < size + size / 2, "{} MiB are in use", used >> 20);
+    let space = findings.text("space");
+    let run: Vec<u64> =
+        space.lines().last().unwrap().split_whitespace().skip(1).map(|it| it.parse().unwrap()).collect();
+    assert!(run[0] < size && run[1] < size / 4, "/run: {run:?}");
+
+    let report = findings.report().unwrap();
+    let row = &report["images"][0];
+    let stage = row["stage_usec"].as_u64().unwrap();
+    // No copy takes so little: an emulated machine needs a second for this one.
+    assert!(stage < 250_000, "staging took {stage} µs");
+    eprintln!(
+        "large: {} MiB used after the switch of root, verified in {} ms, staged in {stage} µs",
+        used >> 20,
+        row["verify_usec"].as_u64().unwrap() / 1000
+    );
+}

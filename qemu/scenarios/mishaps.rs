@@ -1,0 +1,64 @@
+//! Boots in which something happens to the agent.
+
+use super::{Outcome, Scenario, vendor};
+use crate::cpio::Archive;
+use crate::images::Offer;
+use crate::keys;
+use crate::witness::Findings;
+
+const MIB: usize = 1 << 20;
+
+pub fn table() -> Vec<Scenario> {
+    vec![
+        Scenario::new("killed", "the agent is killed when it has staged one of three")
+            .sealed(|| vendor().file(KILLER_UNIT, KILLER).symlink(KILLER_WANTED, "../killer.service"))
+            .offers(|| {
+                vec![
+                    Offer::sysext("a-first", keys::db(), "db").unseen(),
+                    Offer::large("b-second", 100 * MIB, keys::db(), "db").unseen(),
+                    Offer::sysext("c-third", keys::db(), "db").unseen(),
+                ]
+            })
+            .outcome(Outcome::Closed)
+            .check(was_killed),
+        Scenario::new("no-agent", "the agent is missing from the initrd")
+            .sealed(|| vendor().symlink("usr/lib/sextant/sextant-agent", "/nowhere"))
+            .offers(|| vec![Offer::sysext("by-db", keys::db(), "db").unseen()])
+            .outcome(Outcome::Closed)
+            .check(|findings| assert!(findings.report().is_none())),
+        Scenario::new("again", "the agent stages a second time").sealed(again).offers(|| {
+            vec![
+                Offer::sysext("by-db", keys::db(), "db"),
+                Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
+            ]
+        }),
+    ]
+}
+
+const KILLER_UNIT: &str = "usr/lib/systemd/system/killer.service";
+const KILLER_WANTED: &str = "usr/lib/systemd/system/initrd.target.wants/killer.service";
+const KILLER: &str = r#"
+[Unit]
+DefaultDependencies=no
+Before=sextant-merge.service
+[Service]
+Type=exec
+ExecStart=/bin/bash -c 'until [[ -e /run/extensions/a-first.raw ]]; do :; done; \
+  read -r agent </sys/fs/cgroup/system.slice/sextant-stage.service/cgroup.procs; kill -KILL "$agent"; echo "killed $agent"'
+"#;
+
+fn was_killed(findings: &Findings) {
+    let killed = |entry: &serde_json::Value| {
+        entry["MESSAGE"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("sextant-stage.service: Main process exited, code=killed"))
+    };
+    assert!(findings.journal().iter().any(killed), "the agent wasn't killed");
+}
+
+fn again() -> Archive {
+    vendor().file(
+        "etc/systemd/system/sextant-stage.service.d/again.conf",
+        "[Service]\nExecStartPost=/usr/lib/sextant/sextant-agent stage\n",
+    )
+}

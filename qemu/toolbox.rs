@@ -1,0 +1,126 @@
+//! The tools: the Debian trees that `tests/toolbox/make-toolbox` makes, and running commands in them.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The repository, which the trees see under the same path.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where everything lies that is made here.
+pub fn work() -> PathBuf {
+    let work = repository().join("target/qemu");
+    fs::create_dir_all(&work).unwrap();
+    work
+}
+
+/// A tree: the toolbox itself, or the second guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tree {
+    Trixie,
+    Forky,
+}
+
+impl Tree {
+    /// Where it is.
+    pub fn path(self) -> PathBuf {
+        let default = || repository().join("target/toolbox");
+        let mut path = std::env::var_os("SEXTANT_TOOLBOX").map_or_else(default, PathBuf::from).into_os_string();
+        if self == Self::Forky {
+            path.push("-forky");
+        }
+        path.into()
+    }
+
+    /// Says what it was made of.
+    pub fn stamp(self) -> Vec<u8> {
+        fs::read(self.path().join(".stamp")).unwrap()
+    }
+
+    /// A command in it.
+    pub fn command(self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(repository().join("tests/toolbox/run"));
+        command.arg(program).env("SEXTANT_TOOLBOX", self.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// The file of this directory of the tree whose name begins so; there is one.
+    pub fn find(self, directory: &str, prefix: &str) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.path().join(directory)).ok()?;
+        let mut names = entries.map(|entry| entry.unwrap().file_name());
+        let name = names.find(|name| name.to_string_lossy().starts_with(prefix))?;
+        Some(self.path().join(directory).join(name))
+    }
+}
+
+/// Why machines can't be made here.
+pub fn obstacle() -> Option<String> {
+    if std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "skip") {
+        return Some("SEXTANT_QEMU=skip".to_owned());
+    }
+    for tree in [Tree::Trixie, Tree::Forky] {
+        if !tree.path().join(".stamp").is_file() {
+            return Some(format!("no tree {}: run tests/toolbox/prepare", tree.path().display()));
+        }
+        let output = tree.command("true").output().unwrap();
+        if !output.status.success() {
+            return Some(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+    }
+    None
+}
+
+/// Runs a command that has to succeed.
+///
+/// # Errors
+/// What it printed.
+pub fn succeed(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("starting {command:?}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(format!("{command:?} failed, {}:\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr)))
+}
+
+/// Makes `output` by `make`, unless it is there and was made of the same `inputs`.
+///
+/// # Errors
+/// Of `make`.
+pub fn cached(output: &Path, inputs: &[Vec<u8>], make: impl FnOnce() -> Result<(), String>) -> Result<PathBuf, String> {
+    let mut hasher = openssl::sha::Sha256::new();
+    for input in inputs {
+        hasher.update(&input.len().to_le_bytes());
+        hasher.update(input);
+    }
+    let stamp = hasher.finish();
+    let stamp_file = output.with_extension("stamp");
+    if output.exists() && fs::read(&stamp_file).is_ok_and(|found| found == stamp) {
+        return Ok(output.to_owned());
+    }
+    let _ = fs::remove_file(&stamp_file);
+    make()?;
+    fs::write(&stamp_file, stamp).map_err(|error| format!("writing {}: {error}", stamp_file.display()))?;
+    Ok(output.to_owned())
+}
+
+/// Names and contents of all files below a directory, for [`cached`].
+pub fn contents(directory: &Path) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        found.push(path.as_os_str().as_encoded_bytes().to_vec());
+        if path.is_symlink() {
+            found.push(fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes());
+        } else if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.push(fs::read(&path).unwrap());
+        }
+    }
+    found
+}

@@ -1,0 +1,73 @@
+//! Boot loader and Unified Kernel Image, signed.
+
+use crate::cpio::Archive;
+use crate::guest::Guest;
+use crate::keys::Files;
+use crate::support::keys::Authority;
+use crate::toolbox::{Tree, succeed};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// For every machine: where the console is, and that what breaks ends by itself and without delay. Modules of the
+/// kernel's list that do nothing here but take seconds under emulation aren't started.
+const COMMAND_LINE: &str = "root=/dev/vdb rootfstype=ext4 rw console=ttyS0 quiet loglevel=4 systemd.show_status=no \
+    rd.shell=0 rd.emergency=poweroff oops=panic panic=-1 mitigations=off audit=0 lsm=capability \
+    systemd.default_device_timeout_sec=60 random.trust_cpu=on tsc=reliable";
+
+/// The signed files for the ESP.
+pub struct Signed {
+    pub boot_loader: PathBuf,
+    pub uki: PathBuf,
+}
+
+/// Makes both in `directory`; `signer` signs the UKI, the key in db the boot loader.
+///
+/// # Errors
+/// What the tools said.
+pub fn make(
+    guest: Guest,
+    sealed: &Archive,
+    command_line: &str,
+    signer: &Authority,
+    directory: &Path,
+) -> Result<Signed, String> {
+    let base = guest.base()?;
+    let efi = guest.tree().path().join("usr/lib/systemd/boot/efi");
+    let signed = Signed { boot_loader: directory.join("boot.efi"), uki: directory.join("uki.efi") };
+    let (stub, unsigned) = (directory.join("stub"), directory.join("unsigned.efi"));
+    let (kernel, release) = (directory.join("kernel"), directory.join("os-release"));
+    // The toolbox sees this directory, but not the other guest's tree.
+    let copies = [
+        (efi.join("linuxx64.efi.stub"), &stub),
+        (efi.join("systemd-bootx64.efi"), &unsigned),
+        (base.kernel.clone(), &kernel),
+        (guest.tree().path().join("usr/lib/os-release"), &release),
+    ];
+    for (from, to) in copies {
+        fs::copy(&from, to).map_err(|error| format!("copying {}: {error}", from.display()))?;
+    }
+    let extra = directory.join("sealed.cpio");
+    fs::write(&extra, sealed.encode()).unwrap();
+
+    let files = Files::write(crate::keys::db(), directory);
+    let mut sign = Tree::Trixie.command("sbsign");
+    sign.arg("--key").arg(&files.key).arg("--cert").arg(&files.certificate);
+    succeed(sign.arg("--output").arg(&signed.boot_loader).arg(&unsigned))?;
+
+    let files = Files::write(signer, directory);
+    let mut ukify: Command = Tree::Trixie.command("ukify");
+    ukify.arg("build").arg(argument("stub", &stub)).arg(argument("linux", &kernel));
+    ukify.arg(argument("initrd", &base.initrd)).arg(argument("initrd", &extra));
+    ukify.arg(format!("--cmdline={COMMAND_LINE} {command_line}"));
+    ukify.arg(format!("--os-release=@{}", release.display()));
+    ukify.args(["--uname=any", "--signtool=sbsign"]);
+    ukify.arg(argument("secureboot-private-key", &files.key));
+    ukify.arg(argument("secureboot-certificate", &files.certificate));
+    succeed(ukify.arg(argument("output", &signed.uki)))?;
+    Ok(signed)
+}
+
+fn argument(name: &str, path: &Path) -> String {
+    format!("--{name}={}", path.display())
+}

@@ -1,0 +1,141 @@
+//! What has to hold after every boot, judged from what the witness found.
+
+use crate::images::{Expected, Offer};
+use crate::witness::Findings;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Fixed `MESSAGE_ID`s: an interface.
+const STAGED: &str = "6c2b5fd9a6d84a0c9d1e0a3f8b7c4e51";
+const REJECTED: &str = "b1f0a3c27e5d4f6a8c93d2e1470b9a68";
+/// The only policy under which nothing unsigned is merged.
+const POLICY: &str = "--image-policy=root=signed+absent:usr=signed+absent";
+
+/// Where the agent did its work: report, journal, merge and leftovers.
+pub fn judge(findings: &Findings, offers: &[Offer]) {
+    let report = findings.report().expect("there is no report");
+    assert_eq!(report["version"], 1);
+    rows(&report, offers);
+    journal(findings, offers);
+    merged(findings, &report, offers);
+    policy(findings);
+    no_leftovers(findings, offers);
+}
+
+/// Where there was no agent, or none to the end: nothing is merged, and the machine is up.
+pub fn judge_closed(findings: &Findings) {
+    for class in ["sysext", "confext"] {
+        assert_eq!(findings.merged(class), Vec::<String>::new(), "merged with the gate closed");
+        let unit = format!("systemd-{class}.service");
+        assert!(findings.property(&unit, "DropInPaths").contains("/run/systemd/system"), "no drop-in for {unit}");
+    }
+    assert_eq!(findings.lines("merged/usr/share"), Vec::<String>::new());
+    policy(findings);
+    no_leftovers(findings, &[]);
+}
+
+/// One row for each file, with its verdict.
+fn rows(report: &Value, offers: &[Offer]) {
+    let rows = report["images"].as_array().unwrap();
+    let mut wrong = Vec::new();
+    for offer in offers {
+        let found: Vec<_> = rows.iter().filter(|row| row["file"] == offer.file.as_str()).collect();
+        let [row] = found.as_slice() else {
+            wrong.push(format!("{} ({}): {} rows", offer.file, offer.what, found.len()));
+            continue;
+        };
+        let fits = match offer.expected {
+            Expected::Merged { source } => row["verdict"] == "staged" && row["signer"]["source"] == source,
+            Expected::Rejected(token) => row["verdict"] == "rejected" && row["reason"] == token,
+            Expected::Unseen => false,
+        };
+        if !fits {
+            wrong.push(format!("{} ({}): expected {:?}, found {row}", offer.file, offer.what, offer.expected));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), offers.len(), wrong.join("\n"));
+    assert_eq!(rows.len(), offers.len(), "rows for files that nobody offered");
+}
+
+/// One entry for each file, with its fields.
+fn journal(findings: &Findings, offers: &[Offer]) {
+    let said = findings.said();
+    let mut wrong = Vec::new();
+    for offer in offers {
+        let about =
+            |entry: &&Value| entry["SEXTANT_IMAGE"] == offer.file.as_str() && entry["SEXTANT_VERDICT"].is_string();
+        let entries: Vec<_> = said.iter().filter(about).collect();
+        let (verdict, reason, id) = match offer.expected {
+            Expected::Rejected(token) => ("rejected", token, REJECTED),
+            _ => ("staged", "", STAGED),
+        };
+        let fits = |entry: &Value| {
+            entry["SEXTANT_VERDICT"] == verdict
+                && entry["SEXTANT_REASON"].as_str().unwrap_or_default() == reason
+                && entry["MESSAGE_ID"] == id
+                && !entry["MESSAGE"].as_str().unwrap_or_default().is_empty()
+        };
+        if entries.len() != 1 || !fits(entries[0]) {
+            wrong.push(format!("{} ({}): {entries:?}", offer.file, offer.what));
+        }
+    }
+    assert!(wrong.is_empty(), "journal entries of {} of {} files:\n{}", wrong.len(), offers.len(), wrong.join("\n"));
+}
+
+/// What is merged is what was staged, by systemd's account, by the report's, and to whoever reads the files.
+fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
+    let good: Vec<_> = offers.iter().filter(|offer| matches!(offer.expected, Expected::Merged { .. })).collect();
+    let names = |confext: bool| -> Vec<&str> {
+        let names = good.iter().filter(|offer| offer.is_confext() == confext).map(|offer| offer.name());
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    assert_eq!(findings.merged("sysext"), names(false), "systemd-sysext status");
+    assert_eq!(findings.merged("confext"), names(true), "systemd-confext status");
+    for offer in &good {
+        let name = offer.name();
+        let path = match offer.is_confext() {
+            true => format!("merged/etc/{name}/hello.conf"),
+            false => format!("merged/usr/share/{name}/hello.txt"),
+        };
+        assert_eq!(findings.text(&path), format!("hello from {name}\n"), "{path}");
+    }
+    let merge = &report["merge"];
+    assert_eq!(merge["requested"], true, "{merge}");
+    let reported: BTreeSet<_> = merge["merged"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(reported, good.iter().map(|offer| offer.name()).collect(), "merge.merged");
+    assert_eq!(merge["missing"], Value::Array(Vec::new()), "merge.missing");
+    assert_eq!(findings.property("sextant-confirm.service", "Result"), "success");
+    assert_eq!(findings.property("sextant-confirm.service", "ActiveState"), "active");
+    let failed: Vec<_> = findings.lines("failed").into_iter().filter(|line| line.contains("ext")).collect();
+    assert_eq!(failed, Vec::<String>::new(), "failed units");
+}
+
+/// The host's units can't merge by another policy, whatever is asked of them.
+fn policy(findings: &Findings) {
+    for class in ["sysext", "confext"] {
+        for property in ["ExecStart", "ExecReload"] {
+            let commands = findings.property(&format!("systemd-{class}.service"), property);
+            assert!(commands.contains(POLICY), "{property} of systemd-{class}: {commands}");
+            assert_eq!(commands.matches("argv[]=").count(), 1, "{property} of systemd-{class}: {commands}");
+        }
+    }
+}
+
+/// Nothing that the agent needed for looking at images is left, right before the switch of root and after it.
+fn no_leftovers(findings: &Findings, offers: &[Offer]) {
+    let staged = offers.iter().filter(|offer| matches!(offer.expected, Expected::Merged { .. })).count();
+    for list in ["initrd/loops", "initrd/dm"] {
+        let found = findings.lines(list);
+        // systemd-sysext has merged into the initrd too, from 258 on; not more than was staged.
+        assert!(found.len() <= staged, "{list}: {found:?}");
+    }
+    for mounts in ["initrd/mounts", "mounts"] {
+        let ours = findings.lines(mounts).into_iter().filter(|line| line.contains("/run/sextant/"));
+        let ours: Vec<_> = ours.filter(|line| !line.contains(" /run/sextant/sextant-agent ")).collect();
+        assert_eq!(ours, Vec::<String>::new(), "{mounts}");
+    }
+    let (loops, dm) = (findings.lines("loops"), findings.lines("dm"));
+    assert_eq!((loops.len(), dm.len()), (staged, staged), "loop devices {loops:?}, device-mapper {dm:?}");
+    let listing = findings.text("listing");
+    assert!(!listing.contains("staging"), "{listing}");
+}
