@@ -17,8 +17,8 @@ fn assert_refused(installed: &Installed, arguments: &[&str], message: &str) {
     }
 }
 
-/// What is missing here has nothing to do with a kernel, and without one dracut is quick.
-const ADDED: &[&str] = &["--no-kernel", "--add", "sextant"];
+/// What is missing here has nothing to do with a kernel; without one, and without other modules, dracut is quick.
+const ADDED: &[&str] = &["--no-kernel", "--modules", "sextant"];
 
 #[test]
 fn no_image_without_the_agent() {
