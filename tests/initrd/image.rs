@@ -114,7 +114,7 @@ fn the_gate_is_closed_before_anything_is_staged() {
         let version = tree.succeed(&installed, script, &[root.to_str().unwrap(), command]);
         assert!(version.starts_with("sextant-agent "), "{}: {version}", tree.suite);
         for unit in ["systemd-sysext.service", "systemd-confext.service"] {
-            let path = format!("systemd/system/{unit}.d/50-sextant.conf");
+            let path = format!("systemd/system/{unit}.d/zz-sextant.conf");
             let closed = fs::read_to_string(root.join("run").join(&path));
             let closed = closed.unwrap_or_else(|error| panic!("{}: {path}: {error}", tree.suite));
             assert_eq!(closed, fs::read_to_string(root.join("usr/lib").join(&path)).unwrap(), "{}", tree.suite);
