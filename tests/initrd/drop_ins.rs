@@ -103,6 +103,9 @@ fn the_host_gets_the_drop_ins_of_the_initrd() {
     let lines: Vec<Vec<_>> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 2);
+    let stage = fs::read_to_string(repository().join("systemd-units/sextant-stage.service")).unwrap();
+    let sources: Vec<_> = lines.iter().map(|line| line[6]).collect();
+    assert_eq!(values(&stage, "AssertPathExists"), sources, "systemd-tmpfiles doesn't mind if they are missing");
     for (unit, line) in EXTENDED.iter().zip(&lines) {
         let file = format!("systemd/system/{unit}.d/zz-sextant.conf");
         assert_eq!(line[0], "C");
