@@ -26,7 +26,7 @@ const IN_AN_INITRD: &[&str] =
 fn systemd_has_nothing_to_say_about_an_initrd() {
     let installed = Installed::new();
     for tree in Tree::all() {
-        let root = unpacked(&tree, &installed, &["--no-kernel", "--add", "sextant"]);
+        let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant dracut-systemd"]);
         assert_eq!(complaints(&tree, &installed, &root, IN_AN_INITRD), "", "{}", tree.suite);
 
         // Whether it would say something if there were something to say.
