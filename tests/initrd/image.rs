@@ -103,7 +103,8 @@ fn the_gate_is_closed_before_anything_is_staged() {
         let unit = fs::read_to_string(root.join("usr/lib/systemd/system/sextant-stage.service")).unwrap();
         let commands: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
         let [before, start] = commands[..] else { panic!("{commands:?}") };
-        let command = before.strip_prefix("Pre=").expect("nothing may be staged if this fails, so it has no prefix");
+        let Some(command) = before.strip_prefix("Pre=") else { panic!("{before} comes before the gate is closed") };
+        assert!(!command.starts_with('-'), "nothing may be staged if this fails");
         assert_eq!(start, "=/usr/lib/sextant/sextant-agent stage");
 
         let script = r#"
