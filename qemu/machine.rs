@@ -57,7 +57,7 @@ pub enum End {
     /// It switched itself off.
     Off(ExitStatus),
     /// A line that was waited for came.
-    Said(String),
+    Said,
     /// Nothing more happened in the time it was given.
     Timeout,
 }
@@ -90,9 +90,10 @@ impl Machine {
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    seen.push(line.clone());
-                    if words.iter().any(|word| line.contains(word)) {
-                        return (End::Said(line), seen);
+                    let said = words.iter().any(|word| line.contains(word));
+                    seen.push(line);
+                    if said {
+                        return (End::Said, seen);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => return (End::Timeout, seen),
