@@ -53,7 +53,7 @@ The last thing in the initrd: what sextant-merge.service runs after all else and
 Doing it again changes nothing.
 
 Results:
-  /run/systemd/system/systemd-{sysext,confext}.service.d/50-sextant.conf    only signed images are merged
+  /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf    only signed images are merged
   /run/systemd/system/sysinit.target.wants/                                 both are enabled on the host
   /run/sextant/sextant-agent                                                 this program, to confirm the merge
   /run/sextant/merge                                                         without this file nothing is merged

@@ -30,12 +30,12 @@ pub fn merge(root: &Path) -> Result<()> {
 fn hand_over(root: &Root) -> Result<()> {
     // The policy comes first: it has to be there whatever else goes wrong.
     merge::prepare(root)?;
-    let withdrawn = recheck(root)?;
+    let mut recorded = Recorded::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
+    let withdrawn = recheck(root, &|class, name| recorded.staged().any(|staged| staged == (class, name)))?;
     for image in &withdrawn {
         let file = image.file.display();
         Event::Withdrawn.emit(&format!("{file} ({}) will not be merged: {}", image.class, image.cause));
     }
-    let mut recorded = Recorded::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
     merge::admit(&recorded)?;
     if recorded.requested && merge::is_open(root) && withdrawn.is_empty() {
         return Ok(());

@@ -2,10 +2,10 @@
 
 use super::cmdline::ALLOW_USERSPACE;
 use super::error::{describe, errno};
-use super::{DEVICE_PREFIX, KernelError, signature_key};
+use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
 use crate::bytes::hex;
 use crate::verify::IntactImage;
-use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions};
+use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf};
 use nix::errno::Errno;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -35,9 +35,10 @@ impl VerityDevice {
         kernel_only: bool,
     ) -> Result<Self, KernelError> {
         let dm = DM::new().map_err(|error| KernelError::NoDeviceMapper(error.to_string()))?;
-        let name = unique_name()?;
+        let (name, uuid) = unique_name()?;
         let readonly = DmOptions::default().set_flags(DmFlags::DM_READONLY);
-        let info = dm.device_create(&name, None, readonly).map_err(|error| failed("creating a device", &error))?;
+        let info =
+            dm.device_create(&name, Some(&uuid), readonly).map_err(|error| failed("creating a device", &error))?;
         let minor = info.device().minor;
         // From here on dropping it removes the device.
         let mut this = Self { dm, name, node: None };
@@ -128,11 +129,12 @@ fn failed(step: &'static str, error: &devicemapper::DmError) -> KernelError {
     KernelError::Verity { step, cause: describe(error) }
 }
 
-fn unique_name() -> Result<DmNameBuf, KernelError> {
+fn unique_name() -> Result<(DmNameBuf, DmUuidBuf), KernelError> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    DmNameBuf::new(format!("{DEVICE_PREFIX}{}-{number}", std::process::id()))
-        .map_err(|error| KernelError::Verity { step: "naming a device", cause: error.to_string() })
+    let unique = format!("{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+    let failed = |error| failed("naming a device", &error);
+    let name = DmNameBuf::new(format!("{DEVICE_PREFIX}{unique}")).map_err(failed)?;
+    Ok((name, DmUuidBuf::new(format!("{UUID_PREFIX}{unique}")).map_err(failed)?))
 }
 
 /// A line of a device-mapper table (kernel `Documentation/admin-guide/device-mapper/verity.rst`).

@@ -24,3 +24,5 @@ pub use tree::MountedTree;
 
 /// With what names of our device-mapper devices begin.
 const DEVICE_PREFIX: &str = "sextant-";
+/// With what their UUIDs begin. The name alone could be that of a logical volume in a group called "sextant".
+const UUID_PREFIX: &str = "SEXTANT-";

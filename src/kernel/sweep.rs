@@ -1,6 +1,6 @@
 //! Removing what a killed agent may have left, in the instants in which leaving isn't enough.
 
-use super::DEVICE_PREFIX;
+use super::{DEVICE_PREFIX, UUID_PREFIX};
 use anyhow::{Context, Result};
 use devicemapper::{DM, DevId, DmFlags, DmOptions};
 use loopdev::LoopDevice;
@@ -27,6 +27,10 @@ fn sweep_mapped() -> Result<usize> {
     let mut failure = None;
     let mut count = 0;
     for (name, ..) in devices.iter().filter(|(name, ..)| name.to_string().starts_with(DEVICE_PREFIX)) {
+        let Ok(info) = dm.device_info(&DevId::Name(name)) else { continue };
+        if !info.uuid().is_some_and(|uuid| uuid.to_string().starts_with(UUID_PREFIX)) {
+            continue;
+        }
         let options = DmOptions::default().set_flags(DmFlags::DM_DEFERRED_REMOVE);
         match dm.device_remove(&DevId::Name(name), options) {
             Ok(_) => count += 1,

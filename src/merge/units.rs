@@ -15,13 +15,13 @@ const VENDOR: &str = "/usr/lib/systemd/system";
 const FILES: [(&str, &str, &str); 3] = [
     (
         "/run/systemd/system/systemd-sysext.service.d",
-        "50-sextant.conf",
-        include_str!("../../systemd-units/systemd-sysext.service.d/50-sextant.conf"),
+        "zz-sextant.conf",
+        include_str!("../../systemd-units/systemd-sysext.service.d/zz-sextant.conf"),
     ),
     (
         "/run/systemd/system/systemd-confext.service.d",
-        "50-sextant.conf",
-        include_str!("../../systemd-units/systemd-confext.service.d/50-sextant.conf"),
+        "zz-sextant.conf",
+        include_str!("../../systemd-units/systemd-confext.service.d/zz-sextant.conf"),
     ),
     (DIRECTORY, CONFIRM, include_str!("../../systemd-units/sextant-confirm.service")),
 ];
@@ -69,7 +69,7 @@ mod tests {
         install(&root).unwrap();
         install(&root).unwrap();
         for class in ["sysext", "confext"] {
-            let path = format!("run/systemd/system/systemd-{class}.service.d/50-sextant.conf");
+            let path = format!("run/systemd/system/systemd-{class}.service.d/zz-sextant.conf");
             let text = fs::read_to_string(dir.path().join(path)).unwrap();
             let command = format!("systemd-{class} refresh --image-policy=root=signed+absent:usr=signed+absent");
             assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command.as_str()]);

@@ -59,15 +59,18 @@ pub struct Withdrawn {
 }
 
 /// Looks at everything that was staged once more, and takes back what isn't the file that was verified, or was being
-/// staged when the agent was stopped.
+/// staged when the agent was stopped, or isn't among what the report `names` as staged.
 ///
 /// # Errors
 /// Where a note can't be read or a file not be removed.
-pub fn recheck(root: &Root) -> Result<Vec<Withdrawn>> {
+pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
     let mut withdrawn = Vec::new();
     for class in Class::ALL {
         for file in notes(root, class)? {
-            if let Some(cause) = fault(root, class, &file)? {
+            let is_reported =
+                file.to_str().and_then(|file| file.strip_suffix(".raw")).is_some_and(|it| names(class, it));
+            let unreported = (!is_reported).then_some("the agent was stopped before it had reported it");
+            if let Some(cause) = fault(root, class, &file)?.or(unreported) {
                 take_back(root, class, &file)?;
                 withdrawn.push(Withdrawn { file, class, cause });
             }

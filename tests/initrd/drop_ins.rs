@@ -24,7 +24,7 @@ fn values<'text>(text: &'text str, key: &str) -> Vec<&'text str> {
 }
 
 fn drop_in(unit: &str) -> String {
-    fs::read_to_string(repository().join("systemd-units").join(format!("{unit}.d/50-sextant.conf"))).unwrap()
+    fs::read_to_string(repository().join("systemd-units").join(format!("{unit}.d/zz-sextant.conf"))).unwrap()
 }
 
 /// Settings with which a unit can run a program to merge.
@@ -82,6 +82,20 @@ fn the_gate_is_no_alternative() {
     assert_eq!(sextant::merge::GATE, "/run/sextant/merge");
 }
 
+/// systemd sorts drop-ins by name, whatever directory they are in, and the last one wins. These are of Kairos, which writes
+/// them to `/etc` at the end of its `initramfs` stage, with policies that take unsigned images.
+#[test]
+fn our_drop_ins_have_the_last_word() {
+    for unit in EXTENDED {
+        let directory = repository().join(format!("systemd-units/{unit}.d"));
+        let ours: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(ours, ["zz-sextant.conf"], "{unit}");
+        for other in ["kairos.conf", "kairos-uki.conf", "99_policy.conf", "override.conf"] {
+            assert!(ours[0].to_str().unwrap() > other, "{unit}: {other} is applied after ours");
+        }
+    }
+}
+
 /// The copies for the host are made from the files that the initrd has.
 #[test]
 fn the_host_gets_the_drop_ins_of_the_initrd() {
@@ -89,8 +103,11 @@ fn the_host_gets_the_drop_ins_of_the_initrd() {
     let lines: Vec<Vec<_>> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 2);
+    let stage = fs::read_to_string(repository().join("systemd-units/sextant-stage.service")).unwrap();
+    let sources: Vec<_> = lines.iter().map(|line| line[6]).collect();
+    assert_eq!(values(&stage, "AssertPathExists"), sources, "systemd-tmpfiles doesn't mind if they are missing");
     for (unit, line) in EXTENDED.iter().zip(&lines) {
-        let file = format!("systemd/system/{unit}.d/50-sextant.conf");
+        let file = format!("systemd/system/{unit}.d/zz-sextant.conf");
         assert_eq!(line[0], "C");
         assert_eq!((line[1], line[6]), (&*format!("/run/{file}"), &*format!("/usr/lib/{file}")));
     }

@@ -17,8 +17,8 @@ fn assert_refused(installed: &Installed, arguments: &[&str], message: &str) {
     }
 }
 
-/// What is missing here has nothing to do with a kernel, and without one dracut is quick.
-const ADDED: &[&str] = &["--no-kernel", "--add", "sextant"];
+/// What is missing here has nothing to do with a kernel; without one, and without other modules, dracut is quick.
+const ADDED: &[&str] = &["--no-kernel", "--modules", "sextant"];
 
 #[test]
 fn no_image_without_the_agent() {
@@ -37,7 +37,7 @@ fn no_image_without_a_unit() {
 
 #[test]
 fn no_image_without_the_gate() {
-    for file in ["lib/tmpfiles.d/sextant.conf", "lib/systemd/system/systemd-confext.service.d/50-sextant.conf"] {
+    for file in ["lib/tmpfiles.d/sextant.conf", "lib/systemd/system/systemd-confext.service.d/zz-sextant.conf"] {
         let installed = Installed::new();
         installed.remove(&format!("usr/lib/sextant/initrd/usr/{file}"));
         assert_refused(&installed, ADDED, &format!("sextant: there is no usr/{file} in /usr/lib/sextant/initrd"));

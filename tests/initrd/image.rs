@@ -94,6 +94,35 @@ fn an_image_holds_everything_that_the_agent_needs() {
     }
 }
 
+/// With the very command that `sextant-stage.service` begins with, in the image itself.
+#[test]
+fn the_gate_is_closed_before_anything_is_staged() {
+    let installed = Installed::new();
+    for tree in Tree::all() {
+        let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant"]);
+        let unit = fs::read_to_string(root.join("usr/lib/systemd/system/sextant-stage.service")).unwrap();
+        let commands: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
+        let [before, start] = commands[..] else { panic!("{commands:?}") };
+        let Some(command) = before.strip_prefix("Pre=") else { panic!("{before} comes before the gate is closed") };
+        assert!(!command.starts_with('-'), "nothing may be staged if this fails");
+        assert_eq!(start, "=/usr/lib/sextant/sextant-agent stage");
+
+        let script = r#"
+            mount --bind /proc "$1/proc"
+            chroot "$1" $2
+            chroot "$1" /usr/lib/sextant/sextant-agent --version
+        "#;
+        let version = tree.succeed(&installed, script, &[root.to_str().unwrap(), command]);
+        assert!(version.starts_with("sextant-agent "), "{}: {version}", tree.suite);
+        for unit in ["systemd-sysext.service", "systemd-confext.service"] {
+            let path = format!("systemd/system/{unit}.d/zz-sextant.conf");
+            let closed = fs::read_to_string(root.join("run").join(&path));
+            let closed = closed.unwrap_or_else(|error| panic!("{}: {path}: {error}", tree.suite));
+            assert_eq!(closed, fs::read_to_string(root.join("usr/lib").join(&path)).unwrap(), "{}", tree.suite);
+        }
+    }
+}
+
 /// Only the modules that the machine at hand uses, which are others than those of the machine that boots.
 #[test]
 fn a_host_only_image_has_the_kernel_modules_too() {

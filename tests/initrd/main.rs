@@ -6,6 +6,7 @@
 
 mod agent;
 mod catalogue;
+mod documentation;
 mod drop_ins;
 mod failures;
 mod image;

@@ -85,7 +85,7 @@ impl Tree {
         if let Some(own) = kernel(&self.path) {
             return Path::new("/").join(own.strip_prefix(&self.path).unwrap());
         }
-        kernel(&path("")).expect("a kernel in the toolbox")
+        kernel(&path("")).unwrap_or_else(|| panic!("{}: no kernel in any tree", self.suite))
     }
 }
 

@@ -30,7 +30,7 @@ fn gate(machine: &Machine) -> bool {
 }
 
 fn has_policy(machine: &Machine, class: &str) -> bool {
-    let path = machine.path(format!("run/systemd/system/systemd-{class}.service.d/50-sextant.conf"));
+    let path = machine.path(format!("run/systemd/system/systemd-{class}.service.d/zz-sextant.conf"));
     fs::read_to_string(path).is_ok_and(|text| text.contains("--image-policy=root=signed+absent:usr=signed+absent"))
 }
 

@@ -128,16 +128,16 @@ fn a_write_after_verifying_is_noticed_before_the_merge() {
     in_namespace(|| {
         let case = Case::new();
         case.stage();
-        assert!(stage::recheck(&case.root).unwrap().is_empty(), "nothing has changed yet");
+        assert!(stage::recheck(&case.root, &|_, name| name == "k3s").unwrap().is_empty(), "nothing has changed yet");
         assert!(case.staged().exists());
         fs::set_permissions(case.source(), fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(case.source(), b"x").unwrap();
-        let withdrawn = stage::recheck(&case.root).unwrap();
+        let withdrawn = stage::recheck(&case.root, &|_, name| name == "k3s").unwrap();
         assert_eq!(withdrawn.len(), 1);
         assert_eq!(withdrawn[0].file, "k3s.raw");
         assert_eq!(withdrawn[0].cause, "it was changed after it had been verified");
         assert!(case.staged().symlink_metadata().is_err());
-        assert!(stage::recheck(&case.root).unwrap().is_empty(), "it is said once");
+        assert!(stage::recheck(&case.root, &|_, name| name == "k3s").unwrap().is_empty(), "it is said once");
     });
 }
 
@@ -157,6 +157,18 @@ fn a_write_while_verifying_is_noticed() {
         let case = Case::new();
         assert_eq!(verify(&case.machine, &case.source(), &Meddler(&case)).err(), Some(Reason::Unreadable));
         assert!(verify(&case.machine, &case.source(), &case.custody).is_ok());
+    });
+}
+
+#[test]
+fn what_no_report_names_is_taken_back() {
+    in_namespace(|| {
+        let case = Case::new();
+        case.stage();
+        let withdrawn = stage::recheck(&case.root, &|class, name| (class, name) == (Class::Confext, "k3s")).unwrap();
+        assert_eq!(withdrawn.len(), 1);
+        assert_eq!(withdrawn[0].cause, "the agent was stopped before it had reported it");
+        assert!(case.staged().symlink_metadata().is_err());
     });
 }
 
@@ -187,7 +199,7 @@ fn what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image() {
         nix::mount::umount2(&staged, nix::mount::MntFlags::MNT_DETACH).unwrap();
         assert!(fs::symlink_metadata(&staged).unwrap().file_type().is_socket());
         assert!(fs::File::open(&staged).is_err(), "nobody can open it, so nobody hangs on it");
-        let withdrawn = stage::recheck(&case.root).unwrap();
+        let withdrawn = stage::recheck(&case.root, &|_, name| name == "k3s").unwrap();
         assert_eq!(withdrawn.len(), 1);
         assert!(staged.symlink_metadata().is_err());
     });

@@ -4,6 +4,7 @@ use super::roff::{self, Page};
 use anyhow::Result;
 use clap::Command;
 use clap_mangen::Man;
+use std::fmt::Write as _;
 
 /// The page of `command` and those of its subcommands, in the same section.
 pub(crate) fn pages(mut command: Command, section: u8) -> Result<Vec<Page>> {
@@ -31,7 +32,7 @@ fn page(command: &Command, section: u8, others: &[&str]) -> Result<Page> {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let mut page = Page::new(&file_name(command), section, &about);
     let usage = command.clone().render_usage().to_string();
-    page.text.push_str(&format!(".SH SYNOPSIS\n{}\n", roff::line(usage.trim_start_matches("Usage: "))));
+    let _ = writeln!(page.text, ".SH SYNOPSIS\n{}", roff::line(usage.trim_start_matches("Usage: ")));
     let manual = Man::new(command.clone());
     let mut body = Vec::new();
     manual.render_description_section(&mut body)?;
@@ -41,11 +42,15 @@ fn page(command: &Command, section: u8, others: &[&str]) -> Result<Page> {
         page.text.push_str(".SH COMMANDS\n");
         for each in command.get_subcommands().filter(|each| each.get_name() != "help") {
             let about = each.get_about().map(ToString::to_string).unwrap_or_default();
-            page.text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", roff::text(each.get_name()), roff::line(&about)));
+            let _ = writeln!(page.text, ".TP\n\\fB{}\\fR\n{}", roff::text(each.get_name()), roff::line(&about));
         }
     }
     if let Some(text) = command.get_after_help() {
-        page.text.push_str(&sections(&text.to_string()));
+        let text = text.to_string();
+        if !text.lines().next().unwrap_or_default().ends_with(':') {
+            page.text.push_str(".SH NOTES\n");
+        }
+        page.text.push_str(&sections(&text));
     }
     page.see_also(others);
     Ok(page)
@@ -70,16 +75,17 @@ fn sections(text: &str) -> String {
         }
         match line.strip_suffix(':') {
             Some(heading) => {
-                roff.push_str(&format!(".SH {}\n", roff::text(&heading.to_uppercase())));
+                let _ = writeln!(roff, ".SH {}", roff::text(&heading.to_uppercase()));
                 prose = false;
             }
             None if line.is_empty() => prose = false,
             None => {
-                match line.strip_prefix("Exit status: ") {
-                    Some(rest) => roff.push_str(&format!(".SH EXIT STATUS\n{}\n", roff::line(rest))),
-                    None if prose => roff.push_str(&format!("{}\n", roff::line(line))),
-                    None => roff.push_str(&format!(".PP\n{}\n", roff::line(line))),
-                }
+                let (request, text) = match line.strip_prefix("Exit status: ") {
+                    Some(rest) => (".SH EXIT STATUS\n", rest),
+                    None if prose => ("", line),
+                    None => (".PP\n", line),
+                };
+                let _ = writeln!(roff, "{request}{}", roff::line(text));
                 prose = true;
             }
         }

@@ -2,6 +2,7 @@
 
 use super::roff;
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use std::fmt::Write as _;
 
 /// The body of a page. The heading of the document is left out: the page has its own.
 pub(crate) fn to_roff(markdown: &str) -> String {
@@ -34,7 +35,9 @@ impl Writer {
             Event::End(tag) => self.end(tag),
             Event::Text(text) if self.verbatim => self.pending.push_str(&text),
             Event::Text(text) => self.pending.push_str(&roff::text(&text)),
-            Event::Code(text) => self.pending.push_str(&format!("\\fB{}\\fR", roff::text(&text))),
+            Event::Code(text) => {
+                let _ = write!(self.pending, "\\fB{}\\fR", roff::text(&text));
+            }
             Event::SoftBreak | Event::HardBreak => self.pending.push(' '),
             _ => {}
         }
@@ -54,7 +57,7 @@ impl Writer {
                     }
                     _ => "\\(bu".to_owned(),
                 };
-                self.page.push_str(&format!(".IP {mark} 3\n"));
+                let _ = writeln!(self.page, ".IP {mark} 3");
                 self.item = true;
             }
             Tag::Table(_) => self.columns.clear(),
@@ -71,23 +74,23 @@ impl Writer {
             }
             TagEnd::Heading(HeadingLevel::H2) => {
                 let heading = self.take().to_uppercase();
-                self.page.push_str(&format!(".SH {heading}\n"));
+                let _ = writeln!(self.page, ".SH {heading}");
             }
             TagEnd::Heading(_) => {
                 let heading = self.take();
-                self.page.push_str(&format!(".SS {heading}\n"));
+                let _ = writeln!(self.page, ".SS {heading}");
             }
             TagEnd::Paragraph => {
                 let begin = if std::mem::take(&mut self.item) { "" } else { ".PP\n" };
                 let text = self.take();
-                self.page.push_str(&format!("{begin}{text}\n"));
+                let _ = writeln!(self.page, "{begin}{text}");
             }
             TagEnd::Item => {
                 // An item of a tight list has no paragraph of its own.
                 self.item = false;
                 let text = self.take();
                 if !text.is_empty() {
-                    self.page.push_str(&format!("{text}\n"));
+                    let _ = writeln!(self.page, "{text}");
                 }
             }
             TagEnd::List(_) => {
@@ -114,11 +117,11 @@ impl Writer {
         let cells = std::mem::take(&mut self.cells);
         let last = cells.len().saturating_sub(1);
         for (at, (column, cell)) in self.columns.iter().zip(cells).enumerate() {
-            self.page.push_str(&match at {
-                0 => format!(".TP\n{cell}\n"),
-                _ if at == last => format!("{cell}\n"),
-                _ => format!("{column}: {cell}\n.br\n"),
-            });
+            let _ = match at {
+                0 => writeln!(self.page, ".TP\n{cell}"),
+                _ if at == last => writeln!(self.page, "{cell}"),
+                _ => writeln!(self.page, "{column}: {cell}\n.br"),
+            };
         }
     }
 

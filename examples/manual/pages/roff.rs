@@ -1,4 +1,4 @@
-//! A manual page, and what has to be escaped in one (groff_man(7)).
+//! A manual page, and what has to be escaped in one (`groff_man(7)`).
 
 use std::fmt::Write as _;
 
