@@ -15,8 +15,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Far beyond what a boot takes on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(300);
+/// Far beyond what a boot takes at low priority on a busy machine: an hour's work isn't to be lost for one of them.
+const TIMEOUT: Duration = Duration::from_secs(1200);
 const MEMORY: u32 = 1024;
 /// What the scripts call and initrds don't have. The same for every flow, so that each has as much in memory.
 const PROGRAMS: [&str; 9] = ["bash", "base64", "head", "ln", "od", "systemd-dissect", "tail", "wc", "cat"];
@@ -39,7 +39,11 @@ pub struct Seen {
     /// Merged ones with a file that can't be read.
     pub unreadable: BTreeSet<String>,
     pub good: BTreeSet<String>,
-    /// What staging took in the initrd; µs.
+    /// The last error that systemd-sysext told.
+    pub error: Option<String>,
+    /// Getting at the firmware's certificates, where that is a step of its own; µs.
+    pub certificates: u64,
+    /// What staging took in the initrd.
     pub stage: u64,
     /// Of it, on the processor.
     pub stage_cpu: u64,
@@ -47,6 +51,8 @@ pub struct Seen {
     pub hand_over: u64,
     /// Merging on the host.
     pub merge: u64,
+    /// Of it, on the processor.
+    pub merge_cpu: u64,
     /// Confirming on the host.
     pub confirm: u64,
     /// In use right before the switch of root and on the host, with nothing cached; bytes.
@@ -101,6 +107,7 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
         _ => ["immucore-stage.service", ""],
     };
     let (stage, stage_cpu) = took("initrd-units", stage).ok_or("staging has left no time stamps")?;
+    let (merge, merge_cpu) = took("host-units", "systemd-sysext.service").ok_or("merging has left no time stamps")?;
     let initrd = Findings { directory: findings.directory.join("comparison/initrd") };
     let _ = fs::create_dir_all(&initrd.directory);
     let _ = fs::copy(findings.directory.join("comparison/initrd-meminfo"), initrd.directory.join("meminfo"));
@@ -113,15 +120,26 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
         unsigned: merged.difference(&trusted).cloned().collect(),
         unreadable: names("unreadable"),
         good: named(|expected| matches!(expected, Expected::Merged { .. })),
+        error: findings.journal().iter().rev().find_map(error),
+        certificates: took("initrd-units", "immucore-certificates.service").map_or(0, |(time, _)| time),
         stage,
         stage_cpu,
         hand_over: took("initrd-units", hand_over).map_or(0, |(time, _)| time),
-        merge: took("host-units", "systemd-sysext.service").ok_or("merging has left no time stamps")?.0,
+        merge,
+        merge_cpu,
         confirm: took("host-units", "sextant-confirm.service").map_or(0, |(time, _)| time),
         memory: [initrd.memory_used(), findings.memory_used()],
         systemd: findings.lines("systemd").into_iter().next().unwrap_or_default(),
         merged,
     })
+}
+
+/// What a message of systemd-sysext says, if it is an error. What libdevmapper prints is there on success too.
+fn error(entry: &serde_json::Value) -> Option<String> {
+    let text = |field: &str| entry[field].as_str();
+    let of_sysext = matches!(text("SYSLOG_IDENTIFIER"), Some("(sd-merge)" | "systemd-sysext"));
+    let message = text("MESSAGE").filter(|message| !message.starts_with("device-mapper: "))?;
+    (of_sysext && text("PRIORITY") <= Some("3")).then(|| message.to_owned())
 }
 
 /// How long a unit took to start, or to fail, and of it on the processor; µs.

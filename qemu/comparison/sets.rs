@@ -80,12 +80,14 @@ fn stranger() -> Offer {
     Offer::sysext("stranger", keys::stranger(), "").rejected("unknown-signer")
 }
 
-/// In the middle of a file that makes up nearly all of the image and isn't compressed.
+/// In the middle of a file.
 fn flipped() -> Offer {
-    let tree = Tree::sysext("flipped").file("usr/share/flipped/noise.bin", &noise(1 << 18));
-    let filesystem = tree.erofs(&[]);
+    let noise = noise(1 << 18);
+    let filesystem = Tree::sysext("flipped").file("usr/share/flipped/noise.bin", &noise).erofs(&[]);
+    let middle = &noise[noise.len() / 2..][..64];
+    let place = filesystem.windows(middle.len()).position(|window| window == middle).unwrap();
     let image = Blueprint::new("flipped", &filesystem, keys::db()).render();
-    made("flipped", "corrupt", image.flip(PartitionKind::Root, filesystem.len() / 2).bytes)
+    made("flipped", "corrupt", image.flip(PartitionKind::Root, place).bytes)
 }
 
 fn unsigned() -> Vec<Offer> {

@@ -65,7 +65,7 @@ fn outcomes(boots: &Boots<'_>) -> String {
         say(&one.unsigned, "is merged, and nobody trusted has signed it");
         say(&one.unreadable, "is merged, and a file in it gives EIO");
         if one.merged.is_empty() {
-            wrong.push("nothing is merged".to_owned());
+            wrong.push(format!("nothing is merged: {}", one.error.as_deref().unwrap_or("no error is told")));
         }
         if !same {
             wrong.push("not the same in every boot".to_owned());
@@ -89,13 +89,15 @@ fn outcomes(boots: &Boots<'_>) -> String {
 
 fn times(boots: &Boots<'_>) -> String {
     type Column = (&'static str, fn(&Seen) -> u64);
-    const COLUMNS: [Column; 6] = [
+    const COLUMNS: [Column; 8] = [
+        ("certificates", |run| run.certificates),
         ("stage", |run| run.stage),
-        ("on the processor", |run| run.stage_cpu),
         ("hand over", |run| run.hand_over),
         ("merge", |run| run.merge),
         ("confirm", |run| run.confirm),
-        ("all", |run| run.stage + run.hand_over + run.merge + run.confirm),
+        ("all but certificates", |run| run.stage + run.hand_over + run.merge + run.confirm),
+        ("stage, processor", |run| run.stage_cpu),
+        ("merge, processor", |run| run.merge_cpu),
     ];
     let heads: Vec<_> = COLUMNS.iter().map(|(head, _)| *head).collect();
     let mut out =
