@@ -38,7 +38,7 @@ pub fn text(seen: &[Seen]) -> Result<String, String> {
 /// When, where and with what.
 fn origin(seen: &[Seen]) -> Result<String, String> {
     let date = succeed(Command::new("date").args(["--utc", "+%F"]))?;
-    let commit = succeed(Command::new("git").current_dir(repository()).args(["describe", "--always", "--dirty"]));
+    let commit = succeed(Command::new("git").current_dir(repository()).args(["rev-parse", "--short", "HEAD"]));
     let qemu = succeed(Tree::Trixie.command("qemu-system-x86_64").arg("--version"))?;
     let qemu = qemu.lines().next().unwrap_or_default().replace("QEMU emulator version", "QEMU");
     let guests: BTreeSet<_> = seen.iter().map(|one| one.systemd.clone()).collect();
@@ -51,10 +51,9 @@ fn origin(seen: &[Seen]) -> Result<String, String> {
 }
 
 fn outcomes(boots: &Boots<'_>) -> String {
-    let mut out =
-        "| | images | systemd | flow | offered | staged | merged | good ones merged | what is wrong with the rest |\n\
+    let mut out = "| | images | systemd | flow | offered | staged | merged | good ones merged | what is wrong |\n\
                    |---|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
+        .to_owned();
     for (&(version, set, flow), runs) in boots {
         let one = runs[0];
         let same = runs.iter().all(|run| (&run.staged, &run.merged) == (&one.staged, &one.merged));
@@ -62,7 +61,7 @@ fn outcomes(boots: &Boots<'_>) -> String {
         let mut say = |names: &BTreeSet<String>, what: &str| {
             wrong.extend(names.iter().map(|name| format!("`{name}` {what}")));
         };
-        say(&one.unsigned, "is merged, and nobody trusted has signed it");
+        say(&one.unsigned, "is merged, and nobody who is trusted has signed it");
         say(&one.unreadable, "is merged, and a file in it gives EIO");
         if one.merged.is_empty() {
             wrong.push(format!("nothing is merged: {}", one.error.as_deref().unwrap_or("no error is told")));
@@ -112,12 +111,16 @@ fn times(boots: &Boots<'_>) -> String {
         for (flow, runs) in [(Flow::Sextant, ours), (Flow::Immucore, theirs)] {
             row(flow.name(), runs.len().to_string(), &|column| {
                 let (low, middle, high) = spread(runs, column);
-                format!("{} ({}–{})", seconds(middle), seconds(low), seconds(high))
+                if high == 0 {
+                    "–".to_owned()
+                } else {
+                    format!("{} ({}–{})", seconds(middle), seconds(low), seconds(high))
+                }
             });
         }
         row("ratio of the medians", String::new(), &|column| {
             let (ours, theirs) = (spread(ours, column).1, spread(theirs, column).1);
-            if theirs == 0 { "–".to_owned() } else { format!("**{:.2}**", as_f64(ours) / as_f64(theirs)) }
+            if ours.min(theirs) == 0 { "–".to_owned() } else { format!("**{:.2}**", as_f64(ours) / as_f64(theirs)) }
         });
     }
     out
