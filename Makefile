@@ -45,7 +45,7 @@ build: deps ## both programs, released, manual pages and completions, in target/
 	$(CARGO) run --locked --quiet --example manual -- $(DIST)
 
 .PHONY: test
-test: check toolbox ## everything: checks, comparison with the real tools, all tests
+test: check toolbox build ## everything: checks, comparison with the real tools, virtual machines, all tests
 	$(CARGO) test --locked
 
 .PHONY: check
@@ -81,6 +81,10 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS (needs a nightly toolchain)
 .PHONY: toolbox
 toolbox: deps ## a Debian tree with the tools that tests compare with, and what they make
 	tests/toolbox/prepare
+
+.PHONY: vm
+vm: toolbox build ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another)
+	$(CARGO) test --locked --quiet --test qemu -- --console $(SCENARIO)
 
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out

@@ -35,8 +35,9 @@ pub fn esp(signed: &Signed, entry: &str, offers: &[Offer], directory: &Path) -> 
         set -euo pipefail
         size=$(du --summarize --apparent-size --block-size=1M "$1" | cut -f1)
         rm -f "$2"
-        truncate --size=$((size * 21 / 20 + 40))M "$2"
-        mkfs.vfat -F 32 -n ESP "$2"
+        truncate --size=$((size * 21 / 20 + 160))M "$2"
+        # The firmware reads cluster by cluster: with small ones it takes a second for each MiB.
+        mkfs.vfat -F 16 -s 64 -n ESP "$2"
         # -m keeps time stamps, -Q ends at the first error, -s is for directories.
         mcopy -Q -s -i "$2" "$1"/* ::
     "#;

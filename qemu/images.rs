@@ -103,7 +103,9 @@ pub fn hostile(of_a_kind: usize) -> Vec<Offer> {
         }
         let path = scratch.path().join(number.to_string());
         (row.place)(&path);
-        if !path.is_file() || path.is_symlink() {
+        // Neither links nor what is only large because nothing is in it.
+        let small = |metadata: std::fs::Metadata| metadata.is_file() && metadata.len() < 64 << 20;
+        if !path.symlink_metadata().is_ok_and(small) {
             continue;
         }
         let count = kinds.entry(row.token).or_default();

@@ -14,12 +14,11 @@ pub fn table() -> Vec<Scenario> {
             .sealed(|| vendor().file(KILLER_UNIT, KILLER).symlink(KILLER_WANTED, "../killer.service"))
             .offers(|| {
                 vec![
-                    Offer::sysext("a-first", keys::db(), "db").unseen(),
+                    Offer::sysext("a-first", keys::db(), "db"),
                     Offer::large("b-second", 100 * MIB, keys::db(), "db").unseen(),
                     Offer::sysext("c-third", keys::db(), "db").unseen(),
                 ]
             })
-            .outcome(Outcome::Closed)
             .check(was_killed),
         Scenario::new("no-agent", "the agent is missing from the initrd")
             .sealed(|| vendor().symlink("usr/lib/sextant/sextant-agent", "/nowhere"))
@@ -43,7 +42,7 @@ DefaultDependencies=no
 Before=sextant-merge.service
 [Service]
 Type=exec
-ExecStart=/bin/bash -c 'until [[ -e /run/extensions/a-first.raw ]]; do :; done; \
+ExecStart=/bin/bash -c 'until { read -rd "" report </run/sextant/report.json; [[ $report == *staged* ]]; }; do :; done 2>/dev/null; \
   read -r agent </sys/fs/cgroup/system.slice/sextant-stage.service/cgroup.procs; kill -KILL "$agent"; echo "killed $agent"'
 "#;
 
