@@ -96,6 +96,7 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
     let offers = (scenario.offers)();
     match scenario.outcome {
         Outcome::Judged => verdict::judge(&findings, &offers),
+        Outcome::JudgedInKernelLog => verdict::judge_kernel_log(&findings, &offers),
         Outcome::Closed => verdict::judge_closed(&findings),
         Outcome::RefusedByFirmware => {}
     }

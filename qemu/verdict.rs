@@ -22,6 +22,28 @@ pub fn judge(findings: &Findings, offers: &[Offer]) {
     no_leftovers(findings, offers);
 }
 
+/// The same where there was no journald while the agent verified: it told the kernel's log.
+pub fn judge_kernel_log(findings: &Findings, offers: &[Offer]) {
+    let report = findings.report().expect("there is no report");
+    rows(&report, offers);
+    let said = findings.said();
+    let lines: Vec<_> = said.iter().filter(|entry| entry["_TRANSPORT"] == "kernel").collect();
+    for offer in offers {
+        let about = |entry: &&&Value| entry["MESSAGE"].as_str().is_some_and(|text| text.contains(&offer.file));
+        let entries: Vec<_> = lines.iter().filter(about).collect();
+        let (end, priority) = match offer.expected {
+            Expected::Rejected(token) => (format!("({token}) [rejected]"), "3"),
+            _ => ("[staged]".to_owned(), "5"),
+        };
+        let [entry] = entries.as_slice() else { panic!("{}: {entries:?} among {said:?}", offer.file) };
+        assert!(entry["MESSAGE"].as_str().unwrap().ends_with(&end), "{entry}");
+        assert_eq!(entry["PRIORITY"], priority, "{entry}");
+    }
+    merged(findings, &report, offers);
+    policy(findings);
+    no_leftovers(findings, offers);
+}
+
 /// Where there was no agent, or none to the end: nothing is merged, and the machine is up.
 pub fn judge_closed(findings: &Findings) {
     for class in ["sysext", "confext"] {

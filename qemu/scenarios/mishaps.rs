@@ -25,6 +25,15 @@ pub fn table() -> Vec<Scenario> {
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db").unseen()])
             .outcome(Outcome::Closed)
             .check(|findings| assert!(findings.report().is_none())),
+        Scenario::new("no-journal", "journald can't be reached while the agent verifies")
+            .sealed(no_journal)
+            .offers(|| {
+                vec![
+                    Offer::sysext("by-kek", keys::kek(), "KEK"),
+                    Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
+                ]
+            })
+            .outcome(Outcome::JudgedInKernelLog),
         Scenario::new("again", "the agent stages a second time").sealed(again).offers(|| {
             vec![
                 Offer::sysext("by-db", keys::db(), "db"),
@@ -53,6 +62,14 @@ fn was_killed(findings: &Findings) {
             .is_some_and(|text| text.starts_with("sextant-stage.service: Main process exited, code=killed"))
     };
     assert!(findings.journal().iter().any(killed), "the agent wasn't killed");
+}
+
+fn no_journal() -> Archive {
+    let socket = "/run/systemd/journal/socket";
+    vendor().file(
+        "etc/systemd/system/sextant-stage.service.d/no-journal.conf",
+        format!("[Service]\nExecStartPre=mv {socket} {socket}.away\nExecStartPost=mv {socket}.away {socket}\n"),
+    )
 }
 
 fn again() -> Archive {
