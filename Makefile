@@ -45,8 +45,14 @@ build: deps ## both programs, released, manual pages and completions, in target/
 	$(CARGO) run --locked --quiet --example manual -- $(DIST)
 
 .PHONY: test
-test: check toolbox build ## everything: checks, comparison with the real tools, virtual machines, all tests
+test: deps ## everything: checks, comparison with the real tools, virtual machines, all tests
+	@# The trees wait for downloads while the processors compile.
+	$(MAKE) --jobs=2 toolbox checks-and-build
 	$(CARGO) test --locked
+
+.PHONY: checks-and-build
+checks-and-build:
+	MAKEFLAGS= $(MAKE) check build
 
 .PHONY: check
 check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, licences, docs, a little fuzzing
