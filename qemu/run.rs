@@ -62,7 +62,9 @@ pub fn test(scenario: &Scenario) -> Result<(), String> {
     match result {
         Ok(()) => {
             eprintln!("{}: {times}", scenario.name);
-            let _ = fs::remove_dir_all(&boot.directory);
+            if std::env::var_os("SEXTANT_QEMU_KEEP").is_none() {
+                let _ = fs::remove_dir_all(&boot.directory);
+            }
             Ok(())
         }
         Err(error) => {
@@ -96,6 +98,7 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
     let offers = (scenario.offers)();
     match scenario.outcome {
         Outcome::Judged => verdict::judge(&findings, &offers),
+        Outcome::JudgedTwice => verdict::judge_runs(&findings, &offers, 2),
         Outcome::JudgedInKernelLog => verdict::judge_kernel_log(&findings, &offers),
         Outcome::Closed => verdict::judge_closed(&findings),
         Outcome::RefusedByFirmware => {}

@@ -19,6 +19,8 @@ pub enum Outcome {
     Judged,
     /// The same, told in the kernel's log for want of a journal.
     JudgedInKernelLog,
+    /// It did it twice over.
+    JudgedTwice,
     /// The agent didn't; nothing is merged.
     Closed,
     /// The firmware doesn't start the UKI.

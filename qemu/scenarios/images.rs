@@ -41,7 +41,7 @@ pub fn table() -> Vec<Scenario> {
 }
 
 fn hostile_offers() -> Vec<Offer> {
-    let offers = images::hostile(3);
+    let offers = images::hostile(32);
     let tokens: HashSet<_> = offers.iter().map(|offer| format!("{:?}", offer.expected)).collect();
     assert!(offers.len() >= 30 && tokens.len() >= 15, "{} hostile images of {} kinds", offers.len(), tokens.len());
     offers

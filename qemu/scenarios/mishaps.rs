@@ -34,12 +34,10 @@ pub fn table() -> Vec<Scenario> {
                 ]
             })
             .outcome(Outcome::JudgedInKernelLog),
-        Scenario::new("again", "the agent stages a second time").sealed(again).offers(|| {
-            vec![
-                Offer::sysext("by-db", keys::db(), "db"),
-                Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
-            ]
-        }),
+        Scenario::new("again", "the agent stages a second time")
+            .sealed(again)
+            .offers(|| vec![Offer::sysext("by-db", keys::db(), "db"), Offer::confext("conf", keys::pk(), "PK")])
+            .outcome(Outcome::JudgedTwice),
     ]
 }
 
