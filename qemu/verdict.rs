@@ -126,9 +126,10 @@ fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
     assert_eq!(findings.merged("confext"), names(true), "systemd-confext status");
     for offer in &good {
         let name = offer.name();
-        let path = match offer.is_confext() {
-            true => format!("merged/etc/{name}/hello.conf"),
-            false => format!("merged/usr/share/{name}/hello.txt"),
+        let path = if offer.is_confext() {
+            format!("merged/etc/{name}/hello.conf")
+        } else {
+            format!("merged/usr/share/{name}/hello.txt")
         };
         assert_eq!(findings.text(&path), format!("hello from {name}\n"), "{path}");
     }

@@ -4,6 +4,7 @@ use super::{Scenario, vendor};
 use crate::cpio::Archive;
 use crate::guest::Guest::{Systemd257, Systemd262};
 use crate::images::{self, Offer};
+use crate::variables::hex;
 use crate::witness::Findings;
 use crate::{hostile, keys};
 use std::collections::HashSet;
@@ -51,7 +52,7 @@ fn hostile_offers() -> Vec<Offer> {
 fn large_is_there_once(findings: &Findings) {
     let size = u64::try_from(LARGE).unwrap();
     let digest = openssl::sha::sha256(&crate::support::trees::noise(LARGE));
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest);
     assert!(findings.text("digests").contains(&digest), "{}", findings.text("digests"));
 
     let used = findings.memory_used();
