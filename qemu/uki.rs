@@ -13,7 +13,7 @@ use std::process::Command;
 /// kernel's list that do nothing here but take seconds under emulation aren't started.
 const COMMAND_LINE: &str = "root=/dev/vdb rootfstype=ext4 rw console=ttyS0 quiet loglevel=4 systemd.show_status=no \
     rd.shell=0 rd.emergency=poweroff oops=panic panic=-1 mitigations=off audit=0 lsm=capability \
-    systemd.default_device_timeout_sec=60 random.trust_cpu=on tsc=reliable";
+    systemd.default_device_timeout_sec=60 random.trust_cpu=on tsc=reliable module_blacklist=btrfs";
 
 /// The signed files for the ESP.
 pub struct Signed {
