@@ -12,7 +12,7 @@ use std::collections::HashSet;
 const MIB: usize = 1 << 20;
 /// Larger than the share of `LARGE_MEMORY` that /run gets, 20 %.
 const LARGE: usize = 300 * MIB;
-const LARGE_MEMORY: u32 = 1408;
+const LARGE_MEMORY: u32 = 1536;
 
 pub fn table() -> Vec<Scenario> {
     let central = || {
