@@ -13,11 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Far beyond what a boot takes on a busy machine.
-<<<<<<< HEAD
-const TIMEOUT: Duration = Duration::from_mins(5);
-=======
-const TIMEOUT: Duration = Duration::from_secs(420);
->>>>>>> b6252ba4e58ea60d865610466c6a9e88180c5523
+const TIMEOUT: Duration = Duration::from_mins(7);
 /// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
 const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
 
