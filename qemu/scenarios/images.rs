@@ -55,8 +55,9 @@ fn large_is_there_once(findings: &Findings) {
     let digest = hex(&digest);
     assert!(findings.text("digests").contains(&digest), "{}", findings.text("digests"));
 
+    // The bare system takes 70 to 150 MiB.
     let used = findings.memory_used();
-    assert!(used > size && used < size + size / 2, "{} MiB are in use", used >> 20);
+    assert!(used > size && used < size + (200 << 20), "{} MiB are in use", used >> 20);
     let space = findings.text("space");
     let run: Vec<u64> =
         space.lines().last().unwrap().split_whitespace().skip(1).map(|it| it.parse().unwrap()).collect();
