@@ -45,8 +45,14 @@ build: deps ## both programs, released, manual pages and completions, in target/
 	$(CARGO) run --locked --quiet --example manual -- $(DIST)
 
 .PHONY: test
-test: check toolbox ## everything: checks, comparison with the real tools, all tests
+test: deps ## everything: checks, comparison with the real tools, virtual machines, all tests
+	@# The trees wait for downloads while the processors compile.
+	$(MAKE) --jobs=2 toolbox checks-and-build
 	$(CARGO) test --locked
+
+.PHONY: checks-and-build
+checks-and-build:
+	MAKEFLAGS= $(MAKE) check build
 
 .PHONY: check
 check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, licences, docs, a little fuzzing
@@ -81,6 +87,10 @@ fuzz: deps ## every fuzz target for FUZZ_SECONDS (needs a nightly toolchain)
 .PHONY: toolbox
 toolbox: deps ## a Debian tree with the tools that tests compare with, and what they make
 	tests/toolbox/prepare
+
+.PHONY: vm
+vm: toolbox build ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another)
+	$(CARGO) test --locked --quiet --test qemu -- --console $(SCENARIO)
 
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out

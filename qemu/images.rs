@@ -88,8 +88,9 @@ pub fn good() -> Vec<Offer> {
     ]
 }
 
-/// Rows of the table of hostile images that FAT can hold and systemd-stub hands over: at most so many of a kind.
-pub fn hostile(of_a_kind: usize) -> Vec<Offer> {
+/// So many rows of the table of hostile images that FAT can hold and systemd-stub hands over: one of each kind, then a
+/// second of each, and so on. More would take systemd-stub minutes: it copies all for each that it adds.
+pub fn hostile(count: usize) -> Vec<Offer> {
     let scratch = tempfile::tempdir().unwrap();
     let mut kinds: HashMap<&str, usize> = HashMap::new();
     let mut offers = Vec::new();
@@ -108,15 +109,14 @@ pub fn hostile(of_a_kind: usize) -> Vec<Offer> {
         if !path.symlink_metadata().is_ok_and(small) {
             continue;
         }
-        let count = kinds.entry(row.token).or_default();
-        *count += 1;
-        if *count > of_a_kind {
-            continue;
-        }
+        let rank = kinds.entry(row.token).or_default();
+        *rank += 1;
         let bytes = Arc::new(std::fs::read(&path).unwrap());
-        offers.push(Offer { file, what: row.what.to_owned(), bytes, expected: Expected::Rejected(row.token) });
+        let offer = Offer { file, what: row.what.to_owned(), bytes, expected: Expected::Rejected(row.token) };
+        offers.push((*rank, offer));
     }
-    offers
+    offers.sort_by_key(|(rank, _)| *rank);
+    offers.into_iter().map(|(_, offer)| offer).take(count).collect()
 }
 
 /// Whether a file of this name gets from an ESP into `/.extra/sysext`.

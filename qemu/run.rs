@@ -3,6 +3,7 @@
 use crate::machine::{self, End, Machine, Parts};
 use crate::scenarios::{Outcome, Scenario};
 use crate::toolbox::work;
+use crate::variables::hex;
 use crate::verdict;
 use crate::witness::Findings;
 use crate::{disk, uki};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Far beyond what a boot takes on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_mins(7);
 /// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
 const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
 
@@ -32,8 +33,8 @@ impl Boot {
         let variables = directory.join("variables.fd");
         scenario.firmware.write(&variables)?;
         let sealed = (scenario.sealed)();
-        let signer = (scenario.uki_signer)();
-        let signed = uki::make(scenario.guest, &sealed, &scenario.command_line, signer, &directory)?;
+        let authority = (scenario.uki_signer)();
+        let signed = uki::make(scenario.guest, &sealed, &scenario.command_line, authority, &directory)?;
         let esp = disk::esp(&signed, scenario.entry, &(scenario.offers)(), &directory)?;
         let root = scenario.guest.base()?.root.clone();
         Ok(Self { directory, variables, esp, root })
@@ -57,12 +58,14 @@ pub fn test(scenario: &Scenario) -> Result<(), String> {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
     });
-    let took = start.elapsed() - made;
+    let took = start.elapsed().saturating_sub(made);
     let times = format!("{:.0} s to make, {:.0} s to boot", made.as_secs_f32(), took.as_secs_f32());
     match result {
         Ok(()) => {
             eprintln!("{}: {times}", scenario.name);
-            let _ = fs::remove_dir_all(&boot.directory);
+            if std::env::var_os("SEXTANT_QEMU_KEEP").is_none() {
+                let _ = fs::remove_dir_all(&boot.directory);
+            }
             Ok(())
         }
         Err(error) => {
@@ -81,13 +84,13 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
 
     let refused = scenario.outcome == Outcome::RefusedByFirmware;
     let (end, lines) = machine.wait(if refused { &REFUSALS } else { &[] }, TIMEOUT);
-    let marked = lines.iter().any(|line| line.trim() == marker);
+    let heard = lines.iter().any(|line| line.trim() == marker);
     match (&end, refused) {
-        (End::Said, true) if !marked => return Ok(()),
-        (End::Off(status), false) if status.success() && marked => {}
+        (End::Said, true) if !heard => return Ok(()),
+        (End::Off(status), false) if status.success() && heard => {}
         _ => {
             let last = lines[lines.len().saturating_sub(25)..].join("\n");
-            return Err(format!("the boot ended with {end:?}, the witness was heard: {marked}; last lines:\n{last}"));
+            return Err(format!("the boot ended with {end:?}, the witness was heard: {heard}; last lines:\n{last}"));
         }
     }
 
@@ -96,6 +99,8 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
     let offers = (scenario.offers)();
     match scenario.outcome {
         Outcome::Judged => verdict::judge(&findings, &offers),
+        Outcome::JudgedTwice => verdict::judge_runs(&findings, &offers, 2),
+        Outcome::JudgedInKernelLog => verdict::judge_kernel_log(&findings, &offers),
         Outcome::Closed => verdict::judge_closed(&findings),
         Outcome::RefusedByFirmware => {}
     }
@@ -119,5 +124,5 @@ pub fn console(scenario: &Scenario) -> Result<(), String> {
 fn nonce() -> String {
     let mut bytes = [0; 16];
     openssl::rand::rand_bytes(&mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

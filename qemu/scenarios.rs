@@ -17,6 +17,10 @@ use crate::witness::Findings;
 pub enum Outcome {
     /// The agent did its work; each offer became what it says.
     Judged,
+    /// The same, told in the kernel's log for want of a journal.
+    JudgedInKernelLog,
+    /// It did it twice over.
+    JudgedTwice,
     /// The agent didn't; nothing is merged.
     Closed,
     /// The firmware doesn't start the UKI.

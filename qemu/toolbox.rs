@@ -98,6 +98,9 @@ pub fn cached(output: &Path, inputs: &[Vec<u8>], make: impl FnOnce() -> Result<(
     }
     let stamp = hasher.finish();
     let stamp_file = output.with_extension("stamp");
+    // Two runs at the same time must not make it over each other.
+    let lock = fs::File::create(output.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     if output.exists() && fs::read(&stamp_file).is_ok_and(|found| found == stamp) {
         return Ok(output.to_owned());
     }

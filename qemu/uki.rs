@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// For every machine: where the console is, and that what breaks ends by itself and without delay. Modules of the
-/// kernel's list that do nothing here but take seconds under emulation aren't started.
+/// For every machine: where the console is, and that what breaks ends by itself and without delay. Security modules
+/// that do nothing here take seconds under emulation.
 const COMMAND_LINE: &str = "root=/dev/vdb rootfstype=ext4 rw console=ttyS0 quiet loglevel=4 systemd.show_status=no \
     rd.shell=0 rd.emergency=poweroff oops=panic panic=-1 mitigations=off audit=0 lsm=capability \
     systemd.default_device_timeout_sec=60 random.trust_cpu=on tsc=reliable";
@@ -21,7 +21,7 @@ pub struct Signed {
     pub uki: PathBuf,
 }
 
-/// Makes both in `directory`; `signer` signs the UKI, the key in db the boot loader.
+/// Makes both in `directory`; `authority` signs the UKI, the key in db the boot loader.
 ///
 /// # Errors
 /// What the tools said.
@@ -29,7 +29,7 @@ pub fn make(
     guest: Guest,
     sealed: &Archive,
     command_line: &str,
-    signer: &Authority,
+    authority: &Authority,
     directory: &Path,
 ) -> Result<Signed, String> {
     let base = guest.base()?;
@@ -55,7 +55,7 @@ pub fn make(
     sign.arg("--key").arg(&files.key).arg("--cert").arg(&files.certificate);
     succeed(sign.arg("--output").arg(&signed.boot_loader).arg(&unsigned))?;
 
-    let files = Files::write(signer, directory);
+    let files = Files::write(authority, directory);
     let mut ukify: Command = Tree::Trixie.command("ukify");
     ukify.arg("build").arg(argument("stub", &stub)).arg(argument("linux", &kernel));
     ukify.arg(argument("initrd", &base.initrd)).arg(argument("initrd", &extra));

@@ -59,7 +59,7 @@ fn signatures(name: &str, guid: &str, data: &[u8]) -> Value {
     variable
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -47,7 +47,7 @@ pub fn table() -> Vec<Scenario> {
             .offers(|| {
                 let mut offers = images::good();
                 for offer in offers.iter_mut().skip(1) {
-                    *offer = offer.clone().rejected("unknown-signer");
+                    *offer = offer.clone().rejected("not-mountable");
                 }
                 offers
             }),
@@ -56,7 +56,7 @@ pub fn table() -> Vec<Scenario> {
             .offers(|| {
                 let mut offers = images::good();
                 for offer in offers.iter_mut().skip(1) {
-                    *offer = offer.clone().rejected("unknown-signer");
+                    *offer = offer.clone().rejected("not-mountable");
                 }
                 offers
             }),

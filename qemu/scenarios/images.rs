@@ -4,6 +4,7 @@ use super::{Scenario, vendor};
 use crate::cpio::Archive;
 use crate::guest::Guest::{Systemd257, Systemd262};
 use crate::images::{self, Offer};
+use crate::variables::hex;
 use crate::witness::Findings;
 use crate::{hostile, keys};
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use std::collections::HashSet;
 const MIB: usize = 1 << 20;
 /// Larger than the share of `LARGE_MEMORY` that /run gets, 20 %.
 const LARGE: usize = 300 * MIB;
-const LARGE_MEMORY: u32 = 1408;
+const LARGE_MEMORY: u32 = 1536;
 
 pub fn table() -> Vec<Scenario> {
     let central = || {
@@ -41,7 +42,7 @@ pub fn table() -> Vec<Scenario> {
 }
 
 fn hostile_offers() -> Vec<Offer> {
-    let offers = images::hostile(3);
+    let offers = images::hostile(32);
     let tokens: HashSet<_> = offers.iter().map(|offer| format!("{:?}", offer.expected)).collect();
     assert!(offers.len() >= 30 && tokens.len() >= 15, "{} hostile images of {} kinds", offers.len(), tokens.len());
     offers
@@ -51,11 +52,12 @@ fn hostile_offers() -> Vec<Offer> {
 fn large_is_there_once(findings: &Findings) {
     let size = u64::try_from(LARGE).unwrap();
     let digest = openssl::sha::sha256(&crate::support::trees::noise(LARGE));
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&digest);
     assert!(findings.text("digests").contains(&digest), "{}", findings.text("digests"));
 
+    // The bare system takes 70 to 150 MiB.
     let used = findings.memory_used();
-    assert!(used > size && used < size + size / 2, "{} MiB are in use", used >> 20);
+    assert!(used > size && used < size + (200 << 20), "{} MiB are in use", used >> 20);
     let space = findings.text("space");
     let run: Vec<u64> =
         space.lines().last().unwrap().split_whitespace().skip(1).map(|it| it.parse().unwrap()).collect();
@@ -63,12 +65,14 @@ fn large_is_there_once(findings: &Findings) {
 
     let report = findings.report().unwrap();
     let row = &report["images"][0];
-    let stage = row["stage_usec"].as_u64().unwrap();
-    // No copy takes so little: an emulated machine needs a second for this one.
-    assert!(stage < 250_000, "staging took {stage} µs");
+    let (stage, verify) = (row["stage_usec"].as_u64().unwrap(), row["verify_usec"].as_u64().unwrap());
+    // Reading all of it once is what verifying does; who copies it needs a good part of that again.
+    assert!(stage < verify / 10, "staged in {stage} µs, verified in {verify} µs");
+    let mounts = findings.lines("mounts");
+    assert!(mounts.iter().any(|line| line.contains(" /run/extensions/large.raw ")), "{mounts:?}");
     eprintln!(
         "large: {} MiB used after the switch of root, verified in {} ms, staged in {stage} µs",
         used >> 20,
-        row["verify_usec"].as_u64().unwrap() / 1000
+        verify / 1000
     );
 }

@@ -14,24 +14,30 @@ pub fn table() -> Vec<Scenario> {
             .sealed(|| vendor().file(KILLER_UNIT, KILLER).symlink(KILLER_WANTED, "../killer.service"))
             .offers(|| {
                 vec![
-                    Offer::sysext("a-first", keys::db(), "db").unseen(),
+                    Offer::sysext("a-first", keys::db(), "db"),
                     Offer::large("b-second", 100 * MIB, keys::db(), "db").unseen(),
                     Offer::sysext("c-third", keys::db(), "db").unseen(),
                 ]
             })
-            .outcome(Outcome::Closed)
             .check(was_killed),
         Scenario::new("no-agent", "the agent is missing from the initrd")
             .sealed(|| vendor().symlink("usr/lib/sextant/sextant-agent", "/nowhere"))
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db").unseen()])
             .outcome(Outcome::Closed)
             .check(|findings| assert!(findings.report().is_none())),
-        Scenario::new("again", "the agent stages a second time").sealed(again).offers(|| {
-            vec![
-                Offer::sysext("by-db", keys::db(), "db"),
-                Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
-            ]
-        }),
+        Scenario::new("no-journal", "journald can't be reached while the agent verifies")
+            .sealed(no_journal)
+            .offers(|| {
+                vec![
+                    Offer::sysext("by-kek", keys::kek(), "KEK"),
+                    Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
+                ]
+            })
+            .outcome(Outcome::JudgedInKernelLog),
+        Scenario::new("again", "the agent stages a second time")
+            .sealed(again)
+            .offers(|| vec![Offer::sysext("by-db", keys::db(), "db"), Offer::confext("conf", keys::pk(), "PK")])
+            .outcome(Outcome::JudgedTwice),
     ]
 }
 
@@ -43,7 +49,7 @@ DefaultDependencies=no
 Before=sextant-merge.service
 [Service]
 Type=exec
-ExecStart=/bin/bash -c 'until [[ -e /run/extensions/a-first.raw ]]; do :; done; \
+ExecStart=/bin/bash -c 'until { read -rd "" report </run/sextant/report.json; [[ $report == *staged* ]]; }; do :; done 2>/dev/null; \
   read -r agent </sys/fs/cgroup/system.slice/sextant-stage.service/cgroup.procs; kill -KILL "$agent"; echo "killed $agent"'
 "#;
 
@@ -54,6 +60,14 @@ fn was_killed(findings: &Findings) {
             .is_some_and(|text| text.starts_with("sextant-stage.service: Main process exited, code=killed"))
     };
     assert!(findings.journal().iter().any(killed), "the agent wasn't killed");
+}
+
+fn no_journal() -> Archive {
+    let socket = "/run/systemd/journal/socket";
+    vendor().file(
+        "etc/systemd/system/sextant-stage.service.d/no-journal.conf",
+        format!("[Service]\nExecStartPre=mv {socket} {socket}.away\nExecStartPost=mv {socket}.away {socket}\n"),
+    )
 }
 
 fn again() -> Archive {

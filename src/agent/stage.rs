@@ -13,7 +13,7 @@ use crate::stage::{CopyCustody, Custody, MountCustody, quarantine, stage as stag
 use crate::trust::{self, TrustStore};
 use crate::verify::{Activate, Findings, InProcess, VerifiedImage, Verifier, guard};
 use crate::verity::default_threads;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -178,6 +178,11 @@ fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
 
 fn variables(root: &Root) -> Result<Box<dyn Variables>> {
     if root.is_machine() {
+        // The directory is there where the kernel can reach the firmware, and empty until efivarfs is mounted on it,
+        // for which systemd needs modprobe. That isn't the same as no firmware.
+        if root.list(EFIVARFS).is_ok_and(|names| names.is_some_and(|names| names.is_empty())) {
+            bail!("efivarfs is not mounted on {EFIVARFS}");
+        }
         return Ok(Box::new(SystemVariables));
     }
     let directory = root.directory(EFIVARFS).with_context(|| format!("opening {EFIVARFS}"))?;

@@ -4,7 +4,7 @@
 //! Whatever is set up is undone by leaving, not by cleaning up: the file system is mounted in a mount namespace that
 //! ends with its thread, the device-mapper device is marked for removal on its last close as soon as it is open, and
 //! loop devices clear themselves. So nothing is left behind if the agent is killed either; for the few system calls
-//! between making a device and marking it there is [`sweep`].
+//! between making a device and marking it there is [`sweep()`].
 
 mod activation;
 mod cmdline;

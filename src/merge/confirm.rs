@@ -1,20 +1,37 @@
 //! What systemd made of it.
 
-use super::notes;
 use crate::image::Class;
 use crate::root::Root;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
+use std::fs;
 
+/// The mounts that this process sees.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// Largest list of extensions that is read, in bytes.
 const MAX_LIST: u64 = 1 << 20;
 
-/// Names of the extensions of `class` that are merged, as systemd noted it in the hierarchies that it overlaid.
+/// The hierarchies that systemd overlays by default, and the file in each in which it notes what it merged
+/// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
+const fn notes(class: Class) -> (&'static [&'static str], &'static str) {
+    match class {
+        Class::Sysext => (&["/usr", "/opt"], ".systemd-sysext/extensions"),
+        Class::Confext => (&["/etc"], ".systemd-confext/confexts"),
+    }
+}
+
+/// Names of the extensions of `class` that are merged, as systemd noted it in the hierarchies that it overlaid: the usual
+/// ones, and on a machine whichever it was told to take (`SYSTEMD_SYSEXT_HIERARCHIES`).
 ///
 /// # Errors
 /// Where a note is there and can't be read.
 pub fn merged(root: &Root, class: Class) -> Result<BTreeSet<String>> {
-    let (hierarchies, file) = notes(class);
+    let (usual, file) = notes(class);
+    let mut hierarchies: BTreeSet<String> = usual.iter().map(|&usual| usual.to_owned()).collect();
+    if root.is_machine() {
+        let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("reading {MOUNTS}"))?;
+        hierarchies.extend(overlaid(&mounts, class));
+    }
     let mut names = BTreeSet::new();
     for hierarchy in hierarchies {
         let path = format!("{hierarchy}/{file}");
@@ -23,6 +40,18 @@ pub fn merged(root: &Root, class: Class) -> Result<BTreeSet<String>> {
         names.extend(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
     }
     Ok(names)
+}
+
+/// Mount points of the overlays that systemd made for `class`: their source is its name
+/// (`proc_pid_mountinfo(5)`; systemd 257, `src/sysext/sysext.c`, `mount_overlayfs`).
+fn overlaid(mountinfo: &str, class: Class) -> impl Iterator<Item = String> {
+    mountinfo.lines().filter_map(move |line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut filesystem = filesystem.split(' ');
+        let is_ours = filesystem.next() == Some("overlay") && filesystem.next() == Some(class.as_str());
+        // A path with a space is escaped, and no hierarchy has one.
+        mount.split(' ').nth(4).filter(|_| is_ours).map(str::to_owned)
+    })
 }
 
 /// What was wanted against what is there.
@@ -51,6 +80,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::fs;
+
+    #[test]
+    fn hierarchies_are_found_by_what_is_mounted_there() {
+        let mounts = "\
+70 29 254:16 / / rw,relatime shared:1 - ext4 /dev/vdb rw
+83 70 0:43 / /usr ro,nodev,relatime shared:41 - overlay sysext ro,lowerdir=/run/systemd/sysext/meta/usr
+84 70 0:44 / /usr/bin ro shared:42 master:1 - overlay sysext ro
+85 70 0:45 / /etc ro - overlay confext ro
+86 70 0:46 / /mnt ro - tmpfs sysext ro
+87 70 0:47 / /srv ro - overlay overlay ro
+junk";
+        assert_eq!(overlaid(mounts, Class::Sysext).collect::<Vec<_>>(), ["/usr", "/usr/bin"]);
+        assert_eq!(overlaid(mounts, Class::Confext).collect::<Vec<_>>(), ["/etc"]);
+    }
 
     #[test]
     fn names_come_from_every_hierarchy_and_differences_go_both_ways() {

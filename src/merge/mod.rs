@@ -12,7 +12,6 @@ mod units;
 pub use confirm::{Comparison, compare, merged};
 
 use crate::durable;
-use crate::image::Class;
 use crate::report::Recorded;
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
@@ -73,15 +72,6 @@ pub fn admit(recorded: &Recorded) -> Result<()> {
     match &recorded.error {
         Some(error) if recorded.staged().next().is_none() => bail!("nothing was staged: {error}"),
         _ => Ok(()),
-    }
-}
-
-/// A directory in which systemd notes what it merged, and the file in it
-/// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
-const fn notes(class: Class) -> (&'static [&'static str], &'static str) {
-    match class {
-        Class::Sysext => (&["/usr", "/opt"], ".systemd-sysext/extensions"),
-        Class::Confext => (&["/etc"], ".systemd-confext/confexts"),
     }
 }
 

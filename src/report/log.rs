@@ -210,7 +210,8 @@ fn kernel_line(record: &Record<'_>) -> String {
     let severity = match record.level() {
         Level::Error => 3,
         Level::Warn => 4,
-        Level::Info => 6,
+        // As the journal has it.
+        Level::Info => 5,
         Level::Debug | Level::Trace => 7,
     };
     let mut line = format!("<{}>{IDENTIFIER}: {}", FACILITY_DAEMON << 3 | severity, record.args());

@@ -4,7 +4,7 @@ use crate::image::unpacked;
 use crate::installed::{Installed, repository};
 use crate::trees::Tree;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Has `units` and all that they pull in looked at in a root directory: an unknown setting or a cycle in the order is a
 /// complaint.
@@ -39,31 +39,54 @@ fn systemd_has_nothing_to_say_about_an_initrd() {
     }
 }
 
-/// Beside all units of a whole system, of which an initrd may have more than dracut puts there: systemd's own for
-/// extensions above all. In `/`, where what is missing in an initrd isn't.
+/// A whole system rather than an initrd: with all units of systemd, of which an initrd may have more than dracut puts
+/// there, and with what ours start.
+fn system(tree: &Tree, installed: &Installed) -> PathBuf {
+    let root = installed.scratch(tree.suite);
+    let script = r#"
+        mkdir -p "$1/usr/lib/dracut" "$1/usr/bin" "$1/etc" "$1/run"
+        cp -a /usr/lib/systemd "$1/usr/lib"
+        cp -a /usr/lib/dracut/modules.d "$1/usr/lib/dracut"
+        cp -a /usr/lib/sextant/initrd/. "$1"
+        cp -a /usr/bin/systemd-* /usr/bin/systemctl "$1/usr/bin"
+        install -D -t "$1/usr/lib/sextant" /usr/lib/sextant/sextant-agent
+        install -D -t "$1/run/sextant" /usr/lib/sextant/sextant-agent
+        ln -s usr/bin usr/lib "$1"
+        cp "$2" "$1/usr/lib/systemd/system"
+    "#;
+    let confirm = repository().join("systemd-units/sextant-confirm.service");
+    tree.succeed(installed, script, &[root.to_str().unwrap(), confirm.to_str().unwrap()]);
+    root
+}
+
 #[test]
 fn systemd_has_nothing_to_say_about_the_drop_ins() {
     let installed = Installed::new();
     for tree in Tree::all() {
-        let root = installed.scratch(tree.suite);
-        let script = r#"
-            mkdir -p "$1/usr/lib/dracut" "$1/usr/bin" "$1/etc" "$1/run"
-            cp -a /usr/lib/systemd "$1/usr/lib"
-            cp -a /usr/lib/dracut/modules.d "$1/usr/lib/dracut"
-            cp -a /usr/lib/sextant/initrd/. "$1"
-            cp -a /usr/bin/systemd-* /usr/bin/systemctl "$1/usr/bin"
-            install -D -t "$1/usr/lib/sextant" /usr/lib/sextant/sextant-agent
-            install -D -t "$1/run/sextant" /usr/lib/sextant/sextant-agent
-            ln -s usr/bin usr/lib "$1"
-            cp "$2" "$1/usr/lib/systemd/system"
-        "#;
-        let confirm = repository().join("systemd-units/sextant-confirm.service");
-        tree.succeed(&installed, script, &[root.to_str().unwrap(), confirm.to_str().unwrap()]);
+        let root = system(&tree, &installed);
         let mut units = vec!["sextant-stage.service", "sextant-merge.service", "sextant-confirm.service"];
         let present = |unit: &&str| tree.file("usr/lib/systemd/system").join(unit).is_file();
         units.extend(super::drop_ins::EXTENDED.iter().filter(|unit| present(unit)));
         assert!(units.len() > 3, "{}: {units:?}", tree.suite);
         assert_eq!(complaints(&tree, &installed, &root, &units), "", "{}", tree.suite);
+    }
+}
+
+/// systemd complains about a command that isn't there, if it is the one that counts: so it says which drop-in won.
+#[test]
+fn a_distribution_cannot_bring_back_another_policy() {
+    const MERGE: &[&str] = &["systemd-sysext.service"];
+    let installed = Installed::new();
+    for tree in Tree::all() {
+        let root = system(&tree, &installed);
+        let theirs = root.join("etc/systemd/system/systemd-sysext.service.d");
+        fs::create_dir_all(&theirs).unwrap();
+        let text = "[Service]\nExecStart=\nExecStart=/their/policy\nExecReload=\nExecReload=/their/policy\n";
+        fs::write(theirs.join("kairos-uki.conf"), text).unwrap();
+        assert_eq!(complaints(&tree, &installed, &root, MERGE), "", "{}", tree.suite);
+        fs::rename(theirs.join("kairos-uki.conf"), theirs.join("zzz.conf")).unwrap();
+        let found = complaints(&tree, &installed, &root, MERGE);
+        assert!(found.contains("/their/policy"), "{}: {found}", tree.suite);
     }
 }
 
