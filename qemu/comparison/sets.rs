@@ -56,9 +56,9 @@ impl Set {
             Self::Flipped => vec![flipped()],
             Self::Unsigned => unsigned(),
             Self::Twelve => {
-                let others = images::hostile(1)
-                    .into_iter()
-                    .filter(|offer| KINDS.iter().any(|kind| offer.expected == images::Expected::Rejected(kind)));
+                let all = images::hostile(usize::MAX);
+                let first = |kind| all.iter().find(|offer| offer.expected == images::Expected::Rejected(kind)).cloned();
+                let others = KINDS.iter().map(|&kind| first(kind).unwrap());
                 [vec![stranger(), flipped()], unsigned(), others.collect()].concat()
             }
         };
