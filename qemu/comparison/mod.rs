@@ -1,6 +1,6 @@
 //! Side by side: sextant, and a test double of what Kairos' immucore does, on the same images in the same machine.
 //!
-//! `make comparison`, or `cargo test --test qemu -- --comparison [SET]...`: without arguments the table in
+//! `make comparison`, or `cargo test --test qemu -- --comparison [SET|SET-SYSTEMD]...`: without arguments the table in
 //! `docs/comparison.md` is written anew. No test: times depend on the machine, so the two are run by turns
 //! and compared with each other only.
 
@@ -71,7 +71,7 @@ fn plan() -> Vec<Case> {
     }
     add(Systemd257, Set::Twelve, &[ImmucoreSigned]);
     // `verity` means more to systemd since 259.
-    add(Systemd262, Set::Stranger, &[Sextant, Immucore]);
+    add(Systemd262, Set::Stranger, &[Immucore, Sextant]);
     plan
 }
 
@@ -87,8 +87,11 @@ pub fn run(sets: &[String]) -> ExitCode {
 }
 
 fn compare(sets: &[String]) -> Result<(), String> {
-    let plan: Vec<_> =
-        plan().into_iter().filter(|case| sets.is_empty() || sets.iter().any(|set| set == case.set.letter())).collect();
+    let asked = |case: &Case| {
+        let name = format!("{}-{}", case.set.letter(), case.guest.version());
+        sets.iter().any(|set| *set == name || set == case.set.letter())
+    };
+    let plan: Vec<_> = plan().into_iter().filter(|case| sets.is_empty() || asked(case)).collect();
     let (mut seen, mut failed) = (Vec::new(), Vec::new());
     for (number, case) in plan.iter().enumerate() {
         match boot::boot(case) {
