@@ -101,6 +101,10 @@ demo: deps ## the main job on throw-away keys: good and hostile images in, verdi
 bench: deps ## measure against veritysetup and cp
 	$(CARGO) bench --locked
 
+.PHONY: comparison
+comparison: build toolbox ## boot sextant and a double of immucore's flow, by turns, into docs/comparison.md
+	$(CARGO) test --locked --test qemu -- --comparison
+
 .PHONY: install
 install: ## lay out what `make build` made below DESTDIR
 	install -D -t $(DESTDIR)$(bindir) $(DIST)/sextant

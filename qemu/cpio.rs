@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 /// Something in the archive.
 #[derive(Debug, Clone)]
 enum Node {
-    File(Vec<u8>),
+    File(Vec<u8>, u32),
     Symlink(String),
 }
 
@@ -23,7 +23,12 @@ impl Archive {
 
     /// A file.
     pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
-        self.node(path, Node::File(content.as_ref().to_vec()))
+        self.node(path, Node::File(content.as_ref().to_vec(), 0o644))
+    }
+
+    /// A program.
+    pub fn program(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.node(path, Node::File(content.as_ref().to_vec(), 0o755))
     }
 
     /// A symbolic link. In place of a file of the initrd that leads nowhere, it takes that file away.
@@ -49,7 +54,7 @@ impl Archive {
                 }
             }
             match node {
-                Node::File(content) => entry(&mut out, number + 1, path, 0o100_644, content),
+                Node::File(content, mode) => entry(&mut out, number + 1, path, 0o100_000 | mode, content),
                 Node::Symlink(target) => entry(&mut out, number + 1, path, 0o120_777, target.as_bytes()),
             }
         }

@@ -6,6 +6,7 @@
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod comparison;
 mod cpio;
 mod disk;
 mod guest;
@@ -33,8 +34,10 @@ const MACHINES: usize = 2;
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some("--console") {
-        return console(&words.next().unwrap_or_else(|| "central-257".to_owned()));
+    match words.next().as_deref() {
+        Some("--console") => return console(&words.next().unwrap_or_else(|| "central-257".to_owned())),
+        Some("--comparison") => return comparison::run(&words.collect::<Vec<_>>()),
+        _ => {}
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(MACHINES).min(MACHINES));
