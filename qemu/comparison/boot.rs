@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Far beyond what a boot takes at low priority on a busy machine: an hour's work isn't to be lost for one of them.
-const TIMEOUT: Duration = Duration::from_secs(1200);
+const TIMEOUT: Duration = Duration::from_mins(20);
 const MEMORY: u32 = 1024;
 /// What the scripts call and initrds don't have. The same for every flow, so that each has as much in memory.
 const PROGRAMS: [&str; 9] = ["bash", "base64", "head", "ln", "od", "systemd-dissect", "tail", "wc", "cat"];
@@ -96,11 +96,11 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
         let lines = findings.lines(&format!("comparison/{file}")).into_iter();
         lines.map(|line| line.trim_end_matches(".raw").trim_end_matches(".sysext").to_owned()).collect()
     };
-    let named = |fits: fn(&Expected) -> bool| -> BTreeSet<String> {
+    let fitting = |fits: fn(&Expected) -> bool| -> BTreeSet<String> {
         offers.iter().filter(|offer| fits(&offer.expected)).map(|offer| offer.name().to_owned()).collect()
     };
     let merged: BTreeSet<_> = findings.merged("sysext").into_iter().collect();
-    let trusted = named(|expected| matches!(expected, Expected::Merged { .. } | Expected::Rejected("corrupt")));
+    let trusted = fitting(|expected| matches!(expected, Expected::Merged { .. } | Expected::Rejected("corrupt")));
     let took = |file: &str, unit: &str| took(&findings.text(&format!("comparison/{file}")), unit);
     let [stage, hand_over] = match case.flow {
         super::Flow::Sextant => ["sextant-stage.service", "sextant-merge.service"],
@@ -119,7 +119,7 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
         staged: names("staged"),
         unsigned: merged.difference(&trusted).cloned().collect(),
         unreadable: names("unreadable"),
-        good: named(|expected| matches!(expected, Expected::Merged { .. })),
+        good: fitting(|expected| matches!(expected, Expected::Merged { .. })),
         error: findings.journal().iter().rev().find_map(error),
         certificates: took("initrd-units", "immucore-certificates.service").map_or(0, |(time, _)| time),
         stage,
