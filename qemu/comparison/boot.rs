@@ -92,15 +92,15 @@ pub fn boot(case: &Case) -> Result<Seen, String> {
 }
 
 fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Result<Seen, String> {
-    let listed = |file: &str| -> BTreeSet<String> {
+    let names = |file: &str| -> BTreeSet<String> {
         let lines = findings.lines(&format!("comparison/{file}")).into_iter();
         lines.map(|line| line.trim_end_matches(".raw").trim_end_matches(".sysext").to_owned()).collect()
     };
-    let expected = |fits: fn(&Expected) -> bool| -> BTreeSet<String> {
+    let fitting = |fits: fn(&Expected) -> bool| -> BTreeSet<String> {
         offers.iter().filter(|offer| fits(&offer.expected)).map(|offer| offer.name().to_owned()).collect()
     };
     let merged: BTreeSet<_> = findings.merged("sysext").into_iter().collect();
-    let trusted = expected(|it| matches!(it, Expected::Merged { .. } | Expected::Rejected("corrupt")));
+    let trusted = fitting(|expected| matches!(expected, Expected::Merged { .. } | Expected::Rejected("corrupt")));
     let took = |file: &str, unit: &str| took(&findings.text(&format!("comparison/{file}")), unit);
     let [stage, hand_over] = match case.flow {
         super::Flow::Sextant => ["sextant-stage.service", "sextant-merge.service"],
@@ -116,10 +116,10 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
         guest: case.guest,
         set: case.set,
         offered: offers.len(),
-        staged: listed("staged"),
+        staged: names("staged"),
         unsigned: merged.difference(&trusted).cloned().collect(),
-        unreadable: listed("unreadable"),
-        good: expected(|it| matches!(it, Expected::Merged { .. })),
+        unreadable: names("unreadable"),
+        good: fitting(|expected| matches!(expected, Expected::Merged { .. })),
         error: findings.journal().iter().rev().find_map(error),
         certificates: took("initrd-units", "immucore-certificates.service").map_or(0, |(time, _)| time),
         stage,
