@@ -121,7 +121,8 @@ pub fn console(scenario: &Scenario) -> Result<(), String> {
     result
 }
 
-fn nonce() -> String {
+/// What only this boot can print.
+pub fn nonce() -> String {
     let mut bytes = [0; 16];
     openssl::rand::rand_bytes(&mut bytes).unwrap();
     hex(&bytes)

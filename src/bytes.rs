@@ -1,4 +1,4 @@
-//! Taking little-endian numbers out of bytes without a way to read past their end.
+//! What byte strings are read with: little-endian numbers without a way past their end, hexadecimal, booleans.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -34,4 +34,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text.extend([byte >> 4, byte & 15].iter().filter_map(|nibble| char::from_digit(u32::from(*nibble), 16)));
         text
     })
+}
+
+/// A boolean as systemd reads it (257, `src/basic/parse-util.c`, `parse_boolean`); `None` for anything else.
+pub(crate) fn boolean(text: &[u8]) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));
+    if is(&["1", "yes", "y", "true", "t", "on"]) {
+        Some(true)
+    } else if is(&["0", "no", "n", "false", "f", "off"]) {
+        Some(false)
+    } else {
+        None
+    }
 }

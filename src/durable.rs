@@ -36,7 +36,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+/// The name beside `path` under which it is prepared.
+///
+/// # Errors
+/// Where `path` has no file name.
+pub(crate) fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = std::ffi::OsString::from(".#");
     temporary.push(name);

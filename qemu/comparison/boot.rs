@@ -8,7 +8,7 @@ use crate::machine::{End, Machine, Parts};
 use crate::toolbox::{repository, succeed, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
-use crate::{disk, keys, uki};
+use crate::{disk, keys, run, uki};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -74,9 +74,7 @@ pub fn boot(case: &Case) -> Result<Seen, String> {
     let offers = case.set.offers();
     let esp = disk::esp(&signed, "active", &offers, &directory)?;
 
-    let mut nonce = [0; 16];
-    openssl::rand::rand_bytes(&mut nonce).unwrap();
-    let nonce = format!("{:032x}", u128::from_be_bytes(nonce));
+    let nonce = run::nonce();
     let witness = disk::witness(&nonce, &directory);
     let log = File::create(directory.join("console.log")).unwrap();
     let root = &case.guest.base()?.root;

@@ -44,22 +44,10 @@ pub fn table() -> Vec<Scenario> {
             .check(|findings| firmware_is(findings, "setup-mode")),
         Scenario::new("kernel-only", "the kernel alone may check signatures, and it knows db")
             .command_line("systemd.allow_userspace_verity=0")
-            .offers(|| {
-                let mut offers = images::good();
-                for offer in offers.iter_mut().skip(1) {
-                    *offer = offer.clone().rejected("not-mountable");
-                }
-                offers
-            }),
+            .offers(all_but_db_rejected),
         Scenario::new("signatures-required", "the kernel's dm-verity insists on signatures")
             .command_line("dm_verity.require_signatures=1")
-            .offers(|| {
-                let mut offers = images::good();
-                for offer in offers.iter_mut().skip(1) {
-                    *offer = offer.clone().rejected("not-mountable");
-                }
-                offers
-            }),
+            .offers(all_but_db_rejected),
         Scenario {
             uki_signer: keys::stranger,
             ..Scenario::new("wrong-key", "a UKI by a key that the firmware doesn't trust")
@@ -71,6 +59,15 @@ pub fn table() -> Vec<Scenario> {
 /// Good ones, that nobody may have in this boot.
 fn all_rejected(token: &'static str) -> Vec<Offer> {
     images::good().into_iter().map(|offer| offer.rejected(token)).collect()
+}
+
+/// Good ones, of which the kernel knows the signer of the first alone: db is in its keyring.
+fn all_but_db_rejected() -> Vec<Offer> {
+    let mut offers = images::good();
+    for offer in offers.iter_mut().skip(1) {
+        *offer = offer.clone().rejected("not-mountable");
+    }
+    offers
 }
 
 fn firmware_is(findings: &Findings, state: &str) {

@@ -13,6 +13,7 @@
 
 use super::name::image_name_is_valid;
 use super::{ExtensionName, ReleaseError, ReleaseFile};
+use crate::bytes::boolean;
 use crate::filesystem::{EntryKind, FilesystemError, Tree};
 use crate::image::Class;
 use crate::reason::Reason;
@@ -196,7 +197,6 @@ fn is_lenient(filesystem: &dyn Tree, path: &str) -> Result<bool, LookupError> {
     Ok(value.is_some_and(|value| {
         // It is a C string there.
         let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
-        // src/basic/parse-util.c, parse_boolean
-        ["0", "no", "n", "false", "f", "off"].iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()))
+        boolean(text) == Some(false)
     }))
 }

@@ -30,9 +30,9 @@ impl Activation {
         Self { kernel_only: fs::read_to_string("/proc/cmdline").is_ok_and(|text| only_kernel_verifies(&text)) }
     }
 
-    fn mount(self, image: &IntactImage<'_>, file: BorrowedFd<'_>, look: Look<'_>) -> Result<(), Failure> {
+    fn mount(self, image: &IntactImage<'_>, file: BorrowedFd<'_>, look: Look<'_>) -> Result<(), ActivationError> {
         let data = image.filesystem().ok_or(KernelError::NotAFile)?;
-        let kind = Filesystem::open(&data).map_err(|error| Failure::Image(error.into()))?.kind().to_string();
+        let kind = Filesystem::open(&data)?.kind().to_string();
         let root = PartitionDevice::attach(file, "root", image.root().start, data.len())?;
         let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
         let (Some(data), Some(hash)) = (root.path(), verity.path()) else {
@@ -48,9 +48,9 @@ impl Activation {
         let mount = Mount::builder().fstype(kind.as_str()).flags(flags);
         let mounted = mount.mount_autodrop(node, MOUNT_POINT, UnmountFlags::DETACH).map_err(cannot_mount)?;
         let tree = MountedTree::open(Path::new(MOUNT_POINT)).map_err(cannot_mount)?;
-        let looked = look(&tree).map_err(|refusal| Failure::Image(refusal.into()));
+        let looked = look(&tree);
         drop((tree, mounted));
-        looked
+        Ok(looked?)
     }
 }
 
@@ -64,27 +64,9 @@ impl Activate for Activation {
     fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
         InProcess.activate(image, &mut *look)?;
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
-        let mut outcome = Ok(());
-        namespace::enter(|| {
-            outcome = self.mount(image, file, look);
-            Ok(())
-        })?;
+        let outcome = namespace::enter(|| self.mount(image, file, look));
         // Only an empty directory is removed; the next image would make it again.
         let _ = fs::remove_dir(MOUNT_POINT);
-        outcome.map_err(|failure| match failure {
-            Failure::Image(error) => error,
-            Failure::Kernel(error) => error.into(),
-        })
-    }
-}
-
-enum Failure {
-    Image(ActivationError),
-    Kernel(KernelError),
-}
-
-impl From<KernelError> for Failure {
-    fn from(error: KernelError) -> Self {
-        Self::Kernel(error)
+        outcome
     }
 }

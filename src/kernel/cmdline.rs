@@ -1,6 +1,8 @@
 //! What the kernel's command line says about verity. A UKI's is covered by its signature, and all that it can say
 //! here makes the rules stricter.
 
+use crate::bytes::boolean;
+
 /// The switch of systemd (since 256) that leaves the check of signatures to the kernel alone
 /// (kernel-command-line(7)).
 pub(super) const ALLOW_USERSPACE: &str = "systemd.allow_userspace_verity";
@@ -11,21 +13,9 @@ pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
     let words = cmdline.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ALLOW_USERSPACE));
     let mut said = words.filter_map(|rest| match rest.strip_prefix('=') {
         None => rest.is_empty().then_some(true),
-        Some(value) => boolean(value.trim_matches('"')),
+        Some(value) => boolean(value.trim_matches('"').as_bytes()),
     });
     said.next_back() == Some(false)
-}
-
-/// systemd 257, `src/basic/parse-util.c`, `parse_boolean`.
-fn boolean(text: &str) -> Option<bool> {
-    let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is(&["1", "yes", "y", "true", "t", "on"]) {
-        Some(true)
-    } else if is(&["0", "no", "n", "false", "f", "off"]) {
-        Some(false)
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]

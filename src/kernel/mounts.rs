@@ -40,10 +40,7 @@ impl DetachedMount {
     /// were killed then, be an image that systemd refuses, with all others. A socket is none to systemd, and
     /// nobody can open it.
     pub(crate) fn attach(self, path: &Path) -> io::Result<()> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut temporary = std::ffi::OsString::from(".#");
-        temporary.push(name);
-        let temporary = path.with_file_name(temporary);
+        let temporary = durable::temporary_name(path)?;
         durable::remove(&temporary)?;
         mknod(&temporary, SFlag::S_IFSOCK, Mode::empty(), 0)?;
         fs::rename(&temporary, path)?;

@@ -14,7 +14,7 @@ use std::thread;
 const UDEV: &str = "/run/udev";
 
 /// Runs `work` in a thread with a mount namespace of its own.
-pub(super) fn enter<T: Send>(work: impl FnOnce() -> Result<T, KernelError> + Send) -> Result<T, KernelError> {
+pub(super) fn enter<T: Send, E: From<KernelError> + Send>(work: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             isolate().map_err(KernelError::Namespace)?;

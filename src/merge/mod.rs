@@ -77,9 +77,9 @@ pub fn admit(recorded: &Recorded) -> Result<()> {
 
 /// Removes what is at `path` inside `directory` of the root, and makes a symbolic link there.
 fn link(root: &Root, directory: &str, name: &str, target: &str) -> io::Result<()> {
-    let directory = root.make_directory(directory)?;
-    let temporary = directory.join(format!(".#{name}.tmp"));
+    let path = root.make_directory(directory)?.join(name);
+    let temporary = durable::temporary_name(&path)?;
     durable::remove(&temporary)?;
     std::os::unix::fs::symlink(target, &temporary)?;
-    std::fs::rename(&temporary, directory.join(name))
+    std::fs::rename(&temporary, path)
 }
