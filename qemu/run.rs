@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_mins(7);
 /// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
 const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
 
+/// What the firmware says when there is nothing more that it could start; it waits for a key then.
+const NOTHING_TO_START: &str = "No bootable option or device was found";
+
 /// What a boot needs, in a directory of its own.
 struct Boot {
     directory: PathBuf,
@@ -83,7 +86,7 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
     let mut machine = Machine::start(&boot.parts(scenario, Some(&witness)), log);
 
     let refused = scenario.outcome == Outcome::RefusedByFirmware;
-    let (end, lines) = machine.wait(if refused { &REFUSALS } else { &[] }, TIMEOUT);
+    let (end, lines) = machine.wait(if refused { &REFUSALS } else { &[NOTHING_TO_START] }, TIMEOUT);
     let heard = lines.iter().any(|line| line.trim() == marker);
     match (&end, refused) {
         (End::Said, true) if !heard => return Ok(()),

@@ -21,6 +21,8 @@ pub mod gpt;
 mod header;
 mod padded;
 mod signature;
+#[cfg(feature = "cli")]
+pub mod source;
 
 pub use ddi::{BuildError, DdiBuilder, Parts, VerityParams};
 pub use padded::Padded;
