@@ -17,12 +17,16 @@
 //! from the root hash.
 
 mod ddi;
+#[cfg(feature = "cli")]
+pub mod format;
 pub mod gpt;
 mod header;
 mod padded;
 mod signature;
 #[cfg(feature = "cli")]
 pub mod source;
+#[cfg(feature = "cli")]
+pub mod tree;
 
 pub use ddi::{BuildError, DdiBuilder, Parts, VerityParams};
 pub use padded::Padded;

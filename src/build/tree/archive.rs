@@ -1,0 +1,185 @@
+//! A tree as a tar archive, for tools that make file systems of those.
+
+use super::{FileTree, Kind, Metadata, NodeId, Time};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use tar::{EntryType, Header};
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 18;
+
+/// Writes all of `tree` to `out`, in the order of [`FileTree::walk`]: ustar headers, with extended ones for all that
+/// doesn't fit in there. The same tree gives the same bytes. `progress` is told of each piece of content in bytes.
+///
+/// # Errors
+/// What reading a file's content or writing reported. A special file is [`io::ErrorKind::Unsupported`].
+pub fn write_tar(tree: &FileTree, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
+    let mut first_names: HashMap<NodeId, Vec<u8>> = HashMap::new();
+    let root = [(b"./".to_vec(), tree.root())];
+    for (path, id) in root.into_iter().chain(tree.walk()) {
+        let Some(node) = tree.node(id) else { continue };
+        let mut member = Member { path, link: Vec::new(), size: 0, kind: EntryType::Regular };
+        if let Some(first) = first_names.get(&id) {
+            member.link.clone_from(first);
+            member.kind = EntryType::Link;
+            member.write(&node.metadata, out)?;
+            continue;
+        }
+        match &node.kind {
+            Kind::Directory(_) => {
+                member.kind = EntryType::Directory;
+                member.write(&node.metadata, out)?;
+            }
+            Kind::Symlink(target) => {
+                first_names.insert(id, member.path.clone());
+                member.link.clone_from(target);
+                member.kind = EntryType::Symlink;
+                member.write(&node.metadata, out)?;
+            }
+            Kind::File(content) => {
+                first_names.insert(id, member.path.clone());
+                member.size = content.len();
+                member.write(&node.metadata, out)?;
+                copy(&mut content.reader(), member.size, out, progress).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", super::path::display(&member.path)))
+                })?;
+            }
+            Kind::Special(_) => return Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+    // Two blocks of zeros mark the end.
+    out.write_all(&[0; 1024])
+}
+
+struct Member {
+    path: Vec<u8>,
+    link: Vec<u8>,
+    size: u64,
+    kind: EntryType,
+}
+
+impl Member {
+    fn write(&self, metadata: &Metadata, out: &mut dyn Write) -> io::Result<()> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(self.kind);
+        header.set_mode(u32::from(metadata.mode));
+        let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let mut record = |keyword: &[u8], value: &[u8]| records.push((keyword.to_vec(), value.to_vec()));
+        // Numbers that octal digits of the field can hold.
+        for (keyword, value) in [(&b"uid"[..], metadata.uid), (b"gid", metadata.gid)] {
+            if value > 0o777_7777 {
+                record(keyword, value.to_string().as_bytes());
+            }
+        }
+        header.set_uid(u64::from(metadata.uid.min(0o777_7777)));
+        header.set_gid(u64::from(metadata.gid.min(0o777_7777)));
+        if self.size > 0o777_7777_7777 {
+            record(b"size", self.size.to_string().as_bytes());
+        }
+        header.set_size(self.size.min(0o777_7777_7777));
+        match metadata.mtime {
+            Time { seconds, nanoseconds: 0 } if (0..=0o777_7777_7777).contains(&seconds) => {
+                header.set_mtime(u64::try_from(seconds).unwrap_or_default());
+            }
+            time => {
+                header.set_mtime(0);
+                record(b"mtime", decimal(time).as_bytes());
+            }
+        }
+        if !set_bytes(&mut header, 0..100, &self.path) {
+            record(b"path", &self.path);
+        }
+        if !set_bytes(&mut header, 157..257, &self.link) {
+            record(b"linkpath", &self.link);
+        }
+        for (name, value) in &metadata.xattrs {
+            record(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        }
+        if !records.is_empty() && self.kind != EntryType::Link {
+            extended(&records, out)?;
+        } else if self.kind == EntryType::Link {
+            // What a hard link leads to has been described; its names are all there is to say.
+            records.retain(|(keyword, _)| keyword == b"path" || keyword == b"linkpath");
+            if !records.is_empty() {
+                extended(&records, out)?;
+            }
+        }
+        header.set_cksum();
+        out.write_all(header.as_bytes())
+    }
+}
+
+/// Writes a field of the header if `value` fits into it.
+fn set_bytes(header: &mut Header, field: std::ops::Range<usize>, value: &[u8]) -> bool {
+    // The last byte stays NUL: not all readers take a field without.
+    let fits = value.len() < field.len();
+    let value = value.get(..value.len().min(field.len() - 1)).unwrap_or_default();
+    if let Some(field) = header.as_mut_bytes().get_mut(field) {
+        field.fill(0);
+        if let Some(start) = field.get_mut(..value.len()) {
+            start.copy_from_slice(value);
+        }
+    }
+    fits
+}
+
+/// Seconds with a fraction; the inverse of how extended headers are read.
+fn decimal(time: Time) -> String {
+    match time {
+        Time { seconds, nanoseconds: 0 } => seconds.to_string(),
+        Time { seconds, nanoseconds } if seconds >= 0 => format!("{seconds}.{nanoseconds:09}"),
+        Time { seconds, nanoseconds } => {
+            format!("-{}.{:09}", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds)
+        }
+    }
+}
+
+/// Writes an extended header (POSIX.1-2024, pax).
+fn extended(records: &[(Vec<u8>, Vec<u8>)], out: &mut dyn Write) -> io::Result<()> {
+    let mut data = Vec::new();
+    for (keyword, value) in records {
+        // The length counts its own digits.
+        let rest = keyword.len() + value.len() + 3;
+        let mut len = rest + 1;
+        while len != rest + len.to_string().len() {
+            len = rest + len.to_string().len();
+        }
+        data.extend_from_slice(format!("{len} ").as_bytes());
+        data.extend_from_slice(keyword);
+        data.push(b'=');
+        data.extend_from_slice(value);
+        data.push(b'\n');
+    }
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::XHeader);
+    set_bytes(&mut header, 0..100, b"././@PaxHeader");
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(data.len() as u64);
+    header.set_cksum();
+    out.write_all(header.as_bytes())?;
+    out.write_all(&data)?;
+    pad(data.len() as u64, out)
+}
+
+fn copy(from: &mut impl Read, size: u64, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
+    let mut buf = vec![0; CHUNK];
+    let mut left = size;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let chunk = &mut buf[..wanted];
+        from.read_exact(chunk)?;
+        out.write_all(chunk)?;
+        left -= wanted as u64;
+        progress(wanted as u64);
+    }
+    pad(size, out)
+}
+
+/// Zeros up to a whole block.
+fn pad(size: u64, out: &mut dyn Write) -> io::Result<()> {
+    let len = usize::try_from(size.next_multiple_of(512) - size).unwrap_or_default();
+    out.write_all(&[0; 512][..len])
+}

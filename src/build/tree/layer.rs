@@ -1,0 +1,387 @@
+//! Layers of container images, put on top of each other (OCI Image Format Specification, `layer.md`).
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::members::{ArchiveError, Member, Members};
+use super::path::{components, display};
+use super::pax::{self, PaxError};
+use super::sparse::{self, SparseError};
+use super::{Content, FileTree, Kind, Metadata, PathError, Time};
+use crate::build::source::{LayeredImage, SourceError, Spool};
+use crate::filesystem::EntryKind;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use tar::EntryType;
+
+/// Before the name of what a layer takes away.
+const WHITEOUT: &[u8] = b".wh.";
+/// Takes all away that lower layers put into a directory.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Of AUFS' own, and never meant as whiteouts.
+const AUFS: &[u8] = b".wh..wh.";
+
+/// Why a layer can't be applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// It can't be had.
+    #[error("reading layer {number}: {error}")]
+    Source {
+        /// Counted from 1
+        number: usize,
+        /// Why
+        error: SourceError,
+    },
+    /// It isn't an archive that can be read to its end.
+    #[error("reading layer {number}: {error}")]
+    Archive {
+        /// Counted from 1
+        number: usize,
+        /// Why
+        error: ArchiveError,
+    },
+    /// One of its members can't be used.
+    #[error("reading {path} in layer {number}: {cause}")]
+    Member {
+        /// Counted from 1
+        number: usize,
+        /// Its path
+        path: String,
+        /// Why
+        cause: MemberError,
+    },
+    /// There is no such layer.
+    #[error("layers {}..{} were asked for, and the image has {count}", wanted.start.saturating_add(1), wanted.end)]
+    Range {
+        /// Counted from 0
+        wanted: Range<usize>,
+        /// How many there are
+        count: usize,
+    },
+}
+
+/// Why a member of a layer can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberError {
+    /// Its path.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A hard link to nothing.
+    #[error("it is a hard link to {target}, which is not there")]
+    MissingTarget {
+        /// Where it should lead
+        target: String,
+    },
+    /// A hard link to a directory.
+    #[error("it is a hard link to {target}, which is a directory")]
+    DirectoryTarget {
+        /// Where it leads
+        target: String,
+    },
+    /// A field of its header.
+    #[error("{field} can't be used: {cause}")]
+    Field {
+        /// Its name
+        field: &'static str,
+        /// Why
+        cause: String,
+    },
+    /// Its extended header.
+    #[error(transparent)]
+    Pax(#[from] PaxError),
+    /// Its holes.
+    #[error(transparent)]
+    Sparse(#[from] SparseError),
+    /// A type that means nothing here.
+    #[error("type {0:?} of a member is not known")]
+    Type(char),
+    /// An attribute that only another archiver's way of writing it down has.
+    #[error("it has the extended attribute {name} in a form that is not read")]
+    Attribute {
+        /// Its name
+        name: String,
+    },
+    /// Together with what came before it, more than is allowed.
+    #[error("the files would have more than {limit} bytes; if that is meant, allow it with --max-size")]
+    TooMuch {
+        /// Bytes of all files
+        limit: u64,
+    },
+}
+
+/// Which layers count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layers {
+    /// All of them.
+    All,
+    /// The uppermost.
+    Last,
+    /// These, counted from 1, both ends included.
+    Some(usize, usize),
+}
+
+impl Layers {
+    /// Reads `all`, `last`, `N` or `N..M`.
+    ///
+    /// # Errors
+    /// A sentence that says so.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
+        match text {
+            "all" => Some(Self::All),
+            "last" => Some(Self::Last),
+            _ => match text.split_once("..") {
+                None => number(text).map(|one| Self::Some(one, one)),
+                Some((first, last)) => {
+                    let last = number(last.strip_prefix('=').unwrap_or(last));
+                    number(first).zip(last).filter(|(first, last)| first <= last).map(|(a, b)| Self::Some(a, b))
+                }
+            },
+        }
+        .ok_or_else(|| "write all, last, N or N..M, counted from 1".to_owned())
+    }
+
+    fn range(&self, count: usize) -> Result<Range<usize>, LayerError> {
+        let wanted = match self {
+            Self::All => 0..count,
+            Self::Last => count.saturating_sub(1)..count,
+            Self::Some(first, last) => first.saturating_sub(1)..*last,
+        };
+        if wanted.end > count { Err(LayerError::Range { wanted, count }) } else { Ok(wanted) }
+    }
+}
+
+/// Puts the wanted layers of an image on top of each other. `max_size` bounds the bytes of all files, holes included.
+///
+/// # Errors
+/// [`LayerError`]
+pub fn apply(image: &mut dyn LayeredImage, layers: &Layers, max_size: u64) -> Result<FileTree, LayerError> {
+    let wanted = layers.range(image.count())?;
+    match assemble(image, wanted.clone(), max_size, None) {
+        // A hard link into a layer that wasn't asked for: its content is part of the layer that links to it.
+        Err(LayerError::Member { cause: MemberError::MissingTarget { .. }, .. }) if wanted.start > 0 => {
+            let lower = assemble(image, 0..wanted.start, max_size, None)?;
+            assemble(image, wanted, max_size, Some(lower))
+        }
+        result => result,
+    }
+}
+
+fn assemble(
+    image: &mut dyn LayeredImage,
+    layers: Range<usize>,
+    max_size: u64,
+    lower: Option<FileTree>,
+) -> Result<FileTree, LayerError> {
+    let mut assembly = Assembly { tree: FileTree::default(), max_size, used: 0, lower, adopted: HashMap::new() };
+    for index in layers {
+        let number = index.saturating_add(1);
+        let archive = image.layer(index).map_err(|error| LayerError::Source { number, error })?;
+        assembly.apply(&archive, number)?;
+    }
+    Ok(assembly.tree)
+}
+
+struct Assembly {
+    tree: FileTree,
+    max_size: u64,
+    used: u64,
+    /// What lies below the layers that count.
+    lower: Option<FileTree>,
+    /// Nodes of `lower` that have come into the tree, by path.
+    adopted: HashMap<Vec<u8>, super::NodeId>,
+}
+
+impl Assembly {
+    fn apply(&mut self, archive: &Spool, number: usize) -> Result<(), LayerError> {
+        let wrap = |error| LayerError::Archive { number, error };
+        // First what the layer takes away, for that means the layers below and never itself.
+        for pass in [Self::take_away, Self::put] {
+            let mut members = Members::of(archive);
+            while let Some(member) = members.next().map_err(wrap)? {
+                pass(self, archive, &member).map_err(|cause| LayerError::Member {
+                    number,
+                    path: display(&member.path),
+                    cause,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+        let parts = components(&member.path)?;
+        let Some((name, parents)) = parts.split_last() else { return Ok(()) };
+        let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
+        let directory = match self.tree.directory(parents) {
+            Ok(Some(directory)) => directory,
+            // What isn't there needs no taking away.
+            Ok(None) | Err(PathError::NotADirectory { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if *name == OPAQUE {
+            self.tree.clear(directory);
+        } else if !name.starts_with(AUFS) {
+            self.tree.unlink(directory, hidden);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, archive: &Spool, member: &Member) -> Result<(), MemberError> {
+        let path = member.record("GNU.sparse.name").unwrap_or(&member.path);
+        let parts = components(path)?;
+        let kind = member.entry_type();
+        let Some((name, parents)) = parts.split_last() else {
+            // The root itself.
+            if kind == EntryType::Directory {
+                let metadata = metadata(member)?;
+                let root = self.tree.root();
+                self.describe(root, metadata);
+            }
+            return Ok(());
+        };
+        if name.starts_with(WHITEOUT) {
+            return Ok(());
+        }
+        let directory = self.tree.make_directory(parents)?;
+        if kind == EntryType::Link {
+            let id = self.target(&member.link)?;
+            self.tree.link(directory, name, id);
+            return Ok(());
+        }
+        let metadata = metadata(member)?;
+        if kind == EntryType::Directory
+            && let Some(id) = self.tree.entry(directory, name)
+            && matches!(self.tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)))
+        {
+            self.describe(id, metadata);
+            return Ok(());
+        }
+        let kind = match kind {
+            EntryType::Regular | EntryType::GNUSparse => Kind::File(self.content(archive, member)?),
+            EntryType::Directory => Kind::Directory(BTreeMap::new()),
+            EntryType::Symlink => Kind::Symlink(link_target(&member.link)?),
+            EntryType::Char => Kind::Special(EntryKind::CharacterDevice),
+            EntryType::Block => Kind::Special(EntryKind::BlockDevice),
+            EntryType::Fifo => Kind::Special(EntryKind::Fifo),
+            other => return Err(MemberError::Type(char::from(other.as_byte()))),
+        };
+        let id = self.tree.add(metadata, kind).map_err(PathError::from)?;
+        self.tree.link(directory, name, id);
+        Ok(())
+    }
+
+    fn describe(&mut self, id: super::NodeId, metadata: Metadata) {
+        if let Some(node) = self.tree.node_mut(id) {
+            node.metadata = metadata;
+        }
+    }
+
+    fn content(&mut self, archive: &Spool, member: &Member) -> Result<Content, MemberError> {
+        let content = match sparse::content(archive, member)? {
+            Some(content) => content,
+            None => archive.slice(member.data(), member.size).map(Content::spool).ok_or(SparseError)?,
+        };
+        self.used = self.used.saturating_add(content.len());
+        if self.used > self.max_size {
+            return Err(MemberError::TooMuch { limit: self.max_size });
+        }
+        Ok(content)
+    }
+
+    /// The node that a hard link leads to.
+    fn target(&mut self, path: &[u8]) -> Result<super::NodeId, MemberError> {
+        let parts = components(path)?;
+        let found = self.tree.find(&parts)?;
+        let id = match found {
+            Some(id) => id,
+            None => self.adopt(&parts)?.ok_or_else(|| MemberError::MissingTarget { target: display(path) })?,
+        };
+        match self.tree.node(id).map(|node| &node.kind) {
+            Some(Kind::Directory(_)) => Err(MemberError::DirectoryTarget { target: display(path) }),
+            _ => Ok(id),
+        }
+    }
+
+    /// Brings a node of a layer below into the tree, without a name for the present.
+    fn adopt(&mut self, parts: &[&[u8]]) -> Result<Option<super::NodeId>, MemberError> {
+        let Some(lower) = &mut self.lower else { return Ok(None) };
+        let key = parts.join(&b'/');
+        if let Some(id) = self.adopted.get(&key) {
+            return Ok(Some(*id));
+        }
+        let Some(found) = lower.find(parts)? else { return Ok(None) };
+        let Some(node) = lower.node(found).cloned() else { return Ok(None) };
+        if matches!(node.kind, Kind::Directory(_)) {
+            return Err(MemberError::DirectoryTarget { target: display(&key) });
+        }
+        let id = self.tree.add(node.metadata, node.kind).map_err(PathError::from)?;
+        self.adopted.insert(key, id);
+        Ok(Some(id))
+    }
+}
+
+fn link_target(target: &[u8]) -> Result<Vec<u8>, MemberError> {
+    let field = |cause: &str| MemberError::Field { field: "the target of the link", cause: cause.to_owned() };
+    if target.is_empty() || target.contains(&0) {
+        return Err(field("it is empty or has a NUL byte in it"));
+    }
+    // `PATH_MAX` less its NUL.
+    if target.len() > 4095 {
+        return Err(field("it has more than 4095 bytes"));
+    }
+    Ok(target.to_vec())
+}
+
+fn metadata(member: &Member) -> Result<Metadata, MemberError> {
+    let field = |field| move |error: std::io::Error| MemberError::Field { field, cause: error.to_string() };
+    let header = &member.header;
+    let mode = u16::try_from(header.mode().map_err(field("the mode"))? & 0o7777).unwrap_or_default();
+    let owner = |keyword: &'static str, own: std::io::Result<u64>, name| -> Result<u32, MemberError> {
+        let value = match member.record(keyword) {
+            Some(value) => pax::decimal(value).ok_or(PaxError::Number { keyword })?,
+            None => own.map_err(field(name))?,
+        };
+        u32::try_from(value).map_err(|error| MemberError::Field { field: name, cause: error.to_string() })
+    };
+    let uid = owner("uid", header.uid(), "the owner")?;
+    let gid = owner("gid", header.gid(), "the group")?;
+    let mtime = match member.record("mtime") {
+        Some(value) => pax::time(value).ok_or(PaxError::Number { keyword: "mtime" })?,
+        None => {
+            let seconds = header.mtime().map_err(field("the time"))?;
+            let too_late = |_| MemberError::Field { field: "the time", cause: format!("{seconds} is too late") };
+            Time::from_seconds(i64::try_from(seconds).map_err(too_late)?)
+        }
+    };
+    Ok(Metadata { mode, uid, gid, mtime, xattrs: xattrs(member)? })
+}
+
+/// Extended attributes as GNU tar, star and Go write them.
+fn xattrs(member: &Member) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
+    let mut found = BTreeMap::new();
+    for (keyword, value) in &member.pax {
+        if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
+            if name.is_empty() || name.len() > 255 || name.contains(&0) {
+                return Err(MemberError::Attribute { name: display(name) });
+            }
+            found.insert(name.to_vec(), value.clone());
+        }
+    }
+    // libarchive writes both; an attribute that only its own form has would be lost.
+    for (keyword, _) in &member.pax {
+        let other = keyword.strip_prefix(b"LIBARCHIVE.xattr.").filter(|name| !found.contains_key(*name));
+        let list = keyword.strip_prefix(b"SCHILY.acl.");
+        if let Some(name) = other.or(list) {
+            return Err(MemberError::Attribute { name: display(name) });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,222 @@
+//! The members of a tar archive, with the headers that describe them taken together.
+//!
+//! Formats: POSIX.1-2024 pax (ustar and extended headers) and GNU tar ("Basic Tar Format" of its manual). Where they
+//! leave a choice it is made as Go's `archive/tar` makes it, which all container engines use: what they see in a layer
+//! and what is seen here has to be the same.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::pax::{self, PaxError};
+use crate::build::source::Spool;
+use crate::io::ReadAt;
+use std::io;
+use tar::{EntryType, Header};
+
+/// Bytes of a block; headers are one, data is padded to whole ones.
+pub(super) const BLOCK: u64 = 512;
+
+/// Why an archive can't be read on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// Reading failed.
+    #[error("reading the archive: {0}")]
+    Io(#[from] io::Error),
+    /// No header where one has to be.
+    #[error("there is no valid header at byte {offset}: {cause}")]
+    Header {
+        /// Where in the archive
+        offset: u64,
+        /// What is wrong with it
+        cause: String,
+    },
+    /// The data of a member isn't all there.
+    #[error("the archive ends within the member at byte {offset}")]
+    Truncated {
+        /// Where in the archive
+        offset: u64,
+    },
+    /// An extended header that nobody needs so much of.
+    #[error("the extended header at byte {offset} has {found} bytes, the most is {max}", max = pax::MAX_LEN)]
+    TooLong {
+        /// Where in the archive
+        offset: u64,
+        /// Bytes
+        found: u64,
+    },
+    /// An extended header that can't be understood.
+    #[error("the member at byte {offset}: {error}")]
+    Pax {
+        /// Where in the archive
+        offset: u64,
+        /// What is wrong with it
+        error: PaxError,
+    },
+}
+
+/// A member, its extended headers included.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its own header.
+    pub(super) header: Header,
+    /// Where that is in the archive.
+    pub(super) offset: u64,
+    /// Its path, as it stands there.
+    pub(super) path: Vec<u8>,
+    /// Where a link leads.
+    pub(super) link: Vec<u8>,
+    /// Bytes of data that follow the header.
+    pub(super) size: u64,
+    /// The records of its extended header.
+    pub(super) pax: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Member {
+    /// Where its data begins.
+    pub(super) fn data(&self) -> u64 {
+        self.offset.saturating_add(BLOCK)
+    }
+
+    /// The value of the last record with this keyword.
+    pub(super) fn record(&self, keyword: &str) -> Option<&[u8]> {
+        let found = self.pax.iter().rev().find(|(found, _)| found == keyword.as_bytes());
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// What it is. Before POSIX a directory was a file whose name ends in a slash.
+    pub(super) fn entry_type(&self) -> EntryType {
+        match self.header.entry_type() {
+            EntryType::Regular if self.path.ends_with(b"/") => EntryType::Directory,
+            EntryType::Continuous => EntryType::Regular,
+            other => other,
+        }
+    }
+}
+
+/// Goes through an archive.
+pub(super) struct Members<'a> {
+    archive: &'a Spool,
+    position: u64,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn of(archive: &'a Spool) -> Self {
+        Self { archive, position: 0 }
+    }
+
+    /// The next member; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
+        let (mut records, mut long_path, mut long_link) = (Vec::new(), None, None);
+        loop {
+            let offset = self.position;
+            let Some(header) = self.header()? else { return Ok(None) };
+            let fail = |error: io::Error| ArchiveError::Header { offset, cause: error.to_string() };
+            let kind = header.entry_type();
+            let own_size = header.entry_size().map_err(fail)?;
+            if matches!(
+                kind,
+                EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName | EntryType::GNULongLink
+            ) {
+                let data = self.description(offset, own_size)?;
+                let text = || data.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+                match kind {
+                    EntryType::XHeader => {
+                        let found = pax::records(&data).map_err(|error| ArchiveError::Pax { offset, error })?;
+                        records = found.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+                    }
+                    EntryType::GNULongName => long_path = Some(text()),
+                    EntryType::GNULongLink => long_link = Some(text()),
+                    // What holds for all members is a comment in practice, and the engines ignore it.
+                    _ => {}
+                }
+                self.skip(offset, own_size)?;
+                continue;
+            }
+            let last = |keyword: &str| {
+                let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
+                found.map(|(_, value): &(Vec<u8>, Vec<u8>)| value.clone())
+            };
+            let size = match last("size") {
+                Some(value) => pax::decimal(&value)
+                    .ok_or(ArchiveError::Pax { offset, error: PaxError::Number { keyword: "size" } })?,
+                None => own_size,
+            };
+            let path = last("path").or(long_path).unwrap_or_else(|| header.path_bytes().into_owned());
+            let link = last("linkpath").or(long_link);
+            let link = link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
+            let mut member = Member { header, offset, path, link, size, pax: records };
+            if matches!(
+                member.entry_type(),
+                EntryType::Link
+                    | EntryType::Symlink
+                    | EntryType::Char
+                    | EntryType::Block
+                    | EntryType::Directory
+                    | EntryType::Fifo
+            ) {
+                // Whatever size stands there, no data follows.
+                member.size = 0;
+            }
+            self.skip(offset, member.size)?;
+            return Ok(Some(member));
+        }
+    }
+
+    /// The header at the position; `None` at the end of the archive, marked or not.
+    fn header(&self) -> Result<Option<Header>, ArchiveError> {
+        let offset = self.position;
+        if offset >= self.archive.len() {
+            return Ok(None);
+        }
+        let mut header = Header::new_old();
+        match self.archive.read_exact_at(header.as_mut_bytes(), offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(ArchiveError::Truncated { offset });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if header.as_bytes().iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let cause = |cause: String| ArchiveError::Header { offset, cause };
+        // The checksum counts its own field as spaces.
+        let bytes = header.as_bytes().iter().enumerate();
+        let sum: u32 = bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        let found = header.cksum().map_err(|error| cause(error.to_string()))?;
+        if found != sum {
+            return Err(cause(format!("its checksum is {found} where {sum} is needed")));
+        }
+        Ok(Some(header))
+    }
+
+    /// The data of an extended header.
+    fn description(&self, offset: u64, size: u64) -> Result<Vec<u8>, ArchiveError> {
+        let too_long = || ArchiveError::TooLong { offset, found: size };
+        if size > pax::MAX_LEN {
+            return Err(too_long());
+        }
+        let mut data = vec![0; usize::try_from(size).map_err(|_| too_long())?];
+        match self.archive.read_exact_at(&mut data, offset.saturating_add(BLOCK)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ArchiveError::Truncated { offset }),
+            result => Ok(result.map(|()| data)?),
+        }
+    }
+
+    /// Goes on behind the member at `offset`. Blocks that only GNU's old sparse files have come before the data and
+    /// aren't counted by its size.
+    fn skip(&mut self, offset: u64, size: u64) -> Result<(), ArchiveError> {
+        let truncated = || ArchiveError::Truncated { offset };
+        let more = super::sparse::extension_blocks(self.archive, offset)?;
+        let start = offset.checked_add(BLOCK).and_then(|start| start.checked_add(more)).ok_or_else(truncated)?;
+        let end = start.checked_add(size).filter(|end| *end <= self.archive.len()).ok_or_else(truncated)?;
+        self.position = end.checked_next_multiple_of(BLOCK).ok_or_else(truncated)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! The files of an extension, in memory: names and metadata, with content left where it is.
+//!
+//! Nothing of a source is ever extracted. An archive's names, links and owners become nodes of this tree and
+//! nothing else, so there is no path of it that could lead out of a directory, and nobody has to be root to keep
+//! an owner. Symbolic links are resolved inside the tree.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+mod archive;
+mod content;
+mod directory;
+mod layer;
+mod look;
+mod members;
+mod path;
+mod pax;
+mod release;
+mod select;
+mod sparse;
+
+pub use archive::write_tar;
+pub use content::{Content, Reader as ContentReader};
+pub use directory::{DirectoryError, Owners, read_directory};
+pub use layer::{LayerError, Layers, apply};
+pub use path::{MAX_DEPTH, PathError};
+pub use release::{ReleaseOptions, ReleaseProblem, complete_release};
+pub use select::{Omission, select};
+
+use crate::filesystem::EntryKind;
+use std::collections::BTreeMap;
+
+/// Most files, directories and links in one tree.
+pub const MAX_NODES: usize = 1_000_000;
+
+/// Where a node is in its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(usize);
+
+/// A moment, since 1970-01-01 00:00:00 UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds
+    pub seconds: i64,
+    /// Nanoseconds, less than 1 000 000 000
+    pub nanoseconds: u32,
+}
+
+impl Time {
+    /// A whole second.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self { seconds, nanoseconds: 0 }
+    }
+}
+
+/// What is known about a node besides its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// Permissions with set-user-id, set-group-id and sticky bit: 0o7777 at most
+    pub mode: u16,
+    /// User
+    pub uid: u32,
+    /// Group
+    pub gid: u32,
+    /// Last modification
+    pub mtime: Time,
+    /// Extended attributes by their full names
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Metadata {
+    /// A directory that nobody described: root's, 0755.
+    #[must_use]
+    pub fn implied_directory() -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), xattrs: BTreeMap::new() }
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A directory with its entries, in the order of their bytes.
+    Directory(BTreeMap<Vec<u8>, NodeId>),
+    /// A regular file.
+    File(Content),
+    /// A symbolic link and where it leads.
+    Symlink(Vec<u8>),
+    /// A device, FIFO or socket.
+    Special(EntryKind),
+}
+
+impl Kind {
+    /// The same without what is in it.
+    #[must_use]
+    pub fn entry_kind(&self) -> EntryKind {
+        match self {
+            Self::Directory(_) => EntryKind::Directory,
+            Self::File(_) => EntryKind::File,
+            Self::Symlink(_) => EntryKind::Symlink,
+            Self::Special(kind) => *kind,
+        }
+    }
+}
+
+/// A file, directory or link. Hard links are several names for one node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What is known about it
+    pub metadata: Metadata,
+    /// What it is
+    pub kind: Kind,
+}
+
+/// There are more nodes than [`MAX_NODES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_NODES} files")]
+pub struct TooManyNodes;
+
+/// A tree of files.
+#[derive(Debug, Clone)]
+pub struct FileTree {
+    /// Nodes that were replaced stay here without a name; the root is the first and never replaced.
+    nodes: Vec<Node>,
+}
+
+impl Default for FileTree {
+    fn default() -> Self {
+        let kind = Kind::Directory(BTreeMap::new());
+        Self { nodes: vec![Node { metadata: Metadata::implied_directory(), kind }] }
+    }
+}
+
+impl FileTree {
+    /// The root directory.
+    #[must_use]
+    pub const fn root(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// A node; `None` if `id` is another tree's.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(id.0)
+    }
+
+    /// Puts a node into the tree that no name leads to yet.
+    ///
+    /// # Errors
+    /// Beyond [`MAX_NODES`].
+    pub fn add(&mut self, metadata: Metadata, kind: Kind) -> Result<NodeId, TooManyNodes> {
+        if self.nodes.len() >= MAX_NODES {
+            return Err(TooManyNodes);
+        }
+        let id = NodeId(self.nodes.len());
+        self.nodes.push(Node { metadata, kind });
+        Ok(id)
+    }
+
+    /// The entries of a directory; empty for anything else.
+    pub fn entries(&self, directory: NodeId) -> impl Iterator<Item = (&[u8], NodeId)> {
+        let entries = self.node(directory).and_then(|node| match &node.kind {
+            Kind::Directory(entries) => Some(entries),
+            _ => None,
+        });
+        entries.into_iter().flatten().map(|(name, id)| (name.as_slice(), *id))
+    }
+
+    /// What is called `name` in a directory, itself not followed.
+    #[must_use]
+    pub fn entry(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        match &self.node(directory)?.kind {
+            Kind::Directory(entries) => entries.get(name).copied(),
+            _ => None,
+        }
+    }
+
+    /// Gives a node a name in a directory, in place of what had it. Nothing happens if `directory` isn't one.
+    pub fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) {
+        if let Some(Node { kind: Kind::Directory(entries), .. }) = self.node_mut(directory) {
+            entries.insert(name.to_vec(), id);
+        }
+    }
+
+    /// Takes a name away.
+    pub fn unlink(&mut self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        match &mut self.node_mut(directory)?.kind {
+            Kind::Directory(entries) => entries.remove(name),
+            _ => None,
+        }
+    }
+
+    /// Takes all names in a directory away.
+    fn clear(&mut self, directory: NodeId) {
+        if let Some(Node { kind: Kind::Directory(entries), .. }) = self.node_mut(directory) {
+            entries.clear();
+        }
+    }
+
+    /// Every name below the root with its path (no leading slash), directories before what is in them, in the order of
+    /// their bytes name by name. This is the order in which all formats are written, whatever the order of the source.
+    #[must_use]
+    pub fn walk(&self) -> Vec<(Vec<u8>, NodeId)> {
+        let mut found = Vec::new();
+        let mut stack: Vec<(Vec<u8>, NodeId)> = vec![(Vec::new(), self.root())];
+        while let Some((path, id)) = stack.pop() {
+            let children: Vec<_> = self.entries(id).map(|(name, child)| (path::join(&path, name), child)).collect();
+            stack.extend(children.into_iter().rev());
+            if id != self.root() {
+                found.push((path, id));
+            }
+        }
+        found
+    }
+
+    /// The latest time of modification in the tree.
+    #[must_use]
+    pub fn latest(&self) -> Time {
+        let times = self.walk().into_iter().filter_map(|(_, id)| Some(self.node(id)?.metadata.mtime));
+        times.max().unwrap_or_default()
+    }
+
+    /// Makes no time later than `limit`, as `SOURCE_DATE_EPOCH` asks for
+    /// (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").
+    pub fn clamp_times(&mut self, limit: Time) {
+        for node in &mut self.nodes {
+            node.metadata.mtime = node.metadata.mtime.min(limit);
+        }
+    }
+
+    /// Bytes of content of all files, each once.
+    #[must_use]
+    pub fn content_len(&self) -> u64 {
+        let ids: std::collections::BTreeSet<_> = self.walk().into_iter().map(|(_, id)| id).collect();
+        let lens = ids.into_iter().filter_map(|id| match &self.node(id)?.kind {
+            Kind::File(content) => Some(content.len()),
+            _ => None,
+        });
+        lens.fold(0, u64::saturating_add)
+    }
+}

@@ -1,0 +1,192 @@
+//! What of a source can be part of an extension.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::path::display;
+use super::{FileTree, Kind, NodeId};
+use crate::filesystem::EntryKind;
+use crate::image::Class;
+use std::fmt;
+
+/// Something that is in the source and won't be in the extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Omission {
+    /// Outside of what such an extension extends.
+    Outside {
+        /// Name at the top of the source
+        name: String,
+        /// Files, directories and links at and below it
+        count: usize,
+    },
+    /// A device, FIFO or socket.
+    Special {
+        /// Its path
+        path: String,
+        /// What it is
+        kind: EntryKind,
+    },
+    /// Would change what the host says it is, so no boot would take it.
+    OsRelease {
+        /// Its path
+        path: &'static str,
+    },
+}
+
+impl fmt::Display for Omission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside { name, count: 1 } => write!(f, "left out /{name}: it is outside of what is extended"),
+            Self::Outside { name, count } => {
+                write!(f, "left out /{name} ({count} files and directories): it is outside of what is extended")
+            }
+            Self::Special { path, kind } => write!(f, "left out /{path}: it is {kind}"),
+            Self::OsRelease { path } => {
+                write!(f, "left out /{path}: an extension with it is refused, since it would rename the host")
+            }
+        }
+    }
+}
+
+/// The top directories that extensions of a class may have (systemd 257, `src/shared/extension-util.c`).
+const fn hierarchies(class: Class) -> &'static [&'static str] {
+    match class {
+        Class::Sysext => &["usr", "opt"],
+        Class::Confext => &["etc"],
+    }
+}
+
+/// Takes out of the tree what an extension can't have, and says what that was. At the top only whole names count:
+/// `usr-local` isn't below `/usr`.
+pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
+    let mut omissions = Vec::new();
+    let root = tree.root();
+    let top: Vec<(Vec<u8>, NodeId)> = tree.entries(root).map(|(name, id)| (name.to_vec(), id)).collect();
+    for (name, id) in top {
+        let wanted = hierarchies(class).iter().any(|hierarchy| hierarchy.as_bytes() == name);
+        let is_directory = matches!(tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)));
+        if !(wanted && is_directory) {
+            tree.unlink(root, &name);
+            omissions.push(Omission::Outside { name: display(&name), count: count(tree, id) });
+        }
+    }
+    omit_special(tree, &mut omissions);
+    omit_os_release(tree, class, &mut omissions);
+    omissions
+}
+
+/// How many names there are at and below a node.
+fn count(tree: &FileTree, id: NodeId) -> usize {
+    let mut found = 0_usize;
+    let mut todo = vec![id];
+    while let Some(id) = todo.pop() {
+        found = found.saturating_add(1);
+        todo.extend(tree.entries(id).map(|(_, child)| child));
+    }
+    found
+}
+
+fn omit_special(tree: &mut FileTree, omissions: &mut Vec<Omission>) {
+    let mut directories = vec![(Vec::new(), tree.root())];
+    while let Some((path, directory)) = directories.pop() {
+        let entries: Vec<(Vec<u8>, NodeId)> = tree.entries(directory).map(|(name, id)| (name.to_vec(), id)).collect();
+        for (name, id) in entries {
+            let full = super::path::join(&path, &name);
+            match tree.node(id).map(|node| node.kind.entry_kind()) {
+                Some(EntryKind::Directory) => directories.push((full, id)),
+                Some(EntryKind::File | EntryKind::Symlink) | None => {}
+                Some(kind) => {
+                    tree.unlink(directory, &name);
+                    omissions.push(Omission::Special { path: display(&full), kind });
+                }
+            }
+        }
+    }
+}
+
+fn omit_os_release(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
+    let (directory, path): (&[&[u8]], _) = match class {
+        Class::Sysext => (&[b"usr", b"lib"], "usr/lib/os-release"),
+        Class::Confext => (&[b"etc"], "etc/os-release"),
+    };
+    // A link on the way leads to where the file would be refused as well.
+    if let Ok(Some(directory)) = tree.directory(directory)
+        && tree.unlink(directory, b"os-release").is_some()
+    {
+        omissions.push(Omission::OsRelease { path });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::build::tree::{Content, Metadata};
+    use std::collections::BTreeMap;
+
+    fn tree(paths: &[(&str, Kind)]) -> FileTree {
+        let mut tree = FileTree::default();
+        for (path, kind) in paths {
+            let parts = crate::build::tree::path::components(path.as_bytes()).unwrap();
+            let (name, parents) = parts.split_last().unwrap();
+            let directory = tree.make_directory(parents).unwrap();
+            let id = tree.add(Metadata::implied_directory(), kind.clone()).unwrap();
+            tree.link(directory, name, id);
+        }
+        tree
+    }
+
+    fn file() -> Kind {
+        Kind::File(Content::bytes(b"x"))
+    }
+
+    fn paths(tree: &FileTree) -> Vec<String> {
+        tree.walk().into_iter().map(|(path, _)| String::from_utf8(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn only_whole_names_of_hierarchies_stay() {
+        let all = [("usr/bin/a", file()), ("usr2/b", file()), ("opt/c", file()), ("etc/d", file()), ("us", file())];
+        let mut sysext = tree(&all);
+        let omitted = select(&mut sysext, Class::Sysext);
+        assert_eq!(paths(&sysext), ["opt", "opt/c", "usr", "usr/bin", "usr/bin/a"]);
+        let texts: Vec<_> = omitted.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 3, "{texts:?}");
+        assert!(texts.contains(&"left out /etc (2 files and directories): it is outside of what is extended".into()));
+        assert!(texts.contains(&"left out /us: it is outside of what is extended".into()));
+        let mut confext = tree(&all);
+        select(&mut confext, Class::Confext);
+        assert_eq!(paths(&confext), ["etc", "etc/d"]);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_hierarchy_is_left_out() {
+        let mut tree = tree(&[("usr", Kind::Symlink(b"/etc".to_vec())), ("etc/a", file())]);
+        assert_eq!(select(&mut tree, Class::Sysext).len(), 2);
+        assert_eq!(paths(&tree), [""; 0]);
+    }
+
+    #[test]
+    fn devices_and_os_release_are_left_out_and_told() {
+        let fifo = Kind::Special(EntryKind::Fifo);
+        let link = Kind::Symlink(b"real".to_vec());
+        let empty = Kind::Directory(BTreeMap::new());
+        let mut tree =
+            tree(&[("usr/real", empty), ("usr/lib", link), ("usr/real/os-release", file()), ("usr/share/pipe", fifo)]);
+        let omitted = select(&mut tree, Class::Sysext);
+        assert_eq!(
+            omitted,
+            [
+                Omission::Special { path: "usr/share/pipe".into(), kind: EntryKind::Fifo },
+                Omission::OsRelease { path: "usr/lib/os-release" }
+            ]
+        );
+        assert_eq!(paths(&tree), ["usr", "usr/lib", "usr/real", "usr/share"]);
+    }
+}
