@@ -231,8 +231,10 @@ fn derive(purpose: &str, seed: &[u8]) -> [u8; 32] {
     hash.finish()
 }
 
-/// Version 4 of RFC 9562, section 5.4, in the order of the text form.
-fn derive_uuid(purpose: &str, seed: &[u8]) -> [u8; 16] {
+/// A UUID that depends on `purpose` and `seed` and nothing else: version 4 of RFC 9562, section 5.4, in the order of the
+/// text form.
+#[must_use]
+pub fn derive_uuid(purpose: &str, seed: &[u8]) -> [u8; 16] {
     let number = u128::from_be_bytes(derive(purpose, seed).first_chunk().copied().unwrap_or_default());
     let fixed = 0xf000_u128 << 64 | 0xc000_u128 << 48;
     (number & !fixed | 0x4000 << 64 | 0x8000 << 48).to_be_bytes()

@@ -18,16 +18,28 @@
 
 mod ddi;
 #[cfg(feature = "cli")]
+mod finish;
+#[cfg(feature = "cli")]
 pub mod format;
 pub mod gpt;
 mod header;
+#[cfg(feature = "cli")]
+mod key;
 mod padded;
 mod signature;
 #[cfg(feature = "cli")]
 pub mod source;
 #[cfg(feature = "cli")]
 pub mod tree;
+#[cfg(feature = "cli")]
+mod unsigned;
 
-pub use ddi::{BuildError, DdiBuilder, Parts, VerityParams};
+pub use ddi::{BuildError, DdiBuilder, Parts, VerityParams, derive_uuid};
+#[cfg(feature = "cli")]
+pub use finish::{FinishError, Workshop};
+#[cfg(feature = "cli")]
+pub use key::{KeyError, MAX_PASSPHRASE, SigningKey, read_certificate};
 pub use padded::Padded;
 pub use signature::{SIGNATURE_PARTITION_SIZE, SignError, Signer, fingerprint, signature_json, signature_partition};
+#[cfg(feature = "cli")]
+pub use unsigned::{UnsignedError, take_apart};

@@ -1,5 +1,9 @@
 //! The tool on a workstation and on an installed system.
 
+mod build;
+mod progress;
+mod sign;
+mod signing_options;
 mod trust;
 mod trust_options;
 mod verify;
@@ -9,7 +13,7 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Looks at, verifies and explains system extensions
+/// Makes, looks at, verifies and explains system extensions
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
@@ -18,6 +22,8 @@ use std::process::ExitCode;
     max_term_width = 100,
     after_help = "\
 Examples:
+  sextant build k3s ./tree --private-key db.key --certificate db.crt
+        an extension out of a directory
   sextant trust
         whom this machine's firmware trusts to sign extensions, and what it ignores
   sextant verify k3s.sysext.raw
@@ -34,6 +40,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(build::Arguments),
+    Sign(sign::Arguments),
     Verify(verify::Arguments),
     Trust(trust::Arguments),
 }
@@ -42,6 +50,8 @@ enum Command {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
+        Command::Build(arguments) => build::run(&arguments),
+        Command::Sign(arguments) => sign::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Trust(arguments) => trust::run(&arguments),
     };
@@ -55,6 +65,11 @@ pub fn run(cli: Cli) -> ExitCode {
 fn style() -> crate::report::table::Style {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     crate::report::table::Style { colour: std::io::stdout().is_terminal() && !unwanted }
+}
+
+/// Bytes for people, in powers of 1024.
+fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no error.

@@ -313,6 +313,42 @@ impl Architecture {
         Self::from_systemd_name(name).ok_or_else(|| format!("systemd names architectures: {}", names()))
     }
 
+    /// The architecture that systemd, Go (and so container images) or `uname` calls `name`.
+    ///
+    /// # Errors
+    /// A sentence that lists systemd's names.
+    pub fn parse_any(name: &str) -> Result<Self, String> {
+        match Self::from_go_name(name) {
+            Some(architecture) => Ok(architecture),
+            None => Self::parse(&name.replace('_', "-")),
+        }
+    }
+
+    /// The architecture that Go calls `name` (`go tool dist list`), or `uname -m` where it differs from systemd.
+    #[must_use]
+    pub fn from_go_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "amd64" => Self::X86_64,
+            "386" | "i386" | "i686" => Self::X86,
+            "arm64" | "aarch64" => Self::Arm64,
+            "loong64" => Self::Loongarch64,
+            "mips64le" => Self::Mips64Le,
+            "mipsle" => Self::MipsLe,
+            "ppc64le" => Self::Ppc64Le,
+            "riscv64" => Self::Riscv64,
+            "s390x" => Self::S390x,
+            _ => return None,
+        })
+    }
+
+    /// Go's name, where Go knows it.
+    #[must_use]
+    pub fn go_name(self) -> Option<&'static str> {
+        const NAMES: [&str; 9] =
+            ["amd64", "386", "arm64", "loong64", "mips64le", "mipsle", "ppc64le", "riscv64", "s390x"];
+        NAMES.into_iter().find(|name| Self::from_go_name(name) == Some(self))
+    }
+
     /// The architecture that systemd calls `name`.
     #[must_use]
     pub fn from_systemd_name(name: &str) -> Option<Self> {

@@ -22,8 +22,9 @@ use xxhash_rust::xxh64::Xxh64;
 /// Bytes of a block of data, which is compressed as one: what `mksquashfs` takes.
 const BLOCK_SIZE: u32 = 128 * 1024;
 
-/// Level of Zstandard unless another is asked for: beyond it sizes shrink by less than time grows.
-const ZSTD_LEVEL: u8 = 9;
+/// Level of Zstandard unless another is asked for. Level 9 takes four times as long for 7 % less, 15 thirty times for 14 %
+/// (537 MiB of programs, libraries and source text).
+const ZSTD_LEVEL: u8 = 3;
 
 pub(super) fn check(compression: Compression) -> Result<(), FormatError> {
     compressor(compression).map(drop)

@@ -1,0 +1,324 @@
+//! `sextant build`
+
+use super::progress::Progress;
+use super::signing_options::SigningOptions;
+use crate::build::format::{Algorithm, Compression, Format};
+use crate::build::tree::{
+    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, complete_release, read_directory, select,
+};
+use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
+use crate::extension::ExtensionName;
+use crate::image::{Architecture, Class};
+use crate::io::FileSource;
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Lines about what was left out, before the rest is only counted.
+const OMISSIONS_SHOWN: usize = 20;
+
+/// Make an extension out of a directory or a container image
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SOURCE is one of
+  DIR, dir:DIR                  a directory with usr/ or opt/ in it (for a confext: etc/)
+  docker-archive:FILE           what `docker save` writes
+  oci:DIR, oci-archive:FILE     an OCI layout, as a directory or an archive of one
+  docker-daemon:REF             an image of the Docker or Podman service on this machine
+  docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
+  REF                           the service is asked first, then the registry
+
+Examples:
+  sextant build k3s ./tree --private-key db.key --certificate db.crt
+        k3s.sysext.raw out of tree/usr and tree/opt
+  sextant build k3s_1.30.2 oci-archive:k3s.tar --private-key db.key --certificate db.crt --output dist
+        out of the last layer of an image, for which FROM and COPY are all it takes
+  sextant build k3s docker://registry.example.com/k3s:1.30 --layers all --arch arm64 --unsigned
+        without the key at hand: k3s.sysext.unsigned, and k3s.sysext.roothash to be signed elsewhere; then
+        sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s --certificate db.crt
+
+If SOURCE_DATE_EPOCH is set, no time in the image is later. The same source then gives the same bytes, whoever
+builds it and where (but for an EC key's signature, which is random each time).
+
+Exit status: 0 built; 1 it could not be; 2 usage.")]
+pub(super) struct Arguments {
+    /// Name of the extension, with a version if there are to be several: k3s, k3s_1.30.2
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: ExtensionName,
+    /// Where its files come from
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Write into DIR
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    output: PathBuf,
+    /// What it extends: /usr and /opt, or /etc
+    #[arg(long, value_name = "CLASS", value_enum, default_value = "sysext")]
+    class: ClassArgument,
+    /// Architecture of the machines, as systemd or Go name it [default: the source's, else this machine's]
+    #[arg(long, value_name = "ARCH", value_parser = Architecture::parse_any)]
+    arch: Option<Architecture>,
+    /// Layers of the image to take: all, last, N or N..M, counted from 1
+    #[arg(long, value_name = "LAYERS", value_parser = Layers::parse, default_value = "last")]
+    layers: Layers,
+    /// File system: squashfs needs no program, erofs needs mkfs.erofs 1.8 or newer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
+    format: FormatArgument,
+    /// How it is compressed, with a level if wanted: zstd:19, gzip:9; for erofs also none, lz4, lz4hc, lzma, deflate
+    /// [default: zstd]
+    #[arg(long, value_name = "COMPRESSION")]
+    compression: Option<Compression>,
+    /// Fail if anything of the source would be left out
+    #[arg(long)]
+    strict: bool,
+    /// Keep owners of a directory as they are; else what is yours becomes root's
+    #[arg(long)]
+    keep_owners: bool,
+    /// Most bytes that the files may have together
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8G")]
+    max_size: u64,
+    /// Leave the signature out, and write the root hash for somebody else to sign
+    #[arg(long, conflicts_with_all = ["private_key", "certificate"])]
+    unsigned: bool,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    release: ReleaseArguments,
+    #[command(flatten)]
+    signing: SigningOptions,
+}
+
+/// What the extension says of itself
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Release file (unless the source brings one)")]
+struct ReleaseArguments {
+    /// `ID` that the host's os-release must have [default: _any]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// `VERSION_ID` that the host's os-release must have
+    #[arg(long, value_name = "VERSION", requires = "id")]
+    version_id: Option<String>,
+    /// `SYSEXT_LEVEL` (`CONFEXT_LEVEL`) that the host's os-release must have
+    #[arg(long, value_name = "LEVEL", requires = "id", visible_alias = "confext-level")]
+    sysext_level: Option<String>,
+    /// Where it may be used: words out of system, initrd, portable. A boot wants system among them
+    #[arg(long, value_name = "SCOPE", value_parser = parse_scope)]
+    scope: Option<String>,
+    /// Have systemd reload its units when it is merged
+    #[arg(long)]
+    reload_manager: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ClassArgument {
+    Sysext,
+    Confext,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArgument {
+    Squashfs,
+    Erofs,
+}
+
+fn parse_name(text: &str) -> Result<ExtensionName, String> {
+    ExtensionName::new(text).map_err(|error| error.to_string())
+}
+
+fn parse_scope(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    if words.iter().any(|word| !["system", "initrd", "portable"].contains(word)) {
+        return Err("the words are system, initrd and portable".into());
+    }
+    // What is merged at a boot is a system by then; an extension without that word would always be refused.
+    if !words.contains(&"system") {
+        return Err("without the word system every boot would refuse it".into());
+    }
+    Ok(words.join(" "))
+}
+
+/// A number of bytes, with K, M, G or T for powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.chars().last().map(|last| last.to_ascii_uppercase()) {
+        Some('K') => (&text[..text.len() - 1], 10),
+        Some('M') => (&text[..text.len() - 1], 20),
+        Some('G') => (&text[..text.len() - 1], 30),
+        Some('T') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| "write a size such as 500M or 8G".into())
+}
+
+impl Arguments {
+    fn class(&self) -> Class {
+        match self.class {
+            ClassArgument::Sysext => Class::Sysext,
+            ClassArgument::Confext => Class::Confext,
+        }
+    }
+
+    fn format(&self) -> Format {
+        let compression = self.compression.unwrap_or(Compression::of(Algorithm::Zstd));
+        match self.format {
+            FormatArgument::Squashfs => Format::Squashfs(compression),
+            FormatArgument::Erofs => Format::Erofs(compression),
+        }
+    }
+
+    fn release(&self) -> ReleaseOptions {
+        let release = &self.release;
+        ReleaseOptions {
+            id: release.id.clone(),
+            version_id: release.version_id.clone(),
+            level: release.sysext_level.clone(),
+            scope: release.scope.clone(),
+            reload_manager: release.reload_manager,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    // All that can be wrong without looking at the source comes first.
+    let key = if arguments.unsigned { None } else { Some(arguments.signing.read()?) };
+    arguments.format().check()?;
+    let epoch = source_date_epoch()?;
+    let class = arguments.class();
+
+    let (mut tree, architecture) = obtain(arguments)?;
+    let omissions = select(&mut tree, class);
+    tell(&omissions, arguments.strict)?;
+    if tree.entries(tree.root()).next().is_none() {
+        let wanted = if class == Class::Sysext { "usr or opt" } else { "etc" };
+        bail!(
+            "building {}: there is no {wanted} in {}, so there is nothing to extend",
+            arguments.name,
+            arguments.source
+        );
+    }
+    let time = epoch.unwrap_or_else(|| Time::from_seconds(tree.latest().seconds.max(0)));
+    complete_release(&mut tree, class, &arguments.name, architecture, &arguments.release(), time)
+        .with_context(|| format!("building {}", arguments.name))?;
+    if let Some(epoch) = epoch {
+        tree.clamp_times(epoch);
+    }
+    let made = make(arguments, &tree, time, architecture, key.as_ref())?;
+    report(arguments, &made, &omissions, class)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The files, and what machines they are for.
+fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
+    let native = || {
+        let native = arguments.arch.or_else(Architecture::native);
+        native.context("no partition types are defined for this architecture: use --arch")
+    };
+    let owners = if arguments.keep_owners {
+        Owners::Kept
+    } else {
+        Owners::Mapped { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    };
+    let tree = read_directory(Path::new(&arguments.source), owners)
+        .with_context(|| format!("reading {}", arguments.source))?;
+    Ok((tree, native()?))
+}
+
+/// What came of it.
+struct Made {
+    path: PathBuf,
+    root_hash: String,
+    root_hash_path: Option<PathBuf>,
+    size: u64,
+    remarks: Vec<String>,
+}
+
+fn make(
+    arguments: &Arguments,
+    tree: &FileTree,
+    time: Time,
+    architecture: Architecture,
+    key: Option<&SigningKey>,
+) -> Result<Made> {
+    let (class, name) = (arguments.class(), &arguments.name);
+    let context = || format!("building {name}");
+    let workshop = Workshop::open(&arguments.output)?;
+    let path = workshop.path("filesystem");
+    let progress = Progress::begin("making the file system", Some(tree.content_len()));
+    let uuid = derive_uuid("file system", name.as_str().as_bytes());
+    let written = arguments.format().write(tree, &path, time, uuid, &|bytes| progress.advance(bytes));
+    let remarks = written.with_context(context)?;
+    drop(progress);
+
+    let filesystem = FileSource::new(File::open(&path).with_context(context)?).with_context(context)?;
+    let parts = DdiBuilder::new(name.as_str()).architecture(architecture).protect(&filesystem).with_context(context)?;
+    let root_hash = parts.root_hash.to_string();
+    let (path, root_hash_path) = match key {
+        Some(key) => {
+            let parts = parts.sign(&key.signer()).with_context(context)?;
+            (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
+        }
+        None => {
+            let stem = format!("{name}.{class}");
+            let path = workshop.finish_unsigned(&parts, &format!("{stem}.unsigned")).with_context(context)?;
+            // Exactly the bytes that are signed: no newline.
+            (path, Some(workshop.note(&format!("{stem}.roothash"), root_hash.as_bytes())?))
+        }
+    };
+    let size = path.metadata().with_context(context)?.len();
+    Ok(Made { path, root_hash, root_hash_path, size, remarks })
+}
+
+fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
+    for omission in omissions.iter().take(OMISSIONS_SHOWN) {
+        eprintln!("sextant: {omission}");
+    }
+    if omissions.len() > OMISSIONS_SHOWN {
+        eprintln!("sextant: and left out {} more", omissions.len() - OMISSIONS_SHOWN);
+    }
+    if strict && !omissions.is_empty() {
+        bail!("{} things would be left out, and --strict forbids that", omissions.len());
+    }
+    Ok(())
+}
+
+fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Class) -> Result<()> {
+    for remark in &made.remarks {
+        eprintln!("sextant: {remark}");
+    }
+    if arguments.json {
+        let value = serde_json::json!({
+            "version": 1,
+            "file": made.path.display().to_string(),
+            "name": arguments.name.as_str(),
+            "class": class,
+            "size": made.size,
+            "root_hash": made.root_hash,
+            "root_hash_file": made.root_hash_path.as_ref().map(|path| path.display().to_string()),
+            "signed": !arguments.unsigned,
+            "left_out": omissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "remarks": made.remarks,
+        });
+        return super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+    }
+    let size = super::size(made.size);
+    super::print(&format!("{}  {size}  root hash {}\n", made.path.display(), made.root_hash))?;
+    if let Some(path) = &made.root_hash_path {
+        super::print(&format!(
+            "{}  to be signed; then: sextant sign {} --signature FILE --certificate CERT\n",
+            path.display(),
+            made.path.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// The latest time that may be in the image (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").
+fn source_date_epoch() -> Result<Option<Time>> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let seconds = value.to_str().and_then(|text| text.parse::<u32>().ok());
+    let seconds =
+        seconds.with_context(|| format!("SOURCE_DATE_EPOCH={} is no number of seconds since 1970", value.display()))?;
+    Ok(Some(Time::from_seconds(i64::from(seconds))))
+}

@@ -1,0 +1,67 @@
+//! Bars for people who wait: on a terminal, and only for what takes longer than a second.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::RefCell;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Work that takes less isn't worth a bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is being worked on. Nothing is ever shown where standard error isn't a terminal.
+pub(super) struct Progress {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    label: String,
+    total: Option<u64>,
+    done: u64,
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl Progress {
+    /// Begins a step of `total` bytes, if that is known.
+    pub(super) fn begin(label: &str, total: Option<u64>) -> Self {
+        let state = State { label: label.to_owned(), total, done: 0, bar: RefCell::new(None) };
+        Self { started: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// So many bytes more are done.
+    pub(super) fn advance(&self, bytes: u64) {
+        let Ok(mut state) = self.state.lock() else { return };
+        state.done = state.done.saturating_add(bytes);
+        if self.started.elapsed() < PATIENCE {
+            return;
+        }
+        let mut bar = state.bar.borrow_mut();
+        let bar = bar.get_or_insert_with(|| state.make_bar(self.started.elapsed()));
+        bar.set_position(state.done);
+    }
+}
+
+impl State {
+    fn make_bar(&self, elapsed: Duration) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(self.total, ProgressDrawTarget::stderr()).with_elapsed(elapsed);
+        let template = match self.total {
+            Some(_) => "{msg:<24} [{bar:30}] {bytes}/{total_bytes} {eta}",
+            None => "{msg:<24} {spinner} {bytes}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(self.label.clone());
+        bar
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Ok(state) = self.state.lock()
+            && let Some(bar) = state.bar.borrow_mut().take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `sextant sign`
+
+use super::signing_options::SigningOptions;
+use crate::build::{Parts, Workshop, fingerprint, read_certificate, take_apart};
+use crate::extension::ExtensionName;
+use crate::image::Class;
+use crate::io::FileSource;
+use crate::verity::default_threads;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use openssl::pkcs7::Pkcs7;
+use openssl::x509::X509;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Most bytes of a signature's file: the most that a signature partition may have.
+const MAX_SIGNATURE: u64 = 4 << 20;
+
+/// Give a built extension its signature
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant sign k3s.sysext.unsigned --private-key db.key --certificate db.crt
+        with a key that is in a file
+  openssl cms -sign -binary -noattr -outform DER -in k3s.sysext.roothash \\
+      -inkey \"$KEY\" -signer db.crt -out k3s.sysext.roothash.p7s
+  sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s --certificate db.crt
+        with a key that only OpenSSL can reach, on another machine if need be
+  sextant sign k3s.sysext.raw --private-key new.key --certificate new.crt --output resigned
+        an extension that is signed already, with another key
+
+The image is verified before it gets its name: what this writes, a machine that trusts CERT accepts.
+
+Exit status: 0 signed; 1 it could not be; 2 usage.")]
+pub(super) struct Arguments {
+    /// What `build --unsigned` wrote, or an extension to be signed anew
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+    /// Signature of the root hash, made elsewhere (PKCS#7, DER or PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "private_key")]
+    signature: Option<PathBuf>,
+    /// Write into DIR [default: where the image is]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    signing: SigningOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let path = &arguments.image;
+    let (class, name) = name(path)?;
+    let context = || format!("signing {}", path.display());
+    let certificate = read_certificate(&arguments.signing.read_certificate()?).with_context(context)?;
+    let signer = match &arguments.signature {
+        Some(file) => Signature::Made(read_signature(file)?),
+        None => Signature::Key(arguments.signing.read()?),
+    };
+    let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
+    let mut data = None;
+    let parts = take_apart(&source, &mut data, default_threads()).with_context(context)?;
+    let parts = signer.apply(parts, &certificate).with_context(context)?;
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let workshop = Workshop::open(arguments.output.as_deref().unwrap_or(beside))?;
+    let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
+    let size = super::size(finished.metadata().with_context(context)?.len());
+    super::print(&format!("{}  {size}  root hash {}\n", finished.display(), parts.root_hash))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+enum Signature {
+    Key(crate::build::SigningKey),
+    Made(Vec<u8>),
+}
+
+impl Signature {
+    fn apply<'a>(&self, parts: Parts<'a>, certificate: &X509) -> Result<Parts<'a>> {
+        Ok(match self {
+            Self::Key(key) => parts.sign(&key.signer())?,
+            Self::Made(pkcs7) => parts.attach(pkcs7, &fingerprint(certificate)?),
+        })
+    }
+}
+
+/// What the file name says: `NAME.sysext.unsigned`, or `NAME.sysext.raw`.
+fn name(path: &Path) -> Result<(Class, ExtensionName)> {
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    for class in Class::ALL {
+        let unsigned = format!(".{class}.unsigned");
+        let stem = file.strip_suffix(class.file_suffix()).or_else(|| file.strip_suffix(&unsigned));
+        if let Some(stem) = stem {
+            let name = ExtensionName::new(stem).with_context(|| format!("signing {}", path.display()))?;
+            return Ok((class, name));
+        }
+    }
+    bail!("signing {}: it is called neither NAME.sysext.unsigned nor NAME.sysext.raw (or .confext)", path.display())
+}
+
+/// The DER form of a signature.
+fn read_signature(path: &Path) -> Result<Vec<u8>> {
+    let context = || format!("reading signature {}", path.display());
+    if path.metadata().with_context(context)?.len() > MAX_SIGNATURE {
+        bail!("reading signature {}: it has more than {MAX_SIGNATURE} bytes", path.display());
+    }
+    let bytes = std::fs::read(path).with_context(context)?;
+    if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
+        return Ok(bytes);
+    }
+    // `openssl cms` calls it CMS, `openssl smime` PKCS7; it is the same.
+    let text = String::from_utf8_lossy(&bytes).replace("BEGIN CMS", "BEGIN PKCS7").replace("END CMS", "END PKCS7");
+    let pkcs7 = Pkcs7::from_pem(text.as_bytes()).with_context(context)?;
+    pkcs7.to_der().with_context(context)
+}
