@@ -3,8 +3,9 @@
 use super::progress::Progress;
 use super::signing_options::SigningOptions;
 use crate::build::format::{Algorithm, Compression, Format};
+use crate::build::source::{self, Opened, Reference};
 use crate::build::tree::{
-    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, complete_release, read_directory, select,
+    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply, complete_release, read_directory, select,
 };
 use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
 use crate::extension::ExtensionName;
@@ -12,9 +13,11 @@ use crate::image::{Architecture, Class};
 use crate::io::FileSource;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use std::cell::RefCell;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// Lines about what was left out, before the rest is only counted.
 const OMISSIONS_SHOWN: usize = 20;
@@ -78,6 +81,9 @@ pub(super) struct Arguments {
     /// Most bytes that the files may have together
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8G")]
     max_size: u64,
+    /// Credentials for registries, as `skopeo login` and `docker login` write them [default: where those tools keep them]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
     /// Leave the signature out, and write the root hash for somebody else to sign
     #[arg(long, conflicts_with_all = ["private_key", "certificate"])]
     unsigned: bool,
@@ -168,6 +174,13 @@ impl Arguments {
         }
     }
 
+    fn owners(&self) -> Owners {
+        if self.keep_owners {
+            return Owners::Kept;
+        }
+        Owners::Mapped { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    }
+
     fn release(&self) -> ReleaseOptions {
         let release = &self.release;
         ReleaseOptions {
@@ -211,18 +224,42 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The files, and what machines they are for.
 fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
-    let native = || {
-        let native = arguments.arch.or_else(Architecture::native);
-        native.context("no partition types are defined for this architecture: use --arch")
+    let context = || format!("reading {}", arguments.source);
+    let reference = Reference::parse(&arguments.source).with_context(context)?;
+    let bar: RefCell<Option<Progress>> = RefCell::new(None);
+    let options = source::Options {
+        architecture: arguments.arch,
+        max_size: arguments.max_size,
+        authfile: arguments.authfile.clone(),
+        temporary: std::env::temp_dir(),
+        progress: Rc::new(move |label, total, bytes| {
+            let mut bar = bar.borrow_mut();
+            if bar.as_ref().is_none_or(|bar| !bar.is_about(label, total)) {
+                *bar = Some(Progress::begin(label, total));
+            }
+            if let Some(bar) = &*bar {
+                bar.advance(bytes);
+            }
+        }),
     };
-    let owners = if arguments.keep_owners {
-        Owners::Kept
-    } else {
-        Owners::Mapped { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    let (tree, named) = match source::open(&reference, &options).with_context(context)? {
+        Opened::Directory(path) => (read_directory(&path, arguments.owners()).with_context(context)?, None),
+        Opened::Image(mut image) => {
+            let tree = apply(image.as_mut(), &arguments.layers, arguments.max_size).with_context(context)?;
+            (tree, image.architecture().and_then(Architecture::from_go_name))
+        }
     };
-    let tree = read_directory(Path::new(&arguments.source), owners)
-        .with_context(|| format!("reading {}", arguments.source))?;
-    Ok((tree, native()?))
+    match (arguments.arch, named) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            bail!("reading {}: it is for {found}, and --arch says {wanted}", arguments.source)
+        }
+        (wanted, found) => {
+            let architecture = wanted.or(found).or_else(Architecture::native);
+            let architecture =
+                architecture.context("no partition types are defined for this architecture: use --arch")?;
+            Ok((tree, architecture))
+        }
+    }
 }
 
 /// What came of it.

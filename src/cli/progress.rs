@@ -28,6 +28,11 @@ impl Progress {
         Self { started: Instant::now(), state: Mutex::new(state) }
     }
 
+    /// Whether it is this step.
+    pub(super) fn is_about(&self, label: &str, total: Option<u64>) -> bool {
+        self.state.lock().is_ok_and(|state| state.label == label && state.total == total)
+    }
+
     /// So many bytes more are done.
     pub(super) fn advance(&self, bytes: u64) {
         let Ok(mut state) = self.state.lock() else { return };

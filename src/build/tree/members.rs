@@ -220,3 +220,34 @@ impl<'a> Members<'a> {
         Ok(())
     }
 }
+
+/// A file or link in an archive.
+pub(in crate::build) struct ArchiveMember {
+    /// Its path, as it stands there.
+    pub(in crate::build) path: String,
+    /// Its content, if it is a regular file.
+    pub(in crate::build) content: Option<Spool>,
+    /// Where it leads, if it is a link, and whether that is a symbolic one.
+    pub(in crate::build) link: Option<(String, bool)>,
+}
+
+/// The files and links of an archive of images; what has no name in UTF-8 isn't one of its parts.
+pub(in crate::build) fn archive_members(archive: &Spool) -> Result<Vec<ArchiveMember>, ArchiveError> {
+    let mut found = Vec::new();
+    let mut members = Members::of(archive);
+    while let Some(member) = members.next()? {
+        let Ok(path) = String::from_utf8(member.path.clone()) else { continue };
+        let link = String::from_utf8_lossy(&member.link).into_owned();
+        let (content, link) = match member.entry_type() {
+            EntryType::Regular => (archive.slice(member.data(), member.size), None),
+            EntryType::Symlink => (None, Some((link, true))),
+            EntryType::Link => (None, Some((link, false))),
+            _ => continue,
+        };
+        if found.len() >= super::MAX_NODES {
+            return Err(io::Error::other(super::TooManyNodes).into());
+        }
+        found.push(ArchiveMember { path, content, link });
+    }
+    Ok(found)
+}

@@ -28,6 +28,7 @@ pub use archive::write_tar;
 pub use content::{Content, Reader as ContentReader};
 pub use directory::{DirectoryError, Owners, read_directory};
 pub use layer::{LayerError, Layers, apply};
+pub(in crate::build) use members::archive_members;
 pub use path::{MAX_DEPTH, PathError};
 pub use release::{ReleaseOptions, ReleaseProblem, complete_release};
 pub use select::{Omission, select};

@@ -1,0 +1,72 @@
+//! Credentials for registries, from where the container tools keep them (containers-auth.json(5)).
+
+use super::{Options, SourceError};
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+use oci_client::secrets::RegistryAuth;
+use std::env;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Most bytes of a file with credentials.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Docker's own name for its registry in such files.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+/// The files in the order in which they are asked; the flag says that a missing one is a mistake.
+fn files(options: &Options) -> Vec<(PathBuf, bool)> {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = options.authfile.clone().or_else(|| variable("REGISTRY_AUTH_FILE")) {
+        return vec![(path, true)];
+    }
+    let home = variable("HOME");
+    let below = |directory: Option<PathBuf>, path: &str| directory.map(|directory| (directory.join(path), false));
+    let docker = variable("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
+    let config = variable("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
+    [
+        below(variable("XDG_RUNTIME_DIR"), "containers/auth.json"),
+        below(config, "containers/auth.json"),
+        below(docker, "config.json"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What to say to `registry`.
+pub(super) fn find(registry: &str, options: &Options) -> Result<RegistryAuth, SourceError> {
+    let wrong = |path: &Path, cause: &dyn std::fmt::Display| SourceError::Credentials {
+        registry: registry.to_owned(),
+        cause: format!("{}: {cause}", path.display()),
+    };
+    let names: &[&str] = match registry {
+        "docker.io" | "index.docker.io" => &["docker.io", "index.docker.io", DOCKER_HUB],
+        other => &[other],
+    };
+    for (path, named) in files(options) {
+        let mut content = Vec::new();
+        match File::open(&path) {
+            Ok(file) => {
+                BufReader::new(file).take(MAX_LEN).read_to_end(&mut content).map_err(|error| wrong(&path, &error))?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && !named => continue,
+            Err(error) => return Err(wrong(&path, &error)),
+        };
+        for name in names {
+            match get_credential_from_reader(content.as_slice(), name) {
+                Ok(DockerCredential::UsernamePassword(user, password)) => {
+                    return Ok(RegistryAuth::Basic(user, password));
+                }
+                Ok(DockerCredential::IdentityToken(_)) => {
+                    return Err(wrong(&path, &"an identity token, which is not supported: log in with a password"));
+                }
+                Err(CredentialRetrievalError::NoCredentialConfigured) => {}
+                // What a helper says to an unknown name differs from helper to helper.
+                Err(CredentialRetrievalError::HelperFailure { .. }) => {}
+                Err(error) => return Err(wrong(&path, &error)),
+            }
+        }
+    }
+    Ok(RegistryAuth::Anonymous)
+}

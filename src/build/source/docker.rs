@@ -1,0 +1,97 @@
+//! Archives of `docker save` (moby, `image/tarexport`), old and new.
+
+use super::archive::{self, Index};
+use super::document;
+use super::unpack::unpack;
+use super::{LayeredImage, Options, SourceError, Spool};
+use oci_spec::image::ImageConfiguration;
+use serde::Deserialize;
+use std::path::Path;
+
+/// An image in `manifest.json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+struct SavedImage {
+    index: Index,
+    layers: Vec<String>,
+    configuration: ImageConfiguration,
+    architecture: String,
+    options: Options,
+    ready: Vec<Option<Spool>>,
+}
+
+pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
+    of(Index::open(path, options)?, tag, options)
+}
+
+/// The image of this name in an archive, or the only one.
+pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
+    let Some(manifest) = index.file("manifest.json") else {
+        // Since Docker 25 it is an OCI layout as well, and other tools may leave the old form out.
+        return Ok(Box::new(archive::layout(index, tag, options)?));
+    };
+    let entries: Vec<Entry> = document::parse(&document::bytes(&manifest, "manifest.json")?, "manifest.json")?;
+    let entry = pick(&entries, tag)?;
+    let what = format!("configuration {}", entry.config);
+    let configuration = document::bytes(&index.need(&entry.config)?, &what)?;
+    let configuration: ImageConfiguration = document::parse(&configuration, &what)?;
+    let architecture = configuration.architecture().to_string();
+    let ready = vec![None; entry.layers.len()];
+    Ok(Box::new(SavedImage {
+        index,
+        layers: entry.layers,
+        configuration,
+        architecture,
+        options: options.clone(),
+        ready,
+    }))
+}
+
+fn pick(entries: &[Entry], tag: Option<&str>) -> Result<Entry, SourceError> {
+    let names = || entries.iter().flat_map(|entry| entry.repo_tags.iter().flatten().cloned()).collect::<Vec<_>>();
+    match (tag, entries) {
+        (Some(tag), _) => {
+            let full = |name: &str| name.parse::<oci_client::Reference>().map(|name| name.whole()).ok();
+            let wanted = full(tag);
+            let fits = |name: &String| name == tag || (wanted.is_some() && full(name) == wanted);
+            let found = entries.iter().find(|entry| entry.repo_tags.iter().flatten().any(fits));
+            found.cloned().ok_or_else(|| SourceError::NoSuchImage { wanted: tag.to_owned(), names: names() })
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Err(SourceError::Missing { what: "image in manifest.json".into() }),
+        (None, _) => Err(SourceError::Ambiguous { names: names() }),
+    }
+}
+
+impl LayeredImage for SavedImage {
+    fn count(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn layer(&mut self, index: usize) -> Result<Spool, SourceError> {
+        if let Some(ready) = self.ready.get(index).and_then(Clone::clone) {
+            return Ok(ready);
+        }
+        let missing = || SourceError::Missing { what: format!("layer {}", index + 1) };
+        let name = self.layers.get(index).ok_or_else(missing)?;
+        let spool = unpack(&self.index.need(name)?, &format!("layer {name}"), &self.options)?;
+        // The configuration says what the layers are, whatever their files are called.
+        let diff_id = self.configuration.rootfs().diff_ids().get(index).ok_or_else(missing)?;
+        document::check_digest(&spool, diff_id)?;
+        if let Some(slot) = self.ready.get_mut(index) {
+            *slot = Some(spool.clone());
+        }
+        Ok(spool)
+    }
+
+    fn architecture(&self) -> Option<&str> {
+        Some(&self.architecture).filter(|name| !name.is_empty()).map(String::as_str)
+    }
+}

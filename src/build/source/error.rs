@@ -1,0 +1,145 @@
+//! Why a source can't be read.
+
+use std::io;
+use thiserror::Error;
+
+/// Why a source can't be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Reading or spooling failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was done
+        what: String,
+        /// What the system said
+        error: io::Error,
+    },
+    /// Other bytes than its name says.
+    #[error("{blob} has the digest {found}: it was damaged or replaced")]
+    Digest {
+        /// The digest by which it was named
+        blob: String,
+        /// The digest of what came
+        found: String,
+    },
+    /// More or less bytes than its descriptor says.
+    #[error("{blob} has {found} bytes where {expected} were announced")]
+    Size {
+        /// The digest by which it was named
+        blob: String,
+        /// Bytes that came
+        found: u64,
+        /// Bytes that were announced
+        expected: u64,
+    },
+    /// More than is allowed.
+    #[error("{what} has more than {limit} bytes; if that is meant, allow it with --max-size")]
+    TooLarge {
+        /// What it is
+        what: String,
+        /// The limit in bytes
+        limit: u64,
+    },
+    /// A document that can't be understood.
+    #[error("{what} can't be understood: {cause}")]
+    Document {
+        /// What it is
+        what: String,
+        /// Why
+        cause: String,
+    },
+    /// A part that should be there.
+    #[error("there is no {what}")]
+    Missing {
+        /// What it is
+        what: String,
+    },
+    /// Several images to choose from.
+    #[error("there are several images: name one of {}", names.join(", "))]
+    Ambiguous {
+        /// Their names
+        names: Vec<String>,
+    },
+    /// No image of this name.
+    #[error("there is no image {wanted}; there is {}", if names.is_empty() { "none with a name".to_owned() } else { names.join(", ") })]
+    NoSuchImage {
+        /// What was asked for
+        wanted: String,
+        /// What there is
+        names: Vec<String>,
+    },
+    /// No image for these machines.
+    #[error("there is no image for linux/{wanted}; there are {}", found.join(", "))]
+    NoSuchPlatform {
+        /// Go's name of the architecture
+        wanted: String,
+        /// Platforms that there are
+        found: Vec<String>,
+    },
+    /// A layer in a form that is not read.
+    #[error("layer {digest} is {media_type}: {cause}")]
+    Layer {
+        /// Its digest
+        digest: String,
+        /// Its media type
+        media_type: String,
+        /// Why it can't be read
+        cause: &'static str,
+    },
+    /// No container service answers.
+    #[error("no Docker or Podman service answers at {}", tried.join(", "))]
+    NoDaemon {
+        /// Sockets
+        tried: Vec<String>,
+    },
+    /// The container service said no.
+    #[error("the service at {socket} says: {message}")]
+    Daemon {
+        /// Its socket
+        socket: String,
+        /// HTTP status
+        status: u16,
+        /// Its words
+        message: String,
+    },
+    /// The registry said no.
+    #[error("{registry}: {message}{}", if *denied { "; log in with `skopeo login` or `docker login`" } else { "" })]
+    Registry {
+        /// Its name
+        registry: String,
+        /// Its words
+        message: String,
+        /// Whether it is a question of credentials
+        denied: bool,
+    },
+    /// Credentials that can't be used.
+    #[error("reading credentials for {registry}: {cause}")]
+    Credentials {
+        /// The registry's name
+        registry: String,
+        /// Why
+        cause: String,
+    },
+    /// Neither here nor there.
+    #[error("{daemon}; and in the registry: {registry}")]
+    Nowhere {
+        /// Why the service has none
+        daemon: Box<SourceError>,
+        /// Why the registry has none
+        registry: Box<SourceError>,
+    },
+}
+
+impl SourceError {
+    /// For `map_err`: what was done when the system failed.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::Io { what, error }
+    }
+
+    /// Whether the image may be found elsewhere.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::NoDaemon { .. } | Self::Daemon { status: 404, .. })
+    }
+}
