@@ -180,11 +180,10 @@ impl<'a> Parts<'a> {
     #[must_use]
     pub fn partitions(&'a self) -> Vec<NewPartition<'a>> {
         let root_hash = self.root_hash.as_bytes();
-        let first = root_hash.first_chunk().copied().unwrap_or_default();
-        let last = root_hash.last_chunk().copied().unwrap_or_default();
+        let [first, last] = partition_uuids(&self.root_hash);
         let new = |kind: PartitionKind, uuid, content| NewPartition {
             type_guid: kind.type_guid(self.architecture),
-            uuid: Guid::from_id128(uuid),
+            uuid,
             name: kind.systemd_name(self.architecture),
             flags: FLAG_READ_ONLY,
             content,
@@ -192,7 +191,8 @@ impl<'a> Parts<'a> {
         let signature = self
             .signature
             .as_ref()
-            .map(|bytes| new(PartitionKind::RootVeritySig, derive_uuid("signature partition", root_hash), bytes));
+            .map(|bytes| (Guid::from_id128(derive_uuid("signature partition", root_hash)), bytes))
+            .map(|(uuid, bytes)| new(PartitionKind::RootVeritySig, uuid, bytes));
         [new(PartitionKind::Root, first, &self.data), new(PartitionKind::RootVerity, last, &self.verity)]
             .into_iter()
             .chain(signature)
@@ -229,6 +229,15 @@ fn derive(purpose: &str, seed: &[u8]) -> [u8; 32] {
     hash.update(&[0]);
     hash.update(seed);
     hash.finish()
+}
+
+/// The UUIDs of the root partition and of its hash tree: the first and the last 128 bits of the root hash (Discoverable
+/// Partitions Specification, "Partition Names and UUIDs").
+pub(super) fn partition_uuids(root_hash: &RootHash) -> [Guid; 2] {
+    let root_hash = root_hash.as_bytes();
+    let first = root_hash.first_chunk().copied().unwrap_or_default();
+    let last = root_hash.last_chunk().copied().unwrap_or_default();
+    [first, last].map(Guid::from_id128)
 }
 
 /// A UUID that depends on `purpose` and `seed` and nothing else: version 4 of RFC 9562, section 5.4, in the order of the

@@ -141,7 +141,7 @@ fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X
         threads: default_threads(),
         now: SystemTime::now(),
     };
-    let candidate = Candidate::open(path, class).map_err(FinishError::Refused)?;
-    let verified = verifier.verify(candidate, false, &InPlaceCustody, &mut Findings::default());
-    verified.map(drop).map_err(FinishError::Refused)
+    let opened = Candidate::open(path, class).map_err(FinishError::Refused)?;
+    let outcome = verifier.verify(opened, false, &InPlaceCustody, &mut Findings::default());
+    outcome.map(drop).map_err(FinishError::Refused)
 }

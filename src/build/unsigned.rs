@@ -1,5 +1,6 @@
 //! An image that is there already, taken apart so that it can be signed.
 
+use super::ddi::partition_uuids;
 use super::{BuildError, Padded, Parts};
 use crate::image::gpt::{Partition, Table};
 use crate::image::{Architecture, PartitionKind, classify};
@@ -51,9 +52,9 @@ pub fn take_apart<'a>(
     let table = Table::read(image)?;
     let (architecture, root, hash) = find(&table.partitions)?;
     let truncated = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    let hash = Window::new(image, hash.start, hash.len).ok_or_else(truncated)?;
+    let area = Window::new(image, hash.start, hash.len).ok_or_else(truncated)?;
     let mut bytes = [0; SUPERBLOCK_SIZE];
-    hash.read_exact_at(&mut bytes, 0)?;
+    area.read_exact_at(&mut bytes, 0)?;
     let superblock = Superblock::parse(&bytes)?;
     let len = superblock.geometry().data_len();
     let data = &*data.insert(Window::new(image, root.start, root.len.min(len)).ok_or_else(truncated)?);
@@ -62,11 +63,15 @@ pub fn take_apart<'a>(
     }
     let (root_hash, tree) = verity::build(data, &superblock, threads)?;
     let mut found = vec![0; tree.len()];
-    if hash.len() < found.len() as u64 {
+    if area.len() < found.len() as u64 {
         return Err(UnsignedError::Damaged);
     }
-    hash.read_exact_at(&mut found, 0)?;
-    if found != tree || first_nonzero(&hash, tree.len() as u64)?.is_some() {
+    area.read_exact_at(&mut found, 0)?;
+    if found != tree || first_nonzero(&area, tree.len() as u64)?.is_some() {
+        return Err(UnsignedError::Damaged);
+    }
+    // The root hash itself isn't in the tree, but in the UUIDs; for data of one block it is all there is.
+    if [root.uuid, hash.uuid] != partition_uuids(&root_hash) {
         return Err(UnsignedError::Damaged);
     }
     let sector_size = table.sector_size;

@@ -23,6 +23,8 @@ use std::rc::Rc;
 const OMISSIONS_SHOWN: usize = 20;
 
 /// Make an extension out of a directory or a container image
+// Each flag is an option of its own, in any combination.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 SOURCE is one of
@@ -47,7 +49,7 @@ builds it and where (but for an EC key's signature, which is random each time).
 
 Exit status: 0 built; 1 it could not be; 2 usage.")]
 pub(super) struct Arguments {
-    /// Name of the extension, with a version if there are to be several: k3s, k3s_1.30.2
+    /// Name of the extension, with a version if there are to be several, as in `k3s_1.30.2`
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: ExtensionName,
     /// Where its files come from
@@ -291,17 +293,14 @@ fn make(
     let filesystem = FileSource::new(File::open(&path).with_context(context)?).with_context(context)?;
     let parts = DdiBuilder::new(name.as_str()).architecture(architecture).protect(&filesystem).with_context(context)?;
     let root_hash = parts.root_hash.to_string();
-    let (path, root_hash_path) = match key {
-        Some(key) => {
-            let parts = parts.sign(&key.signer()).with_context(context)?;
-            (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
-        }
-        None => {
-            let stem = format!("{name}.{class}");
-            let path = workshop.finish_unsigned(&parts, &format!("{stem}.unsigned")).with_context(context)?;
-            // Exactly the bytes that are signed: no newline.
-            (path, Some(workshop.note(&format!("{stem}.roothash"), root_hash.as_bytes())?))
-        }
+    let (path, root_hash_path) = if let Some(key) = key {
+        let parts = parts.sign(&key.signer()).with_context(context)?;
+        (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
+    } else {
+        let stem = format!("{name}.{class}");
+        let path = workshop.finish_unsigned(&parts, &format!("{stem}.unsigned")).with_context(context)?;
+        // Exactly the bytes that are signed: no newline.
+        (path, Some(workshop.note(&format!("{stem}.roothash"), root_hash.as_bytes())?))
     };
     let size = path.metadata().with_context(context)?.len();
     Ok(Made { path, root_hash, root_hash_path, size, remarks })

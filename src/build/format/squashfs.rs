@@ -26,6 +26,9 @@ const BLOCK_SIZE: u32 = 128 * 1024;
 /// (537 MiB of programs, libraries and source text).
 const ZSTD_LEVEL: u8 = 3;
 
+/// Longest target of a symbolic link in bytes that the library can write; with more it panics.
+const MAX_TARGET: usize = 255;
+
 pub(super) fn check(compression: Compression) -> Result<(), FormatError> {
     compressor(compression).map(drop)
 }
@@ -82,6 +85,10 @@ pub(super) fn write(
         let place = Path::new(OsStr::from_bytes(&name));
         match &node.kind {
             Kind::Directory(_) => writer.push_dir(place, header),
+            Kind::Symlink(target) if target.len() > MAX_TARGET => {
+                let what = format!("a target of {} bytes", target.len());
+                return Err(FormatError::CannotKeep { path: shown, what });
+            }
             Kind::Symlink(target) => writer.push_symlink(PathBuf::from(OsStr::from_bytes(target)), place, header),
             Kind::File(content) => {
                 *names.entry(id).or_default() += 1;

@@ -61,9 +61,10 @@ pub(super) fn find(registry: &str, options: &Options) -> Result<RegistryAuth, So
                 Ok(DockerCredential::IdentityToken(_)) => {
                     return Err(wrong(&path, &"an identity token, which is not supported: log in with a password"));
                 }
-                Err(CredentialRetrievalError::NoCredentialConfigured) => {}
                 // What a helper says to an unknown name differs from helper to helper.
-                Err(CredentialRetrievalError::HelperFailure { .. }) => {}
+                Err(
+                    CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::HelperFailure { .. },
+                ) => {}
                 Err(error) => return Err(wrong(&path, &error)),
             }
         }

@@ -5,7 +5,7 @@ use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
 use std::env;
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Most of what a service says that is passed on, in bytes.
@@ -43,7 +43,7 @@ pub(super) fn open(name: &str, options: &Options) -> Result<Box<dyn LayeredImage
     Err(absent.unwrap_or(SourceError::NoDaemon { tried }))
 }
 
-fn export(socket: &PathBuf, name: &str, options: &Options) -> Result<Index, SourceError> {
+fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(SourceError::io("starting the runtime"))?;
     let shown = socket.display().to_string();
@@ -54,7 +54,7 @@ fn export(socket: &PathBuf, name: &str, options: &Options) -> Result<Index, Sour
     // A digest in a name has to be escaped, slashes must not be.
     let address = format!("http://localhost/images/{}/get", name.replace('@', "%40"));
     let spool = runtime.block_on(async {
-        let client = reqwest::Client::builder().unix_socket(socket.as_path()).read_timeout(SILENCE).build();
+        let client = reqwest::Client::builder().unix_socket(socket).read_timeout(SILENCE).build();
         let client = client.map_err(failed)?;
         let mut response = client.get(&address).send().await.map_err(|error| {
             // A socket that nobody listens at any more.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Without a byte for so long a transfer is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Attempts for what may go away by itself.

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
 
 /// Bytes that are copied at once.
-const CHUNK: usize = 1 << 18;
+const CHUNK: u64 = 1 << 18;
 
 /// Writes all of `tree` to `out`, in the order of [`FileTree::walk`]: ustar headers, with extended ones for all that
 /// doesn't fit in there. The same tree gives the same bytes. `progress` is told of each piece of content in bytes.
@@ -113,7 +113,7 @@ impl Member {
 fn set_bytes(header: &mut Header, field: std::ops::Range<usize>, value: &[u8]) -> bool {
     // The last byte stays NUL: not all readers take a field without.
     let fits = value.len() < field.len();
-    let value = value.get(..value.len().min(field.len() - 1)).unwrap_or_default();
+    let value = value.get(..value.len().min(field.len().saturating_sub(1))).unwrap_or_default();
     if let Some(field) = header.as_mut_bytes().get_mut(field) {
         field.fill(0);
         if let Some(start) = field.get_mut(..value.len()) {
@@ -129,7 +129,9 @@ fn decimal(time: Time) -> String {
         Time { seconds, nanoseconds: 0 } => seconds.to_string(),
         Time { seconds, nanoseconds } if seconds >= 0 => format!("{seconds}.{nanoseconds:09}"),
         Time { seconds, nanoseconds } => {
-            format!("-{}.{:09}", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds)
+            // What the nanoseconds add to a time before 1970 brings it nearer to zero.
+            let whole = seconds.saturating_add(1).unsigned_abs();
+            format!("-{whole}.{:09}", 1_000_000_000_u32.saturating_sub(nanoseconds))
         }
     }
 }
@@ -139,10 +141,11 @@ fn extended(records: &[(Vec<u8>, Vec<u8>)], out: &mut dyn Write) -> io::Result<(
     let mut data = Vec::new();
     for (keyword, value) in records {
         // The length counts its own digits.
-        let rest = keyword.len() + value.len() + 3;
-        let mut len = rest + 1;
-        while len != rest + len.to_string().len() {
-            len = rest + len.to_string().len();
+        let rest = keyword.len().saturating_add(value.len()).saturating_add(3);
+        let with_digits = |len: usize| rest.saturating_add(len.to_string().len());
+        let mut len = with_digits(rest);
+        while len != with_digits(len) {
+            len = with_digits(len);
         }
         data.extend_from_slice(format!("{len} ").as_bytes());
         data.extend_from_slice(keyword);
@@ -157,29 +160,30 @@ fn extended(records: &[(Vec<u8>, Vec<u8>)], out: &mut dyn Write) -> io::Result<(
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(data.len() as u64);
+    let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+    header.set_size(size);
     header.set_cksum();
     out.write_all(header.as_bytes())?;
     out.write_all(&data)?;
-    pad(data.len() as u64, out)
+    pad(size, out)
 }
 
 fn copy(from: &mut impl Read, size: u64, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
-    let mut buf = vec![0; CHUNK];
+    let mut buf = vec![0; usize::try_from(size.min(CHUNK)).unwrap_or_default()];
     let mut left = size;
     while left > 0 {
-        let wanted = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-        let chunk = &mut buf[..wanted];
+        let wanted = left.min(CHUNK);
+        let Some(chunk) = usize::try_from(wanted).ok().and_then(|wanted| buf.get_mut(..wanted)) else { break };
         from.read_exact(chunk)?;
         out.write_all(chunk)?;
-        left -= wanted as u64;
-        progress(wanted as u64);
+        left = left.saturating_sub(wanted);
+        progress(wanted);
     }
     pad(size, out)
 }
 
 /// Zeros up to a whole block.
 fn pad(size: u64, out: &mut dyn Write) -> io::Result<()> {
-    let len = usize::try_from(size.next_multiple_of(512) - size).unwrap_or_default();
-    out.write_all(&[0; 512][..len])
+    let len = usize::try_from(size.wrapping_neg() % 512).unwrap_or_default();
+    out.write_all([0; 512].get(..len).unwrap_or_default())
 }

@@ -353,13 +353,12 @@ fn metadata(member: &Member) -> Result<Metadata, MemberError> {
     };
     let uid = owner("uid", header.uid(), "the owner")?;
     let gid = owner("gid", header.gid(), "the group")?;
-    let mtime = match member.record("mtime") {
-        Some(value) => pax::time(value).ok_or(PaxError::Number { keyword: "mtime" })?,
-        None => {
-            let seconds = header.mtime().map_err(field("the time"))?;
-            let too_late = |_| MemberError::Field { field: "the time", cause: format!("{seconds} is too late") };
-            Time::from_seconds(i64::try_from(seconds).map_err(too_late)?)
-        }
+    let mtime = if let Some(value) = member.record("mtime") {
+        pax::time(value).ok_or(PaxError::Number { keyword: "mtime" })?
+    } else {
+        let seconds = header.mtime().map_err(field("the time"))?;
+        let too_late = |_| MemberError::Field { field: "the time", cause: format!("{seconds} is too late") };
+        Time::from_seconds(i64::try_from(seconds).map_err(too_late)?)
     };
     Ok(Metadata { mode, uid, gid, mtime, xattrs: xattrs(member)? })
 }

@@ -94,7 +94,7 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// A path for a message.
 pub(super) fn display(path: &[u8]) -> String {
-    crate::reason::printable(&String::from_utf8_lossy(path)).to_string()
+    crate::reason::printable(&String::from_utf8_lossy(path))
 }
 
 /// Where a path leads.

@@ -33,11 +33,14 @@ pub enum PaxError {
     },
 }
 
+/// Keyword and value.
+pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// The records in the order in which they stand.
 ///
 /// # Errors
 /// [`PaxError::Record`]
-pub(super) fn records(data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, PaxError> {
+pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
     let mut found = Vec::new();
     let mut rest = data;
     while !rest.is_empty() {

@@ -1,0 +1,121 @@
+//! Archives that somebody made to do harm: nothing is written anywhere, and each is refused with its cause.
+
+use crate::layers::{GENEROUS, Layer, Stack, spool};
+use sextant::build::tree::{Layers, apply};
+use tar::EntryType;
+
+fn refused(layers: &[Vec<u8>], words: &str) {
+    let mut stack = Stack(layers.iter().map(|layer| spool(layer)).collect());
+    let error = apply(&mut stack, &Layers::All, GENEROUS).map(|_| words).unwrap_err().to_string();
+    assert!(error.contains(words), "{words}: {error}");
+}
+
+#[test]
+fn paths_that_lead_upwards_are_refused() {
+    for path in ["../etc/passwd", "usr/../../etc/passwd", "usr/..", "/../x"] {
+        refused(&[Layer::new().file(path, "x").bytes()], "the path has \"..\" in it");
+    }
+    refused(&[Layer::new().file("usr/a", "").link("usr/b", "../../etc/passwd").bytes()], "\"..\"");
+}
+
+#[test]
+fn absolute_names_and_links_stay_inside() {
+    let layer = Layer::new().symlink("usr", "/etc").file("/usr/passwd", "x").bytes();
+    let mut stack = Stack(vec![spool(&layer)]);
+    let tree = apply(&mut stack, &Layers::All, GENEROUS).unwrap();
+    let shape = crate::desk::shape(&tree);
+    // In the tree's own /etc, which an extension doesn't have.
+    assert_eq!(shape["etc/passwd"], "file x");
+    assert_eq!(shape["usr"], "link /etc");
+}
+
+#[test]
+fn links_in_circles_and_files_as_directories_are_refused() {
+    refused(&[Layer::new().symlink("usr/a", "b").symlink("usr/b", "a").file("usr/a/x", "").bytes()], "symbolic links");
+    refused(&[Layer::new().file("usr/a", "").file("usr/a/x", "").bytes()], "is a regular file and not a directory");
+    refused(&[Layer::new().directory("usr/a").link("usr/b", "usr/a").bytes()], "which is a directory");
+    refused(&[Layer::new().link("usr/b", "usr/b").bytes()], "which is not there");
+}
+
+#[test]
+fn absurd_paths_are_refused() {
+    refused(&[Layer::new().pax(&[("path", "a/".repeat(200).as_bytes())]).file("x", "").bytes()], "components");
+    refused(&[Layer::new().pax(&[("path", "a".repeat(300).as_bytes())]).file("x", "").bytes()], "300 bytes");
+    refused(&[Layer::new().pax(&[("path", "ab/".repeat(3000).as_bytes())]).file("x", "").bytes()], "9000 bytes");
+    refused(&[Layer::new().pax(&[("path", b"a\0b")]).file("x", "").bytes()], "NUL");
+    refused(&[Layer::new().entry(EntryType::Symlink, "usr/l", "", b"").bytes()], "the target of the link");
+}
+
+#[test]
+fn bombs_are_bounded() {
+    // A thousand TiB of zeros in a few hundred bytes.
+    let records: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"usr/bomb"),
+        ("GNU.sparse.realsize", b"1125899906842624"),
+    ];
+    let mut map = b"0\n".to_vec();
+    map.resize(512, 0);
+    let sparse = |map: &[u8]| Layer::new().pax(&records).entry(EntryType::Regular, "x", "", map).bytes();
+    refused(&[sparse(&map)], "allow it with --max-size");
+    // Many small ones count together.
+    let many = (0..8).fold(Layer::new(), |layer, at| layer.file(&format!("usr/{at}"), &"x".repeat(100)));
+    let mut stack = Stack(vec![many.spool()]);
+    let error = apply(&mut stack, &Layers::All, 500).unwrap_err().to_string();
+    assert!(error.contains("more than 500 bytes"), "{error}");
+    // A header that asks for memory.
+    let mut huge = Layer::new().entry(EntryType::XHeader, "x", "", b"").bytes();
+    huge[124..136].copy_from_slice(b"77777777777\0");
+    fix_checksum(&mut huge);
+    refused(&[huge], "the most is 1048576");
+}
+
+#[test]
+fn maps_of_holes_have_to_hold_together() {
+    let sparse = |map: &str, size: &str| {
+        let records = [("GNU.sparse.map", map.as_bytes()), ("GNU.sparse.size", size.as_bytes())];
+        Layer::new().pax(&records).file("usr/x", "0123456789").bytes()
+    };
+    for (map, size) in [
+        ("0,11", "20"),
+        ("0,5,4,5", "20"),
+        ("8,5,2,5", "20"),
+        ("0", "20"),
+        ("18,5", "20"),
+        ("0,x", "20"),
+        ("18446744073709551615,5", "20"),
+        ("0,5", ""),
+    ] {
+        refused(&[sparse(map, size)], "holes");
+    }
+    let mut stack = Stack(vec![spool(&sparse("2,3,10,7", "20"))]);
+    let tree = apply(&mut stack, &Layers::All, GENEROUS).unwrap();
+    assert_eq!(crate::desk::shape(&tree)["usr/x"], "file \0\x00012\0\0\0\0\x003456789\0\0\0");
+}
+
+#[test]
+fn broken_archives_are_refused_where_they_break() {
+    let good = Layer::new().file("usr/a", &"x".repeat(2000)).file("usr/b", "y").bytes();
+    refused(&[good[..1500].to_vec()], "the archive ends within the member at byte 0");
+    refused(&[good[..2700].to_vec()], "the archive ends within the member at byte 2560");
+    let mut damaged = good.clone();
+    damaged[2560] ^= 1;
+    refused(&[damaged], "there is no valid header at byte 2560: its checksum");
+    let mut damaged = good.clone();
+    damaged[100..108].fill(b'9');
+    fix_checksum(&mut damaged);
+    refused(&[damaged], "the mode");
+    refused(&[Layer::new().pax(&[("SCHILY.xattr.", b"x")]).file("usr/a", "").bytes()], "extended attribute");
+    refused(&[Layer::new().pax(&[("SCHILY.acl.access", b"user::rw-")]).file("usr/a", "").bytes()], "attribute access");
+    refused(&[Layer::new().pax(&[("mtime", b"soon")]).file("usr/a", "").bytes()], "mtime");
+    refused(&[Layer::new().pax(&[("uid", b"4294967296")]).file("usr/a", "").bytes()], "the owner");
+    refused(&[Layer::new().entry(EntryType::new(b'Z'), "usr/a", "", b"").bytes()], "type 'Z'");
+    refused(&[vec![0x55; 1024]], "there is no valid header at byte 0");
+}
+
+fn fix_checksum(archive: &mut [u8]) {
+    archive[148..156].fill(b' ');
+    let sum: u32 = archive[..512].iter().map(|byte| u32::from(*byte)).sum();
+    archive[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
