@@ -10,6 +10,8 @@ pub mod extension;
 pub mod filesystem;
 pub mod firmware;
 pub mod image;
+#[cfg(feature = "cli")]
+pub mod inspect;
 pub mod io;
 pub mod kernel;
 pub mod merge;

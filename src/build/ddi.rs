@@ -185,7 +185,8 @@ impl<'a> Parts<'a> {
             type_guid: kind.type_guid(self.architecture),
             uuid,
             name: kind.systemd_name(self.architecture),
-            flags: FLAG_READ_ONLY,
+            // systemd-repart 257 sets none for the signature.
+            flags: if kind == PartitionKind::RootVeritySig { 0 } else { FLAG_READ_ONLY },
             content,
         };
         let signature = self

@@ -73,7 +73,7 @@ fn partitions_names_flags_and_ids_are_those_of_the_specification() {
         assert_eq!(plain(ddi.root().uuid), hex[..32]);
         assert_eq!(plain(ddi.verity().uuid), hex[32..]);
         assert_eq!(ddi.signature().name, format!("root-{architecture}-verity-sig"));
-        assert_eq!([ddi.root(), ddi.verity(), ddi.signature()].map(|p| p.flags), [1 << 60; 3]);
+        assert_eq!([ddi.root(), ddi.verity(), ddi.signature()].map(|p| p.flags), [1 << 60, 1 << 60, 0]);
         assert_eq!((ddi.root().start, ddi.root().len), (1 << 20, 12288));
         assert_eq!(ddi.signature().len, 16384);
         let start = ddi.root().start as usize;

@@ -1,6 +1,8 @@
 //! The tool on a workstation and on an installed system.
 
 mod build;
+mod inspect;
+mod machine;
 mod progress;
 mod sign;
 mod signing_options;
@@ -42,6 +44,7 @@ pub struct Cli {
 enum Command {
     Build(build::Arguments),
     Sign(sign::Arguments),
+    Inspect(inspect::Arguments),
     Verify(verify::Arguments),
     Trust(trust::Arguments),
 }
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Build(arguments) => build::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Trust(arguments) => trust::run(&arguments),
     };

@@ -56,6 +56,11 @@ impl TrustOptions {
         Ok(Trust { store, firmware })
     }
 
+    /// Whether anybody is named.
+    pub(super) fn is_given(&self) -> bool {
+        !self.certificate.is_empty() || self.efivars.is_some() || self.verity_dir.is_some()
+    }
+
     fn firmware(&self) -> Result<Option<Firmware>> {
         match &self.efivars {
             Some(directory) => {

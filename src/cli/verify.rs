@@ -1,19 +1,13 @@
 //! `sextant verify`
 
+use super::machine::Machine;
 use super::trust_options::TrustOptions;
-use crate::firmware::SecureBoot;
-use crate::image::{Architecture, Candidate, Class, extension_name};
-use crate::policy::{self, Policy};
-use crate::reason::{Reason, Refusal};
-use crate::report::{Image, Report, Verdict, table, usec};
-use crate::stage::InPlaceCustody;
-use crate::verify::{Findings, InProcess, Verifier, guard};
-use crate::verity::default_threads;
+use crate::image::Architecture;
+use crate::report::{Image, Report, table};
 use anyhow::{Context, Result};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
 
 /// Say what a boot would say about images
 #[derive(Debug, Args)]
@@ -46,28 +40,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
     let architecture = arguments.arch.or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
-    let trust = arguments.trust.read(&policy.sources)?;
-    // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
-    let gate = trust
-        .firmware
-        .as_ref()
-        .filter(|firmware| firmware.secure_boot != SecureBoot::Unavailable)
-        .and_then(|firmware| policy.admit_secure_boot(firmware.secure_boot).err());
-    let verifier = Verifier {
-        policy: &policy,
-        trust: &trust.store,
-        architecture,
-        host: None,
-        activation: &InProcess,
-        threads: default_threads(),
-        now: SystemTime::now(),
-    };
-    let mut report = Report { firmware: trust.firmware.as_ref().map(Into::into), ..Report::default() };
-    report.set_trust(&trust.store, false);
-    report.images = arguments.images.iter().map(|path| verify(path, gate.as_ref(), &verifier)).collect();
+    let machine = Machine::read(&arguments.trust, arguments.config.as_deref(), architecture)?;
+    let mut report = Report { firmware: machine.trust.firmware.as_ref().map(Into::into), ..Report::default() };
+    report.set_trust(&machine.trust.store, false);
+    report.images = arguments.images.iter().map(|path| machine.verify(path)).collect();
     if arguments.json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -82,33 +60,4 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let all_good = report.images.iter().all(Image::is_good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn verify(path: &Path, gate: Option<&Refusal>, verifier: &Verifier<'_>) -> Image {
-    let file = path.file_name().unwrap_or(path.as_os_str());
-    let class = match extension_name(file, Class::Confext) {
-        Ok(_) => Class::Confext,
-        Err(_) => Class::Sysext,
-    };
-    let mut image = Image::new(path.as_os_str(), class);
-    image.size = path.metadata().ok().map(|metadata| metadata.len());
-    image.name = extension_name(file, class).ok().map(|name| name.to_string());
-    let started = Instant::now();
-    let mut findings = Findings::default();
-    let result = guard(|| {
-        let candidate = Candidate::open(path, class)?;
-        if let Some(refusal) = gate {
-            return Err(refusal.clone());
-        }
-        if candidate.size() > verifier.policy.limits.image_size {
-            let limit = verifier.policy.limits.image_size;
-            let detail = format_args!("{} bytes, where one file is limited to {limit}", candidate.size());
-            return Err(Refusal::new(Reason::TooLarge, detail));
-        }
-        verifier.verify(candidate, false, &InPlaceCustody, &mut findings)
-    });
-    image.verify_usec = usec(started.elapsed());
-    image.set_findings(findings);
-    image.set_verdict(result.as_ref().map(|_| Verdict::Accepted));
-    image
 }

@@ -3,6 +3,8 @@
 use crate::support::keys::Authority;
 use crate::support::toolbox::Toolbox;
 use sextant::build::tree::{Content, FileTree, Kind};
+use sextant::image::gpt::Table;
+use sextant::image::{PartitionKind, classify};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -118,9 +120,11 @@ pub(crate) struct Mounted(TempDir);
 impl Mounted {
     pub(crate) fn of(image: &Path) -> Option<Self> {
         let target = tempfile::tempdir().unwrap();
-        // Where all images begin.
-        let options = "loop,ro,nosuid,nodev,offset=1048576";
-        let output = Command::new("mount").args(["-o", options]).arg(image).arg(target.path()).output().unwrap();
+        let bytes = fs::read(image).unwrap();
+        let table = Table::read(&bytes).unwrap();
+        let root = table.partitions.iter().find(|partition| classify(partition.type_guid).0 == PartitionKind::Root);
+        let options = format!("loop,ro,nosuid,nodev,offset={}", root.unwrap().start);
+        let output = Command::new("mount").args(["-o", &options]).arg(image).arg(target.path()).output().unwrap();
         if !output.status.success() {
             crate::support::toolbox::ignored(String::from_utf8_lossy(&output.stderr).trim());
             return None;

@@ -6,6 +6,7 @@ mod directories;
 mod formats;
 mod hostile_layers;
 mod layers;
+mod peers;
 mod reproducible;
 mod signing;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,95 @@
+//! `sextant inspect`
+
+use super::machine::{Machine, class_of};
+use super::trust_options::TrustOptions;
+use crate::extension::ExtensionName;
+use crate::image::{Architecture, Class};
+use crate::inspect::{Inspection, text};
+use crate::io::FileSource;
+use crate::reason::printable;
+use crate::report::Image;
+use crate::verity::default_threads;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show what an image is made of
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant inspect k3s.sysext.raw
+        partitions, root hash, signer, release file, and what this machine would say about it
+  sextant inspect --list k3s.sysext.raw
+        and the files in it
+  sextant inspect --certificate db.crt --json k3s.sysext.raw | jq .verity.root_hash
+        for a machine that trusts db.crt, and for a program
+
+Nothing has to be mounted, and nobody has to be root. Where no firmware and no certificate is there to ask, all is
+shown but the verdict.
+
+Exit status: 0 it is whole; 1 it is damaged, no image, would be rejected, or the work could not be done; 2 usage.")]
+pub(super) struct Arguments {
+    /// The image; also what `build --unsigned` wrote, or a file system by itself
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+    /// List the files in it
+    #[arg(long)]
+    list: bool,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let path = &arguments.image;
+    let context = || format!("inspecting {}", path.display());
+    let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
+    let name = name(path);
+    let found = Inspection::read(&source, name.as_ref().map(|(name, class)| (name, *class)), default_threads());
+    let verdict = judge(arguments, &found)?;
+    let file = printable(&path.display().to_string());
+    if arguments.json {
+        let mut value = serde_json::to_value(&found)?;
+        value["file"] = file.into();
+        value["name"] = name.as_ref().map(|(name, _)| name.as_str()).into();
+        value["class"] = name.as_ref().map(|(_, class)| class.as_str()).into();
+        value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+    } else {
+        let what = match &name {
+            Some((name, class)) => format!("{name}, a {class}"),
+            None => "not by its name, which is neither NAME.sysext.raw nor NAME.confext.raw".to_owned(),
+        };
+        let shown = verdict.as_ref().map_err(String::as_str);
+        super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
+    }
+    let whole = found.problems.is_empty() && found.verity.as_ref().is_none_or(|verity| verity.intact);
+    let good = whole && verdict.as_ref().map_or(true, Image::is_good);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a boot would say, or why that can't be told.
+fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, String>> {
+    let Some(architecture) = found.architecture.or_else(Architecture::native) else {
+        return Ok(Err("no partition types are defined for this architecture".to_owned()));
+    };
+    match Machine::read(&arguments.trust, None, architecture) {
+        Ok(machine) => Ok(Ok(machine.verify(&arguments.image))),
+        // Without anybody to ask all the rest is still worth showing.
+        Err(error) if !arguments.trust.is_given() => Ok(Err(format!("{error:#}"))),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the file name says, with or without a signature.
+fn name(path: &Path) -> Option<(ExtensionName, Class)> {
+    let file = path.file_name()?.to_str()?;
+    let class = class_of(path);
+    let stem = file.strip_suffix(class.file_suffix());
+    let stem = stem.or_else(|| file.strip_suffix(".unsigned")?.strip_suffix(&format!(".{class}")))?;
+    Some((ExtensionName::new(stem).ok()?, class))
+}

@@ -1,0 +1,84 @@
+//! The machine that images are meant for: whom it trusts, and what it would say.
+
+use super::trust_options::{Trust, TrustOptions};
+use crate::firmware::SecureBoot;
+use crate::image::{Architecture, Candidate, Class, extension_name};
+use crate::policy::{self, Policy};
+use crate::reason::{Reason, Refusal};
+use crate::report::{Image, Verdict, usec};
+use crate::stage::InPlaceCustody;
+use crate::verify::{Findings, InProcess, Verifier, guard};
+use crate::verity::default_threads;
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+/// Some machine, this one or another.
+pub(super) struct Machine {
+    policy: Policy,
+    /// Whom it trusts.
+    pub(super) trust: Trust,
+    architecture: Architecture,
+    /// Why it would take nothing at all.
+    gate: Option<Refusal>,
+}
+
+impl Machine {
+    /// Reads whom it trusts, and its configuration where one is named.
+    pub(super) fn read(options: &TrustOptions, config: Option<&Path>, architecture: Architecture) -> Result<Self> {
+        let policy = config.map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+        let trust = options.read(&policy.sources)?;
+        // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
+        let gate = trust
+            .firmware
+            .as_ref()
+            .filter(|firmware| firmware.secure_boot != SecureBoot::Unavailable)
+            .and_then(|firmware| policy.admit_secure_boot(firmware.secure_boot).err());
+        Ok(Self { policy, trust, architecture, gate })
+    }
+
+    /// What a boot would say about the image at `path`.
+    pub(super) fn verify(&self, path: &Path) -> Image {
+        let file = path.file_name().unwrap_or(path.as_os_str());
+        let class = class_of(path);
+        let mut image = Image::new(path.as_os_str(), class);
+        image.size = path.metadata().ok().map(|metadata| metadata.len());
+        image.name = extension_name(file, class).ok().map(|name| name.to_string());
+        let started = Instant::now();
+        let mut findings = Findings::default();
+        let result = guard(|| {
+            let candidate = Candidate::open(path, class)?;
+            if let Some(refusal) = &self.gate {
+                return Err(refusal.clone());
+            }
+            if candidate.size() > self.policy.limits.image_size {
+                let limit = self.policy.limits.image_size;
+                let detail = format_args!("{} bytes, where one file is limited to {limit}", candidate.size());
+                return Err(Refusal::new(Reason::TooLarge, detail));
+            }
+            self.verifier().verify(candidate, false, &InPlaceCustody, &mut findings)
+        });
+        image.verify_usec = usec(started.elapsed());
+        image.set_findings(findings);
+        image.set_verdict(result.as_ref().map(|_| Verdict::Accepted));
+        image
+    }
+
+    fn verifier(&self) -> Verifier<'_> {
+        Verifier {
+            policy: &self.policy,
+            trust: &self.trust.store,
+            architecture: self.architecture,
+            host: None,
+            activation: &InProcess,
+            threads: default_threads(),
+            now: SystemTime::now(),
+        }
+    }
+}
+
+/// What kind of extension a file wants to be; a sysext unless its name says otherwise.
+pub(super) fn class_of(path: &Path) -> Class {
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if file.contains(".confext.") { Class::Confext } else { Class::Sysext }
+}
