@@ -3,9 +3,12 @@
 use crate::support::ddi::Blueprint;
 use crate::support::keys::Authority;
 use crate::support::trees::{Tree, noise};
-use crate::{hostile, keys};
+use crate::{hostile, keys, toolbox};
 use std::collections::HashMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 /// What has to become of a file.
@@ -52,6 +55,22 @@ impl Offer {
         Self::of(format!("{name}.sysext.raw"), name, &tree.erofs(&[]), authority, source)
     }
 
+    /// A good sysext as a person makes it: by `sextant build`, with these options.
+    pub fn built(name: &str, options: &[&str], authority: &Authority, source: &'static str) -> Self {
+        // The trees of the tools see it under the same path.
+        let desk = tempfile::tempdir_in("/tmp").unwrap();
+        let files = keys::Files::write(authority, desk.path());
+        Tree::sysext(name).write_to(&desk.path().join("tree"));
+        let path = format!("{}:{}", mkfs_erofs(desk.path()), std::env::var("PATH").unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        command.args(["build", name, "tree", "--private-key"]).arg(files.key).arg("--certificate");
+        command.arg(files.certificate).args(options).current_dir(desk.path()).env("PATH", path);
+        toolbox::succeed(&mut command).unwrap();
+        let file = format!("{name}.sysext.raw");
+        let bytes = Arc::new(std::fs::read(desk.path().join(&file)).unwrap());
+        Self { file, what: format!("built with {options:?}"), bytes, expected: Expected::Merged { source } }
+    }
+
     fn of(file: String, name: &str, filesystem: &[u8], authority: &Authority, source: &'static str) -> Self {
         let bytes = Arc::new(Blueprint::new(name, filesystem, authority).render().bytes);
         Self { file, what: format!("a good one, {source}"), bytes, expected: Expected::Merged { source } }
@@ -86,6 +105,30 @@ pub fn good() -> Vec<Offer> {
         Offer::sysext("by-pk", keys::pk(), "PK"),
         Offer::erofs("by-vendor", keys::vendor(), "sealed"),
     ]
+}
+
+/// One of each kind that `sextant build` makes, for which the kernel needs code of its own.
+pub fn built() -> Vec<Offer> {
+    [
+        ("built-squashfs", &[][..]),
+        ("built-gzip", &["--compression", "gzip"]),
+        ("built-erofs", &["--format", "erofs"]),
+        ("built-erofs-plain", &["--format", "erofs", "--compression", "none"]),
+        ("built-erofs-zstd", &["--format", "erofs", "--compression", "zstd"]),
+    ]
+    .map(|(name, options)| Offer::built(name, options, keys::db(), "db"))
+    .into()
+}
+
+/// A directory for `PATH` with the tools' `mkfs.erofs`; the host's may be too old.
+fn mkfs_erofs(desk: &Path) -> String {
+    let script = format!("#!/bin/sh\nexec '{}/tests/toolbox/run' mkfs.erofs \"$@\"\n", toolbox::repository().display());
+    let directory = desk.join("tools");
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join("mkfs.erofs");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    directory.display().to_string()
 }
 
 /// So many rows of the table of hostile images that FAT can hold and systemd-stub hands over: one of each kind, then a

@@ -21,9 +21,12 @@ pub fn table() -> Vec<Scenario> {
     let central = || {
         Scenario::new(
             "central",
-            "four good ones, by db, KEK, PK and the sealed vendor, among all kinds of hostile ones",
+            "good ones by db, KEK, PK and the sealed vendor, and all that `sextant build` makes, among hostile ones",
         )
-        .offers(|| [images::good(), hostile_offers(), vec![Offer::confext("conf", keys::db(), "db")]].concat())
+        .offers(|| {
+            let confext = vec![Offer::confext("conf", keys::db(), "db")];
+            [images::good(), images::built(), hostile_offers(), confext].concat()
+        })
         .sealed(|| vendor().file("etc/sextant.yaml", hostile::config()))
     };
     let large = || {

@@ -70,8 +70,8 @@ pub(super) struct Arguments {
     /// File system: squashfs needs no program, erofs needs mkfs.erofs 1.8 or newer
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
     format: FormatArgument,
-    /// How it is compressed, with a level if wanted: zstd:19, gzip:9; for erofs also none, lz4, lz4hc, lzma, deflate
-    /// [default: zstd]
+    /// How it is compressed, with a level if wanted: zstd:19, gzip:9; for erofs also none, lz4, lz4hc, and for kernels
+    /// that can read them lzma (Linux 5.16), deflate (6.6), zstd (6.10) [default: zstd; for erofs lz4hc]
     #[arg(long, value_name = "COMPRESSION")]
     compression: Option<Compression>,
     /// Fail if anything of the source would be left out
@@ -169,11 +169,19 @@ impl Arguments {
     }
 
     fn format(&self) -> Format {
-        let compression = self.compression.unwrap_or(Compression::of(Algorithm::Zstd));
+        let compression = self.compression.unwrap_or(self.usual_compression());
         match self.format {
             FormatArgument::Squashfs => Format::Squashfs(compression),
             FormatArgument::Erofs => Format::Erofs(compression),
         }
+    }
+
+    /// What all kernels can read that are in use: of those that know erofs, many know no other algorithm.
+    fn usual_compression(&self) -> Compression {
+        Compression::of(match self.format {
+            FormatArgument::Squashfs => Algorithm::Zstd,
+            FormatArgument::Erofs => Algorithm::Lz4hc,
+        })
     }
 
     fn owners(&self) -> Owners {

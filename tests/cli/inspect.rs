@@ -83,7 +83,15 @@ fn a_stranger_is_named_though_nobody_trusts_him() {
     let (said, json) = of(&good("k3s", keys::rsa("Stranger")).render());
     assert_eq!(line(&said, "Verdict"), "rejected: unknown-signer");
     assert_eq!(line(&said, "Signer"), "CN=Stranger (RSA)");
-    assert!(said.stdout.contains(&format!("said to have the fingerprint\n{:14}{}", "", keys::rsa("Stranger").fingerprint())), "{}", said.stdout);
+    assert!(
+        said.stdout.contains(&format!(
+            "said to have the fingerprint\n{:14}{}",
+            "",
+            keys::rsa("Stranger").fingerprint()
+        )),
+        "{}",
+        said.stdout
+    );
     assert_eq!(json["verity"]["intact"], true);
 }
 
