@@ -5,10 +5,12 @@
 mod images;
 
 use images::Noise;
-use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind};
+use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Node};
 use sextant::io::FileSource;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -131,12 +133,45 @@ fn compare_all(filesystem: &Filesystem<'_>, tree: &Tree, options: &str) {
     }
     assert_eq!(filesystem.list("absent").unwrap(), None, "{options}");
 
+    let walked = filesystem.walk().unwrap_or_else(|error| panic!("{options}: {error}"));
+    assert!(walked.is_sorted_by(|a, b| a.path.split(|byte| *byte == b'/').lt(b.path.split(|byte| *byte == b'/'))));
+    let found: BTreeMap<_, _> = walked.into_iter().map(|node| (node.path.clone(), node)).collect();
+    let expected: BTreeMap<_, _> =
+        on_disk(tree.directory.path()).into_iter().map(|node| (node.path.clone(), node)).collect();
+    assert_eq!(found, expected, "{options}");
+
     let path = "usr/lib/extension-release.d/extension-release.x";
     assert_eq!(filesystem.xattr(path, STRICT).unwrap().as_deref(), Some(b"false".as_slice()), "{options}");
     assert_eq!(filesystem.xattr("absolute", "user.other").unwrap().unwrap(), [b'v'; 600], "{options}");
     assert_eq!(filesystem.xattr(path, "user.extension-release.stric").unwrap(), None, "{options}");
     assert_eq!(filesystem.xattr("text", STRICT).unwrap(), None, "{options}");
     assert_eq!(filesystem.xattr("absent", STRICT).unwrap(), None, "{options}");
+}
+
+/// What a walk has to find.
+fn on_disk(root: &Path) -> Vec<Node> {
+    let mut found = Vec::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(directory) = todo.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            let kind = kind_of(&path);
+            if kind == EntryKind::Directory {
+                todo.push(path.clone());
+            }
+            found.push(Node {
+                path: path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec(),
+                kind,
+                mode: u16::try_from(metadata.mode() & 0o7777).unwrap(),
+                uid: metadata.uid(),
+                gid: metadata.gid(),
+                size: if kind == EntryKind::File { metadata.len() } else { 0 },
+                target: std::fs::read_link(&path).ok().map(|target| target.into_os_string().into_vec()),
+            });
+        }
+    }
+    found
 }
 
 fn kind_of(path: &Path) -> EntryKind {
@@ -268,6 +303,7 @@ fn exercise(bytes: &[u8]) {
     }
     let _ = filesystem.list("usr/lib/extension-release.d");
     let _ = filesystem.list("many");
+    let _ = filesystem.walk();
 }
 
 #[test]

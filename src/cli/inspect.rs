@@ -4,7 +4,7 @@ use super::machine::{Machine, class_of};
 use super::trust_options::TrustOptions;
 use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
-use crate::inspect::{Inspection, text};
+use crate::inspect::{Inspection, list, text};
 use crate::io::FileSource;
 use crate::reason::printable;
 use crate::report::Image;
@@ -51,12 +51,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let name = name(path);
     let found = Inspection::read(&source, name.as_ref().map(|(name, class)| (name, *class)), default_threads());
     let verdict = judge(arguments, &found)?;
+    let files = if arguments.list { Some(found.files(&source).with_context(context)?) } else { None };
     let file = printable(&path.display().to_string());
     if arguments.json {
         let mut value = serde_json::to_value(&found)?;
         value["file"] = file.into();
         value["name"] = name.as_ref().map(|(name, _)| name.as_str()).into();
         value["class"] = name.as_ref().map(|(_, class)| class.as_str()).into();
+        value["files"] = serde_json::to_value(&files)?;
         value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
         super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
@@ -66,6 +68,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let shown = verdict.as_ref().map_err(String::as_str);
         super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
+        if let Some(files) = &files {
+            super::print(&format!("\n{}", list(files)))?;
+        }
     }
     let whole = found.problems.is_empty() && found.verity.as_ref().is_none_or(|verity| verity.intact);
     let good = whole && verdict.as_ref().map_or(true, Image::is_good);

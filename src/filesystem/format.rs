@@ -41,6 +41,10 @@ pub(super) trait Format {
     /// Bytes of content.
     fn size(node: &Self::Node) -> u64;
 
+    /// Who may do what with a node.
+    #[cfg(feature = "cli")]
+    fn attributes(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<super::walk::Attributes, FilesystemError>;
+
     /// Shows every entry of a directory, in order.
     fn visit(
         &self,

@@ -16,6 +16,16 @@
     clippy::panic
 )]
 
+/// Calls a generic function with whichever format it is.
+macro_rules! with_format {
+    ($self:ident, $format:ident => $body:expr) => {
+        match &$self.inner {
+            Inner::Erofs($format) => $body,
+            Inner::Squashfs($format) => $body,
+        }
+    };
+}
+
 mod codec;
 mod erofs;
 mod error;
@@ -24,9 +34,13 @@ mod meter;
 mod path;
 mod squashfs;
 mod tree;
+#[cfg(feature = "cli")]
+mod walk;
 
 pub use error::FilesystemError;
 pub use tree::Tree;
+#[cfg(feature = "cli")]
+pub use walk::Node;
 
 use crate::io::ReadAt;
 use erofs::Erofs;
@@ -113,16 +127,6 @@ pub struct DirEntry {
 enum Inner {
     Erofs(Erofs),
     Squashfs(Squashfs),
-}
-
-/// Calls a generic function with whichever format it is.
-macro_rules! with_format {
-    ($self:ident, $format:ident => $body:expr) => {
-        match &$self.inner {
-            Inner::Erofs($format) => $body,
-            Inner::Squashfs($format) => $body,
-        }
-    };
 }
 
 /// A file system whose superblock has been read. It holds nothing else in memory.

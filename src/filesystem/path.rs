@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStringExt;
 const MAX_STEPS: usize = 32;
 
 /// Longest target of a symbolic link in bytes (the kernel's `PATH_MAX` with its NUL).
-const MAX_TARGET: u64 = 4095;
+pub(super) const MAX_TARGET: u64 = 4095;
 
 /// Longest name in bytes (the kernel's `NAME_MAX`).
 const MAX_NAME: usize = 255;
@@ -125,7 +125,7 @@ pub(super) fn read<F: Format>(
 /// Shows the entries of a directory other than `.` and `..`, and insists that they have valid names in
 /// ascending order: the kernel looks names up by halving or stops at the first greater one, so in a
 /// directory without order it might not find what is found here.
-fn visit<F: Format>(
+pub(super) fn visit<F: Format>(
     format: &F,
     meter: &Meter<'_>,
     directory: &F::Node,

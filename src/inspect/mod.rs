@@ -11,15 +11,17 @@
     clippy::panic
 )]
 
+mod files;
 mod signature;
 mod text;
 
+pub use files::{FileRow, list};
 pub use signature::{Signature, SignerName};
 pub use text::text;
 
 use crate::bytes::hex;
 use crate::extension::{ExtensionName, find_release};
-use crate::filesystem::Filesystem;
+use crate::filesystem::{Filesystem, FilesystemError};
 use crate::image::gpt::{FLAG_NO_AUTO, Partition, Table};
 use crate::image::{Architecture, Class, PartitionKind, classify};
 use crate::io::{ReadAt, Window};
@@ -112,6 +114,8 @@ pub struct FilesystemRow {
     /// `erofs` or `squashfs`.
     #[serde(serialize_with = "display_always")]
     pub kind: crate::filesystem::Kind,
+    /// Where it begins in the image, in bytes.
+    pub offset: u64,
     /// Bytes that the hash tree covers, or those of the partition without one.
     pub size: u64,
 }
@@ -198,7 +202,7 @@ impl Inspection {
                 Err(error) => found.problems.push(format!("hash tree: {error}")),
             }
         }
-        found.read_filesystem(&data, name, table.is_some());
+        found.read_filesystem(&data, place.map_or(0, |(start, _)| start), name);
         found
     }
 
@@ -224,18 +228,18 @@ impl Inspection {
         parts
     }
 
-    fn read_filesystem(&mut self, data: &Window<'_>, name: Option<(&ExtensionName, Class)>, has_table: bool) {
+    fn read_filesystem(&mut self, data: &Window<'_>, offset: u64, name: Option<(&ExtensionName, Class)>) {
         let filesystem = match Filesystem::open(data) {
             Ok(filesystem) => filesystem,
             Err(error) => {
                 // A file without table and file system is no image; its table has been complained about.
-                if has_table {
+                if self.sector_size.is_some() {
                     self.problems.push(format!("file system: {error}"));
                 }
                 return;
             }
         };
-        self.filesystem = Some(FilesystemRow { kind: filesystem.kind(), size: data.len() });
+        self.filesystem = Some(FilesystemRow { kind: filesystem.kind(), offset, size: data.len() });
         let Some((name, class)) = name else { return };
         match find_release(&filesystem, class, name) {
             Ok(release) => {
@@ -246,12 +250,16 @@ impl Inspection {
         }
     }
 
-    /// Where the file system lies in the image, for [`Filesystem::open`].
-    #[must_use]
-    pub fn filesystem_window<'a>(&self, image: &'a dyn ReadAt) -> Option<Window<'a>> {
-        let size = self.filesystem.as_ref()?.size;
-        let root = self.partitions.iter().find(|row| row.kind.starts_with("root-") && !row.kind.contains("verity"));
-        Window::new(image, root.map_or(0, |row| row.offset), size)
+    /// The files in the image that this is about; none without a file system.
+    ///
+    /// # Errors
+    /// What keeps the file system from being read.
+    pub fn files(&self, image: &dyn ReadAt) -> Result<Vec<FileRow>, FilesystemError> {
+        let Some(place) = self.filesystem.as_ref().map(|filesystem| (filesystem.offset, filesystem.size)) else {
+            return Ok(Vec::new());
+        };
+        let Some(data) = Window::new(image, place.0, place.1) else { return Ok(Vec::new()) };
+        Ok(Filesystem::open(&data)?.walk()?.iter().map(FileRow::from).collect())
     }
 }
 

@@ -48,6 +48,24 @@ fn a_good_image_is_shown_with_all_of_its_parts() {
 }
 
 #[test]
+fn files_are_listed_with_modes_owners_and_targets() {
+    let tree = Tree::sysext("k3s").file("usr/bin/k3s", b"0123456789").symlink("usr/bin/kubectl", "k3s");
+    let image = Blueprint::new("k3s", &tree.squashfs(), vendor()).render();
+    let desk = Desk::new().file("k3s.sysext.raw", &image.bytes);
+    let said = desk.run(&["inspect", "--certificate", "vendor.crt", "--list", "k3s.sysext.raw"]);
+    let lines: Vec<Vec<&str>> = said.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(lines.contains(&vec!["-rw-r--r--", "0:0", "10", "/usr/bin/k3s"]), "{}", said.stdout);
+    assert!(lines.contains(&vec!["lrw-r--r--", "0:0", "0", "/usr/bin/kubectl", "->", "k3s"]), "{}", said.stdout);
+    let said = desk.run(&["inspect", "--certificate", "vendor.crt", "--list", "--json", "k3s.sysext.raw"]);
+    let json: Value = serde_json::from_str(&said.stdout).unwrap();
+    let row = json["files"].as_array().unwrap().iter().find(|row| row["path"] == "/usr/bin/k3s").unwrap();
+    let expected = serde_json::json!({
+        "path": "/usr/bin/k3s", "kind": "file", "mode": "0644", "uid": 0, "gid": 0, "size": 10, "target": null,
+    });
+    assert_eq!(row, &expected);
+}
+
+#[test]
 fn damage_is_found_where_it_is() {
     for kind in [Root, RootVerity] {
         // A superblock's own bytes have other messages.

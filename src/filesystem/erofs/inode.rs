@@ -11,6 +11,8 @@
 use super::Erofs;
 use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::meter::Meter;
+#[cfg(feature = "cli")]
+use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
 /// Inodes are counted in slots of this many bytes.
@@ -83,6 +85,24 @@ impl Inode {
             location: u32_at(&bytes, 16).ok_or_else(corrupt)?,
             xattrs,
             tail: xattrs.saturating_add(xattr_size),
+        })
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Inode {
+    /// Who may do what with it.
+    pub(super) fn attributes(&self, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {
+        let corrupt = || FilesystemError::corrupt("inode", self.offset);
+        let bytes = meter.metadata::<32>(self.offset, "inode")?;
+        let extended = u16_at(&bytes, 0).ok_or_else(corrupt)? & 1 != 0;
+        let owner = |offset: usize, short: usize| {
+            if extended { u32_at(&bytes, offset) } else { u16_at(&bytes, short).map(u32::from) }
+        };
+        Ok(Attributes {
+            mode: u16_at(&bytes, 4).ok_or_else(corrupt)? & 0o7777,
+            uid: owner(24, 24).ok_or_else(corrupt)?,
+            gid: owner(28, 26).ok_or_else(corrupt)?,
         })
     }
 }

@@ -18,6 +18,8 @@ use super::format::{Format, Visitor};
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
+#[cfg(feature = "cli")]
+use crate::filesystem::walk::Attributes;
 use inode::Inode;
 
 /// Bytes before the superblock, for boot code.
@@ -138,6 +140,11 @@ impl Format for Erofs {
 
     fn size(node: &Inode) -> u64 {
         node.size
+    }
+
+    #[cfg(feature = "cli")]
+    fn attributes(&self, meter: &Meter<'_>, node: &Inode) -> Result<Attributes, FilesystemError> {
+        node.attributes(meter)
     }
 
     fn visit(&self, meter: &Meter<'_>, inode: &Inode, visitor: &mut Visitor<'_>) -> Result<(), FilesystemError> {

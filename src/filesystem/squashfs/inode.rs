@@ -10,8 +10,12 @@
 
 use super::Squashfs;
 use super::metadata::Cursor;
+#[cfg(feature = "cli")]
+use super::metadata::table_entry;
 use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::meter::Meter;
+#[cfg(feature = "cli")]
+use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
 /// Bytes that begin every inode.
@@ -115,6 +119,24 @@ impl Inode {
         let head = head.get_mut(..self.head).ok_or(FilesystemError::corrupt("inode", self.reference))?;
         cursor.fill(head)?;
         Ok(cursor)
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Inode {
+    /// Who may do what with it. Owner and group are numbers of entries in a table.
+    pub(super) fn attributes(&self, squashfs: &Squashfs, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {
+        let corrupt = || FilesystemError::corrupt("inode", self.reference);
+        let mut cursor = Cursor::at_reference(meter, squashfs.codec, squashfs.inodes, self.reference)?;
+        let header = cursor.take::<HEADER>()?;
+        let (table, count) = squashfs.ids;
+        let owner = |offset| {
+            let number = u16_at(&header, offset).filter(|number| *number < count).ok_or_else(corrupt)?;
+            let entry = table_entry::<4>(meter, squashfs.codec, table, number.into())?;
+            u32_at(&entry, 0).ok_or_else(corrupt)
+        };
+        let mode = u16_at(&header, 2).ok_or_else(corrupt)? & 0o7777;
+        Ok(Attributes { mode, uid: owner(4)?, gid: owner(6)? })
     }
 }
 

@@ -19,6 +19,8 @@ use super::format::{Format, Visitor};
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
+#[cfg(feature = "cli")]
+use crate::filesystem::walk::Attributes;
 use inode::Inode;
 
 const MAGIC: u32 = 0x7371_7368;
@@ -35,6 +37,9 @@ pub(super) struct Squashfs {
     inodes: u64,
     directories: u64,
     fragments: u64,
+    /// Table of owners and groups, and how many there are.
+    #[cfg(feature = "cli")]
+    ids: (u64, u16),
     fragment_count: u32,
     /// `None` in a file system without attributes.
     xattrs: Option<u64>,
@@ -85,6 +90,8 @@ impl Squashfs {
             inodes: u64(64)?,
             directories: u64(72)?,
             fragments: u64(80)?,
+            #[cfg(feature = "cli")]
+            ids: (u64(48)?, u16(26)?),
             fragment_count: u32(16)?,
             xattrs: Some(u64(56)?).filter(|at| *at != u64::MAX),
         })
@@ -108,6 +115,11 @@ impl Format for Squashfs {
 
     fn size(node: &Inode) -> u64 {
         node.size
+    }
+
+    #[cfg(feature = "cli")]
+    fn attributes(&self, meter: &Meter<'_>, node: &Inode) -> Result<Attributes, FilesystemError> {
+        node.attributes(self, meter)
     }
 
     fn visit(&self, meter: &Meter<'_>, inode: &Inode, visitor: &mut Visitor<'_>) -> Result<(), FilesystemError> {
