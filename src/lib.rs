@@ -15,6 +15,8 @@ pub mod inspect;
 pub mod io;
 pub mod kernel;
 pub mod merge;
+#[cfg(feature = "cli")]
+pub mod plan;
 pub mod policy;
 pub mod reason;
 pub mod report;

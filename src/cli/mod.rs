@@ -3,6 +3,7 @@
 mod build;
 mod inspect;
 mod machine;
+mod plan;
 mod progress;
 mod sign;
 mod signing_options;
@@ -45,6 +46,7 @@ enum Command {
     Build(build::Arguments),
     Sign(sign::Arguments),
     Inspect(inspect::Arguments),
+    Plan(plan::Arguments),
     Verify(verify::Arguments),
     Trust(trust::Arguments),
 }
@@ -56,6 +58,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Build(arguments) => build::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Trust(arguments) => trust::run(&arguments),
     };

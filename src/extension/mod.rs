@@ -7,8 +7,12 @@ mod compat;
 mod lookup;
 mod name;
 mod release;
+#[cfg(feature = "cli")]
+mod version;
 
 pub use compat::{Compatible, HostRelease, Incompatible, judge};
 pub use lookup::{FoundRelease, LookupError, find_release, refuse_os_release};
 pub use name::{ExtensionName, NameError};
 pub use release::{ReleaseError, ReleaseFile};
+#[cfg(feature = "cli")]
+pub use version::compare_versions;

@@ -22,7 +22,7 @@ pub use text::text;
 use crate::bytes::hex;
 use crate::extension::{ExtensionName, find_release};
 use crate::filesystem::{Filesystem, FilesystemError};
-use crate::image::gpt::{FLAG_NO_AUTO, Partition, Table};
+use crate::image::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
 use crate::image::{Architecture, Class, PartitionKind, classify};
 use crate::io::{ReadAt, Window};
 use crate::reason::printable;
@@ -37,6 +37,18 @@ pub const SCHEMA_VERSION: u32 = 1;
 const FLAG_READ_ONLY: u64 = 1 << 60;
 /// The attribute "grow file system" of a partition (as above).
 const FLAG_GROW: u64 = 1 << 59;
+
+/// Why an image has no file system to look into.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// No partition table
+    #[error(transparent)]
+    Gpt(#[from] GptError),
+    /// No root partition
+    #[error("it has no root partition")]
+    NoRoot,
+}
 
 /// Everything that could be read.
 #[derive(Debug, Serialize)]
@@ -248,6 +260,24 @@ impl Inspection {
             }
             Err(error) => self.problems.push(format!("release file: {error}")),
         }
+    }
+
+    /// For which machines the image says to be, if it says so.
+    #[must_use]
+    pub fn architecture(image: &dyn ReadAt) -> Option<Architecture> {
+        let table = Table::read(image).ok()?;
+        table.partitions.iter().find_map(|partition| classify(partition.type_guid).1)
+    }
+
+    /// Where the file system of an image lies.
+    ///
+    /// # Errors
+    /// [`PlaceError`]
+    pub fn filesystem_of(image: &dyn ReadAt) -> Result<Window<'_>, PlaceError> {
+        let table = Table::read(image)?;
+        let is_root = |partition: &&Partition| classify(partition.type_guid).0 == PartitionKind::Root;
+        let root = table.partitions.iter().find(is_root).ok_or(PlaceError::NoRoot)?;
+        Window::new(image, root.start, root.len).ok_or(PlaceError::NoRoot)
     }
 
     /// The files in the image that this is about; none without a file system.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod inspect;
+mod plan;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;

@@ -1,0 +1,204 @@
+//! `sextant plan`
+
+use super::machine::{Machine, class_of};
+use super::trust_options::TrustOptions;
+use crate::extension::ExtensionName;
+use crate::filesystem::Filesystem;
+use crate::image::{Architecture, Class, extension_name};
+use crate::inspect::Inspection;
+use crate::io::FileSource;
+use crate::plan::{Extension, Hierarchies, LeftOut, Plan, StageFile, Unreadable, parse, text};
+use crate::reason::printable;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Largest file of a stage in bytes.
+const MAX_STAGE_FILE: u64 = 1 << 20;
+/// Most files of stages.
+const MAX_STAGE_FILES: usize = 4096;
+
+/// Tell what a set of extensions will come to when it is merged
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant plan k3s.sysext.raw tailscale.sysext.raw
+        the order of the merge, what hides what, and which directories become read-only
+  sextant plan /efi/EFI/kairos/active.efi.extra.d --stages /system/oem --stages /oem
+        for all extensions of a boot entry; and the steps of yip's stages that will surprise
+  sextant plan --hierarchies /usr/local/bin:/usr/local/lib --json *.raw
+        on a machine that limits where extensions are merged, for a program
+
+Steps are told about that write where extensions have made a directory read-only, whose files an extension hides, or
+that use a program or unit which comes with an extension, before it can be there. Commands are read, not run: what is put
+together of variables isn't seen. docs/plan.md has more.
+
+With options that say whom to trust, or on a machine with Secure Boot, what a boot would refuse is left out of the plan.
+
+Exit status: 0 nothing to look into; 1 something is, or the work could not be done; 2 usage.")]
+pub(super) struct Arguments {
+    /// Images, or directories with images
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
+    /// Look at the steps in the *.yaml and *.yml files of DIR, as yip does; may be given several times
+    #[arg(long, value_name = "DIR")]
+    stages: Vec<PathBuf>,
+    /// Where system extensions are merged, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: `/usr:/opt`]
+    #[arg(long, value_name = "PATHS", value_parser = parse_hierarchies)]
+    hierarchies: Option<Hierarchies>,
+    /// Architecture of the machine, as systemd names it [default: that of each image]
+    #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
+    arch: Option<Architecture>,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
+}
+
+fn parse_hierarchies(list: &str) -> Result<Hierarchies, String> {
+    Hierarchies::default().with_sysext(list).map_err(|error| error.to_string())
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut extensions: Vec<Extension> = Vec::new();
+    let mut left_out = Vec::new();
+    let mut judged = true;
+    for path in images(&arguments.images)? {
+        let shown = printable(&path.display().to_string());
+        match read(arguments, &path, &mut judged) {
+            Ok(Ok(extension)) => {
+                if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
+                    let detail = format!("an extension named {} is in the plan already", extension.name);
+                    left_out.push(LeftOut { file: shown, reason: Some("duplicate-name"), detail });
+                } else {
+                    extensions.push(extension);
+                }
+            }
+            Ok(Err((reason, detail))) => left_out.push(LeftOut { file: shown, reason: Some(reason), detail }),
+            Err(error) => {
+                left_out.push(LeftOut { file: shown, reason: None, detail: printable(&format!("{error:#}")) });
+            }
+        }
+    }
+    let (files, unreadable) = stages(&arguments.stages)?;
+    let hierarchies = arguments.hierarchies.clone().unwrap_or_default();
+    let mut plan = Plan::of(&extensions, &hierarchies, &files);
+    plan.left_out = left_out;
+    plan.unreadable = unreadable;
+    if arguments.json {
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&plan)?))?;
+    } else {
+        super::print(&text(&plan, super::style()))?;
+        if !judged {
+            eprintln!("sextant: nobody was named whom to trust: the images were read without being verified");
+        }
+    }
+    Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The images that are named, and those in directories that are named.
+fn images(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let context = || format!("listing {}", path.display());
+        let mut inside = Vec::new();
+        for entry in path.read_dir().with_context(context)? {
+            let entry = entry.with_context(context)?.path();
+            let name = entry.file_name().unwrap_or_default().to_os_string();
+            if Class::ALL.iter().any(|class| extension_name(&name, *class).is_ok()) {
+                inside.push(entry);
+            }
+        }
+        inside.sort();
+        found.extend(inside);
+    }
+    Ok(found)
+}
+
+/// Why a boot would not take an image: token and sentence.
+type Refused = (&'static str, String);
+
+/// Reads an image, if a boot would take it.
+fn read(arguments: &Arguments, path: &Path, judged: &mut bool) -> Result<Result<Extension, Refused>> {
+    let class = class_of(path);
+    let source = FileSource::new(File::open(path)?)?;
+    let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
+        Ok(name) => name,
+        Err(refusal) => return Ok(Err((refusal.reason().token(), refusal.detail().to_owned()))),
+    };
+    let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
+    let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
+    match Machine::read(&arguments.trust, None, architecture) {
+        Ok(machine) => {
+            let image = machine.verify(path);
+            if let Some(reason) = image.reason {
+                return Ok(Err((reason.token(), image.detail.unwrap_or_default())));
+            }
+        }
+        Err(error) if arguments.trust.is_given() => return Err(error),
+        Err(_) => *judged = false,
+    }
+    let data = Inspection::filesystem_of(&source)?;
+    let nodes = Filesystem::open(&data)?.walk()?;
+    Ok(Ok(Extension { name: name.as_str().to_owned(), class, nodes }))
+}
+
+/// Reads the files of all stages, in the order in which yip would.
+fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let mut paths = Vec::new();
+        find_stage_files(directory, &mut paths)?;
+        for path in paths {
+            let shown = printable(&path.display().to_string());
+            match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
+                Ok(file) => files.push(file),
+                Err(error) => unreadable.push(Unreadable { file: shown, cause: printable(&format!("{error:#}")) }),
+            }
+        }
+    }
+    Ok((files, unreadable))
+}
+
+/// Goes through directories in the order of names, as Go's `filepath.Walk` does. Links are not followed.
+fn find_stage_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let context = || format!("listing {}", directory.display());
+    let mut entries = Vec::new();
+    for entry in directory.read_dir().with_context(context)? {
+        entries.push(entry.with_context(context)?);
+    }
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type().with_context(context)?.is_dir() {
+            find_stage_files(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            if found.len() >= MAX_STAGE_FILES {
+                bail!("listing {}: there are more than {MAX_STAGE_FILES} files of stages", directory.display());
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_stage_file(path: &Path) -> Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        bail!("it is no regular file");
+    }
+    let mut text = String::new();
+    file.take(MAX_STAGE_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_STAGE_FILE {
+        bail!("it has more than {MAX_STAGE_FILE} bytes");
+    }
+    Ok(text)
+}

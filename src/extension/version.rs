@@ -1,0 +1,114 @@
+//! The order in which systemd lays extensions over one another.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use std::cmp::Ordering;
+
+/// Characters that mean something; all others stand between segments (UAPI.10, "Version Format Specification").
+const fn is_known(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'~' | b'-' | b'^' | b'.')
+}
+
+/// Compares names as systemd does before it merges: the greater one lies above the smaller, so that of two files of one
+/// path its file is seen (systemd 257, `src/sysext/sysext.c`, `merge_subprocess`, which sorts with `strverscmp_improved`
+/// of `src/fundamental/string-util-fundamental.c`; UAPI.10).
+///
+/// Different names can be equal, such as `k3s_1.9` and `k3s_1.09`. systemd's order of those is not defined.
+#[must_use]
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        a = skip(a, |byte| !is_known(byte)).1;
+        b = skip(b, |byte| !is_known(byte)).1;
+        // What is before a release is older than the release, however the latter goes on.
+        if let Some(order) = marker(&mut a, &mut b, b'~') {
+            return order;
+        }
+        if a.is_empty() || b.is_empty() {
+            return b.is_empty().cmp(&a.is_empty());
+        }
+        for mark in [b'-', b'^', b'.'] {
+            if let Some(order) = marker(&mut a, &mut b, mark) {
+                return order;
+            }
+        }
+        let is_number = |text: &[u8]| text.first().is_some_and(u8::is_ascii_digit);
+        let order = if is_number(a) || is_number(b) {
+            let ((a_digits, a_rest), (b_digits, b_rest)) =
+                (skip(a, |byte| byte.is_ascii_digit()), skip(b, |byte| byte.is_ascii_digit()));
+            (a, b) = (a_rest, b_rest);
+            numbers(a_digits, b_digits)
+        } else {
+            let ((a_letters, a_rest), (b_letters, b_rest)) =
+                (skip(a, |byte| byte.is_ascii_alphabetic()), skip(b, |byte| byte.is_ascii_alphabetic()));
+            (a, b) = (a_rest, b_rest);
+            a_letters.cmp(b_letters)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// Takes away `mark` at the start of both, or says which is greater: the one without it.
+fn marker(a: &mut &[u8], b: &mut &[u8], mark: u8) -> Option<Ordering> {
+    let (a_rest, b_rest) = (a.strip_prefix(&[mark]), b.strip_prefix(&[mark]));
+    let order = b_rest.is_some().cmp(&a_rest.is_some());
+    if let (Some(a_rest), Some(b_rest)) = (a_rest, b_rest) {
+        (*a, *b) = (a_rest, b_rest);
+    }
+    Some(order).filter(|order| order.is_ne())
+}
+
+/// Digits as numbers of any size; none at all are the least.
+fn numbers(a: &[u8], b: &[u8]) -> Ordering {
+    let (a_zeros, b_zeros) = (skip(a, |byte| byte == b'0'), skip(b, |byte| byte == b'0'));
+    let by_size = (!a.is_empty(), a_zeros.1.len()).cmp(&(!b.is_empty(), b_zeros.1.len()));
+    by_size.then_with(|| a_zeros.1.cmp(b_zeros.1))
+}
+
+/// The bytes at the start for which something holds, and the rest.
+fn skip(text: &[u8], holds: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let len = text.iter().position(|byte| !holds(*byte)).unwrap_or(text.len());
+    text.split_at_checked(len).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+    use super::*;
+
+    /// The order in the comment above `strverscmp_improved`, and names as extensions have them.
+    #[test]
+    fn the_order_is_that_of_the_specification() {
+        let ascending = [
+            "122.1",
+            "123~rc1-1",
+            "123",
+            "123-a",
+            "123-a.1",
+            "123-1",
+            "123-1.1",
+            "123^post1",
+            "123.a-1",
+            "123.1-1",
+            "123a-1",
+            "124-1",
+        ];
+        for (at, a) in ascending.iter().enumerate() {
+            for (other, b) in ascending.iter().enumerate() {
+                assert_eq!(compare_versions(a, b), at.cmp(&other), "{a} {b}");
+            }
+        }
+        assert_eq!(compare_versions("k3s_1.9", "k3s_1.10"), Ordering::Less);
+        assert_eq!(compare_versions("k3s", "k3s_1"), Ordering::Less);
+        assert_eq!(compare_versions("k3s_1.9", "k3s_1.09"), Ordering::Equal);
+        assert_eq!(compare_versions("1_2", "1__2"), Ordering::Equal);
+    }
+}

@@ -1,0 +1,176 @@
+//! How extensions lie on top of each other: systemd 257, `src/sysext/sysext.c`, and the kernel's
+//! `Documentation/filesystems/overlayfs.rst`.
+
+use super::Extension;
+use crate::extension::compare_versions;
+use crate::filesystem::EntryKind;
+use crate::image::Class;
+use crate::reason::printable;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Where extensions are merged.
+#[derive(Debug, Clone)]
+pub struct Hierarchies {
+    sysext: Vec<String>,
+    confext: Vec<String>,
+}
+
+/// Why a list of hierarchies can't be used.
+#[derive(Debug, Error)]
+#[error("{0:?} is not an absolute path without \"..\", \".\" and doubled slashes")]
+pub struct HierarchyError(String);
+
+impl Default for Hierarchies {
+    /// Those of systemd: `/usr` and `/opt`, and `/etc`.
+    fn default() -> Self {
+        let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        Self { sysext: list(&["/usr", "/opt"]), confext: list(&["/etc"]) }
+    }
+}
+
+impl Hierarchies {
+    /// With other ones for system extensions, in the form of `$SYSTEMD_SYSEXT_HIERARCHIES`: absolute paths with colons
+    /// between them.
+    ///
+    /// # Errors
+    /// [`HierarchyError`]
+    pub fn with_sysext(self, list: &str) -> Result<Self, HierarchyError> {
+        let sound = |path: &str| {
+            let parts = path.strip_prefix('/').map(|rest| rest.trim_end_matches('/').split('/').collect::<Vec<_>>());
+            parts.is_some_and(|parts| parts.iter().all(|part| !part.is_empty() && *part != "." && *part != ".."))
+        };
+        let mut sysext = Vec::new();
+        for path in list.split(':').filter(|path| !path.is_empty()) {
+            if !sound(path) {
+                return Err(HierarchyError(path.to_owned()));
+            }
+            sysext.push(path.trim_end_matches('/').to_owned());
+        }
+        Ok(Self { sysext, ..self })
+    }
+
+    fn of(&self, class: Class) -> &[String] {
+        match class {
+            Class::Sysext => &self.sysext,
+            Class::Confext => &self.confext,
+        }
+    }
+
+    fn containing(&self, class: Class, path: &str) -> Option<&str> {
+        self.of(class).iter().map(String::as_str).find(|hierarchy| is_within(path, hierarchy))
+    }
+}
+
+/// Whether `path` is `directory` or below it, by whole names.
+pub(super) fn is_within(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A directory that becomes read-only when extensions are merged into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadOnly {
+    /// The directory
+    pub path: String,
+    /// Whose doing that is
+    pub by: Vec<String>,
+}
+
+/// A path that several extensions ship.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// The path
+    pub path: String,
+    /// Whose is seen
+    pub winner: String,
+    /// Whose are not, uppermost first
+    pub hidden: Vec<String>,
+}
+
+/// The order in which systemd merges: by `strverscmp_improved` over the names, the last of which lies uppermost
+/// (`merge_command` of systemd 257; UAPI.10). Configuration extensions are merged by themselves, and come after the others
+/// here.
+#[must_use]
+pub fn merge_order(extensions: &[Extension]) -> Vec<&Extension> {
+    let mut ordered: Vec<&Extension> = extensions.iter().collect();
+    ordered.sort_by(|a, b| a.class.cmp(&b.class).then_with(|| compare_versions(&a.name, &b.name)));
+    ordered
+}
+
+/// A path as it is seen on the host, fit to be shown.
+pub(super) fn shown(path: &[u8]) -> String {
+    format!("/{}", printable(&String::from_utf8_lossy(path)))
+}
+
+/// Hierarchies that at least one extension has something in (`determine_used_extensions`: one that is empty in an
+/// extension isn't merged for its sake).
+pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<ReadOnly> {
+    let mut found = Vec::new();
+    for class in Class::ALL {
+        for hierarchy in hierarchies.of(class) {
+            let prefix = format!("{}/", hierarchy.trim_start_matches('/'));
+            let has = |extension: &&&Extension| {
+                extension.class == class && extension.nodes.iter().any(|node| node.path.starts_with(prefix.as_bytes()))
+            };
+            let by: Vec<String> = ordered.iter().filter(has).map(|extension| extension.name.clone()).collect();
+            if !by.is_empty() {
+                found.push(ReadOnly { path: hierarchy.clone(), by });
+            }
+        }
+    }
+    found
+}
+
+/// How many of an extension's files lie in hierarchies, and how many elsewhere.
+pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize, usize) {
+    let files = extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory);
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        files.partition(|node| hierarchies.containing(extension.class, &shown(&node.path)).is_some());
+    (inside.len(), outside.len())
+}
+
+/// What hides what. Directories of the same path become one; anything else hides all that lies below it in the order.
+pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    for class in Class::ALL {
+        let members: Vec<&Extension> = ordered.iter().copied().filter(|extension| extension.class == class).collect();
+        // Who has what at a path, the uppermost first.
+        let mut paths: BTreeMap<Vec<&[u8]>, Vec<(usize, EntryKind)>> = BTreeMap::new();
+        for (number, extension) in members.iter().enumerate().rev() {
+            for node in &extension.nodes {
+                if hierarchies.containing(class, &shown(&node.path)).is_some() {
+                    paths.entry(node.path.split(|byte| *byte == b'/').collect()).or_default().push((number, node.kind));
+                }
+            }
+        }
+        // For each extension the paths below which nothing of it is seen.
+        let mut cut: Vec<Vec<Vec<&[u8]>>> = vec![Vec::new(); members.len()];
+        for (path, owners) in paths {
+            let is_cut = |number: usize| cut.get(number).is_some_and(|cut| cut.iter().any(|at| path.starts_with(at)));
+            let seen: Vec<(usize, EntryKind)> = owners.into_iter().filter(|(number, _)| !is_cut(*number)).collect();
+            let Some(((winner, first), below)) = seen.split_first() else { continue };
+            // Directories join until something else comes.
+            let joined = match first {
+                EntryKind::Directory => below.iter().take_while(|(_, kind)| *kind == EntryKind::Directory).count(),
+                _ => 0,
+            };
+            let hidden: Vec<usize> = below.iter().skip(joined).map(|(number, _)| *number).collect();
+            if hidden.is_empty() {
+                continue;
+            }
+            for number in &hidden {
+                if let Some(cut) = cut.get_mut(*number) {
+                    cut.push(path.clone());
+                }
+            }
+            let name = |number: usize| members.get(number).map(|extension| extension.name.clone()).unwrap_or_default();
+            found.push(Conflict {
+                path: shown(&path.join(&b'/')),
+                winner: name(*winner),
+                hidden: hidden.into_iter().map(name).collect(),
+            });
+        }
+    }
+    found
+}

@@ -1,0 +1,200 @@
+//! The files that yip runs stages from.
+//!
+//! Read as far as they say where something is written and what is run; conditions are not evaluated. The form is that
+//! of yip's `pkg/schema/schema.go`; of cloud-init's own keys `write_files` and `runcmd` count, which yip runs in the stage
+//! `boot` (`pkg/schema/loader_cloudinit.go`).
+
+use super::commands::{Words, words};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Why a file can't be understood.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// Not YAML, or not of yip's form.
+    #[error("{0}")]
+    Yaml(#[from] serde_yaml::Error),
+}
+
+/// A file and its steps.
+#[derive(Debug)]
+pub struct StageFile {
+    /// Its path, as it is to be shown.
+    pub file: String,
+    /// The steps, by stage in the order of names, then as they stand in the file.
+    pub steps: Vec<Step>,
+}
+
+/// What a step does, as far as it matters here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Step {
+    /// The stage.
+    pub stage: String,
+    /// Its number within the stage of this file, from 1.
+    pub number: usize,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Absolute paths that it writes, and by which key.
+    pub writes: Vec<(String, &'static str)>,
+    /// Programs that it runs: names, or paths.
+    pub programs: Vec<String>,
+    /// Units that it enables or starts.
+    pub units: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Document {
+    stages: BTreeMap<String, Option<Vec<RawStep>>>,
+    write_files: Vec<Place>,
+    runcmd: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Run {
+    Line(String),
+    Words(Vec<String>),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawStep {
+    name: Option<String>,
+    commands: Vec<String>,
+    files: Vec<Place>,
+    directories: Vec<Place>,
+    downloads: Vec<Place>,
+    ensure_entities: Vec<Place>,
+    delete_entities: Vec<Place>,
+    unpack_images: Vec<Image>,
+    git: Place,
+    dns: Dns,
+    datasource: Place,
+    environment: BTreeMap<String, serde_yaml::Value>,
+    environment_file: Option<String>,
+    users: BTreeMap<String, Option<User>>,
+    hostname: Option<String>,
+    systemctl: Systemctl,
+    timesyncd: BTreeMap<String, serde_yaml::Value>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Place {
+    path: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Dns {
+    path: Option<String>,
+    nameservers: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Image {
+    target: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct User {
+    homedir: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Systemctl {
+    enable: Vec<String>,
+    start: Vec<String>,
+    overrides: Vec<Override>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Override {
+    service: Option<String>,
+}
+
+/// Reads a file of stages. `file` is how it is shown.
+///
+/// # Errors
+/// [`StageError`]
+pub fn parse(file: &str, text: &str) -> Result<StageFile, StageError> {
+    // An empty file is no mistake.
+    let document: Option<Document> = serde_yaml::from_str(text)?;
+    let document = document.unwrap_or_default();
+    let mut steps = Vec::new();
+    for (stage, raw) in document.stages {
+        for (index, raw) in raw.unwrap_or_default().into_iter().enumerate() {
+            steps.push(Step { stage: stage.clone(), number: index.saturating_add(1), ..raw.step() });
+        }
+    }
+    let mut plain = Step { stage: "boot".to_owned(), number: 1, ..Step::default() };
+    write_all(&mut plain, document.write_files, "write_files");
+    for run in document.runcmd {
+        let line = match run {
+            Run::Line(line) => line,
+            Run::Words(list) => list.join(" "),
+        };
+        plain.take(words(&line));
+    }
+    if plain.writes.len() + plain.programs.len() + plain.units.len() > 0 {
+        steps.push(plain);
+    }
+    Ok(StageFile { file: file.to_owned(), steps })
+}
+
+fn write_all(step: &mut Step, places: Vec<Place>, key: &'static str) {
+    step.writes.extend(places.into_iter().filter_map(|place| place.path).map(|path| (path, key)));
+}
+
+impl Step {
+    fn take(&mut self, words: Words) {
+        self.writes.extend(words.writes.into_iter().map(|path| (path, "commands")));
+        self.programs.extend(words.programs);
+        self.units.extend(words.units);
+    }
+}
+
+impl RawStep {
+    fn step(self) -> Step {
+        let mut step = Step { name: self.name, ..Step::default() };
+        write_all(&mut step, self.files, "files");
+        write_all(&mut step, self.directories, "directories");
+        write_all(&mut step, self.downloads, "downloads");
+        write_all(&mut step, self.ensure_entities, "ensure_entities");
+        write_all(&mut step, self.delete_entities, "delete_entities");
+        write_all(&mut step, vec![self.git], "git");
+        write_all(&mut step, vec![self.datasource], "datasource");
+        step.writes
+            .extend(self.unpack_images.into_iter().filter_map(|it| it.target).map(|path| (path, "unpack_images")));
+        let homes = self.users.into_values().flatten().filter_map(|user| user.homedir);
+        step.writes.extend(homes.map(|path| (path, "users")));
+        // Where yip writes without being told a path.
+        if !self.dns.nameservers.is_empty() || self.dns.path.is_some() {
+            step.writes.push((self.dns.path.unwrap_or_else(|| "/etc/resolv.conf".into()), "dns"));
+        }
+        if !self.environment.is_empty() {
+            step.writes.push((self.environment_file.unwrap_or_else(|| "/etc/environment".into()), "environment"));
+        }
+        if self.hostname.is_some_and(|hostname| !hostname.is_empty()) {
+            step.writes.push(("/etc/hostname".into(), "hostname"));
+        }
+        if !self.timesyncd.is_empty() {
+            step.writes.push(("/etc/systemd/timesyncd.conf".into(), "timesyncd"));
+        }
+        let overrides = self.systemctl.overrides.into_iter().filter_map(|it| it.service);
+        step.writes.extend(overrides.map(|service| (format!("/etc/systemd/system/{service}.d"), "systemctl")));
+        step.units.extend(self.systemctl.enable.into_iter().chain(self.systemctl.start));
+        for command in self.commands {
+            step.take(words(&command));
+        }
+        step.writes.retain(|(path, _)| path.starts_with('/'));
+        step
+    }
+}

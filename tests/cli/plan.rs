@@ -1,0 +1,171 @@
+//! `sextant plan`: what a set of extensions comes to.
+
+use crate::support::ddi::Blueprint;
+use crate::support::keys;
+use crate::support::toolbox::Toolbox;
+use crate::support::trees::Tree;
+use crate::{Desk, Said, vendor};
+use serde_json::{Value, json};
+use sextant::extension::compare_versions;
+
+/// Three extensions: two versions of one, and another.
+fn desk() -> Desk {
+    let image = |name: &str, paths: &[(&str, &str)]| {
+        let tree = paths.iter().fold(Tree::sysext(name), |tree, (path, content)| tree.file(path, content.as_bytes()));
+        Blueprint::new(name, &tree.squashfs(), vendor()).render().bytes
+    };
+    let newer = image("k3s_1.10", &[("usr/bin/k3s", "new"), ("usr/lib/systemd/system/k3s.service", "[Service]")]);
+    let older = image("k3s_1.9", &[("usr/bin/k3s", "old"), ("usr/bin/k3s-only-old", "old")]);
+    let other = image("tools", &[("opt/tools/bin/jq", "jq")]);
+    Desk::new()
+        .file("extra/k3s_1.10.sysext.raw", &newer)
+        .file("extra/k3s_1.9.sysext.raw", &older)
+        .file("extra/tools.sysext.raw", &other)
+        .file("extra/README", b"not an image")
+}
+
+fn plan(desk: &Desk, arguments: &[&str]) -> (Said, Value) {
+    let fixed = ["plan", "--certificate", "vendor.crt"];
+    let said = desk.run(&[&fixed[..], arguments].concat());
+    let json = desk.run(&[&fixed[..], &["--json"], arguments].concat());
+    assert_eq!(json.status, said.status, "{said:?} {json:?}");
+    (said, serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{error}: {json:?}")))
+}
+
+#[test]
+fn a_directory_is_planned_in_systemds_order() {
+    let desk = desk();
+    let (said, json) = plan(&desk, &["extra"]);
+    // Two versions share a path.
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), ""));
+    let names: Vec<_> =
+        json["order"].as_array().unwrap().iter().map(|member| member["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["k3s_1.9", "k3s_1.10", "tools"]);
+    let conflict = json!({"path": "/usr/bin/k3s", "winner": "k3s_1.10", "hidden": ["k3s_1.9"]});
+    assert_eq!(json["conflicts"], json!([conflict]));
+    let read_only = json!([
+        {"path": "/usr", "by": ["k3s_1.9", "k3s_1.10", "tools"]},
+        {"path": "/opt", "by": ["tools"]},
+    ]);
+    assert_eq!(json["read_only"], read_only);
+    for line in
+        ["Merged as sysext, each over the ones above it:", "  /usr/bin/k3s  of k3s_1.10 is seen, not of k3s_1.9"]
+    {
+        assert!(said.stdout.lines().any(|it| it == line), "{line}: {}", said.stdout);
+    }
+}
+
+#[test]
+fn what_does_not_collide_is_nothing_to_look_into() {
+    let desk = desk();
+    let (said, json) = plan(&desk, &["extra/k3s_1.10.sysext.raw", "extra/tools.sysext.raw"]);
+    assert_eq!((said.status, &json["conflicts"]), (Some(0), &json!([])), "{said:?}");
+    let (said, json) = plan(&desk, &["extra/tools.sysext.raw", "--hierarchies", "/usr/local/bin:/opt/tools"]);
+    assert_eq!((said.status, &json["order"][0]["files"]), (Some(0), &json!(1)), "{said:?}");
+    assert!(said.stdout.contains("outside of what is merged, never to be seen"), "{}", said.stdout);
+    let said = desk.run(&["plan", "extra/tools.sysext.raw", "--hierarchies", "usr"]);
+    assert_eq!(said.status, Some(2));
+}
+
+#[test]
+fn what_a_boot_would_refuse_is_left_out() {
+    let stranger = Blueprint::new("bad", &Tree::sysext("bad").squashfs(), keys::rsa("Stranger")).render();
+    let desk = desk().file("bad.sysext.raw", &stranger.bytes).file("junk.sysext.raw", b"junk");
+    let (said, json) =
+        plan(&desk, &["extra/tools.sysext.raw", "bad.sysext.raw", "junk.sysext.raw", "extra/tools.sysext.raw"]);
+    assert_eq!(said.status, Some(1));
+    let reasons: Vec<_> =
+        json["left_out"].as_array().unwrap().iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["unknown-signer", "bad-gpt", "duplicate-name"]);
+    assert_eq!(json["order"].as_array().unwrap().len(), 1);
+    // Without anybody to trust the stranger's is planned as well, and said to be unverified.
+    let said = desk.run(&["plan", "extra/tools.sysext.raw", "bad.sysext.raw", "junk.sysext.raw"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("the images were read without being verified"), "{said:?}");
+    assert!(said.stdout.contains("left out: junk.sysext.raw: no GUID partition table"), "{said:?}");
+    assert!(said.stdout.contains("  bad  "), "{said:?}");
+}
+
+#[test]
+fn steps_are_found_in_the_files_that_yip_reads() {
+    let early = "name: test\nstages:\n  initramfs:\n  - name: early\n    commands: [k3s check-config]\n";
+    let late = "#cloud-config\nstages:\n  boot:\n  - files: [{path: /opt/tools/x}]\n";
+    let desk = desk()
+        .file("oem/90/b.yml", late.as_bytes())
+        .file("oem/10.yaml", early.as_bytes())
+        .file("oem/20.yaml", b"stages: [")
+        .file("oem/30.txt", b"stages: [");
+    let (said, json) = plan(&desk, &["extra/k3s_1.10.sysext.raw", "extra/tools.sysext.raw", "--stages", "oem"]);
+    assert_eq!(said.status, Some(1));
+    let found: Vec<_> = json["findings"].as_array().unwrap().iter().map(|it| (&it["trouble"], &it["file"])).collect();
+    let expected = [(json!("too-early"), json!("oem/10.yaml")), (json!("read-only"), json!("oem/90/b.yml"))];
+    assert_eq!(found, expected.iter().map(|(trouble, file)| (trouble, file)).collect::<Vec<_>>());
+    assert_eq!(json["unreadable"].as_array().unwrap().len(), 1);
+    assert_eq!(json["unreadable"][0]["file"], "oem/20.yaml");
+    for words in [
+        "  oem/10.yaml: initramfs, step 1 \"early\"\n    too early: k3s comes with k3s_1.10, which is merged after this step\n",
+        "  oem/90/b.yml: boot, step 1\n    read-only: files: /opt/tools/x is written after the merge",
+    ] {
+        assert!(said.stdout.contains(words), "{words}: {}", said.stdout);
+    }
+    let said = desk.run(&["plan", "extra", "--stages", "nowhere"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""));
+    assert!(said.stderr.contains("listing nowhere: No such file"), "{said:?}");
+}
+
+/// The order of names is what `systemd-analyze compare-versions` says.
+#[test]
+fn systemd_orders_the_names_in_the_same_way() {
+    let Some(toolbox) = Toolbox::find() else { return };
+    let names = [
+        "k3s_1.10",
+        "k3s_1.9",
+        "k3s_1.10~rc1",
+        "k3s_1.10-1",
+        "k3s_1.10^post",
+        "k3s_1.10.0",
+        "k3s_1.10+build",
+        "a",
+        "k3s",
+        "b_2",
+        "B_10",
+        "b_02",
+        "k3s_v2",
+        "k3s_1.09",
+        "0",
+        "00",
+        "1a",
+        "1b",
+        "x~~1",
+        "x~1~",
+        "x-.1",
+        "x^1^2",
+        "x..1",
+        "x__1",
+        "\u{e4}1",
+        "1.",
+        "~",
+        "",
+    ];
+    let mut script = String::new();
+    for a in names {
+        for b in names {
+            script = format!("{script}r=0; systemd-analyze compare-versions '{a}' '{b}' >/dev/null || r=$?; echo $r\n");
+        }
+    }
+    let said = toolbox.succeed(&script, &[]);
+    let mut lines = said.lines();
+    for a in names {
+        for b in names {
+            // 0 is equal, 11 is greater, 12 is less.
+            let theirs = match lines.next().unwrap() {
+                "0" => std::cmp::Ordering::Equal,
+                "11" => std::cmp::Ordering::Greater,
+                "12" => std::cmp::Ordering::Less,
+                other => panic!("{other}"),
+            };
+            assert_eq!(compare_versions(a, b), theirs, "{a} {b}");
+        }
+    }
+    assert_eq!(lines.next(), None);
+}
