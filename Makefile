@@ -98,7 +98,7 @@ demo: deps ## the main job on throw-away keys: good and hostile images in, verdi
 	@$(TARGET_DIR)/release/examples/demo
 
 .PHONY: bench
-bench: deps ## measure against veritysetup and cp
+bench: deps ## measure against veritysetup, cp and systemd-repart
 	$(CARGO) bench --locked
 
 .PHONY: comparison

@@ -5,6 +5,8 @@
 //! images in an initrd do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
 
+#[path = "building.rs"]
+mod building;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -37,6 +39,7 @@ fn main() {
     staging(&tools, work.path());
     small_images(&tools, work.path());
     size(&tools);
+    building::building(&tools, work.path());
 }
 
 /// The programs that are measured.
