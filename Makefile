@@ -89,8 +89,8 @@ toolbox: deps ## a Debian tree with the tools that tests compare with, and what 
 	tests/toolbox/prepare
 
 .PHONY: vm
-vm: toolbox build ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another)
-	$(CARGO) test --locked --quiet --test qemu -- --console $(SCENARIO)
+vm: toolbox build ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another, EXTENSIONS=DIR for your own)
+	SEXTANT_EXTENSIONS='$(EXTENSIONS)' $(CARGO) test --locked --quiet --test qemu -- --console $(or $(SCENARIO),$(if $(EXTENSIONS),own))
 
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out

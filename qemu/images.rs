@@ -107,6 +107,32 @@ pub fn good() -> Vec<Offer> {
     ]
 }
 
+/// Files of the directory `$SEXTANT_EXTENSIONS` whose names end so.
+pub fn own_files(end: &str) -> Vec<(String, Vec<u8>)> {
+    let directory = std::env::var_os("SEXTANT_EXTENSIONS").expect("SEXTANT_EXTENSIONS=DIR names the directory");
+    let entries = std::fs::read_dir(directory).expect("listing SEXTANT_EXTENSIONS").map(|entry| entry.unwrap().path());
+    let mut found = Vec::new();
+    for path in entries.filter(|path| path.is_file()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.ends_with(end) {
+            found.push((name, std::fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The extensions in that directory. What becomes of them is for a person to see.
+pub fn own() -> Vec<Offer> {
+    let offer = |(file, bytes): (String, Vec<u8>)| Offer {
+        file,
+        what: "somebody's own".to_owned(),
+        bytes: Arc::new(bytes),
+        expected: Expected::Merged { source: "sealed" },
+    };
+    own_files(".raw").into_iter().map(offer).collect()
+}
+
 /// One of each kind that `sextant build` makes, for which the kernel needs code of its own.
 pub fn built() -> Vec<Offer> {
     [

@@ -59,7 +59,8 @@ fn main() -> ExitCode {
 }
 
 fn console(name: &str) -> ExitCode {
-    let Some(scenario) = scenarios::all().into_iter().find(|scenario| scenario.name == name) else {
+    let own = (name == "own").then(scenarios::own);
+    let Some(scenario) = own.or_else(|| scenarios::all().into_iter().find(|scenario| scenario.name == name)) else {
         eprintln!("there is no scenario {name:?}; these are there:");
         for scenario in scenarios::all() {
             eprintln!("  {:24} {}", scenario.name, scenario.about);

@@ -109,6 +109,18 @@ fn vendor() -> Archive {
     Archive::new().file("etc/verity.d/vendor.crt", keys::vendor().pem())
 }
 
+/// Not a test: a machine with the extensions, and in its initrd the certificates, of somebody's own directory.
+pub fn own() -> Scenario {
+    Scenario::new("own", "the extensions and certificates in the directory $SEXTANT_EXTENSIONS")
+        .offers(crate::images::own)
+        .sealed(|| {
+            let certificates = crate::images::own_files(".crt");
+            certificates
+                .into_iter()
+                .fold(Archive::new(), |archive, (name, bytes)| archive.file(&format!("etc/verity.d/{name}"), bytes))
+        })
+}
+
 /// All of them; those that take longest come first, so that two machines are busy to the end.
 pub fn all() -> Vec<Scenario> {
     [images::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
