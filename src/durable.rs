@@ -70,6 +70,15 @@ impl Temporary {
         &self.file
     }
 
+    /// Renames it to `path`, and nothing else: it is for the caller to sync what has to be, in the order that is right.
+    #[cfg(feature = "cli")]
+    pub(crate) fn rename(mut self, path: &Path) -> io::Result<File> {
+        let file = self.file.try_clone()?;
+        fs::rename(&self.path, path)?;
+        self.kept = true;
+        Ok(file)
+    }
+
     /// Syncs the file, sets its mode, and renames it to `path`.
     pub(crate) fn persist(mut self, path: &Path, mode: u32) -> io::Result<()> {
         self.file.set_permissions(Permissions::from_mode(mode))?;

@@ -6,6 +6,8 @@ mod bytes;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod durable;
+#[cfg(feature = "cli")]
+pub mod esp;
 pub mod extension;
 pub mod filesystem;
 pub mod firmware;

@@ -27,6 +27,11 @@ impl Machine {
     /// Reads whom it trusts, and its configuration where one is named.
     pub(super) fn read(options: &TrustOptions, config: Option<&Path>, architecture: Architecture) -> Result<Self> {
         let policy = config.map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+        Self::with_policy(options, policy, architecture)
+    }
+
+    /// Reads whom it trusts.
+    pub(super) fn with_policy(options: &TrustOptions, policy: Policy, architecture: Architecture) -> Result<Self> {
         let trust = options.read(&policy.sources)?;
         // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
         let gate = trust

@@ -1,12 +1,19 @@
 //! The tool on a workstation and on an installed system.
 
 mod build;
+mod esp_options;
+mod images;
 mod inspect;
+mod install;
+mod installation;
+mod list;
 mod machine;
+mod manage;
 mod plan;
 mod progress;
 mod sign;
 mod signing_options;
+mod status;
 mod trust;
 mod trust_options;
 mod verify;
@@ -16,7 +23,7 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-/// Makes, looks at, verifies and explains system extensions
+/// Makes, looks at, verifies, installs and explains system extensions
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
@@ -33,6 +40,10 @@ Examples:
         what this machine would say about an extension at its next boot
   sextant verify --certificate db.crt *.raw
         the same for a machine that trusts db.crt
+  sextant install k3s.sysext.raw --entry active --entry passive
+        for the next boot of two entries
+  sextant status
+        what became of the extensions of this boot, and why
 
 Every command has examples of its own: sextant COMMAND --help"
 )]
@@ -49,6 +60,12 @@ enum Command {
     Plan(plan::Arguments),
     Verify(verify::Arguments),
     Trust(trust::Arguments),
+    Install(install::Arguments),
+    List(list::Arguments),
+    Enable(manage::Enable),
+    Disable(manage::Disable),
+    Remove(manage::Remove),
+    Status(status::Arguments),
 }
 
 /// Does what the command line asks for.
@@ -61,6 +78,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Trust(arguments) => trust::run(&arguments),
+        Command::Install(arguments) => install::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Enable(arguments) => manage::enable(&arguments),
+        Command::Disable(arguments) => manage::disable(&arguments),
+        Command::Remove(arguments) => manage::remove(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("sextant: {}", printable(&format!("{error:#}")));

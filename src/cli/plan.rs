@@ -1,10 +1,11 @@
 //! `sextant plan`
 
+use super::images;
 use super::machine::{Machine, class_of};
 use super::trust_options::TrustOptions;
 use crate::extension::ExtensionName;
 use crate::filesystem::Filesystem;
-use crate::image::{Architecture, Class, extension_name};
+use crate::image::{Architecture, extension_name};
 use crate::inspect::Inspection;
 use crate::io::FileSource;
 use crate::plan::{Extension, Hierarchies, LeftOut, Plan, StageFile, Unreadable, parse, text};
@@ -67,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut extensions: Vec<Extension> = Vec::new();
     let mut left_out = Vec::new();
     let mut judged = true;
-    for path in images(&arguments.images)? {
+    for path in images::find(&arguments.images)? {
         let shown = printable(&path.display().to_string());
         match read(arguments, &path, &mut judged) {
             Ok(Ok(extension)) => {
@@ -98,29 +99,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The images that are named, and those in directories that are named.
-fn images(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            found.push(path.clone());
-            continue;
-        }
-        let context = || format!("listing {}", path.display());
-        let mut inside = Vec::new();
-        for entry in path.read_dir().with_context(context)? {
-            let entry = entry.with_context(context)?.path();
-            let name = entry.file_name().unwrap_or_default().to_os_string();
-            if Class::ALL.iter().any(|class| extension_name(&name, *class).is_ok()) {
-                inside.push(entry);
-            }
-        }
-        inside.sort();
-        found.extend(inside);
-    }
-    Ok(found)
 }
 
 /// Why a boot would not take an image: token and sentence.

@@ -2,14 +2,17 @@
 
 use crate::firmware::signature_list::SignatureDatabase;
 use crate::firmware::{DirectoryVariables, Firmware, SecureBoot, SystemVariables};
-use crate::trust::{Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, parse_errors};
+use crate::root::Root;
+use crate::trust::{
+    Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, parse_errors, read_exported_sealed,
+};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// Whom to trust
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Trust (none of these: the running firmware)")]
+#[command(next_help_heading = "Trust (none of these: the running firmware, and what this boot's initrd sealed)")]
 pub(super) struct TrustOptions {
     /// Trust the certificate in FILE (PEM); may be given several times
     #[arg(long, value_name = "FILE")]
@@ -47,6 +50,11 @@ impl TrustOptions {
         let empty = SignatureDatabase::default();
         let dbx = firmware.as_ref().map_or(&empty, |firmware| &firmware.dbx);
         let mut offers: Vec<Offer> = firmware.as_ref().map(offers_of_firmware).unwrap_or_default();
+        if !self.is_given() {
+            let root = Root::open(Path::new("/")).context("opening /")?;
+            let sealed = read_exported_sealed(&root).context("listing the certificates that this boot sealed")?;
+            offers.extend(sealed.iter().map(|file| file.offer(Source::Sealed)));
+        }
         offers.retain(|offer| sources.contains(&offer.source));
         offers.extend(files.iter().map(|file| file.offer(Source::File)));
         let mut store = TrustStore::decide(offers, dbx);
@@ -69,7 +77,7 @@ impl TrustOptions {
                 }
                 Ok(Some(Firmware::read(&DirectoryVariables::new(directory))?))
             }
-            None if self.certificate.is_empty() && self.verity_dir.is_none() => {
+            None if !self.is_given() => {
                 let firmware = Firmware::read(&SystemVariables)?;
                 if firmware.secure_boot == SecureBoot::Unavailable {
                     bail!(

@@ -62,6 +62,25 @@ pub fn from_stub(data: &[u8]) -> Option<String> {
     named(strip_counter(strip_suffix(file, ".efi").unwrap_or(file)))
 }
 
+/// The same of a file's name: `active` for `active+3.conf` and for `active.efi`.
+#[cfg(feature = "cli")]
+#[must_use]
+pub fn from_file_name(file: &str) -> Option<String> {
+    let stem = strip_suffix(file, ".conf").or_else(|| strip_suffix(file, ".efi")).unwrap_or(file);
+    named(strip_counter(stem))
+}
+
+/// The UUID in `LoaderDevicePartUUID`, in lower case as udev writes it.
+#[cfg(feature = "cli")]
+#[must_use]
+pub fn partition_uuid(data: &[u8]) -> Option<String> {
+    let text = utf16(data)?.to_ascii_lowercase();
+    let is_part = |part: &str, len: usize| part.len() == len && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_uuid = parts.len() == 5 && parts.iter().zip([8, 4, 4, 4, 12]).all(|(part, len)| is_part(part, len));
+    is_uuid.then_some(text)
+}
+
 fn named(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
@@ -120,6 +139,16 @@ mod tests {
         assert_eq!(from_loader(&units(".conf")), None);
         assert_eq!(from_loader(&[0, 0xd8, 0x41, 0]), None);
         assert_eq!(from_stub(&units("\\EFI\\")), None);
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_partition_is_named_by_a_uuid_and_by_nothing_else() {
+        let uuid = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
+        assert_eq!(partition_uuid(&units(uuid)), Some(uuid.to_ascii_lowercase()));
+        for text in ["", "../../sda1", "c12a7328-f81f-11d2-ba4b-00a0c93ec93", "c12a7328f81f11d2ba4b00a0c93ec93b"] {
+            assert_eq!(partition_uuid(&units(text)), None, "{text}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Name {
     LoaderEntrySelected,
     /// Path of the UKI that systemd-stub was loaded from (systemd, Boot Loader Interface).
     StubImageIdentifier,
+    /// Partition that the boot loader was started from (systemd, Boot Loader Interface).
+    LoaderDevicePartUuid,
 }
 
 /// `EFI_GLOBAL_VARIABLE` (UEFI specification 2.10, section 3.3).
@@ -59,6 +61,7 @@ impl Name {
             Self::DeployedMode => ("DeployedMode", GLOBAL),
             Self::LoaderEntrySelected => ("LoaderEntrySelected", LOADER),
             Self::StubImageIdentifier => ("StubImageIdentifier", LOADER),
+            Self::LoaderDevicePartUuid => ("LoaderDevicePartUUID", LOADER),
         }
     }
 

@@ -3,6 +3,8 @@
 mod log;
 mod recorded;
 mod schema;
+#[cfg(feature = "cli")]
+pub mod seen;
 pub mod table;
 
 pub use self::log::{Event, install as install_logger};

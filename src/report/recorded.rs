@@ -24,15 +24,8 @@ pub struct Recorded {
 #[derive(Debug, Clone, Deserialize)]
 struct RecordedImage {
     name: Option<String>,
-    class: RecordedClass,
+    class: Class,
     verdict: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RecordedClass {
-    Sysext,
-    Confext,
 }
 
 #[derive(Deserialize)]
@@ -71,13 +64,8 @@ impl Recorded {
 
     /// What was staged.
     pub fn staged(&self) -> impl Iterator<Item = (Class, &str)> {
-        self.images.iter().filter(|image| image.verdict == "staged").filter_map(|image| {
-            let class = match image.class {
-                RecordedClass::Sysext => Class::Sysext,
-                RecordedClass::Confext => Class::Confext,
-            };
-            image.name.as_deref().map(|name| (class, name))
-        })
+        let staged = self.images.iter().filter(|image| image.verdict == "staged");
+        staged.filter_map(|image| image.name.as_deref().map(|name| (image.class, name)))
     }
 
     /// Writes the report with what is known about the merge by now.

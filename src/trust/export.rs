@@ -1,5 +1,7 @@
 //! The trust anchors as systemd reads them.
 
+#[cfg(feature = "cli")]
+use super::SealedFile;
 use super::{Anchor, Source};
 use crate::durable;
 use crate::root::Root;
@@ -34,11 +36,47 @@ pub fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
     Ok(())
 }
 
+/// The certificates that the initrd of this boot sealed, as [`export`] left them: on the host the sealed
+/// directories of the initrd are gone. Files that can't be read are in the result.
+///
+/// # Errors
+/// Where the directory is there and can't be listed.
+#[cfg(feature = "cli")]
+pub fn read_exported_sealed(root: &Root) -> std::io::Result<Vec<SealedFile>> {
+    let names = root.list(DIRECTORY)?.unwrap_or_default();
+    let sealed = names.iter().filter_map(|name| name.to_str()).filter(|name| is_of(Source::Sealed, name));
+    Ok(sealed.map(|name| SealedFile::read(root, format!("{DIRECTORY}/{name}"))).collect())
+}
+
 fn is_ours(name: &str) -> bool {
-    Source::CONFIGURABLE.iter().any(|source| {
-        name.strip_prefix(source.as_str())
-            .and_then(|rest| rest.strip_prefix('-'))
-            .and_then(|rest| rest.strip_suffix(".crt"))
-            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-    })
+    Source::CONFIGURABLE.iter().any(|source| is_of(*source, name))
+}
+
+fn is_of(source: Source, name: &str) -> bool {
+    name.strip_prefix(source.as_str())
+        .and_then(|rest| rest.strip_prefix('-'))
+        .and_then(|rest| rest.strip_suffix(".crt"))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_was_sealed_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert!(read_exported_sealed(&root).unwrap().is_empty());
+        let directory = dir.path().join("run/verity.d");
+        fs::create_dir_all(&directory).unwrap();
+        for name in ["sealed-2.crt", "sealed-1.crt", "db-1.crt", "sealed-x.crt", "mine.crt"] {
+            fs::write(directory.join(name), name).unwrap();
+        }
+        let found = read_exported_sealed(&root).unwrap();
+        let paths: Vec<_> = found.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["/run/verity.d/sealed-1.crt", "/run/verity.d/sealed-2.crt"]);
+        assert_eq!(found[0].content.as_ref().unwrap(), b"sealed-1.crt");
+    }
 }

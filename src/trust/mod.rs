@@ -6,6 +6,8 @@ mod sealed;
 
 pub use certificate::{Certificate, CertificateError, Fingerprint};
 pub use export::export;
+#[cfg(feature = "cli")]
+pub use export::read_exported_sealed;
 pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;

@@ -22,6 +22,12 @@ pub struct SealedFile {
 }
 
 impl SealedFile {
+    /// Reads the file at `path`.
+    pub(super) fn read(root: &Root, path: String) -> Self {
+        let content = root.read(&path, MAX_FILE).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
+        Self { path, content }
+    }
+
     /// The certificate that it offers.
     #[must_use]
     pub fn offer(&self, source: Source) -> Offer {
@@ -52,9 +58,5 @@ pub fn read_sealed(root: &Root) -> io::Result<Vec<SealedFile>> {
             files.entry(name.to_owned()).or_insert_with(|| format!("{directory}/{name}"));
         }
     }
-    let read = |path: String| {
-        let content = root.read(&path, MAX_FILE).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into()));
-        SealedFile { path, content }
-    };
-    Ok(files.into_values().map(read).collect())
+    Ok(files.into_values().map(|path| SealedFile::read(root, path)).collect())
 }

@@ -1,0 +1,77 @@
+//! Options that say which partition and which boot entries are meant.
+
+use crate::esp::{self, Entry, Esp};
+use crate::policy::{self, Policy};
+use crate::root::Root;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Where the boot entries are
+#[derive(Debug, Args)]
+pub(super) struct EspOptions {
+    /// The EFI system partition [default: the mounted one that this machine booted from]
+    #[arg(long, value_name = "DIR")]
+    esp: Option<PathBuf>,
+}
+
+impl EspOptions {
+    /// Opens the partition.
+    pub(super) fn open(&self) -> Result<Esp> {
+        let path = match &self.esp {
+            Some(path) => path.clone(),
+            None => esp::find().context("looking for the EFI system partition (name it with --esp)")?,
+        };
+        Esp::open(&path).with_context(|| format!("opening the EFI system partition {}", path.display()))
+    }
+}
+
+/// For which boot entries
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct EntryOptions {
+    /// In the extensions of the boot entry NAME; may be given several times
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    entry: Vec<String>,
+    /// In those of all boot entries
+    #[arg(long)]
+    all: bool,
+}
+
+impl EntryOptions {
+    /// Whether no entry is named.
+    pub(super) fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// The entries that are meant.
+    pub(super) fn entries(&self, esp: &Esp) -> Result<Vec<Entry>> {
+        if self.all { Ok(esp.entries().with_context(|| listing(esp))?) } else { entries(esp, &self.entry) }
+    }
+}
+
+/// The entries of these names, each once.
+pub(super) fn entries(esp: &Esp, names: &[String]) -> Result<Vec<Entry>> {
+    let mut found: Vec<Entry> = Vec::new();
+    for name in names {
+        let entry = esp.entry(name).with_context(|| listing(esp))?;
+        if !found.contains(&entry) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+/// What is being done while entries are looked for.
+pub(super) fn listing(esp: &Esp) -> String {
+    format!("listing the boot entries of {}", esp.path().display())
+}
+
+/// The configuration that decides which entries may have extensions: `file`, else what the running system has. (On a
+/// machine whose UKI holds the whole system that is what the UKI seals.)
+pub(super) fn policy(file: Option<&Path>) -> Result<Policy> {
+    match file {
+        Some(file) => Ok(policy::load_file(file)?),
+        None => Ok(policy::load(&Root::open(Path::new("/")).context("opening /")?)?),
+    }
+}

@@ -1,0 +1,180 @@
+//! `sextant status`
+
+use crate::report::PATH;
+use crate::report::seen::{Fate, Seen, SeenImage};
+use crate::report::table::Style;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Columns of a console.
+const WIDTH: usize = 80;
+
+/// Show what became of the extensions of this boot, and why
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant status
+        what was staged, rejected and merged, and whom this boot trusts
+  sextant status --json | jq '.images[] | select(.verdict == \"rejected\")'
+        the report itself, for a program (docs/report.md)
+
+Exit status: 0 all extensions that were found are merged; 1 one is not, or there is no report; 2 usage.")]
+pub(super) struct Arguments {
+    /// The report to show
+    #[arg(long, value_name = "FILE", default_value = PATH)]
+    report: PathBuf,
+    /// Print the report as it is
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let path = &arguments.report;
+    let (seen, value) = Seen::read(path).with_context(|| {
+        format!("reading the report {} (without one, sextant-agent did not run in this boot)", path.display())
+    })?;
+    if arguments.json {
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+    } else {
+        super::print(&text(&seen, super::style()))?;
+    }
+    Ok(if seen.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Lines {
+    out: String,
+    style: Style,
+}
+
+impl Lines {
+    /// A line with a label, continued below it where it is too long.
+    fn fact(&mut self, label: &str, text: &str) {
+        const INDENT: usize = 12;
+        let label = self.style.paint("1", &format!("{label:>10}"));
+        for (index, line) in wrap(text, WIDTH - INDENT).into_iter().enumerate() {
+            let _ = if index == 0 {
+                writeln!(self.out, "{label}: {line}")
+            } else {
+                writeln!(self.out, "{:INDENT$}{line}", "")
+            };
+        }
+    }
+
+    fn below(&mut self, indent: usize, text: &str) {
+        for line in wrap(text, WIDTH.saturating_sub(indent)) {
+            let _ = writeln!(self.out, "{:indent$}{line}", "");
+        }
+    }
+}
+
+fn text(seen: &Seen, style: Style) -> String {
+    let mut lines = Lines { out: String::new(), style };
+    let firmware = seen.firmware.as_ref();
+    let entry = firmware.and_then(|firmware| firmware.entry.as_deref()).unwrap_or("unknown");
+    let secure_boot = firmware.map_or("unknown", |firmware| firmware.secure_boot.as_str());
+    lines.fact("Boot", &format!("entry {entry}, Secure Boot {secure_boot}"));
+    if let Some(error) = &seen.error {
+        lines.fact("Error", &style.paint("31", error));
+    }
+    lines.fact("Extensions", &summary(seen));
+    images(&mut lines, seen);
+    if let Some(merge) = &seen.merge
+        && !merge.unexpected.is_empty()
+    {
+        let names = merge.unexpected.join(", ");
+        lines.fact("Not ours", &style.paint("31", &format!("{names}: merged, and not staged by sextant")));
+    }
+    trust(&mut lines, seen);
+    let sum = |time: fn(&SeenImage) -> u64| milliseconds(seen.images.iter().map(time).sum());
+    if !seen.images.is_empty() {
+        let (verify, stage) = (sum(|image| image.verify_usec), sum(|image| image.stage_usec));
+        lines.fact("Time", &format!("{verify} for verifying, {stage} for staging"));
+    }
+    if !seen.is_well() {
+        lines.fact("More", "journalctl -b -t sextant-agent -u systemd-sysext -u systemd-confext");
+    }
+    lines.out
+}
+
+fn summary(seen: &Seen) -> String {
+    let count = |fate: Fate| seen.images.iter().filter(|image| seen.fate(image) == fate).count();
+    let mut parts = vec![format!("{} found", seen.images.len())];
+    let fates = [
+        (Fate::Merged, "merged"),
+        (Fate::Staged, "staged, and nobody has looked yet whether they are merged"),
+        (Fate::Missing, "staged and NOT merged"),
+        (Fate::Rejected, "rejected"),
+    ];
+    parts.extend(
+        fates
+            .iter()
+            .map(|(fate, word)| (count(*fate), word))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}")),
+    );
+    if seen.merge.as_ref().is_none_or(|merge| !merge.requested) {
+        parts.push("the merge was not asked for".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn images(lines: &mut Lines, seen: &Seen) {
+    let shown = |image: &SeenImage| image.name.clone().unwrap_or_else(|| image.file.clone());
+    let width = seen.images.iter().map(|image| shown(image).chars().count()).max().unwrap_or(0).clamp(4, 40);
+    for image in &seen.images {
+        let fate = seen.fate(image);
+        let (word, colour) = match fate {
+            Fate::Merged => ("merged", "32"),
+            Fate::Staged => ("staged", "33"),
+            Fate::Missing => ("missing", "31"),
+            Fate::Rejected => ("rejected", "31"),
+        };
+        let signer = || image.signer.as_ref().map(|signer| format!("{} ({})", signer.subject, signer.source));
+        let last = image.reason.clone().or_else(signer).unwrap_or_default();
+        let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<8}")));
+        let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");
+        if let Some(detail) = &image.detail {
+            lines.below(6, detail);
+        }
+        for warning in &image.warnings {
+            lines.below(6, &format!("warning: {warning}"));
+        }
+    }
+}
+
+fn trust(lines: &mut Lines, seen: &Seen) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for anchor in &seen.trust {
+        *counts.entry(&anchor.source).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{count} of {source}")).collect();
+    let all = if counts.is_empty() { "nobody".to_owned() } else { counts.join(", ") };
+    lines.fact("Trust", &all);
+    for anchor in &seen.trust {
+        let short: String = anchor.sha256.chars().take(8).collect();
+        lines.below(12, &format!("{:<6}  {short}  {}", anchor.source, anchor.subject));
+    }
+    for ignored in &seen.ignored_certificates {
+        lines.below(12, &format!("{:<6}  ignored: {}", ignored.source, ignored.reason));
+    }
+}
+
+fn milliseconds(usec: u64) -> String {
+    format!("{}.{} ms", usec / 1000, usec % 1000 / 100)
+}
+
+/// Breaks a text between words; a word that is longer than a line has one of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_inclusive(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.trim_end().chars().count() <= width => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}

@@ -1,0 +1,261 @@
+//! Changing what lies beside a UKI so that a loss of power leaves the old or the new, never half of either.
+//!
+//! FAT has no journal. Linux renames by writing one directory entry and deleting another, which may lie in different
+//! sectors, and writes the first cluster of a file into its entry whenever it writes the inode (Linux 6.12,
+//! `fs/fat/namei_vfat.c`, `vfat_rename`; `fs/fat/inode.c`, `__fat_write_inode`). So what counts is the order in which
+//! things are synced:
+//!
+//! - In place of another file: the entry that stays is written in one piece, and says the old file until then. First
+//!   the deletion of the temporary entry is synced, then the new file's inode. The old file is held open meanwhile: its
+//!   clusters are given away on the last close and not before.
+//! - Under a new name: the new entry is empty until the inode is written, so the inode comes first. Between the
+//!   two steps there are two entries for the same clusters.
+//! - Deleting: the entry goes first, its clusters afterwards, again by holding the file open.
+//!
+//! Two entries for the same clusters are what a loss of power can leave; both can be read, but deleting one destroys the
+//! other, and Linux makes the file system read-only when the second is deleted. [`Twin`] is that case.
+
+use super::extra::{DISABLED, Extra};
+use crate::durable::{self, Temporary};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// How much is copied and compared at a time, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// Why a file isn't touched.
+#[derive(Debug, Error)]
+#[error(
+    "{file} and {other} have the same content, and after a loss of power they may be the same bytes on the disk: deleting \
+     one would destroy the other. Unmount the partition and let `fsck.vfat -a` separate them; if one of them is a copy \
+     that you made, delete it"
+)]
+pub struct Twin {
+    /// A file.
+    pub file: String,
+    /// The other.
+    pub other: String,
+}
+
+/// A file that is complete on the partition, under a temporary name. It goes away unless it is put in its place.
+#[derive(Debug)]
+pub struct Written {
+    temporary: Temporary,
+    path: PathBuf,
+}
+
+impl Written {
+    /// Copies `source`, which is at its start, beside where it shall be: `file` in `directory`. `advance` is told of
+    /// every piece.
+    ///
+    /// # Errors
+    /// The first thing that failed; nothing is left of it then.
+    pub fn copy(directory: &Path, file: &str, mut source: &File, advance: &dyn Fn(u64)) -> io::Result<Self> {
+        let path = directory.join(file);
+        let temporary = Temporary::create(durable::temporary_name(&path)?)?;
+        let mut target = temporary.file();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let len = source.read(&mut piece)?;
+            if len == 0 {
+                break;
+            }
+            target.write_all(piece.get(..len).unwrap_or_default())?;
+            advance(len as u64);
+        }
+        target.sync_all()?;
+        Ok(Self { temporary, path })
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// As `rename(2)` and `fsync(2)`.
+    pub fn put(self) -> io::Result<()> {
+        let directory = open_parent(&self.path)?;
+        let old = match File::open(&self.path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let new = self.temporary.rename(&self.path)?;
+        if old.is_some() {
+            directory.sync_all()?;
+            new.sync_all()?;
+        } else {
+            new.sync_all()?;
+            directory.sync_all()?;
+        }
+        drop(old);
+        Ok(())
+    }
+}
+
+/// The name of `file` when it is disabled.
+#[must_use]
+pub fn disabled(file: &str) -> String {
+    format!("{file}{DISABLED}")
+}
+
+/// Gives a file of `directory` another name, which must be free.
+///
+/// # Errors
+/// As `rename(2)` and `fsync(2)`; [`io::ErrorKind::AlreadyExists`]
+pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
+    let target = directory.join(to);
+    if target.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let file = File::open(directory.join(from))?;
+    fs::rename(directory.join(from), target)?;
+    file.sync_all()?;
+    File::open(directory)?.sync_all()
+}
+
+/// Deletes a file of `directory`.
+///
+/// # Errors
+/// As `unlink(2)` and `fsync(2)`.
+pub fn remove(directory: &Path, file: &str) -> io::Result<()> {
+    let path = directory.join(file);
+    let held = File::open(&path)?;
+    fs::remove_file(&path)?;
+    File::open(directory)?.sync_all()?;
+    drop(held);
+    Ok(())
+}
+
+/// Writes everything that the partition at `path` has not written yet.
+///
+/// # Errors
+/// As `syncfs(2)`.
+pub fn sync(path: &Path) -> io::Result<()> {
+    Ok(nix::unistd::syncfs(File::open(path)?)?)
+}
+
+/// Refuses to touch `file` where another of its names has the same content.
+///
+/// # Errors
+/// [`io::Error`] where they can't be compared; inside it `Err` with the [`Twin`].
+pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
+    let Some(directory) = extra.place() else { return Ok(Ok(())) };
+    let temporary = durable::temporary_name(Path::new(file))?.to_string_lossy().into_owned();
+    let names = [file.to_owned(), disabled(file), temporary];
+    let present: Vec<&String> = names.iter().filter(|name| directory.join(name).is_file()).collect();
+    for (index, one) in present.iter().enumerate() {
+        for other in present.iter().skip(index + 1) {
+            if same_content(&directory.join(one), &directory.join(other))? {
+                return Ok(Err(Twin { file: (*one).clone(), other: (*other).clone() }));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Whether both files have the same bytes.
+///
+/// # Errors
+/// As `open(2)` and `read(2)`.
+pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
+    loop {
+        let (a_len, b_len) = (fill(&one, &mut a)?, fill(&other, &mut b)?);
+        if a.get(..a_len) != b.get(..b_len) {
+            return Ok(false);
+        }
+        if a_len == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until `piece` is full or the file ends.
+fn fill(mut file: &File, piece: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = piece.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            len => done += len,
+        }
+    }
+    Ok(done)
+}
+
+fn open_parent(path: &Path) -> io::Result<File> {
+    File::open(path.parent().unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::entry::Entry;
+    use super::*;
+    use crate::root::Root;
+
+    fn source(content: &[u8]) -> File {
+        use std::io::Seek;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_under_its_name_only_when_it_is_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |content: &[u8]| Written::copy(dir.path(), "a.sysext.raw", &source(content), &|_| {}).unwrap();
+        let written = write(b"new");
+        assert_eq!(names(dir.path()), [".#a.sysext.raw.tmp"]);
+        drop(written);
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        write(b"old").put().unwrap();
+        write(b"new").put().unwrap();
+        assert_eq!(names(dir.path()), ["a.sysext.raw"]);
+        assert_eq!(fs::read(dir.path().join("a.sysext.raw")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn no_name_that_is_taken_is_given_away() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "a").unwrap();
+        fs::write(dir.path().join("b"), "b").unwrap();
+        assert_eq!(rename(dir.path(), "a", "b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        rename(dir.path(), "a", "c").unwrap();
+        remove(dir.path(), "b").unwrap();
+        assert_eq!(names(dir.path()), ["c"]);
+        assert!(remove(dir.path(), "b").is_err());
+    }
+
+    #[test]
+    fn what_may_be_the_same_clusters_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("x.efi.extra.d");
+        fs::create_dir(&place).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let entry = Entry { name: "x".to_owned(), uki: "/x.efi".to_owned() };
+        let check = || check_twins(&Extra::read(&root, &entry).unwrap(), "a.sysext.raw").unwrap();
+        assert!(check().is_ok());
+        fs::write(place.join("a.sysext.raw"), vec![1; 3 << 20]).unwrap();
+        fs::write(place.join(".#a.sysext.raw.tmp"), vec![1; 2 << 20]).unwrap();
+        assert!(check().is_ok(), "a part of it is no twin");
+        fs::write(place.join(".#a.sysext.raw.tmp"), vec![1; 3 << 20]).unwrap();
+        let twin = check().unwrap_err().to_string();
+        assert!(twin.contains("a.sysext.raw and .#a.sysext.raw.tmp"), "{twin}");
+        fs::remove_file(place.join(".#a.sysext.raw.tmp")).unwrap();
+        fs::write(place.join("a.sysext.raw.disabled"), vec![1; 3 << 20]).unwrap();
+        assert!(check().is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! Boot entries: who may be named with `--entry`, and where the UKI of each lies.
+
+use crate::firmware::entry::{BootEntry, from_file_name};
+use crate::root::Root;
+use std::fmt;
+use std::io;
+use thiserror::Error;
+
+/// Entries of systemd-boot in files (UAPI.1, "Type #1 Boot Loader Specification Entries").
+const ENTRIES: &str = "/loader/entries";
+/// Where UKIs lie: Kairos' directory, and that of UAPI.1 ("Type #2 EFI Unified Kernel Images").
+const UKI_DIRECTORIES: [&str; 2] = ["/EFI/kairos", "/EFI/Linux"];
+/// Largest entry file that is read, in bytes.
+const MAX_FILE: u64 = 64 << 10;
+/// Most files of a directory that are looked at.
+const MAX_FILES: usize = 4096;
+
+/// A boot entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name: of `active.conf`, or of `active.efi` where no file names that UKI.
+    pub name: String,
+    /// Path of its UKI on the partition, with a leading slash.
+    pub uki: String,
+}
+
+impl Entry {
+    /// The directory of its extensions on the partition (systemd 257, `src/boot/stub.c`, `get_extra_dir`).
+    #[must_use]
+    pub fn extra_directory(&self) -> String {
+        format!("{}.extra.d", self.uki)
+    }
+
+    /// The names that a boot of this entry will have: that of the entry and that of the UKI.
+    #[must_use]
+    pub fn boot_entry(&self) -> BootEntry {
+        let file = self.uki.rsplit('/').next().unwrap_or_default();
+        BootEntry { loader: Some(self.name.clone()), stub: from_file_name(file) }
+    }
+}
+
+/// Why there is no such entry to work on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The partition can't be read.
+    #[error("{0}")]
+    Io(io::Error),
+    /// No entry has this name.
+    #[error("there is no boot entry {name:?} with a UKI; there are: {}", Names(.known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What is there.
+        known: Vec<String>,
+    },
+    /// Several UKIs have it.
+    #[error("the name {name:?} belongs to several UKIs: {}", Names(.ukis))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// Their paths.
+        ukis: Vec<String>,
+    },
+}
+
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&if self.0.is_empty() { "none".to_owned() } else { self.0.join(", ") })
+    }
+}
+
+/// The one called `name`, in any case, as FAT has none.
+pub(super) fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
+    let known = entries.iter().map(|entry| entry.name.clone()).collect();
+    let mut found: Vec<Entry> = entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)).collect();
+    match found.len() {
+        0 => Err(EntryError::Unknown { name: name.to_owned(), known }),
+        1 => Ok(found.remove(0)),
+        _ => {
+            let ukis = found.into_iter().map(|entry| entry.uki).collect();
+            Err(EntryError::Ambiguous { name: name.to_owned(), ukis })
+        }
+    }
+}
+
+/// All entries, by name.
+pub(super) fn all(root: &Root) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for file in files(root, ENTRIES, ".conf")? {
+        let content = root.read(&format!("{ENTRIES}/{file}"), MAX_FILE).unwrap_or_default().unwrap_or_default();
+        let (Some(name), Some(uki)) = (from_file_name(&file), uki_of(&String::from_utf8_lossy(&content))) else {
+            continue;
+        };
+        if root.metadata(&uki).is_ok_and(|metadata| metadata.is_file()) {
+            entries.push(Entry { name, uki });
+        }
+    }
+    for directory in UKI_DIRECTORIES {
+        for file in files(root, directory, ".efi")? {
+            let uki = format!("{directory}/{file}");
+            let is_known = entries.iter().any(|entry| entry.uki.eq_ignore_ascii_case(&uki));
+            if let Some(name) = from_file_name(&file).filter(|_| !is_known) {
+                entries.push(Entry { name, uki });
+            }
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.uki.cmp(&b.uki)));
+    Ok(entries)
+}
+
+/// Names of files with this end, in any case, as far as they are UTF-8.
+fn files(root: &Root, directory: &str, end: &str) -> io::Result<Vec<String>> {
+    let names = root.list(directory)?.unwrap_or_default().into_iter().take(MAX_FILES);
+    let fits = |name: &String| {
+        let at = name.len().checked_sub(end.len());
+        at.and_then(|at| name.split_at_checked(at)).is_some_and(|(_, found)| found.eq_ignore_ascii_case(end))
+    };
+    Ok(names.filter_map(|name| name.into_string().ok()).filter(fits).collect())
+}
+
+/// The UKI that an entry's file names, as a path with a leading slash; `None` where it names none, or one that no
+/// path leads to. (UAPI.1: `uki` and `efi` name an EFI program, keys end at white space.)
+fn uki_of(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| {
+        let (key, value) = line.trim_start().split_once(char::is_whitespace)?;
+        matches!(key, "efi" | "uki").then(|| value.trim())
+    })?;
+    let path = value.replace('\\', "/");
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let sound = !parts.is_empty() && !parts.contains(&"..") && !path.chars().any(char::is_control);
+    sound.then(|| format!("/{}", parts.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn write(directory: &Path, file: &str, content: &str) {
+        let path = directory.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn found(directory: &Path) -> Vec<(String, String)> {
+        let root = Root::open(directory).unwrap();
+        all(&root).unwrap().into_iter().map(|entry| (entry.name, entry.uki)).collect()
+    }
+
+    fn pair(name: &str, uki: &str) -> (String, String) {
+        (name.to_owned(), uki.to_owned())
+    }
+
+    #[test]
+    fn an_entry_is_a_file_that_names_a_uki_or_the_uki_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        for uki in ["active", "passive", "work"] {
+            write(dir.path(), &format!("EFI/kairos/{uki}.efi"), "");
+        }
+        write(dir.path(), "EFI/Linux/other_1.2.EFI", "");
+        write(dir.path(), "loader/entries/active+3.conf", "title Active\nefi /EFI/kairos/active.efi\n");
+        write(dir.path(), "loader/entries/mine.conf", "# mine\nuki\t\\EFI\\kairos\\work.efi\n");
+        write(dir.path(), "loader/entries/gone.conf", "efi /EFI/kairos/gone.efi\n");
+        write(dir.path(), "loader/entries/linux.conf", "linux /vmlinuz\n");
+        assert_eq!(
+            found(dir.path()),
+            [
+                pair("active", "/EFI/kairos/active.efi"),
+                pair("mine", "/EFI/kairos/work.efi"),
+                pair("other_1.2", "/EFI/Linux/other_1.2.EFI"),
+                pair("passive", "/EFI/kairos/passive.efi"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_leads_nowhere_outside_of_the_partition() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["efi ../../etc/passwd", "efi /EFI/../../x.efi", "efi", "efi /\u{1b}[2J.efi", "efi /"] {
+            assert_eq!(uki_of(text), None, "{text:?}");
+        }
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        write(dir.path(), "loader/entries/evil.conf", "efi /link/passwd\n");
+        assert_eq!(found(dir.path()), []);
+    }
+
+    #[test]
+    fn a_name_that_two_ukis_have_is_not_guessed_about() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "EFI/kairos/active.efi", "");
+        write(dir.path(), "EFI/Linux/active.efi", "");
+        let entries = || all(&Root::open(dir.path()).unwrap()).unwrap();
+        let error = named(entries(), "active").unwrap_err().to_string();
+        assert!(error.contains("/EFI/Linux/active.efi, /EFI/kairos/active.efi"), "{error}");
+        let error = named(entries(), "passive").unwrap_err().to_string();
+        assert!(error.contains("\"passive\"") && error.contains("active, active"), "{error}");
+        fs::remove_file(dir.path().join("EFI/Linux/active.efi")).unwrap();
+        assert_eq!(named(entries(), "Active").unwrap().uki, "/EFI/kairos/active.efi");
+    }
+
+    #[test]
+    fn both_names_of_a_boot_can_be_asked_about() {
+        let entry = Entry { name: "work".to_owned(), uki: "/EFI/kairos/recovery.efi".to_owned() };
+        assert_eq!(entry.boot_entry().denied_by(&["recovery".to_owned()]), Some("recovery"));
+        assert_eq!(entry.extra_directory(), "/EFI/kairos/recovery.efi.extra.d");
+    }
+}

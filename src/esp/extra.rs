@@ -1,0 +1,155 @@
+//! The directory beside a UKI: which extensions are in it, and which of them systemd-stub takes.
+
+use super::entry::Entry;
+use crate::extension::compare_versions;
+use crate::image::{Class, extension_name};
+use crate::root::Root;
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Stands behind the name of a file that is there and not to be taken: systemd-stub takes `*.raw` only.
+pub(super) const DISABLED: &str = ".disabled";
+/// How names of temporary files begin and end (`durable`).
+const TEMPORARY: (&str, &str) = (".#", ".tmp");
+/// Most files of a directory that are looked at.
+const MAX_FILES: usize = 4096;
+
+/// A file that systemd-stub takes, or would take if it weren't disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Its name when it is enabled.
+    pub file: String,
+    /// The extension's name; `None` where the file's name gives none, so that a boot rejects it.
+    pub name: Option<String>,
+    /// What it would extend.
+    pub class: Class,
+    /// Whether systemd-stub takes it.
+    pub enabled: bool,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+impl Item {
+    /// Name of the file as it is now.
+    #[must_use]
+    pub fn file_now(&self) -> String {
+        if self.enabled { self.file.clone() } else { super::change::disabled(&self.file) }
+    }
+
+    /// Whether a person who says `word` means this one: the extension's whole name, or the file's.
+    #[must_use]
+    pub fn is_called(&self, word: &str) -> bool {
+        self.name.as_deref() == Some(word) || self.file == word || self.file_now() == word
+    }
+}
+
+/// The extensions of an entry.
+#[derive(Debug)]
+pub struct Extra {
+    /// The directory on the partition, with a leading slash.
+    pub directory: String,
+    /// The extensions, in the order in which systemd lays them over one another.
+    pub items: Vec<Item>,
+    /// What an interrupted change left: names of temporary files.
+    pub leftovers: Vec<String>,
+    place: Option<PathBuf>,
+}
+
+impl Extra {
+    pub(super) fn read(root: &Root, entry: &Entry) -> io::Result<Self> {
+        let directory = entry.extra_directory();
+        let place = root.directory(&directory)?;
+        let (mut items, mut leftovers) = (Vec::new(), Vec::new());
+        for found in root.list(&directory)?.unwrap_or_default().into_iter().take(MAX_FILES) {
+            let Some(metadata) = place.as_ref().and_then(|place| place.join(&found).symlink_metadata().ok()) else {
+                continue;
+            };
+            // systemd-stub doesn't see names that aren't ASCII, and no directories.
+            let Some(found) = found.to_str().filter(|_| metadata.is_file()) else { continue };
+            if found.strip_prefix(TEMPORARY.0).is_some_and(|rest| rest.ends_with(TEMPORARY.1)) {
+                leftovers.push(found.to_owned());
+            } else if let Some(item) = item(found, metadata.len()) {
+                items.push(item);
+            }
+        }
+        items.sort_by(|a, b| compare_versions(&a.file, &b.file).then_with(|| a.file_now().cmp(&b.file_now())));
+        Ok(Self { directory, items, leftovers, place })
+    }
+
+    /// Where the directory is; `None` where there is none yet.
+    #[must_use]
+    pub fn place(&self) -> Option<&Path> {
+        self.place.as_deref()
+    }
+
+    /// Those that `word` means. Several only where one file is there enabled and disabled, or as sysext and confext.
+    #[must_use]
+    pub fn called(&self, word: &str) -> Vec<&Item> {
+        self.items.iter().filter(|item| item.is_called(word)).collect()
+    }
+}
+
+/// What a file is by its name; `None` where it is none of our business.
+fn item(found: &str, size: u64) -> Option<Item> {
+    let stem = found.strip_suffix(DISABLED);
+    let file = stem.unwrap_or(found);
+    let is_raw = Path::new(file).extension().is_some_and(|end| end.eq_ignore_ascii_case("raw"));
+    let named = |class: Class| extension_name(OsStr::new(file), class).ok().map(|name| (class, name.to_string()));
+    let named = Class::ALL.into_iter().find_map(named);
+    // What can't be an extension and isn't taken either is somebody else's.
+    (is_raw && (stem.is_none() || named.is_some())).then(|| Item {
+        file: file.to_owned(),
+        class: named.as_ref().map_or(Class::Sysext, |(class, _)| *class),
+        name: named.map(|(_, name)| name),
+        enabled: stem.is_none(),
+        size,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_the_stub_takes_is_listed_in_the_order_of_the_merge() {
+        let dir = tempfile::tempdir().unwrap();
+        let extra = dir.path().join("EFI/kairos/active.efi.extra.d");
+        fs::create_dir_all(extra.join("directory.sysext.raw")).unwrap();
+        for file in [
+            "k3s_1.10.sysext.raw",
+            "k3s_1.9.sysext.raw",
+            "a.confext.RAW.disabled",
+            "odd.raw",
+            "initrd.addon.efi",
+            "notes.txt.disabled",
+            ".#k3s_1.11.sysext.raw.tmp",
+        ] {
+            fs::write(extra.join(file), "12345").unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let entry = Entry { name: "active".to_owned(), uki: "/EFI/kairos/active.efi".to_owned() };
+        let found = Extra::read(&root, &entry).unwrap();
+        let rows: Vec<_> =
+            found.items.iter().map(|item| (item.file.as_str(), item.name.as_deref(), item.enabled)).collect();
+        assert_eq!(
+            rows,
+            [
+                ("a.confext.RAW", Some("a"), false),
+                ("k3s_1.9.sysext.raw", Some("k3s_1.9"), true),
+                ("k3s_1.10.sysext.raw", Some("k3s_1.10"), true),
+                ("odd.raw", None, true),
+            ]
+        );
+        assert_eq!(found.items[0].class, Class::Confext);
+        assert_eq!(found.leftovers, [".#k3s_1.11.sysext.raw.tmp"]);
+        assert_eq!(found.called("k3s"), Vec::<&Item>::new());
+        assert_eq!(found.called("k3s_1.9")[0].size, 5);
+        assert_eq!(found.called("a.confext.RAW.disabled").len(), 1);
+        let other = Entry { name: "x".to_owned(), uki: "/EFI/kairos/x.efi".to_owned() };
+        assert!(Extra::read(&root, &other).unwrap().place().is_none());
+    }
+}

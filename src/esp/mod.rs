@@ -1,0 +1,88 @@
+//! The EFI system partition: boot entries, and the extensions that lie beside the UKI of each.
+//!
+//! systemd-stub takes `*.raw` from the directory `<uki>.extra.d` next to the UKI that it was loaded from
+//! (systemd-stub(7)). What is in there is judged at the next boot and at no other time: nothing on this partition is
+//! authenticated, so all of it is input from an attacker.
+
+pub mod change;
+mod entry;
+mod extra;
+mod locate;
+mod space;
+
+pub use entry::{Entry, EntryError};
+pub use extra::{Extra, Item};
+pub use locate::{LocateError, find};
+pub use space::Space;
+
+use crate::root::Root;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An EFI system partition that is mounted, or a directory that looks like one.
+#[derive(Debug)]
+pub struct Esp {
+    root: Root,
+    path: PathBuf,
+}
+
+impl Esp {
+    /// Opens the one at `path`.
+    ///
+    /// # Errors
+    /// Where `path` is no directory, or has no directory `EFI` in it: then it is something else.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let root = Root::open(path)?;
+        if root.directory("/EFI")?.is_none() {
+            let cause = "there is no directory EFI in it, so it is no EFI system partition";
+            return Err(io::Error::new(io::ErrorKind::NotFound, cause));
+        }
+        Ok(Self { root, path: path.to_owned() })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All boot entries with a UKI of their own.
+    ///
+    /// # Errors
+    /// Where a directory is there and can't be listed.
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        entry::all(&self.root)
+    }
+
+    /// The boot entry called `name`.
+    ///
+    /// # Errors
+    /// [`EntryError`]
+    pub fn entry(&self, name: &str) -> Result<Entry, EntryError> {
+        entry::named(self.entries().map_err(EntryError::Io)?, name)
+    }
+
+    /// The extensions of an entry.
+    ///
+    /// # Errors
+    /// Where the directory is there and can't be listed.
+    pub fn extra(&self, entry: &Entry) -> io::Result<Extra> {
+        Extra::read(&self.root, entry)
+    }
+
+    /// The place of an entry's directory of extensions, which is made if it isn't there.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`.
+    pub fn make_extra(&self, entry: &Entry) -> io::Result<PathBuf> {
+        self.root.make_directory(&entry.extra_directory())
+    }
+
+    /// What is free.
+    ///
+    /// # Errors
+    /// As `statvfs(3)`.
+    pub fn space(&self) -> io::Result<Space> {
+        Space::of(&self.path)
+    }
+}

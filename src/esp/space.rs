@@ -1,0 +1,59 @@
+//! Room on the partition.
+
+use nix::sys::statfs::{MSDOS_SUPER_MAGIC, statfs};
+use nix::sys::statvfs::statvfs;
+use std::io;
+use std::path::Path;
+
+/// Largest file that FAT can hold, in bytes (Microsoft, "FAT File System Specification" 1.03: sizes have 32 bits).
+const FAT_MAX_FILE: u64 = u32::MAX as u64;
+
+/// What is free, and in which pieces it is given away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Free, in bytes.
+    pub free: u64,
+    /// Size of a cluster in bytes.
+    pub cluster: u64,
+    /// Whether this is FAT.
+    pub fat: bool,
+}
+
+impl Space {
+    /// Of the file system at `path`.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let found = statvfs(path)?;
+        let cluster = found.fragment_size().max(1);
+        let fat = statfs(path)?.filesystem_type() == MSDOS_SUPER_MAGIC;
+        Ok(Self { free: found.blocks_available().saturating_mul(cluster), cluster, fat })
+    }
+
+    /// What files of these sizes, in bytes, and so many new directories take. Each directory that gets a file may
+    /// grow by one cluster.
+    #[must_use]
+    pub fn needed(self, sizes: impl IntoIterator<Item = u64>, directories: u64) -> u64 {
+        let files = sizes.into_iter().map(|size| size.div_ceil(self.cluster).saturating_mul(self.cluster));
+        let directories = directories.saturating_mul(2).saturating_mul(self.cluster);
+        files.fold(directories, u64::saturating_add)
+    }
+
+    /// Whether a file of `size` bytes can be there at all.
+    #[must_use]
+    pub fn can_hold(self, size: u64) -> bool {
+        !self.fat || size <= FAT_MAX_FILE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_take_whole_clusters() {
+        let space = Space { free: 0, cluster: 4096, fat: true };
+        assert_eq!(space.needed([1, 4096, 4097], 1), (1 + 1 + 2 + 2) * 4096);
+        assert_eq!(space.needed([u64::MAX - 4096, u64::MAX - 4096], u64::MAX), u64::MAX);
+        assert!(space.can_hold(u64::from(u32::MAX)) && !space.can_hold(1 << 32));
+        assert!(Space { fat: false, ..space }.can_hold(1 << 32));
+    }
+}
