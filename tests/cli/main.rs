@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod inspect;
+mod installation;
 mod plan;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod this_boot;
 
 use serde_json::{Value, json};
 use sextant::build::DdiBuilder;

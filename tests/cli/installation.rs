@@ -1,0 +1,253 @@
+//! `sextant install`, `list`, `enable`, `disable`, `remove` on a directory that looks like an EFI system partition.
+
+use crate::support::ddi::{good_image, with_tree};
+use crate::support::keys;
+use crate::support::trees::Tree;
+use crate::{Desk, Said, vendor};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+/// Three entries, a good image and one by a stranger.
+fn desk() -> Desk {
+    let entries = ["active", "passive", "recovery"].iter().fold(Desk::new(), |desk, entry| {
+        desk.file(format!("esp/EFI/kairos/{entry}.efi"), b"")
+            .file(format!("esp/loader/entries/{entry}.conf"), format!("efi /EFI/kairos/{entry}.efi\n").as_bytes())
+    });
+    entries.image("k3s").file("bad.sysext.raw", &good_image("bad", keys::ec("Stranger")))
+}
+
+fn extra(entry: &str, file: &str) -> String {
+    format!("esp/EFI/kairos/{entry}.efi.extra.d/{file}")
+}
+
+fn install(desk: &Desk, arguments: &[&str]) -> Said {
+    desk.run(&[&["install", "--esp", "esp", "--certificate", "vendor.crt"], arguments].concat())
+}
+
+/// All files of the partition, with their identity, so that a file that was written anew is another one.
+fn files(desk: &Desk) -> BTreeMap<String, (u64, i64, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut directories = vec![desk.path().join("esp")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let (path, metadata) = (entry.path(), entry.metadata().unwrap());
+            if metadata.is_dir() {
+                directories.push(path);
+            } else {
+                let identity = (metadata.ino(), metadata.ctime_nsec(), fs::read(&path).unwrap());
+                found.insert(path.strip_prefix(desk.path()).unwrap().display().to_string(), identity);
+            }
+        }
+    }
+    found
+}
+
+fn actions(said: &Said) -> Vec<String> {
+    let json = said.json();
+    let rows = json["files"].as_array().unwrap().iter();
+    let word = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    rows.map(|row| format!("{} {} {}", word(row, "entry"), word(row, "file"), word(row, "action"))).collect()
+}
+
+#[test]
+fn a_good_image_is_installed_for_each_entry_and_only_once() {
+    let desk = desk();
+    let both = ["k3s.sysext.raw", "--entry", "active", "--entry", "passive", "--json"];
+    let dry = install(&desk, &[&both[..], &["--dry-run"]].concat());
+    let done = ["active k3s.sysext.raw installed", "passive k3s.sysext.raw installed"];
+    assert_eq!((dry.status, actions(&dry)), (Some(0), done.map(str::to_owned).to_vec()), "{dry:?}");
+    assert!(!files(&desk).contains_key(&extra("active", "k3s.sysext.raw")), "a dry run writes nothing");
+
+    let said = install(&desk, &both);
+    assert_eq!((said.status, actions(&said)), (Some(0), done.map(str::to_owned).to_vec()), "{said:?}");
+    let before = files(&desk);
+    let image = fs::read(desk.path().join("k3s.sysext.raw")).unwrap();
+    for entry in ["active", "passive"] {
+        assert_eq!(before[&extra(entry, "k3s.sysext.raw")].2, image);
+    }
+    let again = install(&desk, &both);
+    let unchanged = ["active k3s.sysext.raw unchanged", "passive k3s.sysext.raw unchanged"];
+    assert_eq!((again.status, actions(&again)), (Some(0), unchanged.map(str::to_owned).to_vec()));
+    assert_eq!(files(&desk), before);
+}
+
+#[test]
+fn what_a_boot_would_refuse_is_not_installed_unless_forced() {
+    let desk = desk();
+    let before = files(&desk);
+    let said = install(&desk, &["k3s.sysext.raw", "bad.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stdout.contains("unknown-signer") && said.stderr.contains("would refuse 1 of 2"), "{said:?}");
+    assert_eq!(files(&desk), before, "not even the good one");
+    let said = install(&desk, &["bad.sysext.raw", "--entry", "active", "--force"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stderr.contains("a boot will refuse them"), "{said:?}");
+    assert!(files(&desk).contains_key(&extra("active", "bad.sysext.raw")));
+}
+
+#[test]
+fn no_force_gets_extensions_into_a_denied_entry_but_the_configuration_does() {
+    let desk = desk().file("open.yaml", b"entries:\n  deny: [autoreset]\n");
+    for more in [&[][..], &["--force"]] {
+        let said = install(&desk, &[&["k3s.sysext.raw", "--entry", "active", "--entry", "recovery"], more].concat());
+        said.complains(1, &["recovery", "entry-denied", "entries.deny"]);
+    }
+    assert!(!files(&desk).contains_key(&extra("active", "k3s.sysext.raw")), "neither is the other entry touched");
+    // The name of the UKI denies too, whatever the entry is called.
+    let desk = desk.file("esp/loader/entries/work.conf", b"efi /EFI/kairos/recovery.efi\n");
+    install(&desk, &["k3s.sysext.raw", "--entry", "work"]).complains(1, &["entry-denied"]);
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "recovery", "--config", "open.yaml"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    install(&desk, &["k3s.sysext.raw", "--entry", "autoreset", "--config", "open.yaml"]).complains(1, &["autoreset"]);
+}
+
+#[test]
+fn an_entry_that_is_not_there_is_named_with_those_that_are() {
+    let desk = desk();
+    install(&desk, &["k3s.sysext.raw", "--entry", "activ"]).complains(1, &["\"activ\"", "active, passive, recovery"]);
+    let said = desk.run(&["install", "--esp", "efivars", "k3s.sysext.raw", "--entry", "active"]);
+    said.complains(1, &["opening the EFI system partition efivars"]);
+    fs::create_dir(desk.path().join("empty")).unwrap();
+    let said = desk.run(&["list", "--esp", "empty"]);
+    said.complains(1, &["no directory EFI"]);
+    assert_eq!(install(&desk, &["k3s.sysext.raw"]).status, Some(2));
+}
+
+#[test]
+fn a_medium_is_installed_from_as_a_whole_and_an_empty_one_is_no_mistake() {
+    let desk = desk();
+    let desk = desk
+        .file("medium/a.sysext.raw", &good_image("a", vendor()))
+        .file("medium/b_1.2.sysext.raw", &good_image("b", vendor()))
+        .file("medium/rootfs.squashfs", b"")
+        .file("empty/notes", b"");
+    let said = install(&desk, &["medium", "--entry", "active", "--json"]);
+    let expected = ["active a.sysext.raw installed", "active b_1.2.sysext.raw installed"];
+    assert_eq!((said.status, actions(&said)), (Some(0), expected.map(str::to_owned).to_vec()), "{said:?}");
+    let said = install(&desk, &["empty", "--entry", "active"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stderr.contains("no extensions in empty"), "{said:?}");
+}
+
+#[test]
+fn names_that_the_stub_never_sees_or_fat_cannot_tell_apart_are_refused() {
+    let desk =
+        desk().file("mü.sysext.raw", &good_image("mü", vendor())).file("K3s.sysext.raw", &good_image("K3s", vendor()));
+    install(&desk, &["mü.sysext.raw", "--entry", "active"]).complains(1, &["'ü'", "systemd-stub"]);
+    assert_eq!(install(&desk, &["k3s.sysext.raw", "--entry", "active"]).status, Some(0));
+    install(&desk, &["K3s.sysext.raw", "--entry", "active"]).complains(1, &["k3s.sysext.raw", "nothing but case"]);
+    install(&desk, &["k3s.sysext.raw", "K3s.sysext.raw", "--entry", "passive"]).complains(1, &["the same name"]);
+}
+
+#[test]
+fn without_room_for_all_nothing_is_written_and_what_is_there_stays() {
+    let desk = desk();
+    let tree = Tree::sysext("large").file("usr/share/large/noise", &crate::support::trees::noise(2 << 20));
+    let desk = desk.file("large.sysext.raw", &with_tree("large", &tree, vendor()).render().bytes);
+    // A file system of its own, in a mount namespace of its own; 1.1 MiB of k3s fit, the 3.1 MiB of large don't.
+    let script = "
+        mkdir small && mount -t tmpfs -o size=4m tmpfs small && cp -r esp/EFI esp/loader small/ &&
+        \"$0\" install --esp small --certificate vendor.crt k3s.sysext.raw --entry active >first 2>&1 &&
+        md5sum $(find small -type f) | sort >before
+        \"$0\" install --esp small --certificate vendor.crt k3s.sysext.raw large.sysext.raw --entry active --entry passive >second 2>&1
+        echo $? >status
+        md5sum $(find small -type f) | sort >after";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sextant")]);
+    let output = command.current_dir(desk.path()).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let read = |file: &str| fs::read_to_string(desk.path().join(file)).unwrap();
+    let second = read("second");
+    assert_eq!(read("status"), "1\n", "{} {second}", read("first"));
+    assert!(second.contains("installing nothing: ") && second.contains("are free"), "{second}");
+    assert_eq!(read("before"), read("after"));
+    assert!(read("after").contains("k3s.sysext.raw"));
+}
+
+#[test]
+fn what_an_interrupted_run_left_is_cleaned_up_unless_that_could_do_harm() {
+    let desk = desk()
+        .file(extra("active", ".#k3s.sysext.raw.tmp"), b"half")
+        .file(extra("active", ".#other.sysext.raw.tmp"), b"half");
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let names: Vec<_> = files(&desk).into_keys().filter(|path| path.contains("extra.d")).collect();
+    assert_eq!(names, [extra("active", "k3s.sysext.raw")]);
+
+    // The same content under both names: on FAT that may be the same clusters.
+    let image = fs::read(desk.path().join("k3s.sysext.raw")).unwrap();
+    let desk = desk.file(extra("active", ".#k3s.sysext.raw.tmp"), &image);
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.contains("left alone") && said.stdout.contains("fsck.vfat"), "{said:?}");
+    let before = files(&desk);
+    let remove = desk.run(&["remove", "k3s", "--entry", "active", "--esp", "esp"]);
+    remove.complains(1, &["removing k3s for active", "fsck.vfat"]);
+    let newer = with_tree("k3s", &Tree::sysext("k3s").file("usr/new", b"new"), vendor());
+    let desk = desk.file("k3s.sysext.raw", &newer.render().bytes);
+    install(&desk, &["k3s.sysext.raw", "--entry", "active"]).complains(1, &["fsck.vfat"]);
+    assert_eq!(files(&desk), before);
+}
+
+#[test]
+fn another_content_of_the_same_name_replaces_and_a_disabled_one_is_enabled() {
+    let desk = desk();
+    let run = |arguments: &[&str]| {
+        let said = desk.run(&[arguments, &["--esp", "esp", "--json"]].concat());
+        assert_eq!(said.status, Some(0), "{said:?}");
+        actions(&said)
+    };
+    let entry = ["--entry", "active"];
+    let install_json = || actions(&install(&desk, &["k3s.sysext.raw", "--entry", "active", "--json"]));
+    assert_eq!(install_json(), ["active k3s.sysext.raw installed"]);
+    assert_eq!(run(&[&["disable", "k3s"][..], &entry].concat()), ["active k3s.sysext.raw disabled"]);
+    assert_eq!(run(&[&["disable", "k3s"][..], &entry].concat()), ["active k3s.sysext.raw unchanged"]);
+    assert!(files(&desk).contains_key(&extra("active", "k3s.sysext.raw.disabled")));
+    assert_eq!(install_json(), ["active k3s.sysext.raw enabled"]);
+    run(&[&["disable", "k3s"][..], &entry].concat());
+    let newer = with_tree("k3s", &Tree::sysext("k3s").file("usr/new", b"new"), vendor()).render().bytes;
+    fs::write(desk.path().join("k3s.sysext.raw"), &newer).unwrap();
+    assert_eq!(install_json(), ["active k3s.sysext.raw installed"]);
+    let names: Vec<_> = files(&desk).into_keys().filter(|path| path.contains("extra.d")).collect();
+    assert_eq!(names, [extra("active", "k3s.sysext.raw")], "the disabled one is gone");
+    fs::write(desk.path().join("k3s.sysext.raw"), good_image("k3s", vendor())).unwrap();
+    assert_eq!(install_json(), ["active k3s.sysext.raw replaced"]);
+    assert_eq!(run(&["remove", "k3s.sysext.raw", "--all"]), ["active k3s.sysext.raw removed"]);
+    assert!(!files(&desk).keys().any(|path| path.contains("extra.d")));
+}
+
+#[test]
+fn only_whole_names_count_and_nothing_is_done_by_halves() {
+    let desk = desk()
+        .file("k3s_1.30.sysext.raw", &good_image("k3s", vendor()))
+        .file("k3s_1.31.sysext.raw", &good_image("k3s", vendor()));
+    let said = install(&desk, &["k3s_1.30.sysext.raw", "k3s_1.31.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let before = files(&desk);
+    let run = |arguments: &[&str]| desk.run(&[arguments, &["--esp", "esp"]].concat());
+    run(&["remove", "k3s", "--entry", "active"]).complains(1, &["none of this whole name", "k3s_1.30, k3s_1.31"]);
+    run(&["remove", "k3s_1.*", "--all"]).complains(1, &["no boot entry has one"]);
+    run(&["remove", "k3s_1.30", "k3s_1.29", "--entry", "active"]).complains(1, &["k3s_1.29"]);
+    run(&["disable", "k3s_1.30", "--entry", "passive"]).complains(1, &["none of this whole name"]);
+    assert_eq!(run(&["remove", "k3s_1.30"]).status, Some(2), "neither --entry nor --all");
+    assert_eq!(files(&desk), before);
+    assert_eq!(run(&["remove", "k3s_1.30", "--entry", "active"]).status, Some(0));
+    let names: Vec<_> = files(&desk).into_keys().filter(|path| path.contains("extra.d")).collect();
+    assert_eq!(names, [extra("active", "k3s_1.31.sysext.raw")]);
+
+    // One name, two kinds.
+    let desk = desk.file(extra("active", "k3s_1.31.confext.raw"), b"");
+    let said = desk.run(&["remove", "k3s_1.31", "--entry", "active", "--esp", "esp"]);
+    said.complains(1, &["k3s_1.31.confext.raw", "k3s_1.31.sysext.raw", "say which file"]);
+}
+
+#[test]
+fn an_extension_is_not_enabled_for_an_entry_that_may_have_none() {
+    let desk = desk().file(extra("recovery", "k3s.sysext.raw.disabled"), b"");
+    let said = desk.run(&["enable", "k3s", "--entry", "recovery", "--esp", "esp"]);
+    said.complains(1, &["enabling k3s for recovery", "entry-denied"]);
+    assert_eq!(desk.run(&["remove", "k3s", "--entry", "recovery", "--esp", "esp"]).status, Some(0));
+}

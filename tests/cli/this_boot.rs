@@ -1,0 +1,128 @@
+//! `sextant status` and `sextant list`: what this boot made of the extensions.
+
+use crate::support::ddi::{good_image, with_tree};
+use crate::support::efi::{Firmware, certificates};
+use crate::support::machine::Machine;
+use crate::support::trees::Tree;
+use crate::{Said, vendor};
+use std::fs;
+use std::process::{Command, Stdio};
+
+/// A machine that booted `active` with two versions of one extension, a corrupt one, and one that systemd left out; its
+/// EFI system partition holds the same files.
+fn booted() -> Machine {
+    let mut corrupt = good_image("corrupt", vendor());
+    corrupt[1 << 20] ^= 1;
+    let images =
+        [("k3s_1.9", good_image("k3s", vendor())), ("k3s_1.10", good_image("k3s", vendor())), ("corrupt", corrupt)];
+    let firmware = Firmware::enforcing().db(&certificates(&[vendor()])).entry("active.conf");
+    let machine = Machine::new().firmware(&firmware).file("esp/EFI/kairos/active.efi", b"");
+    let machine = machine.file("esp/EFI/kairos/passive.efi", b"");
+    let machine = images.iter().fold(machine, |machine, (name, image)| {
+        let file = format!("{name}.sysext.raw");
+        machine.file(format!("esp/EFI/kairos/active.efi.extra.d/{file}"), image).sysext(&file, image)
+    });
+    assert_eq!(machine.stage().status, Some(0));
+    for verb in ["merge", "confirm"] {
+        // What systemd would note; it left one out.
+        let note = machine.path("usr/.systemd-sysext/extensions");
+        fs::create_dir_all(note.parent().unwrap()).unwrap();
+        fs::write(note, "k3s_1.10\n").unwrap();
+        assert!(machine.agent(verb).status().unwrap().success());
+    }
+    machine
+}
+
+fn sextant(machine: &Machine, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+    command.args(arguments).args(["--report", "run/sextant/report.json"]).current_dir(machine.root());
+    Said::from(command.stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn status_says_what_became_of_each_within_eighty_columns() {
+    let said = sextant(&booted(), &["status"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+    assert!(said.stdout.lines().all(|line| line.chars().count() <= 80), "{}", said.stdout);
+    for part in [
+        "Boot: entry active, Secure Boot enforcing\n",
+        "Extensions: 3 found, 1 merged, 1 staged and NOT merged, 1 rejected\n",
+        "  k3s_1.10  merged    CN=Vendor (db)\n",
+        "  k3s_1.9   missing   CN=Vendor (db)\n",
+        "  corrupt   rejected  corrupt\n",
+        "Trust: 1 of db\n",
+        "for verifying, ",
+        "More: journalctl -b -t sextant-agent",
+    ] {
+        assert!(said.stdout.contains(part), "{part}\n{}", said.stdout);
+    }
+    // The sentence stands below the token.
+    let corrupt = said.stdout.lines().skip_while(|line| !line.contains("rejected  corrupt")).nth(1).unwrap();
+    assert!(corrupt.starts_with("      ") && corrupt.len() > 20, "{}", said.stdout);
+}
+
+#[test]
+fn status_ends_well_only_where_everything_is_merged() {
+    let machine = Machine::trusting(&[vendor()]).sysext("a.sysext.raw", &good_image("a", vendor()));
+    machine.stage();
+    let said = sextant(&machine, &["status"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.stdout.contains("nobody has looked yet") && said.stdout.contains("merge was not asked for"),
+        "{said:?}"
+    );
+    fs::create_dir_all(machine.path("usr/.systemd-sysext")).unwrap();
+    fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\n").unwrap();
+    for verb in ["merge", "confirm"] {
+        assert!(machine.agent(verb).status().unwrap().success());
+    }
+    let said = sextant(&machine, &["status"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(!said.stdout.contains("journalctl"), "{said:?}");
+    let json = sextant(&machine, &["status", "--json"]).json();
+    assert_eq!(json["merge"]["merged"][0], "a");
+    fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\nalien\n").unwrap();
+    assert!(machine.agent("confirm").status().unwrap().success());
+    let said = sextant(&machine, &["status"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stdout.contains("alien"), "{said:?}");
+}
+
+#[test]
+fn a_report_that_is_missing_or_of_another_kind_is_told() {
+    let machine = Machine::new();
+    sextant(&machine, &["status"]).complains(1, &["run/sextant/report.json", "did not run in this boot"]);
+    let machine = machine.file("run/sextant/report.json", b"{\"version\": 1}");
+    sextant(&machine, &["status"]).complains(1, &["missing field"]);
+}
+
+#[test]
+fn the_list_compares_what_is_there_with_what_this_boot_merged() {
+    let machine = booted();
+    let list = |machine: &Machine| -> Vec<(String, String, String)> {
+        let json = sextant(machine, &["list", "--esp", "esp", "--json"]).json();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+        let over = |row: &serde_json::Value| row["wins_over"].as_array().unwrap().iter().map(text).collect();
+        let rows = json["files"].as_array().unwrap().iter();
+        rows.map(|row| (text(&row["name"]), text(&row["this_boot"]), over(row))).collect()
+    };
+    let row = |name: &str, boot: &str, over: &str| (name.to_owned(), boot.to_owned(), over.to_owned());
+    let before = [row("corrupt", "corrupt", ""), row("k3s_1.9", "missing", ""), row("k3s_1.10", "merged", "k3s_1.9")];
+    assert_eq!(list(&machine), before);
+
+    // Another content, a new file, one that another entry has, and one that is gone.
+    let extra = "esp/EFI/kairos/active.efi.extra.d";
+    let other = with_tree("k3s", &Tree::sysext("k3s").file("usr/other", b"other"), vendor()).render().bytes;
+    let machine = machine
+        .file(format!("{extra}/k3s_1.9.sysext.raw"), &other)
+        .file(format!("{extra}/new.sysext.raw"), &good_image("new", vendor()))
+        .file("esp/EFI/kairos/passive.efi.extra.d/p.sysext.raw", b"");
+    fs::remove_file(machine.path(format!("{extra}/k3s_1.10.sysext.raw"))).unwrap();
+    let after =
+        [row("corrupt", "corrupt", ""), row("k3s_1.9", "not yet", ""), row("new", "not yet", ""), row("p", "-", "")];
+    assert_eq!(list(&machine), after);
+    let said = sextant(&machine, &["list", "--esp", "esp"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.contains("k3s_1.10.sysext.raw: merged by this boot, no longer there"), "{}", said.stdout);
+    assert!(said.stdout.contains("4 files for 2 boot entries"), "{}", said.stdout);
+}
