@@ -1,6 +1,6 @@
 //! `sextant build`
 
-use super::progress::Progress;
+use super::progress::{Progress, Waiting};
 use super::signing_options::SigningOptions;
 use crate::build::format::{Algorithm, Compression, Format};
 use crate::build::source::{self, Opened, Reference};
@@ -11,6 +11,7 @@ use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
 use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
 use crate::io::FileSource;
+use crate::reason::printable;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::cell::RefCell;
@@ -31,7 +32,8 @@ SOURCE is one of
   DIR, dir:DIR                  a directory with usr/ or opt/ in it (for a confext: etc/)
   docker-archive:FILE           what `docker save` writes
   oci:DIR, oci-archive:FILE     an OCI layout, as a directory or an archive of one
-  docker-daemon:REF             an image of the Docker or Podman service on this machine
+  docker-daemon:REF             an image of the Docker or Podman service on this machine; what `podman build -t k3s`
+                                makes is called localhost/k3s
   docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
   REF                           the service is asked first, then the registry
 
@@ -212,7 +214,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
     let (mut tree, architecture) = obtain(arguments)?;
     let omissions = select(&mut tree, class);
-    tell(&omissions, arguments.strict)?;
+    tell(&omissions, arguments.strict).with_context(|| format!("building {}", arguments.name))?;
     if tree.entries(tree.root()).next().is_none() {
         let wanted = if class == Class::Sysext { "usr or opt" } else { "etc" };
         bail!(
@@ -253,10 +255,19 @@ fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
         }),
     };
     let (tree, named) = match source::open(&reference, &options).with_context(context)? {
-        Opened::Directory(path) => (read_directory(&path, arguments.owners()).with_context(context)?, None),
+        Opened::Directory(path) => {
+            let _waiting = Waiting::begin("reading the directory");
+            (read_directory(&path, arguments.owners()).with_context(context)?, None)
+        }
         Opened::Image(mut image) => {
             let tree = apply(image.as_mut(), &arguments.layers, arguments.max_size).with_context(context)?;
-            (tree, image.architecture().and_then(Architecture::from_go_name))
+            let name = image.architecture();
+            let named = name.and_then(Architecture::from_go_name);
+            if let Some(name) = name.filter(|_| named.is_none() && arguments.arch.is_none()) {
+                let name = printable(name);
+                bail!("reading {}: it is for {name}, which is no known architecture: use --arch", arguments.source);
+            }
+            (tree, named)
         }
     };
     match (arguments.arch, named) {
@@ -298,6 +309,7 @@ fn make(
     let remarks = written.with_context(context)?;
     drop(progress);
 
+    let _waiting = Waiting::begin("protecting, writing and verifying the image");
     let filesystem = FileSource::new(File::open(&path).with_context(context)?).with_context(context)?;
     let parts = DdiBuilder::new(name.as_str()).architecture(architecture).protect(&filesystem).with_context(context)?;
     let root_hash = parts.root_hash.to_string();

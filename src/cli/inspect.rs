@@ -1,6 +1,7 @@
 //! `sextant inspect`
 
 use super::machine::{Machine, class_of};
+use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
@@ -49,7 +50,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let context = || format!("inspecting {}", path.display());
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
     let name = name(path);
+    let waiting = Waiting::begin("computing the hash tree");
     let found = Inspection::read(&source, name.as_ref().map(|(name, class)| (name, *class)), default_threads());
+    drop(waiting);
     let verdict = judge(arguments, &found)?;
     let files = if arguments.list { Some(found.files(&source).with_context(context)?) } else { None };
     let file = printable(&path.display().to_string());

@@ -1,10 +1,11 @@
 //! The machine that images are meant for: whom it trusts, and what it would say.
 
+use super::progress::Waiting;
 use super::trust_options::{Trust, TrustOptions};
 use crate::firmware::SecureBoot;
 use crate::image::{Architecture, Candidate, Class, extension_name};
 use crate::policy::{self, Policy};
-use crate::reason::{Reason, Refusal};
+use crate::reason::{Reason, Refusal, printable};
 use crate::report::{Image, Verdict, usec};
 use crate::stage::InPlaceCustody;
 use crate::verify::{Findings, InProcess, Verifier, guard};
@@ -49,6 +50,7 @@ impl Machine {
         let mut image = Image::new(path.as_os_str(), class);
         image.size = path.metadata().ok().map(|metadata| metadata.len());
         image.name = extension_name(file, class).ok().map(|name| name.to_string());
+        let _waiting = Waiting::begin(&format!("verifying {}", printable(&file.to_string_lossy())));
         let started = Instant::now();
         let mut findings = Findings::default();
         let result = guard(|| {

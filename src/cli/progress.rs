@@ -2,7 +2,10 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::RefCell;
+use std::io::IsTerminal;
 use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Work that takes less isn't worth a bar.
@@ -48,16 +51,52 @@ impl Progress {
 
 impl State {
     fn make_bar(&self, elapsed: Duration) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(self.total, ProgressDrawTarget::stderr()).with_elapsed(elapsed);
         let template = match self.total {
             Some(_) => "{msg:<24} [{bar:30}] {bytes}/{total_bytes} {eta}",
             None => "{msg:<24} {spinner} {bytes}",
         };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
+        bar(&self.label, self.total, template).with_elapsed(elapsed)
+    }
+}
+
+fn bar(label: &str, total: Option<u64>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(label.to_owned());
+    bar
+}
+
+/// Work of which nobody knows how far it has come: something that moves, for as long as this lives.
+pub(super) struct Waiting(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Waiting {
+    pub(super) fn begin(label: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
         }
-        bar.set_message(self.label.clone());
-        bar
+        let label = label.to_owned();
+        let (alive, end) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let bar = bar(&label, None, "{msg} {spinner} {elapsed}");
+                bar.enable_steady_tick(Duration::from_millis(200));
+                let _ = end.recv();
+                bar.finish_and_clear();
+            }
+        });
+        Self(Some((alive, thread)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some((alive, thread)) = self.0.take() {
+            // That it is gone is the message.
+            drop(alive);
+            let _ = thread.join();
+        }
     }
 }
 

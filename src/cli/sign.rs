@@ -1,5 +1,6 @@
 //! `sextant sign`
 
+use super::progress::Waiting;
 use super::signing_options::SigningOptions;
 use crate::build::{Parts, Workshop, fingerprint, read_certificate, take_apart};
 use crate::extension::ExtensionName;
@@ -56,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(file) => Signature::Made(read_signature(file)?),
         None => Signature::Key(arguments.signing.read()?),
     };
+    let waiting = Waiting::begin("checking, signing and verifying the image");
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
     let mut data = None;
     let parts = take_apart(&source, &mut data, default_threads()).with_context(context)?;
@@ -63,6 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let workshop = Workshop::open(arguments.output.as_deref().unwrap_or(beside))?;
     let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
+    drop(waiting);
     let size = super::size(finished.metadata().with_context(context)?.len());
     super::print(&format!("{}  {size}  root hash {}\n", finished.display(), parts.root_hash))?;
     Ok(ExitCode::SUCCESS)

@@ -330,6 +330,7 @@ impl Architecture {
         Some(match name {
             "amd64" => Self::X86_64,
             "386" | "i386" | "i686" => Self::X86,
+            "arm" => Self::Arm,
             "arm64" | "aarch64" => Self::Arm64,
             "loong64" => Self::Loongarch64,
             "mips64le" => Self::Mips64Le,
@@ -344,8 +345,8 @@ impl Architecture {
     /// Go's name, where Go knows it.
     #[must_use]
     pub fn go_name(self) -> Option<&'static str> {
-        const NAMES: [&str; 9] =
-            ["amd64", "386", "arm64", "loong64", "mips64le", "mipsle", "ppc64le", "riscv64", "s390x"];
+        const NAMES: [&str; 10] =
+            ["amd64", "386", "arm", "arm64", "loong64", "mips64le", "mipsle", "ppc64le", "riscv64", "s390x"];
         NAMES.into_iter().find(|name| Self::from_go_name(name) == Some(self))
     }
 

@@ -29,6 +29,32 @@ const WRITE_OPTIONS: [(&str, &[&str]); 4] = [
     ("wget", &["-O", "--output-document", "-P", "--directory-prefix"]),
     ("unzip", &["-d"]),
 ];
+/// Programs that install and remove packages.
+const PACKAGE_MANAGERS: [&str; 9] = ["apt", "apt-get", "apk", "dnf", "dpkg", "pacman", "rpm", "yum", "zypper"];
+/// What they are told to do, where it isn't just looking.
+const PACKAGE_VERBS: [&str; 15] = [
+    "install",
+    "in",
+    "add",
+    "remove",
+    "rm",
+    "del",
+    "purge",
+    "upgrade",
+    "dist-upgrade",
+    "update",
+    "up",
+    "-i",
+    "-S",
+    "-R",
+    "-Syu",
+];
+/// Where packages put what they bring, most of it.
+pub(super) const PACKAGES: &str = "/usr";
+/// Where systemctl makes and removes links.
+pub(super) const UNIT_LINKS: &str = "/etc/systemd/system";
+/// What it does that for.
+const LINKING_VERBS: [&str; 8] = ["enable", "disable", "reenable", "preset", "mask", "unmask", "link", "set-default"];
 /// Words behind which another command stands.
 const PREFIXES: [&str; 16] = [
     "sudo", "exec", "nohup", "time", "env", "command", "if", "then", "else", "elif", "while", "until", "do", "!", "{",
@@ -108,8 +134,18 @@ impl Words {
             }
         } else if name == "systemctl" {
             let mut verbs = arguments.iter().copied().filter(|word| !word.starts_with('-'));
-            if verbs.next().is_some_and(|verb| ["enable", "start", "restart", "reenable"].contains(&verb)) {
+            let verb = verbs.next().unwrap_or_default();
+            if ["enable", "start", "restart", "reenable"].contains(&verb) {
                 self.units.extend(verbs.map(str::to_owned));
+            }
+            if LINKING_VERBS.contains(&verb) && !arguments.contains(&"--runtime") {
+                self.write(UNIT_LINKS);
+            }
+        } else if PACKAGE_MANAGERS.contains(&name) {
+            // `apt-get update` only fetches lists.
+            let fetches = name.starts_with("ap") && arguments.contains(&"update");
+            if !fetches && arguments.iter().any(|word| PACKAGE_VERBS.contains(word)) {
+                self.write(PACKAGES);
             }
         } else if ["sh", "bash", "ash", "dash"].contains(&name)
             && let Some(at) = arguments.iter().position(|word| *word == "-c" || *word == "-ec" || *word == "-xc")

@@ -144,10 +144,11 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
                 }
             }
         }
-        // For each extension the paths below which nothing of it is seen.
-        let mut cut: Vec<Vec<Vec<&[u8]>>> = vec![Vec::new(); members.len()];
+        // For each extension the last path below which nothing of it is seen: what lies below one path comes in one piece.
+        let mut cut: Vec<Option<Vec<&[u8]>>> = vec![None; members.len()];
         for (path, owners) in paths {
-            let is_cut = |number: usize| cut.get(number).is_some_and(|cut| cut.iter().any(|at| path.starts_with(at)));
+            let is_cut =
+                |number: usize| cut.get(number).and_then(Option::as_ref).is_some_and(|at| path.starts_with(at));
             let seen: Vec<(usize, EntryKind)> = owners.into_iter().filter(|(number, _)| !is_cut(*number)).collect();
             let Some(((winner, first), below)) = seen.split_first() else { continue };
             // Directories join until something else comes.
@@ -161,7 +162,7 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
             }
             for number in &hidden {
                 if let Some(cut) = cut.get_mut(*number) {
-                    cut.push(path.clone());
+                    *cut = Some(path.clone());
                 }
             }
             let name = |number: usize| members.get(number).map(|extension| extension.name.clone()).unwrap_or_default();

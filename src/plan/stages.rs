@@ -1,13 +1,16 @@
 //! The files that yip runs stages from.
 //!
 //! Read as far as they say where something is written and what is run; conditions are not evaluated. The form is that
-//! of yip's `pkg/schema/schema.go`; of cloud-init's own keys `write_files` and `runcmd` count, which yip runs in the stage
-//! `boot` (`pkg/schema/loader_cloudinit.go`).
+//! of yip's `pkg/schema/schema.go`. Of cloud-init's own keys `write_files`, `runcmd`, `hostname` and `users` count, which yip
+//! runs in the stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
 
-use super::commands::{Words, words};
+use super::commands::{PACKAGES, UNIT_LINKS, Words, words};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use thiserror::Error;
+
+/// Where users are written down.
+const USERS: &str = "/etc/passwd";
 
 /// Why a file can't be understood.
 #[derive(Debug, Error)]
@@ -50,6 +53,8 @@ struct Document {
     stages: BTreeMap<String, Option<Vec<RawStep>>>,
     write_files: Vec<Place>,
     runcmd: Vec<Run>,
+    hostname: Option<serde_yaml::Value>,
+    users: Option<serde_yaml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +82,9 @@ struct RawStep {
     environment_file: Option<String>,
     users: BTreeMap<String, Option<User>>,
     hostname: Option<String>,
+    packages: Packages,
     systemctl: Systemctl,
+    systemd_firstboot: BTreeMap<String, serde_yaml::Value>,
     timesyncd: BTreeMap<String, serde_yaml::Value>,
 }
 
@@ -108,9 +115,19 @@ struct User {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
+struct Packages {
+    install: Vec<String>,
+    remove: Vec<String>,
+    upgrade: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Systemctl {
     enable: Vec<String>,
+    disable: Vec<String>,
     start: Vec<String>,
+    mask: Vec<String>,
     overrides: Vec<Override>,
 }
 
@@ -135,18 +152,33 @@ pub fn parse(file: &str, text: &str) -> Result<StageFile, StageError> {
         }
     }
     let mut plain = Step { stage: "boot".to_owned(), number: 1, ..Step::default() };
-    write_all(&mut plain, document.write_files, "write_files");
-    for run in document.runcmd {
-        let line = match run {
-            Run::Line(line) => line,
-            Run::Words(list) => list.join(" "),
-        };
-        plain.take(words(&line));
+    if is_cloud_config(text) {
+        write_all(&mut plain, document.write_files, "write_files");
+        for run in document.runcmd {
+            let line = match run {
+                Run::Line(line) => line,
+                Run::Words(list) => list.join(" "),
+            };
+            plain.take(words(&line));
+        }
+        if document.hostname.is_some() {
+            plain.writes.push(("/etc/hostname".into(), "hostname"));
+        }
+        if document.users.is_some() {
+            plain.writes.push((USERS.into(), "users"));
+        }
     }
     if plain.writes.len() + plain.programs.len() + plain.units.len() > 0 {
         steps.push(plain);
     }
     Ok(StageFile { file: file.to_owned(), steps })
+}
+
+/// Whether the first line that isn't empty or another comment says so; after nine such lines nobody looks any further.
+fn is_cloud_config(text: &str) -> bool {
+    let mut lines = text.splitn(10, '\n').map(str::trim_end);
+    let first = lines.find(|line| *line == "#cloud-config" || !(line.is_empty() || line.starts_with('#')));
+    first == Some("#cloud-config")
 }
 
 fn write_all(step: &mut Step, places: Vec<Place>, key: &'static str) {
@@ -171,26 +203,32 @@ impl RawStep {
         write_all(&mut step, self.delete_entities, "delete_entities");
         write_all(&mut step, vec![self.git], "git");
         write_all(&mut step, vec![self.datasource], "datasource");
-        step.writes
-            .extend(self.unpack_images.into_iter().filter_map(|it| it.target).map(|path| (path, "unpack_images")));
-        let homes = self.users.into_values().flatten().filter_map(|user| user.homedir);
-        step.writes.extend(homes.map(|path| (path, "users")));
+        let images = self.unpack_images.into_iter().filter_map(|it| it.target);
+        step.writes.extend(images.map(|path| (path, "unpack_images")));
         // Where yip writes without being told a path.
-        if !self.dns.nameservers.is_empty() || self.dns.path.is_some() {
-            step.writes.push((self.dns.path.unwrap_or_else(|| "/etc/resolv.conf".into()), "dns"));
+        let mut also = |happens: bool, path: &str, key| {
+            if happens {
+                step.writes.push((path.to_owned(), key));
+            }
+        };
+        let or = |given: Option<String>, usual: &str| given.unwrap_or_else(|| usual.to_owned());
+        also(!self.dns.nameservers.is_empty(), &or(self.dns.path, "/etc/resolv.conf"), "dns");
+        also(!self.environment.is_empty(), &or(self.environment_file, "/etc/environment"), "environment");
+        also(self.hostname.is_some_and(|hostname| !hostname.is_empty()), "/etc/hostname", "hostname");
+        also(!self.timesyncd.is_empty(), "/etc/systemd/timesyncd.conf", "timesyncd");
+        also(!self.systemd_firstboot.is_empty(), "/etc", "systemd_firstboot");
+        also(!self.users.is_empty(), USERS, "users");
+        for home in self.users.into_values().flatten().filter_map(|user| user.homedir) {
+            also(true, &home, "users");
         }
-        if !self.environment.is_empty() {
-            step.writes.push((self.environment_file.unwrap_or_else(|| "/etc/environment".into()), "environment"));
+        let Packages { install, remove, upgrade } = self.packages;
+        also(upgrade || !install.is_empty() || !remove.is_empty(), PACKAGES, "packages");
+        let Systemctl { enable, disable, start, mask, overrides } = self.systemctl;
+        also(!(enable.is_empty() && disable.is_empty() && mask.is_empty()), UNIT_LINKS, "systemctl");
+        for service in overrides.into_iter().filter_map(|it| it.service) {
+            also(true, &format!("{UNIT_LINKS}/{service}.d"), "systemctl");
         }
-        if self.hostname.is_some_and(|hostname| !hostname.is_empty()) {
-            step.writes.push(("/etc/hostname".into(), "hostname"));
-        }
-        if !self.timesyncd.is_empty() {
-            step.writes.push(("/etc/systemd/timesyncd.conf".into(), "timesyncd"));
-        }
-        let overrides = self.systemctl.overrides.into_iter().filter_map(|it| it.service);
-        step.writes.extend(overrides.map(|service| (format!("/etc/systemd/system/{service}.d"), "systemctl")));
-        step.units.extend(self.systemctl.enable.into_iter().chain(self.systemctl.start));
+        step.units.extend(enable.into_iter().chain(start));
         for command in self.commands {
             step.take(words(&command));
         }

@@ -129,7 +129,7 @@ stages:
 fn keys_that_write_without_a_path_are_known() {
     let mut confext = extension("conf", &["etc/conf"]);
     confext.class = Class::Confext;
-    let text = "
+    let text = "#cloud-config
 stages:
   network:
     - hostname: box
@@ -140,7 +140,10 @@ stages:
       git: {url: x, path: /etc/g}
       users: {joe: {homedir: /etc/joe}, jim: }
       unpack_images: [{source: x, target: /etc/i}]
-      ensure_entities: [{path: /etc/passwd, entity: x}]
+      ensure_entities: [{path: /etc/group, entity: x}]
+      systemd_firstboot: {keymap: us}
+      systemctl: {mask: [x], overrides: [{service: y.service, content: z}]}
+      commands: [systemctl disable z]
 write_files: [{path: /etc/w}]
 runcmd: [[touch, /etc/r], 'touch /etc/s']
 ";
@@ -148,9 +151,11 @@ runcmd: [[touch, /etc/r], 'touch /etc/s']
     let mut found: Vec<_> = plan.findings.iter().map(|finding| finding.what.as_str()).collect();
     found.sort_unstable();
     let expected = [
+        "/etc",
         "/etc/d",
         "/etc/environment",
         "/etc/g",
+        "/etc/group",
         "/etc/hostname",
         "/etc/i",
         "/etc/joe",
@@ -158,10 +163,63 @@ runcmd: [[touch, /etc/r], 'touch /etc/s']
         "/etc/r",
         "/etc/resolv.conf",
         "/etc/s",
+        "/etc/systemd/system",
+        "/etc/systemd/system",
+        "/etc/systemd/system/y.service.d",
         "/etc/systemd/timesyncd.conf",
         "/etc/w",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn packages_go_where_extensions_are_merged() {
+    let extensions = [extension("a", &["usr/bin/x"])];
+    let text = "
+stages:
+  boot:
+    - packages: {install: [vim]}
+    - packages: {refresh: true}
+    - commands: [apt-get update && apt-get -y install vim, dnf -y install vim, dpkg -l, apt list]
+";
+    let plan = plan(&extensions, text);
+    let found: Vec<_> = plan.findings.iter().map(|finding| (finding.step, finding.what.as_str())).collect();
+    assert_eq!(found, [(1, "/usr"), (3, "/usr"), (3, "/usr")]);
+    assert!(plan.findings.iter().all(|finding| finding.trouble == Trouble::ReadOnly));
+}
+
+/// Go's YAML takes nothing for an empty list, and numbers for words.
+#[test]
+fn files_are_understood_as_loosely_as_yip_does() {
+    let text = "
+name:
+stages:
+  boot:
+    - name: 1
+      commands:
+      files:
+      git:
+      dns:
+      users:
+      systemctl: {enable: }
+      hostname: 7
+    - commands: [true, 12, touch /usr/x]
+  network:
+write_files: [{path: /usr/not-cloud-config}]
+runcmd: [touch /usr/neither]
+";
+    let plan = plan(&[extension("a", &["usr/bin/x"])], text);
+    assert_eq!(troubles(&plan), [(Trouble::ReadOnly, "/usr/x")]);
+    for (head, counts) in [
+        ("#cloud-config\n", true),
+        ("\n# comment\n#cloud-config  \n", true),
+        ("#cloud-config: no\n", false),
+        ("name: x\n#cloud-config\n", false),
+        ("# 1\n# 2\n# 3\n# 4\n# 5\n# 6\n# 7\n# 8\n# 9\n# 10\n#cloud-config\n", false),
+    ] {
+        let file = parse("x", &format!("{head}write_files: [{{path: /usr/x}}]\n")).unwrap();
+        assert_eq!(file.steps.len(), usize::from(counts), "{head:?}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn other_content_or_another_name_gives_other_identities() {
 }
 
 /// What `docker save` writes, of one layer.
-fn docker_archive(desk: &Desk, name: &str, layer: &[u8]) {
+pub(crate) fn docker_archive(desk: &Desk, name: &str, layer: &[u8]) {
     let digest = hex(&openssl::sha::sha256(layer));
     let config = format!(
         "{{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{{\"type\":\"layers\",\"diff_ids\":[\"sha256:{digest}\"]}}}}"

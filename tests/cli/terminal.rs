@@ -66,6 +66,51 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     }
 }
 
+/// What takes longer than a second has a bar on a terminal, which goes away; in a pipe there never is one.
+#[test]
+fn bars_are_for_people_who_wait() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return ignored("script (util-linux) is not installed");
+    }
+    // More than a pipe holds, so that feeding it takes as long as the reader does.
+    let desk = Desk::new()
+        .file("tree/usr/large", &vec![7; 1 << 20])
+        .file("vendor.key", &vendor().key.private_key_to_pem_pkcs8().unwrap())
+        .file("tools/mkfs.erofs", SLOW.as_bytes());
+    let tools = desk.path().join("tools");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(tools.join("mkfs.erofs"), executable).unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let line = format!(
+        "{} build tool tree --private-key vendor.key --certificate vendor.crt --format",
+        env!("CARGO_BIN_EXE_sextant")
+    );
+    let run = |terminal: bool, format: &str| {
+        let line = format!("{line} {format}");
+        let words = if terminal { vec!["script", "-qec", &line, "/dev/null"] } else { vec!["sh", "-c", &line] };
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        command.current_dir(desk.path()).env("PATH", &path).env("TERM", "xterm").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let bar = "making the file system";
+    let (slow, quick) = (run(true, "erofs"), run(true, "squashfs"));
+    assert!(slow.contains(bar) && slow.contains("no space"), "{slow:?}");
+    assert!(!quick.contains(bar) && quick.contains("tool.sysext.raw  "), "{quick:?}");
+    let piped = run(false, "erofs");
+    assert!(!piped.contains(bar) && piped.contains("no space") && !piped.contains(char::from(ESCAPE)), "{piped:?}");
+}
+
+/// Takes its time, and then fails.
+const SLOW: &str = "#!/bin/sh
+[ \"$1\" = --version ] && echo 'mkfs.erofs (erofs-utils) 1.8.6' && exit
+sleep 1.3
+cat > /dev/null
+echo 'no space' >&2
+exit 1
+";
+
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let desk = Desk::new().image("k3s").firmware(&mixed_firmware());

@@ -69,7 +69,7 @@ pub(super) fn write(
     writer.set_only_root_id();
     // The image is padded when it becomes a partition.
     writer.set_no_padding();
-    writer.set_no_duplicate_files(digests_tell_apart(tree)?);
+    writer.set_no_duplicate_files(digests_tell_apart(tree, progress)?);
 
     let root = tree.node(tree.root()).map_or_else(Metadata::implied_directory, |node| node.metadata.clone());
     header("", &root)?;
@@ -165,7 +165,7 @@ impl Read for Noted<'_> {
 /// Whether files of the same length and XXH64 digest are the same. That is what the library goes by when it stores
 /// equal files once, and such a digest can be forged: an archive could have one file's content take the place of
 /// another's.
-fn digests_tell_apart(tree: &FileTree) -> Result<bool, FormatError> {
+fn digests_tell_apart(tree: &FileTree, progress: &(dyn Fn(u64) + Sync)) -> Result<bool, FormatError> {
     let mut files: BTreeMap<u64, BTreeSet<NodeId>> = BTreeMap::new();
     for (_, id) in tree.walk() {
         if let Some(Kind::File(content)) = tree.node(id).map(|node| &node.kind) {
@@ -177,6 +177,8 @@ fn digests_tell_apart(tree: &FileTree) -> Result<bool, FormatError> {
         for id in ids {
             let Some(Kind::File(content)) = tree.node(*id).map(|node| &node.kind) else { continue };
             let (weak, strong) = digests(content)?;
+            // Nothing of the file system yet, but work all the same.
+            progress(0);
             if *seen.entry(weak).or_insert(strong) != strong {
                 return Ok(false);
             }

@@ -3,6 +3,7 @@
 use super::archive::{self, Index};
 use super::document;
 use super::unpack::unpack;
+use super::unpacked::Unpacked;
 use super::{LayeredImage, Options, SourceError, Spool};
 use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
@@ -24,7 +25,7 @@ struct SavedImage {
     configuration: ImageConfiguration,
     architecture: String,
     options: Options,
-    ready: Vec<Option<Spool>>,
+    unpacked: Unpacked,
 }
 
 pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
@@ -43,14 +44,14 @@ pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<B
     let configuration = document::bytes(&index.need(&entry.config)?, &what)?;
     let configuration: ImageConfiguration = document::parse(&configuration, &what)?;
     let architecture = configuration.architecture().to_string();
-    let ready = vec![None; entry.layers.len()];
+    let unpacked = Unpacked::new(entry.layers.len(), options);
     Ok(Box::new(SavedImage {
         index,
         layers: entry.layers,
         configuration,
         architecture,
         options: options.clone(),
-        ready,
+        unpacked,
     }))
 }
 
@@ -72,23 +73,21 @@ fn pick(entries: &[Entry], tag: Option<&str>) -> Result<Entry, SourceError> {
 
 impl LayeredImage for SavedImage {
     fn count(&self) -> usize {
-        self.layers.len()
+        self.unpacked.count()
     }
 
     fn layer(&mut self, index: usize) -> Result<Spool, SourceError> {
-        if let Some(ready) = self.ready.get(index).and_then(Clone::clone) {
-            return Ok(ready);
-        }
-        let missing = || SourceError::Missing { what: format!("layer {}", index + 1) };
-        let name = self.layers.get(index).ok_or_else(missing)?;
-        let spool = unpack(&self.index.need(name)?, &format!("layer {name}"), &self.options)?;
-        // The configuration says what the layers are, whatever their files are called.
-        let diff_id = self.configuration.rootfs().diff_ids().get(index).ok_or_else(missing)?;
-        document::check_digest(&spool, diff_id)?;
-        if let Some(slot) = self.ready.get_mut(index) {
-            *slot = Some(spool.clone());
-        }
-        Ok(spool)
+        let Self { index: archive, layers, configuration, options, unpacked, .. } = self;
+        unpacked.layer(index, |left| {
+            let missing = || SourceError::Missing { what: format!("layer {}", index.saturating_add(1)) };
+            let name = layers.get(index).ok_or_else(missing)?;
+            let options = Options { max_size: left, ..options.clone() };
+            let spool = unpack(&archive.need(name)?, &format!("layer {name}"), &options)?;
+            // The configuration says what the layers are, whatever their files are called.
+            let diff_id = configuration.rootfs().diff_ids().get(index).ok_or_else(missing)?;
+            document::check_digest(&spool, diff_id)?;
+            Ok(spool)
+        })
     }
 
     fn architecture(&self) -> Option<&str> {

@@ -41,6 +41,20 @@ pub enum SourceError {
         /// The limit in bytes
         limit: u64,
     },
+    /// Layers that each would do, and are too much together.
+    #[error("the layers have more than {limit} bytes together; if that is meant, allow it with --max-size")]
+    LayersTooLarge {
+        /// The limit in bytes
+        limit: u64,
+    },
+    /// Compressed in a way that is not read.
+    #[error("{what} is compressed with {algorithm}; that is not read here: compress it with gzip or zstd")]
+    Compression {
+        /// What it is
+        what: String,
+        /// How
+        algorithm: &'static str,
+    },
     /// A document that can't be understood.
     #[error("{what} can't be understood: {cause}")]
     Document {

@@ -16,6 +16,7 @@ mod reference;
 mod registry;
 mod spool;
 mod unpack;
+mod unpacked;
 
 pub use error::SourceError;
 pub use reference::{Reference, ReferenceError};
@@ -48,7 +49,7 @@ pub type Progress = Rc<dyn Fn(&str, Option<u64>, u64)>;
 pub struct Options {
     /// The image to take where there are several.
     pub architecture: Option<Architecture>,
-    /// Most bytes that one blob may have, and one layer once it is unpacked.
+    /// Most bytes that one blob may have, and all layers together once they are unpacked.
     pub max_size: u64,
     /// File with credentials for registries, before all others.
     pub authfile: Option<PathBuf>,
@@ -61,8 +62,8 @@ pub struct Options {
 impl Options {
     /// What Go calls the architecture that is wanted, this machine's unless another was named.
     fn go_architecture(&self) -> &'static str {
-        let architecture = self.architecture.or_else(Architecture::native);
-        architecture.and_then(Architecture::go_name).unwrap_or("amd64")
+        let wanted = self.architecture.or_else(Architecture::native);
+        wanted.map_or("amd64", |wanted| wanted.go_name().unwrap_or(wanted.systemd_name()))
     }
 }
 

@@ -11,19 +11,22 @@ const ZSTD_WINDOW: u32 = 27;
 /// `spool` itself, or what it unpacks to; which of them, its first bytes say. A media type may be wrong, and for old
 /// archives there is none.
 pub(super) fn unpack(spool: &Spool, what: &str, options: &Options) -> Result<Spool, SourceError> {
-    let mut magic = [0; 4];
+    let mut magic = [0; 6];
     let start = magic.len().min(usize::try_from(spool.len()).unwrap_or(usize::MAX));
     let read = spool.read_exact_at(&mut magic[..start], 0);
     read.map_err(SourceError::io(format!("reading {what}")))?;
     let reader = BufReader::with_capacity(1 << 18, spool.reader());
     let wrap = SourceError::io(format!("unpacking {what}"));
+    let other = |algorithm| SourceError::Compression { what: what.to_owned(), algorithm };
     match magic {
         [0x1f, 0x8b, ..] => write(&mut MultiGzDecoder::new(reader), what, options),
-        [0x28, 0xb5, 0x2f, 0xfd] => {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let mut decoder = zstd::Decoder::with_buffer(reader).map_err(wrap)?;
             decoder.window_log_max(ZSTD_WINDOW).map_err(SourceError::io(format!("unpacking {what}")))?;
             write(&mut decoder, what, options)
         }
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(other("xz")),
+        [b'B', b'Z', b'h', ..] => Err(other("bzip2")),
         _ => Ok(spool.clone()),
     }
 }

@@ -12,7 +12,7 @@ use super::{Content, FileTree, Kind, Metadata, PathError, Time};
 use crate::extension::{self, ExtensionName, Incompatible, LookupError};
 use crate::filesystem::Tree;
 use crate::image::{Architecture, Class};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// What a written release file says (os-release(5), "Extensions").
@@ -117,7 +117,7 @@ pub fn complete_release(
     let text = text(class, architecture, options)?;
     let file = format!("extension-release.{name}");
     let wrap = |error: PathError| ReleaseProblem::Path { path: format!("{directory}/{file}"), error };
-    let before: Vec<_> = tree.walk().into_iter().map(|(_, id)| id).collect();
+    let before: BTreeSet<_> = tree.walk().into_iter().map(|(_, id)| id).collect();
     let parts: Vec<&[u8]> = directory.split('/').map(str::as_bytes).collect();
     let place = tree.make_directory(&parts).map_err(wrap)?;
     let described = Metadata { mode: 0o644, mtime: time, xattrs: BTreeMap::new(), ..Metadata::implied_directory() };
