@@ -232,8 +232,20 @@ fn rejected_files_of_one_name_are_all_kept() {
 
 #[test]
 fn every_reason_is_explained_in_the_documentation_in_its_order() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md")).unwrap();
+    let read = |page: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+    let text = read("reasons.md");
     let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let tokens: Vec<_> = sextant::reason::Reason::ALL.iter().map(|reason| reason.token()).collect();
     assert_eq!(rows, tokens);
+    // The page for people in a hurry groups them.
+    let text = read("operations.md");
+    let table = text.split("### Every reason, in a line").nth(1).unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let in_a_line: Vec<_> = cells
+        .flat_map(|cell| {
+            cell.split('`').filter(|word| word.contains('-') || *word == "unreadable" || *word == "corrupt")
+        })
+        .collect();
+    let missing: Vec<_> = tokens.iter().filter(|token| !in_a_line.contains(token)).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
 }
