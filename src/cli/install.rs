@@ -115,14 +115,7 @@ fn verify(arguments: &Arguments, images: &[PathBuf], policy: Policy) -> Result<V
         }
         Err(error) => return Err(error),
     };
-    let total = images.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
-    let progress = Progress::begin("verifying", Some(total));
-    let verify = |path: &PathBuf| {
-        let image = machine.verify(path);
-        progress.advance(image.size.unwrap_or_default());
-        image
-    };
-    Ok(images.iter().map(verify).collect())
+    Ok(images.iter().map(|path| machine.verify(path)).collect())
 }
 
 /// Writes everything under temporary names, and only then gives the names.
