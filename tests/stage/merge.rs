@@ -173,8 +173,17 @@ fn a_call_waits_for_the_agent_that_is_still_staging() {
     let lock = fs::File::create(machine.path("run/sextant/lock")).unwrap();
     lock.lock().unwrap();
     let mut waiting = machine.agent("merge").spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert!(waiting.try_wait().unwrap().is_none() && !gate(&machine));
+    // proc_locks(5)
+    let pid = format!(" {} ", waiting.id());
+    let is_blocked = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&pid))
+    };
+    while !is_blocked() {
+        assert!(waiting.try_wait().unwrap().is_none(), "it didn't wait");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(!gate(&machine));
     drop(lock);
     assert!(waiting.wait().unwrap().success() && gate(&machine));
 }
