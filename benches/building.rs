@@ -76,29 +76,34 @@ pub(super) fn building(tools: &Tools, work: &Path) {
     }
 }
 
-/// Programs, libraries, text and all else that is in `/usr` of the toolbox, up to 500 MiB.
+/// Programs, libraries, text and all else that is in `/usr` of the toolbox and of the trees beside it, up to 500 MiB.
 fn tree(work: &Path) -> PathBuf {
     let tree = work.join("tree");
     Tree::sysext("bench").write_to(&tree);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox");
-    let mut todo = vec![root.join("usr")];
+    let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox");
+    let toolbox = std::env::var_os("SEXTANT_TOOLBOX").map_or_else(usual, PathBuf::from);
     let mut left = SIZE;
-    while let Some(directory) = todo.pop() {
-        let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-        entries.sort();
-        for path in entries {
-            let metadata = path.symlink_metadata().unwrap();
-            if metadata.is_dir() {
-                todo.push(path);
-            } else if metadata.is_file() && metadata.len() <= left && path.file_name().unwrap() != "os-release" {
-                left -= metadata.len();
-                let target = tree.join(path.strip_prefix(&root).unwrap());
-                fs::create_dir_all(target.parent().unwrap()).unwrap();
-                fs::copy(&path, target).unwrap();
+    for suffix in ["", "-forky", "-bookworm"] {
+        let root = PathBuf::from(format!("{}{suffix}", toolbox.display()));
+        let mut todo = vec![root.join("usr")];
+        while let Some(directory) = todo.pop() {
+            let mut entries: Vec<_> =
+                fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+            entries.sort();
+            for path in entries {
+                let metadata = path.symlink_metadata().unwrap();
+                if metadata.is_dir() {
+                    todo.push(path);
+                } else if metadata.is_file() && metadata.len() <= left && path.file_name().unwrap() != "os-release" {
+                    left -= metadata.len();
+                    let target = tree.join(format!("usr/tree{suffix}")).join(path.strip_prefix(&root).unwrap());
+                    fs::create_dir_all(target.parent().unwrap()).unwrap();
+                    fs::copy(&path, target).unwrap();
+                }
             }
         }
     }
-    assert!(left < SIZE / 10, "the toolbox has only {} MiB", (SIZE - left) / MIB as u64);
+    assert!(left < SIZE / 10, "the trees have only {} MiB", (SIZE - left) / MIB as u64);
     tree
 }
 

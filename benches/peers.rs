@@ -35,12 +35,25 @@ fn main() {
     let tools = Tools::find();
     let work = tempfile::Builder::new().prefix("sextant-bench").tempdir_in("/dev/shm").unwrap();
     println!("| what | sextant | peer | ratio |\n|---|---|---|---|");
-    verification(&tools, work.path());
-    staging(&tools, work.path());
-    small_images(&tools, work.path());
-    size(&tools);
-    building::building(&tools, work.path());
+    // `cargo bench --bench peers -- building` is for one of them.
+    let wanted = |name: &str| {
+        let mut names = arguments.iter().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+        names.peek().is_none() || names.any(|it| it == name)
+    };
+    let parts: [(&str, Part); 5] = [
+        ("verification", verification),
+        ("staging", staging),
+        ("small_images", small_images),
+        ("size", |tools, _| size(tools)),
+        ("building", building::building),
+    ];
+    for (_, part) in parts.iter().filter(|(name, _)| wanted(name)) {
+        part(&tools, work.path());
+    }
 }
+
+/// One of the comparisons, with a directory to work in.
+type Part = fn(&Tools, &Path);
 
 /// The programs that are measured.
 struct Tools {

@@ -82,6 +82,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// What a boot would say, or why that can't be told.
 fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, String>> {
+    if arguments.image.extension().is_some_and(|extension| extension == "unsigned") && found.signature.is_none() {
+        return Ok(Err("it is not signed yet; `sextant sign` completes it".to_owned()));
+    }
     let Some(architecture) = found.architecture.or_else(Architecture::native) else {
         return Ok(Err("no partition types are defined for this architecture".to_owned()));
     };

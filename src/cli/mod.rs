@@ -86,9 +86,18 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
     };
     result.unwrap_or_else(|error| {
+        if let Some(usage) = error.downcast_ref::<clap::Error>() {
+            let _ = usage.print();
+            return ExitCode::from(2);
+        }
         eprintln!("sextant: {}", printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
+}
+
+/// A mistake in the command line that its grammar has no words for.
+fn usage(message: &str) -> anyhow::Error {
+    clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, format!("{message}\n")).into()
 }
 
 /// Colour only for people: on a terminal, and not where `NO_COLOR` asks for none (no-color.org).

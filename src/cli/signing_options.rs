@@ -28,7 +28,8 @@ pub(super) struct SigningOptions {
 impl SigningOptions {
     /// Reads the key and its certificate, and makes sure that they can be used, before any work begins.
     pub(super) fn read(&self) -> Result<SigningKey> {
-        let key_path = self.private_key.as_deref().context("signing needs --private-key KEY and --certificate CERT")?;
+        let missing = || super::usage("signing needs --private-key KEY and --certificate CERT");
+        let key_path = self.private_key.as_deref().ok_or_else(missing)?;
         let certificate = self.read_certificate()?;
         let key = read(key_path)?;
         let passphrase = &mut |buf: &mut [u8]| self.passphrase(key_path, buf);
@@ -38,7 +39,7 @@ impl SigningOptions {
 
     /// The bytes of the certificate's file.
     pub(super) fn read_certificate(&self) -> Result<Vec<u8>> {
-        read(self.certificate.as_deref().context("signing needs --certificate CERT")?)
+        read(self.certificate.as_deref().ok_or_else(|| super::usage("signing needs --certificate CERT"))?)
     }
 
     fn passphrase(&self, key: &Path, buf: &mut [u8]) -> io::Result<usize> {

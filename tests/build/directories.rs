@@ -200,5 +200,11 @@ fn wrong_options_are_usage() {
         let said = desk.build(name, "tree", more);
         assert_eq!(said.status, Some(2), "{name} {more:?}: {said:?}");
     }
+    // A key without a certificate, and neither of them without `--unsigned`.
+    for more in [&[][..], &["--private-key", "key.pem"], &["--certificate", "crt.pem"]] {
+        let said = desk.run(&[&["build", "tool", "tree"], more].concat());
+        assert_eq!(said.status, Some(2), "{more:?}: {said:?}");
+        assert!(said.stderr.contains("signing needs --"), "{said:?}");
+    }
     assert!(!desk.names().iter().any(|name| name.contains("sysext")));
 }

@@ -119,3 +119,78 @@ fn fix_checksum(archive: &mut [u8]) {
     let sum: u32 = archive[..512].iter().map(|byte| u32::from(*byte)).sum();
     archive[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
+
+/// An archive with all that an archive can have: long names, records, both kinds of holes, links, whiteouts.
+fn rich() -> Vec<u8> {
+    let map: [(&str, &[u8]); 2] = [("GNU.sparse.map", b"2,3,10,7"), ("GNU.sparse.size", b"20")];
+    let records: [(&str, &[u8]); 4] =
+        [("path", b"usr/of/a/record"), ("mtime", b"-1.5"), ("uid", b"70000"), ("SCHILY.xattr.user.note", b"\n\0")];
+    let one_zero: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"usr/sparse"),
+        ("GNU.sparse.realsize", b"4096"),
+    ];
+    let mut data = b"1\n100\n5\n".to_vec();
+    data.resize(512, 0);
+    data.extend(b"hello");
+    Layer::new()
+        .directory("usr/lib")
+        .symlink("lib", "usr/lib")
+        .entry(EntryType::GNULongName, "././@LongLink", "", &[b"usr/long/".as_slice(), &[b'n'; 120]].concat())
+        .file("x", "content")
+        .pax(&records)
+        .file("x", "content")
+        .pax(&map)
+        .file("usr/holes", "0123456789")
+        .pax(&one_zero)
+        .entry(EntryType::Regular, "x", "", &data)
+        .link("lib/hard", "usr/holes")
+        .file("usr/.wh.gone", "")
+        .file("usr/lib/.wh..wh..opq", "")
+        .bytes()
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever became of an archive: it is refused, or gives a tree in which every name is one.
+    #[test]
+    fn no_archive_leads_out_of_the_tree_or_into_a_panic(
+        edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 0..6),
+        cut in proptest::option::of(proptest::prelude::any::<proptest::sample::Index>()),
+    ) {
+        let mut archive = rich();
+        for (at, byte) in edits {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+        }
+        // Otherwise nearly everything would end at a checksum.
+        for header in archive.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
+            fix_checksum(header);
+        }
+        if let Some(cut) = cut {
+            archive.truncate(cut.index(archive.len()));
+        }
+        let mut stack = Stack(vec![spool(&rich()), spool(&archive)]);
+        if let Ok(tree) = apply(&mut stack, &Layers::All, 1 << 20) {
+            for (path, _) in tree.walk() {
+                assert!(path.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b"..")), "{path:?}");
+                assert!(!path.contains(&0));
+            }
+            assert!(tree.content_len() <= 1 << 20);
+            let mut written = Vec::new();
+            let _ = sextant::build::tree::write_tar(&tree, &mut written, &|_| ());
+        }
+    }
+}
+
+#[test]
+fn the_archive_that_is_damaged_is_a_good_one() {
+    let mut stack = Stack(vec![spool(&rich())]);
+    let shape = crate::desk::shape(&apply(&mut stack, &Layers::All, GENEROUS).unwrap());
+    assert_eq!(shape["usr/of/a/record"], "file content");
+    assert_eq!(shape["usr/lib/hard"], "file \0\x00012\0\0\0\0\x003456789\0\0\0");
+    assert_eq!(shape["usr/sparse"].len(), "file ".len() + 4096);
+    assert!(shape.contains_key(&format!("usr/long/{}", "n".repeat(120))));
+}
