@@ -119,6 +119,7 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS)
 	install -D -m 644 -t $(DESTDIR)$(unitdir)/sextant-merge.service.d systemd-units/sextant-merge.service.d/*.conf
 	install -D -m 644 -t $(DESTDIR)$(catalogdir) systemd-units/sextant.catalog
+	install -D -m 644 -t $(DESTDIR)$(libexecdir)/yip systemd-units/yip/*.yaml
 	set -e; for file in $(INITRD_FILES); do \
 		install -D -m 644 systemd-units/$$file $(INITRD)/lib/systemd/system/$$file; \
 	done

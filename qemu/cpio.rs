@@ -36,6 +36,12 @@ impl Archive {
         self.node(path, Node::Symlink(target.to_owned()))
     }
 
+    /// A unit of the initrd, started with it.
+    pub fn unit(self, name: &str, text: &str) -> Self {
+        self.file(&format!("usr/lib/systemd/system/{name}"), text)
+            .symlink(&format!("usr/lib/systemd/system/initrd.target.wants/{name}"), &format!("../{name}"))
+    }
+
     fn node(mut self, path: &str, node: Node) -> Self {
         self.nodes.insert(path.to_owned(), node);
         self

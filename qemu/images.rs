@@ -39,6 +39,11 @@ impl Offer {
         Self::of(format!("{name}.sysext.raw"), name, &Tree::sysext(name).squashfs(), authority, source)
     }
 
+    /// A good sysext with this in it.
+    pub fn with_tree(name: &str, tree: &Tree, authority: &Authority, source: &'static str) -> Self {
+        Self::of(format!("{name}.sysext.raw"), name, &tree.squashfs(), authority, source)
+    }
+
     /// A good sysext that is an erofs.
     pub fn erofs(name: &str, authority: &Authority, source: &'static str) -> Self {
         Self::of(format!("{name}.sysext.raw"), name, &Tree::sysext(name).erofs(&["-zlz4"]), authority, source)

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     let obstacle = toolbox::obstacle();
     let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
     let trials = scenarios::all().into_iter().map(|scenario| {
+        let obstacle = obstacle.clone().or_else(scenario.obstacle);
         let reason = obstacle.clone();
         let name = scenario.name.clone();
         let trial = Trial::test(name, move || match reason {
@@ -67,7 +68,7 @@ fn console(name: &str) -> ExitCode {
         }
         return ExitCode::from(2);
     };
-    match toolbox::obstacle().map_or_else(|| run::console(&scenario), Err) {
+    match toolbox::obstacle().or_else(scenario.obstacle).map_or_else(|| run::console(&scenario), Err) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

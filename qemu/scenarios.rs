@@ -3,6 +3,7 @@
 mod firmware;
 mod images;
 mod mishaps;
+mod stages;
 
 use crate::cpio::Archive;
 use crate::guest::Guest;
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub outcome: Outcome,
     /// What has to hold besides what always has to.
     pub check: fn(&Findings),
+    /// Why this one can't be made here, though others can.
+    pub obstacle: fn() -> Option<String>,
 }
 
 impl Scenario {
@@ -64,6 +67,7 @@ impl Scenario {
             offers: Vec::new,
             outcome: Outcome::Judged,
             check: |_| {},
+            obstacle: || None,
         }
     }
 
@@ -99,6 +103,10 @@ impl Scenario {
         Self { outcome, ..self }
     }
 
+    fn obstacle(self, obstacle: fn() -> Option<String>) -> Self {
+        Self { obstacle, ..self }
+    }
+
     fn check(self, check: fn(&Findings)) -> Self {
         Self { check, ..self }
     }
@@ -123,5 +131,5 @@ pub fn own() -> Scenario {
 
 /// All of them; those that take longest come first, so that two machines are busy to the end.
 pub fn all() -> Vec<Scenario> {
-    [images::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
+    [images::table(), stages::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
 }

@@ -66,6 +66,11 @@ impl Findings {
         value.unwrap_or_default().to_owned()
     }
 
+    /// Places in the journal of the entries that are so.
+    pub fn places(&self, is_so: impl Fn(&Value) -> bool) -> Vec<usize> {
+        self.journal().iter().enumerate().filter(|(_, entry)| is_so(entry)).map(|(place, _)| place).collect()
+    }
+
     /// Memory in use with nothing cached that could be dropped, in bytes.
     pub fn memory_used(&self) -> u64 {
         let meminfo = self.text("meminfo");

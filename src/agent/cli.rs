@@ -50,7 +50,7 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
     /// Hand what was staged over to the host's systemd-sysext and systemd-confext
     #[command(after_help = "\
 The last thing in the initrd: what sextant-merge.service runs after all else and before the switch of root.
-Doing it again changes nothing.
+Doing it again changes nothing, unless what was staged or the policy was changed in between.
 
 Results:
   /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf    only signed images are merged

@@ -1,5 +1,6 @@
 //! `sextant-agent merge`: the last thing in the initrd.
 
+use super::lock;
 use crate::kernel;
 use crate::merge;
 use crate::report::{Event, Merge, PATH, Recorded};
@@ -8,12 +9,16 @@ use crate::stage::recheck;
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Hands what was staged over to the host's systemd. Doing it again changes nothing.
+/// Hands what was staged over to the host's systemd.
+///
+/// Doing it again changes nothing, unless something else did in between: the policy is put back, and what is no
+/// longer the file that was verified is taken back. So whoever calls it last has the last word.
 ///
 /// # Errors
 /// Why nothing will be merged.
 pub fn merge(root: &Path) -> Result<()> {
     let root = Root::open(root).with_context(|| format!("opening {}", root.display()))?;
+    let _alone = lock::exclusive(&root).context("waiting for another run")?;
     if root.is_machine()
         && let Err(error) = kernel::sweep()
     {
@@ -43,7 +48,10 @@ fn hand_over(root: &Root) -> Result<()> {
     let merge = Merge { requested: true, ..Merge::default() };
     recorded.complete(root, &merge)?;
     merge::open(root)?;
-    let names: Vec<_> = recorded.staged().map(|(_, name)| name).collect();
+    let is_withdrawn =
+        |class, name: &str| withdrawn.iter().any(|image| image.class == class && *image.file == *format!("{name}.raw"));
+    let left = recorded.staged().filter(|(class, name)| !is_withdrawn(*class, name));
+    let names: Vec<_> = left.map(|(_, name)| name).collect();
     let text = match names.as_slice() {
         [] => "there is no extension to merge".to_owned(),
         names => format!("{} to be merged by the host: {}", count(names.len()), names.join(", ")),

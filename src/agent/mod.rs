@@ -2,6 +2,7 @@
 
 mod cli;
 mod confirm;
+mod lock;
 mod merge;
 mod stage;
 

@@ -1,11 +1,12 @@
 //! `sextant-agent stage`: everything between the firmware and `/run/extensions`.
 
+use super::lock;
 use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
 use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, NoVariables, SystemVariables, Variables};
 use crate::image::{Architecture, Candidate, Class};
 use crate::kernel;
 use crate::merge;
-use crate::policy::{self, Policy, Tally};
+use crate::policy::{self, Hierarchies, Policy, Tally};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
@@ -42,6 +43,8 @@ pub struct Options {
 pub fn stage(options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = Root::open(&options.root).with_context(|| format!("opening {}", options.root.display()))?;
+    // Where not even this can be written, what follows will tell.
+    let _alone = lock::exclusive(&root);
     let mut report = Report { error: Some(UNFINISHED.to_owned()), ..Report::default() };
     let outcome = run(&root, options, &mut report);
     report.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
@@ -132,7 +135,14 @@ impl Preparation {
         let mut this = Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None };
         match load_policy(root, options) {
             Ok(policy) => this.policy = policy,
-            Err(error) => return this.closed(root, Reason::BadConfiguration, error),
+            Err(error) => {
+                // What a good configuration of an earlier run said goes too; the first error is the one to tell.
+                let _ = merge::limit(root, &Hierarchies::default());
+                return this.closed(root, Reason::BadConfiguration, error);
+            }
+        }
+        if let Err(error) = merge::limit(root, &this.policy.hierarchies) {
+            return this.closed(root, Reason::NotStaged, error);
         }
         let firmware = match variables(root).and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {
             Ok(firmware) => firmware,

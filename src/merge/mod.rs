@@ -7,9 +7,11 @@
 
 mod agent;
 mod confirm;
+mod environment;
 mod units;
 
 pub use confirm::{Comparison, compare, merged};
+pub use environment::limit;
 
 use crate::durable;
 use crate::report::Recorded;

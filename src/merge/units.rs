@@ -75,6 +75,7 @@ mod tests {
             assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command.as_str()]);
             assert_eq!(assigned(&text, "ExecReload"), ["(reset)", command.as_str()]);
             assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
+            assert_eq!(assigned(&text, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")]);
             let wanted = dir.path().join(format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service"));
             let target = fs::read_link(wanted).unwrap();
             assert_eq!(target, Path::new(&format!("/usr/lib/systemd/system/systemd-{class}.service")));

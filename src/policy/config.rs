@@ -1,7 +1,7 @@
 //! The sealed configuration: read only from where the UKI's signature covers it, and refused as a whole
 //! where anything in it isn't understood. A typing error must not turn into a default.
 
-use super::{Limits, Policy};
+use super::{Hierarchies, HierarchyList, Limits, Policy};
 use crate::root::Root;
 use crate::trust::Source;
 use crate::verity::RootHash;
@@ -116,6 +116,7 @@ struct Config {
     entries: Entries,
     deny: Deny,
     limits: LimitsConfig,
+    merge: MergeConfig,
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
@@ -154,6 +155,13 @@ struct LimitsConfig {
     keep_free: Option<Size>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MergeConfig {
+    hierarchies: Option<Paths>,
+    confext_hierarchies: Option<Paths>,
+}
+
 impl From<Config> for Policy {
     fn from(config: Config) -> Self {
         let defaults = Self::default();
@@ -173,6 +181,10 @@ impl From<Config> for Policy {
                 total_size: size(config.limits.total_size, limits.total_size),
                 memory: size(config.limits.memory, limits.memory),
                 keep_free: size(config.limits.keep_free, limits.keep_free),
+            },
+            hierarchies: Hierarchies {
+                sysext: config.merge.hierarchies.map(|paths| paths.0),
+                confext: config.merge.confext_hierarchies.map(|paths| paths.0),
             },
         }
     }
@@ -199,6 +211,15 @@ impl<'de> Deserialize<'de> for RootHashText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         RootHash::from_hex(&text.to_ascii_lowercase()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+#[derive(Debug)]
+struct Paths(HierarchyList);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        HierarchyList::new(Vec::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
     }
 }
 
@@ -237,6 +258,7 @@ impl<'de> Deserialize<'de> for Size {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::image::Class;
 
     fn message(text: &str) -> String {
         parse("/etc/sextant.yaml", text.as_bytes()).unwrap_err().to_string()
@@ -244,7 +266,9 @@ mod tests {
 
     #[test]
     fn nothing_configured_means_the_defaults() {
-        for text in ["", "# only a comment\n", "---\n", "{}", "trust: {}\nlimits: {}\n"] {
+        for text in
+            ["", "# only a comment\n", "---\n", "{}", "trust: {}\nlimits: {}\n", "merge:\n  hierarchies: null\n"]
+        {
             assert_eq!(parse("x", text.as_bytes()).unwrap(), Policy::default(), "{text:?}");
         }
     }
@@ -264,6 +288,9 @@ limits:
   total_size: 1 GiB
   memory: 4096
   keep_free: 1KiB
+merge:
+  hierarchies: [/usr/bin, /usr/local/lib]
+  confext_hierarchies: [/etc/a]
 ";
         let policy = parse("x", text.as_bytes()).unwrap();
         assert!(!policy.require_secure_boot);
@@ -272,6 +299,8 @@ limits:
         assert_eq!(policy.denied_root_hashes, [RootHash::from_hex(&"ab".repeat(32)).unwrap()]);
         let limits = Limits { images: 3, image_size: 64 << 20, total_size: 1 << 30, memory: 4096, keep_free: 1024 };
         assert_eq!(policy.limits, limits);
+        let shown = |class| policy.hierarchies.of(class).unwrap().to_string();
+        assert_eq!([Class::Sysext, Class::Confext].map(shown), ["/usr/bin:/usr/local/lib", "/etc/a"]);
     }
 
     #[test]
@@ -290,6 +319,10 @@ limits:
             ("secure_boot: require\nsecure_boot: optional\n", ["duplicate", "secure_boot"]),
             ("deny:\n  root_hashes: [abc]\n", ["root_hashes", "line 2"]),
             ("entries: [\n", ["line", "entries"]),
+            ("merge:\n  hierarchies: [/usr, /usr/bin]\n", ["merge.hierarchies", "line 2"]),
+            ("merge:\n  confext_hierarchies: []\n", ["merge.confext_hierarchies", "line 2"]),
+            ("merge:\n  hierarchies: /usr\n", ["merge.hierarchies", "line 2"]),
+            ("merge:\n  hierachies: [/usr]\n", ["hierachies", "line 2"]),
         ] {
             let message = message(text);
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");

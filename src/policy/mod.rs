@@ -1,9 +1,11 @@
 //! What the sealed configuration asks for, and the decisions that follow from it without looking into an image.
 
 mod config;
+mod hierarchies;
 mod limits;
 
 pub use config::{CONFIG_PATHS, ConfigError, load, load_file, parse};
+pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList};
 pub use limits::{Limits, Tally};
 
 use crate::firmware::entry::BootEntry;
@@ -25,6 +27,8 @@ pub struct Policy {
     pub denied_root_hashes: Vec<RootHash>,
     /// Bounds on number and size.
     pub limits: Limits,
+    /// Where extensions are merged.
+    pub hierarchies: Hierarchies,
 }
 
 impl Default for Policy {
@@ -35,6 +39,7 @@ impl Default for Policy {
             denied_entries: ["recovery", "autoreset", "statereset"].map(str::to_owned).to_vec(),
             denied_root_hashes: Vec::new(),
             limits: Limits::default(),
+            hierarchies: Hierarchies::default(),
         }
     }
 }

@@ -52,6 +52,20 @@ fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
     }
 }
 
+/// Where it merges, whichever of them it is; and the file is there by then, for whoever is ordered after the agent.
+#[test]
+fn whatever_systemd_runs_to_merge_is_told_where() {
+    for unit in EXTENDED {
+        let ours = drop_in(unit);
+        let class = if unit.contains("confext") { "confext" } else { "sysext" };
+        assert_eq!(values(&ours, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")], "{unit}");
+        assert_eq!(values(&ours, "Environment"), Vec::<&str>::new(), "{unit}: it would override the distribution's");
+        let in_initrd = unit.contains("-initrd") || unit.contains("-sysroot");
+        let after = values(&ours, "After");
+        assert_eq!(after.contains(&"sextant-stage.service"), in_initrd, "{unit}: {after:?}");
+    }
+}
+
 /// A version that has one more would merge past us.
 #[test]
 fn no_unit_of_systemd_that_merges_is_forgotten() {

@@ -41,6 +41,8 @@ const LAYOUT: &[&str] = &[
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/tmpfiles.d/sextant.conf",
     "usr/lib/sextant/sextant-agent",
+    "usr/lib/sextant/yip/sextant-after-install.yaml",
+    "usr/lib/sextant/yip/zz-sextant-merge.yaml",
     "usr/lib/systemd/catalog/sextant.catalog",
     "usr/lib/systemd/system/sextant-merge.service",
     "usr/lib/systemd/system/sextant-merge.service.d/10-stage-runners.conf",

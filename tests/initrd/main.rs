@@ -14,6 +14,7 @@ mod install;
 mod installed;
 #[path = "../../examples/manual/pages/mod.rs"]
 mod pages;
+mod stages;
 #[path = "../support/mod.rs"]
 mod support;
 mod trees;

@@ -36,6 +36,11 @@ impl Tree {
         SUITES.iter().filter_map(|(suite, suffix)| Self::find(suite, suffix)).collect()
     }
 
+    /// The one with the tools in it.
+    pub(crate) fn trixie() -> Option<Self> {
+        Self::find("trixie", "")
+    }
+
     fn find(suite: &'static str, suffix: &str) -> Option<Self> {
         let tree = Self { suite, path: path(suffix) };
         let output = tree.enter("mkdir /run/a /run/b; mount -t overlay -o lowerdir=/run/a:/run/b overlay /run/a", &[]);

@@ -125,6 +125,84 @@ fn a_staged_file_that_was_changed_is_taken_back_and_the_others_are_merged() {
     assert_eq!(machine.staged_confexts(), ["net"]);
     let said = "k3s.raw (sysext) will not be merged: it was changed after it had been verified";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 extension to be merged by the host: net"), "{}", outcome.stderr);
+}
+
+/// A stage runner that calls it from a step goes on with further steps, and the unit comes after all of them.
+#[test]
+fn the_last_of_several_calls_counts_for_what_changed_in_between() {
+    let machine = good_machine();
+    machine.stage();
+    run(&machine, "merge");
+
+    let drop_in = machine.path("run/systemd/system/systemd-sysext.service.d/zz-sextant.conf");
+    fs::write(&drop_in, "[Service]\nExecStart=\nExecStart=systemd-sysext refresh\n").unwrap();
+    let outcome = run(&machine, "merge");
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "nothing to tell");
+    assert!(gate(&machine) && has_policy(&machine, "sysext"));
+
+    let staged = machine.path("run/extensions/k3s.raw");
+    let changed = fs::read(&staged).unwrap();
+    fs::remove_file(&staged).unwrap();
+    fs::write(&staged, changed).unwrap();
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert!(machine.staged_names().is_empty() && gate(&machine));
+    assert!(outcome.stderr.contains("1 extension to be merged by the host: net"), "{}", outcome.stderr);
+
+    fs::remove_file(machine.path("run/sextant/report.json")).unwrap();
+    assert_eq!(run(&machine, "merge").status, Some(1));
+    assert!(!gate(&machine), "what an earlier call opened is no excuse");
+}
+
+#[test]
+fn a_call_that_came_too_early_is_made_good_by_a_later_one() {
+    let machine = good_machine();
+    assert_eq!(run(&machine, "merge").status, Some(1));
+    machine.stage();
+    assert!(!gate(&machine));
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    assert!(gate(&machine));
+}
+
+/// What is being staged just then would look to it as if the agent had been stopped half-way.
+#[test]
+fn a_call_waits_for_the_agent_that_is_still_staging() {
+    let machine = good_machine();
+    machine.stage();
+    let lock = fs::File::create(machine.path("run/sextant/lock")).unwrap();
+    lock.lock().unwrap();
+    let mut waiting = machine.agent("merge").spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(waiting.try_wait().unwrap().is_none() && !gate(&machine));
+    drop(lock);
+    assert!(waiting.wait().unwrap().success() && gate(&machine));
+}
+
+#[test]
+fn where_to_merge_is_told_before_anything_is_staged() {
+    let limited = "merge:\n  hierarchies: [/usr/local/bin, /usr/bin]\n";
+    let environment = |machine: &Machine| fs::read_to_string(machine.path("run/sextant/sysext.env")).ok();
+    let machine = good_machine().config(limited);
+    machine.stage();
+    let expected = "SYSTEMD_SYSEXT_HIERARCHIES=/usr/local/bin:/usr/bin\n";
+    assert_eq!(environment(&machine).as_deref(), Some(expected));
+    assert!(!machine.path("run/sextant/confext.env").exists());
+    run(&machine, "merge");
+    assert_eq!(environment(&machine).as_deref(), Some(expected));
+
+    let machine = machine.config("merge:\n  hierarchies: [/usr/local/bin, /]\n");
+    let outcome = machine.stage();
+    assert_eq!((outcome.status, environment(&machine)), (Some(1), None));
+    assert!(outcome.stderr.contains("line 2, merge.hierarchies"), "{}", outcome.stderr);
+
+    // Where it can't be told, systemd would merge in places that were to be left alone.
+    let in_the_way = "run/sextant/sysext.env/in-the-way";
+    let machine = good_machine().config(limited).file(in_the_way, b"");
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(1), "{}", outcome.stderr);
+    assert!(machine.staged_names().is_empty());
+    assert_eq!(outcome.verdict("k3s.sysext.raw"), ("rejected", "not-staged"));
 }
 
 /// What systemd leaves in a hierarchy that it overlaid.

@@ -108,6 +108,24 @@ impl FixtureImage {
     }
 }
 
+/// The real yip, static, as `tests/toolbox/make-yip` built it; `None`, and a word about it, where it isn't there.
+pub fn yip() -> Option<PathBuf> {
+    let path = yip_path();
+    if path.is_file() {
+        return Some(path);
+    }
+    ignored(&format!("no yip in {}: run tests/toolbox/make-yip", path.display()));
+    None
+}
+
+/// Where it is, if it is.
+pub fn yip_path() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox").into_os_string();
+    let mut path = std::env::var_os("SEXTANT_TOOLBOX").unwrap_or_else(default);
+    path.push("-yip/yip");
+    path.into()
+}
+
 /// The toolbox, which can be entered.
 pub struct Toolbox {
     /// The script that enters it.

@@ -1,0 +1,178 @@
+//! Where extensions are merged, as far as the configuration says so.
+
+use crate::image::Class;
+use std::fmt;
+use thiserror::Error;
+
+/// Most hierarchies of one class: each is an overlay that is mounted.
+const MAX_HIERARCHIES: usize = 64;
+/// Longest path of one, in bytes.
+const MAX_LEN: usize = 255;
+
+/// Why a list of hierarchies isn't one that systemd can use.
+///
+/// It would refuse the whole merge for one that it doesn't like (systemd 257, `src/basic/env-util.c`,
+/// `getenv_path_list`; an empty list too).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HierarchyError {
+    /// Not an absolute path, or one with a detour in it.
+    #[error("`{0}` is not an absolute path without `.`, `..`, doubled and trailing slashes, and not `/` itself")]
+    NotNormal(String),
+    /// Something in it would mean something else in an environment file, a list or a table of mounts.
+    #[error("`{path}` has a {character:?} in it, and may have letters, digits and any of `._+@-`")]
+    Character {
+        /// The path.
+        path: String,
+        /// What is in it.
+        character: char,
+    },
+    /// A path of more bytes than a name may have.
+    #[error("a path of {0} bytes, where {MAX_LEN} is the limit")]
+    TooLong(usize),
+    /// There twice.
+    #[error("`{0}` is there twice")]
+    Twice(String),
+    /// One would be mounted inside the other, and carried off with it when systemd merges again.
+    #[error("`{inner}` lies within `{outer}`")]
+    Nested {
+        /// The one above.
+        outer: String,
+        /// The one below.
+        inner: String,
+    },
+    /// Nothing in it.
+    #[error("an empty list, with which systemd merges nothing at all; leave the key out for the defaults")]
+    Empty,
+    /// More paths than anybody needs.
+    #[error("{0} paths, where {MAX_HIERARCHIES} is the limit")]
+    TooMany(usize),
+}
+
+/// A list that systemd takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HierarchyList(Vec<String>);
+
+impl HierarchyList {
+    /// Looks at each path, and at all of them together.
+    ///
+    /// # Errors
+    /// [`HierarchyError`]: the first that is found.
+    pub fn new(paths: Vec<String>) -> Result<Self, HierarchyError> {
+        if paths.is_empty() {
+            return Err(HierarchyError::Empty);
+        }
+        if paths.len() > MAX_HIERARCHIES {
+            return Err(HierarchyError::TooMany(paths.len()));
+        }
+        let mut sound: Vec<String> = Vec::with_capacity(paths.len());
+        for path in paths {
+            check(&path)?;
+            for other in &sound {
+                if *other == path {
+                    return Err(HierarchyError::Twice(path));
+                }
+                for (outer, inner) in [(other, &path), (&path, other)] {
+                    if inner.strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                        return Err(HierarchyError::Nested { outer: outer.clone(), inner: inner.clone() });
+                    }
+                }
+            }
+            sound.push(path);
+        }
+        Ok(Self(sound))
+    }
+}
+
+fn check(path: &str) -> Result<(), HierarchyError> {
+    if path.len() > MAX_LEN {
+        return Err(HierarchyError::TooLong(path.len()));
+    }
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._+@-".contains(character);
+    if let Some(character) = path.chars().find(|character| !is_plain(*character)) {
+        return Err(HierarchyError::Character { path: path.to_owned(), character });
+    }
+    let is_name = |part: &str| !matches!(part, "" | "." | "..");
+    match path.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_name) => Ok(()),
+        _ => Err(HierarchyError::NotNormal(path.to_owned())),
+    }
+}
+
+/// As `$SYSTEMD_SYSEXT_HIERARCHIES` has it: with colons between (systemd, `docs/ENVIRONMENT.md`).
+impl fmt::Display for HierarchyList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(":"))
+    }
+}
+
+/// Where extensions of each class are merged. None: wherever systemd and the distribution have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hierarchies {
+    /// Those of system extensions.
+    pub sysext: Option<HierarchyList>,
+    /// Those of configuration extensions.
+    pub confext: Option<HierarchyList>,
+}
+
+impl Hierarchies {
+    /// What is configured for a class.
+    #[must_use]
+    pub fn of(&self, class: Class) -> Option<&HierarchyList> {
+        match class {
+            Class::Sysext => self.sysext.as_ref(),
+            Class::Confext => self.confext.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn list(paths: &[&str]) -> Result<HierarchyList, HierarchyError> {
+        HierarchyList::new(paths.iter().map(|path| (*path).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_sound_list_is_told_to_systemd_in_its_order() {
+        let text =
+            list(&["/usr/local/bin", "/usr/bin", "/usr/lib64", "/usr/lib", "/srv/a.b_c+d@e-f"]).unwrap().to_string();
+        assert_eq!(text, "/usr/local/bin:/usr/bin:/usr/lib64:/usr/lib:/srv/a.b_c+d@e-f");
+    }
+
+    #[test]
+    fn what_systemd_would_refuse_or_misread_is_a_mistake() {
+        for path in ["", "/", "usr", "//usr", "/usr/", "/usr//bin", "/usr/./bin", "/usr/..", "/."] {
+            assert_eq!(list(&[path]), Err(HierarchyError::NotNormal(path.to_owned())));
+        }
+        for (path, character) in [
+            ("/usr:/opt", ':'),
+            ("/a b", ' '),
+            ("/a\nB=c", '\n'),
+            ("/a\0", '\0'),
+            ("/a\"", '"'),
+            ("/$HOME", '$'),
+            ("/a\\b", '\\'),
+            ("/ü", 'ü'),
+        ] {
+            assert_eq!(list(&["/usr", path]), Err(HierarchyError::Character { path: path.to_owned(), character }));
+        }
+        assert_eq!(list(&[]), Err(HierarchyError::Empty));
+        assert_eq!(list(&[&format!("/{}", "a".repeat(255))]), Err(HierarchyError::TooLong(256)));
+        assert!(list(&[&format!("/{}", "a".repeat(254))]).is_ok());
+        let many: Vec<_> = (0..65).map(|number| format!("/{number}")).collect();
+        assert_eq!(HierarchyList::new(many.clone()), Err(HierarchyError::TooMany(65)));
+        assert!(HierarchyList::new(many.into_iter().skip(1).collect()).is_ok());
+    }
+
+    #[test]
+    fn none_lies_within_another() {
+        assert_eq!(list(&["/opt", "/opt"]), Err(HierarchyError::Twice("/opt".to_owned())));
+        let nested = HierarchyError::Nested { outer: "/usr".to_owned(), inner: "/usr/local/bin".to_owned() };
+        assert_eq!(list(&["/usr", "/opt", "/usr/local/bin"]), Err(nested.clone()));
+        assert_eq!(list(&["/usr/local/bin", "/usr"]), Err(nested));
+        assert!(list(&["/usr/lib", "/usr/lib64"]).is_ok());
+    }
+}
