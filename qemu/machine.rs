@@ -29,6 +29,8 @@ pub enum Disk<'a> {
     Forgetful(&'a Path),
     /// It stays.
     Lasting(&'a Path),
+    /// It stays, and a log has each write in the order in which they reached the disk.
+    Logged { disk: &'a Path, log: &'a Path },
 }
 
 impl Disk<'_> {
@@ -38,6 +40,12 @@ impl Disk<'_> {
         match self {
             Self::Forgetful(path) => raw(path, "on"),
             Self::Lasting(path) => raw(path, "off"),
+            Self::Logged { disk, log } => {
+                let node = |name, path: &Path| {
+                    format!("{name}.driver=raw,{name}.file.driver=file,{name}.file.filename={}", path.display())
+                };
+                format!("driver=blklogwrites,{},{}", node("file", disk), node("log", log))
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sextant in a machine: firmware with Secure Boot, systemd-boot, a signed UKI, an initrd by dracut with our module,
 //! the switch of root, the host's systemd-sysext. Each scenario is one boot (`scenarios/`); a witness inside
-//! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`).
+//! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`),
+//! and one has its power cut while it writes to the ESP (`powercut/`).
 //!
 //! `cargo test --test qemu [-- FILTER]`; without the tools every scenario is ignored, and says why, unless
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
@@ -18,6 +19,7 @@ mod initrd;
 mod keys;
 mod life;
 mod machine;
+mod powercut;
 mod run;
 mod scenarios;
 #[path = "../tests/support/mod.rs"]
@@ -67,12 +69,13 @@ struct Test {
 /// All tests; the machine with the longest life comes first, so that two machines are busy to the end.
 fn tests() -> Vec<Test> {
     let life = Test { name: life::NAME.to_owned(), obstacle: || None, run: Box::new(life::test) };
+    let power_cut = Test { name: powercut::NAME.to_owned(), obstacle: || None, run: Box::new(powercut::test) };
     let of = |scenario: scenarios::Scenario| Test {
         name: scenario.name.clone(),
         obstacle: scenario.obstacle,
         run: Box::new(move || run::test(&scenario)),
     };
-    std::iter::once(life).chain(scenarios::all().into_iter().map(of)).collect()
+    [life, power_cut].into_iter().chain(scenarios::all().into_iter().map(of)).collect()
 }
 
 fn console(name: &str) -> ExitCode {
