@@ -36,7 +36,7 @@ pub struct Offer {
 impl Offer {
     /// A good sysext.
     pub fn sysext(name: &str, authority: &Authority, source: &'static str) -> Self {
-        Self::of(format!("{name}.sysext.raw"), name, &Tree::sysext(name).squashfs(), authority, source)
+        Self::with_tree(name, &Tree::sysext(name), authority, source)
     }
 
     /// A good sysext with this in it.

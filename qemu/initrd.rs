@@ -45,18 +45,26 @@ fn install() -> Result<PathBuf, String> {
     Ok(layer)
 }
 
-/// The static agent, which has to be newer than what it was made of.
+/// The static agent, or the one that `$SEXTANT_AGENT` names.
 fn agent() -> Result<PathBuf, String> {
-    if let Some(agent) = std::env::var_os("SEXTANT_AGENT") {
-        return Ok(agent.into());
+    program("sextant-agent", "SEXTANT_AGENT")
+}
+
+/// A program as `make build` leaves it, which has to be newer than what it was made of; or the one that a variable names.
+///
+/// # Errors
+/// If it isn't there or is too old.
+pub fn program(name: &str, variable: &str) -> Result<PathBuf, String> {
+    if let Some(program) = std::env::var_os(variable) {
+        return Ok(program.into());
     }
-    let agent = repository().join("target/dist/sextant-agent");
+    let program = repository().join("target/dist").join(name);
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let made = modified(&agent).map_err(|error| format!("{}: {error}; run `make build` first", agent.display()))?;
+    let made = modified(&program).map_err(|error| format!("{}: {error}; run `make build` first", program.display()))?;
     if made < newest(&repository().join("src")) {
-        return Err(format!("{} is older than src/: run `make build` again", agent.display()));
+        return Err(format!("{} is older than src/: run `make build` again", program.display()));
     }
-    Ok(agent)
+    Ok(program)
 }
 
 fn newest(directory: &Path) -> SystemTime {

@@ -14,10 +14,40 @@ pub struct Parts<'a> {
     pub memory: u32,
     /// Flash with the firmware's variables; written to.
     pub variables: &'a Path,
-    pub esp: &'a Path,
+    pub esp: Disk<'a>,
     pub root: &'a Path,
     /// None: for a person.
     pub witness: Option<&'a Path>,
+    /// Further ones, behind that of the witness.
+    pub more: Vec<Disk<'a>>,
+}
+
+/// A disk, by what becomes of what the machine writes to it.
+#[derive(Debug, Clone, Copy)]
+pub enum Disk<'a> {
+    /// It is forgotten when the machine is switched off.
+    Forgetful(&'a Path),
+    /// It stays.
+    Lasting(&'a Path),
+    /// It stays, and a log has each write in the order in which they reached the disk.
+    Logged { disk: &'a Path, log: &'a Path },
+}
+
+impl Disk<'_> {
+    /// What `-drive` calls it.
+    fn options(self) -> String {
+        let raw = |path: &Path, snapshot| format!("format=raw,snapshot={snapshot},file={}", path.display());
+        match self {
+            Self::Forgetful(path) => raw(path, "on"),
+            Self::Lasting(path) => raw(path, "off"),
+            Self::Logged { disk, log } => {
+                let node = |name, path: &Path| {
+                    format!("{name}.driver=raw,{name}.file.driver=file,{name}.file.filename={}", path.display())
+                };
+                format!("driver=blklogwrites,{},{}", node("file", disk), node("log", log))
+            }
+        }
+    }
 }
 
 /// What the guest does less for is done sooner: no five levels of page tables, no protection keys. SHA instructions, which
@@ -35,12 +65,13 @@ fn command(parts: &Parts<'_>) -> Command {
     let code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
     command.args(drive(format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
     command.args(drive(format!("if=pflash,unit=1,format=raw,file={}", parts.variables.display())));
-    let mut disks = vec![("esp", parts.esp, "on"), ("root", parts.root, "on")];
-    disks.extend(parts.witness.map(|disk| ("witness", disk, "off")));
-    for (index, (id, path, snapshot)) in disks.into_iter().enumerate() {
-        command.args(drive(format!("if=none,id={id},format=raw,snapshot={snapshot},file={}", path.display())));
+    let mut disks = vec![parts.esp, Disk::Forgetful(parts.root)];
+    disks.extend(parts.witness.map(Disk::Lasting));
+    disks.extend(&parts.more);
+    for (index, disk) in disks.into_iter().enumerate() {
+        command.args(drive(format!("if=none,id=disk{index},{}", disk.options())));
         let boot = if index == 0 { ",bootindex=0" } else { "" };
-        command.args(["-device", &format!("virtio-blk-pci,drive={id}{boot}")]);
+        command.args(["-device", &format!("virtio-blk-pci,drive=disk{index}{boot}")]);
     }
     command
 }

@@ -1,11 +1,13 @@
 //! Sextant in a machine: firmware with Secure Boot, systemd-boot, a signed UKI, an initrd by dracut with our module,
 //! the switch of root, the host's systemd-sysext. Each scenario is one boot (`scenarios/`); a witness inside
-//! writes down what became of it, and what it found is judged here.
+//! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`),
+//! and one has its power cut while it writes to the ESP (`powercut/`).
 //!
 //! `cargo test --test qemu [-- FILTER]`; without the tools every scenario is ignored, and says why, unless
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod brought;
 mod comparison;
 mod cpio;
 mod disk;
@@ -15,7 +17,9 @@ mod hostile;
 mod images;
 mod initrd;
 mod keys;
+mod life;
 mod machine;
+mod powercut;
 mod run;
 mod scenarios;
 #[path = "../tests/support/mod.rs"]
@@ -43,20 +47,35 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(MACHINES).min(MACHINES));
     let obstacle = toolbox::obstacle();
     let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
-    let trials = scenarios::all().into_iter().map(|scenario| {
-        let obstacle = obstacle.clone().or_else(scenario.obstacle);
-        let reason = obstacle.clone();
-        let name = scenario.name.clone();
-        let trial = Trial::test(name, move || match reason {
-            Some(reason) => Err(Failed::from(reason)),
-            None => run::test(&scenario).map_err(Failed::from),
-        });
+    let trials = tests().into_iter().map(|test| {
+        let obstacle = obstacle.clone().or_else(test.obstacle);
+        let (reason, run) = (obstacle.clone(), test.run);
+        let trial = Trial::test(test.name, move || reason.map_or_else(run, Err).map_err(Failed::from));
         match &obstacle {
             Some(reason) if !required => trial.with_kind(reason).with_ignored_flag(true),
             _ => trial,
         }
     });
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
+struct Test {
+    name: String,
+    /// Why it can't be run here, besides what none can be run for.
+    obstacle: fn() -> Option<String>,
+    run: Box<dyn FnOnce() -> Result<(), String> + Send>,
+}
+
+/// All tests; the machine with the longest life comes first, so that two machines are busy to the end.
+fn tests() -> Vec<Test> {
+    let life = Test { name: life::NAME.to_owned(), obstacle: || None, run: Box::new(life::test) };
+    let power_cut = Test { name: powercut::NAME.to_owned(), obstacle: || None, run: Box::new(powercut::test) };
+    let of = |scenario: scenarios::Scenario| Test {
+        name: scenario.name.clone(),
+        obstacle: scenario.obstacle,
+        run: Box::new(move || run::test(&scenario)),
+    };
+    [life, power_cut].into_iter().chain(scenarios::all().into_iter().map(of)).collect()
 }
 
 fn console(name: &str) -> ExitCode {

@@ -1,6 +1,6 @@
 //! One boot, from the scenario to the verdict.
 
-use crate::machine::{self, End, Machine, Parts};
+use crate::machine::{self, Disk, End, Machine, Parts};
 use crate::scenarios::{Outcome, Scenario};
 use crate::toolbox::work;
 use crate::variables::hex;
@@ -43,9 +43,10 @@ impl Boot {
         Ok(Self { directory, variables, esp, root })
     }
 
-    fn parts<'a>(&'a self, scenario: &Scenario, witness: Option<&'a Path>) -> Parts<'a> {
+    fn parts(&self, scenario: &Scenario) -> Parts<'_> {
         let Self { variables, esp, root, .. } = self;
-        Parts { memory: scenario.memory, variables, esp, root, witness }
+        let esp = Disk::Forgetful(esp);
+        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new() }
     }
 }
 
@@ -57,48 +58,43 @@ pub fn test(scenario: &Scenario) -> Result<(), String> {
     let start = Instant::now();
     let boot = Boot::make(scenario, "boots")?;
     let made = start.elapsed();
-    let result = catch_unwind(AssertUnwindSafe(|| judge(scenario, &boot))).unwrap_or_else(|panic| {
+    supervise((&scenario.name, scenario.about), &boot.directory, made, || judge(scenario, &boot))
+}
+
+/// Runs the test of that name, about which there is one line. Its directory, which took so long to make, is kept if it
+/// fails.
+///
+/// # Errors
+/// What is wrong, and where to look.
+pub fn supervise(
+    (name, about): (&str, &str),
+    directory: &Path,
+    made: Duration,
+    run: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let start = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
     });
-    let took = start.elapsed().saturating_sub(made);
-    let times = format!("{:.0} s to make, {:.0} s to boot", made.as_secs_f32(), took.as_secs_f32());
+    let times = format!("{:.0} s to make, {:.0} s to run", made.as_secs_f32(), start.elapsed().as_secs_f32());
     match result {
         Ok(()) => {
-            eprintln!("{}: {times}", scenario.name);
+            eprintln!("{name}: {times}");
             if std::env::var_os("SEXTANT_QEMU_KEEP").is_none() {
-                let _ = fs::remove_dir_all(&boot.directory);
+                let _ = fs::remove_dir_all(directory);
             }
             Ok(())
         }
-        Err(error) => {
-            let directory = boot.directory.display();
-            Err(format!("{} ({})\n{error}\n{times}; everything is in {directory}", scenario.name, scenario.about))
-        }
+        Err(error) => Err(format!("{name} ({about})\n{error}\n{times}; everything is in {}", directory.display())),
     }
 }
 
 fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
-    let nonce = nonce();
-    let marker = format!("SEXTANT-WITNESS {nonce}");
-    let witness = disk::witness(&nonce, &boot.directory);
-    let log = File::create(boot.directory.join("console.log")).unwrap();
-    let mut machine = Machine::start(&boot.parts(scenario, Some(&witness)), log);
-
-    let refused = scenario.outcome == Outcome::RefusedByFirmware;
-    let (end, lines) = machine.wait(if refused { &REFUSALS } else { &[NOTHING_TO_START] }, TIMEOUT);
-    let heard = lines.iter().any(|line| line.trim() == marker);
-    match (&end, refused) {
-        (End::Said, true) if !heard => return Ok(()),
-        (End::Off(status), false) if status.success() && heard => {}
-        _ => {
-            let last = lines[lines.len().saturating_sub(25)..].join("\n");
-            return Err(format!("the boot ended with {end:?}, the witness was heard: {heard}; last lines:\n{last}"));
-        }
+    if scenario.outcome == Outcome::RefusedByFirmware {
+        return refused(boot.parts(scenario), &boot.directory);
     }
-
-    let findings = Findings { directory: boot.directory.join("findings") };
-    disk::unpack(&witness, &findings.directory)?;
+    let findings = witnessed(boot.parts(scenario), &boot.directory)?;
     let offers = (scenario.offers)();
     match scenario.outcome {
         Outcome::Judged => verdict::judge(&findings, &offers),
@@ -111,6 +107,46 @@ fn judge(scenario: &Scenario, boot: &Boot) -> Result<(), String> {
     Ok(())
 }
 
+/// Boots until the witness was heard and the machine has switched itself off. Log, findings and the witness's disk
+/// are in `directory`.
+///
+/// # Errors
+/// If it came to another end.
+pub fn witnessed(parts: Parts<'_>, directory: &Path) -> Result<Findings, String> {
+    let (witness, end, lines, heard) = switch_on(parts, directory, &[NOTHING_TO_START]);
+    if !heard || !matches!(end, End::Off(status) if status.success()) {
+        return Err(ended(&end, heard, &lines));
+    }
+    let findings = Findings { directory: directory.join("findings") };
+    disk::unpack(&witness, &findings.directory)?;
+    Ok(findings)
+}
+
+/// Boots until the firmware says that it doesn't start this.
+fn refused(parts: Parts<'_>, directory: &Path) -> Result<(), String> {
+    let (_, end, lines, heard) = switch_on(parts, directory, &REFUSALS);
+    if matches!(end, End::Said) && !heard { Ok(()) } else { Err(ended(&end, heard, &lines)) }
+}
+
+/// Boots until the machine is off or has said one of the words. Returns the witness's disk, how it ended, what the
+/// console said, and whether the witness was heard there.
+fn switch_on(parts: Parts<'_>, directory: &Path, words: &[&str]) -> (PathBuf, End, Vec<String>, bool) {
+    let nonce = nonce();
+    let marker = format!("SEXTANT-WITNESS {nonce}");
+    let witness = disk::witness(&nonce, directory);
+    let log = File::create(directory.join("console.log")).unwrap();
+    let mut machine = Machine::start(&Parts { witness: Some(&witness), ..parts }, log);
+    let (end, lines) = machine.wait(words, TIMEOUT);
+    let heard = lines.iter().any(|line| line.trim() == marker);
+    drop(machine);
+    (witness, end, lines, heard)
+}
+
+fn ended(end: &End, heard: bool, lines: &[String]) -> String {
+    let last = lines[lines.len().saturating_sub(25)..].join("\n");
+    format!("the boot ended with {end:?}, the witness was heard: {heard}; last lines:\n{last}")
+}
+
 /// Boots a scenario for a person: a shell on this terminal, and nothing is judged.
 ///
 /// # Errors
@@ -119,7 +155,7 @@ pub fn console(scenario: &Scenario) -> Result<(), String> {
     eprintln!("making the machine: {}", scenario.about);
     let boot = Boot::make(scenario, "console")?;
     eprintln!("starting it; Ctrl-A X switches it off, from within `poweroff -f` does");
-    let result = machine::console(&boot.parts(scenario, None));
+    let result = machine::console(&boot.parts(scenario));
     let _ = fs::remove_dir_all(&boot.directory);
     result
 }

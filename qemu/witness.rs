@@ -9,6 +9,28 @@ pub struct Findings {
     pub directory: PathBuf,
 }
 
+/// A step of a boot's script.
+#[derive(Debug)]
+pub struct Step {
+    /// Exit status.
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Step {
+    /// Its output, having ended so.
+    pub fn ended(&self, status: i32) -> &str {
+        assert_eq!(self.status, status, "{self:#?}");
+        &self.out
+    }
+
+    /// The same as JSON.
+    pub fn json(&self, status: i32) -> Value {
+        serde_json::from_str(self.ended(status)).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
 impl Findings {
     /// A file as text; empty where it isn't there.
     pub fn text(&self, file: &str) -> String {
@@ -19,6 +41,25 @@ impl Findings {
     /// The lines of a file that aren't empty.
     pub fn lines(&self, file: &str) -> Vec<String> {
         self.text(file).lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Whether the boot's script got to its end.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn script(&self) -> Result<(), String> {
+        let status = self.text("script.status");
+        let said = || [self.text("script.out"), self.text("script.err")].concat();
+        if status.trim() == "0" { Ok(()) } else { Err(format!("the script ended with {status}{}", said())) }
+    }
+
+    /// What came of a step of the boot's script.
+    pub fn step(&self, name: &str) -> Step {
+        let text = |end| self.text(&format!("steps/{name}.{end}"));
+        let status = text("status").trim().parse().unwrap_or_else(|_| {
+            panic!("there was no step {name}; the script said: {}{}", self.text("script.out"), self.text("script.err"))
+        });
+        Step { status, out: text("out"), err: text("err") }
     }
 
     /// The report; none without the agent.

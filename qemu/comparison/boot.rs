@@ -4,7 +4,7 @@ use super::Case;
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::images::Expected;
-use crate::machine::{End, Machine, Parts};
+use crate::machine::{Disk, End, Machine, Parts};
 use crate::toolbox::{repository, succeed, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
@@ -78,7 +78,8 @@ pub fn boot(case: &Case) -> Result<Seen, String> {
     let witness = disk::witness(&nonce, &directory);
     let log = File::create(directory.join("console.log")).unwrap();
     let root = &case.guest.base()?.root;
-    let parts = Parts { memory: MEMORY, variables: &variables, esp: &esp, root, witness: Some(&witness) };
+    let esp = Disk::Forgetful(&esp);
+    let parts = Parts { memory: MEMORY, variables: &variables, esp, root, witness: Some(&witness), more: Vec::new() };
     let (end, lines) = Machine::start(&parts, log).wait(&[], TIMEOUT);
     let marked = lines.iter().any(|line| line.trim() == format!("SEXTANT-WITNESS {nonce}"));
     if !marked || !matches!(end, End::Off(status) if status.success()) {
