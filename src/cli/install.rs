@@ -118,6 +118,12 @@ fn verify(arguments: &Arguments, images: &[PathBuf], policy: Policy) -> Result<V
     Ok(images.iter().map(|path| machine.verify(path)).collect())
 }
 
+/// The error, and what can be done about it.
+pub(super) fn advised(error: std::io::Error) -> anyhow::Error {
+    let advice = change::advice(&error);
+    if advice.is_empty() { error.into() } else { anyhow::anyhow!("{error}{advice}") }
+}
+
 /// Writes everything under temporary names, and only then gives the names.
 fn carry_out(esp: &Esp, job: &Job) -> Result<()> {
     job.clean_up()?;
@@ -128,15 +134,15 @@ fn carry_out(esp: &Esp, job: &Job) -> Result<()> {
             let place = esp.make_extra(&planned.entry).with_context(|| planned.doing("making the directory of"))?;
             let source = std::fs::File::open(&planned.source).with_context(|| planned.doing("reading"))?;
             let copy = change::Written::copy(&place, &planned.file, &source, &|bytes| progress.advance(bytes));
-            written.push((planned, copy.with_context(|| planned.doing("writing"))?));
+            written.push((planned, copy.map_err(advised).with_context(|| planned.doing("writing"))?));
         }
     }
     drop(progress);
     for (planned, copy) in written {
-        copy.put().with_context(|| planned.doing("putting in its place"))?;
+        copy.put().map_err(advised).with_context(|| planned.doing("putting in its place"))?;
     }
     for planned in &job.planned {
-        planned.follow_up().with_context(|| planned.doing("enabling"))?;
+        planned.follow_up().map_err(advised).with_context(|| planned.doing("enabling"))?;
     }
     change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()))
 }

@@ -1,6 +1,7 @@
 //! `sextant remove`, `sextant enable`, `sextant disable`
 
 use super::esp_options::{self, EntryOptions, EspOptions, listing};
+use super::install::advised;
 use crate::esp::{Entry, Esp, Extra, Item, change};
 use crate::reason::printable;
 use anyhow::{Context, Result, bail};
@@ -143,7 +144,9 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) ->
                 Verb::Enable => change::rename(&step.place, &now, file),
                 Verb::Disable => change::rename(&step.place, &now, &change::disabled(file)),
             };
-            result.with_context(|| format!("{} {now} for {}", verb.doing(), printable(&step.entry.name)))?;
+            result
+                .map_err(advised)
+                .with_context(|| format!("{} {now} for {}", verb.doing(), printable(&step.entry.name)))?;
         }
         change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()))?;
     }

@@ -127,31 +127,55 @@ pub fn remove(directory: &Path, file: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes everything that the partition at `path` has not written yet.
+/// Writes everything that the partition at `path` has not written yet, and has the disk make it sure: for that FAT
+/// sends a flush from `fsync` alone (Linux 6.12, `fs/fat/file.c`, `fat_file_fsync`).
 ///
 /// # Errors
-/// As `syncfs(2)`.
+/// As `syncfs(2)` and `fsync(2)`.
 pub fn sync(path: &Path) -> io::Result<()> {
-    Ok(nix::unistd::syncfs(File::open(path)?)?)
+    let directory = File::open(path)?;
+    nix::unistd::syncfs(&directory)?;
+    directory.sync_all()
 }
 
-/// Refuses to touch `file` where another of its names has the same content.
+/// Refuses to touch `file` where another name that may stand for the same clusters has the same content: one of its
+/// own, or a short one. (A loss of power can leave the 8.3 name of an entry whose long name was in the sector before.)
 ///
 /// # Errors
 /// [`io::Error`] where they can't be compared; inside it `Err` with the [`Twin`].
 pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
     let Some(directory) = extra.place() else { return Ok(Ok(())) };
     let temporary = durable::temporary_name(Path::new(file))?.to_string_lossy().into_owned();
-    let names = [file.to_owned(), disabled(file), temporary];
-    let present: Vec<&String> = names.iter().filter(|name| directory.join(name).is_file()).collect();
-    for (index, one) in present.iter().enumerate() {
+    let own = [file.to_owned(), disabled(file), temporary];
+    let short = fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let short = short.filter(|name| is_short(name) && !own.contains(name));
+    let present: Vec<String> = own.iter().cloned().chain(short).filter(|name| directory.join(name).is_file()).collect();
+    for (index, one) in present.iter().enumerate().filter(|(_, one)| own.contains(one)) {
         for other in present.iter().skip(index + 1) {
             if same_content(&directory.join(one), &directory.join(other))? {
-                return Ok(Err(Twin { file: (*one).clone(), other: (*other).clone() }));
+                return Ok(Err(Twin { file: one.clone(), other: other.clone() }));
             }
         }
     }
     Ok(Ok(()))
+}
+
+/// Whether this is the 8.3 name that stands behind a long one (Microsoft, "FAT File System Specification" 1.03, "The
+/// Numeric-Tail Generation Algorithm").
+fn is_short(name: &str) -> bool {
+    let (base, end) = name.split_once('.').unwrap_or((name, ""));
+    base.len() <= 8 && end.len() <= 3 && !end.contains('.') && base.contains('~')
+}
+
+/// What a person can do about an error that FAT's driver answers with once it has made the file system read-only.
+#[must_use]
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EIO | libc::EROFS) => {
+            " (look into `dmesg`; after a loss of power unmount the partition and let `fsck.vfat -a` repair it)"
+        }
+        _ => "",
+    }
 }
 
 /// Whether both files have the same bytes.
@@ -257,5 +281,10 @@ mod tests {
         fs::remove_file(place.join(".#a.sysext.raw.tmp")).unwrap();
         fs::write(place.join("a.sysext.raw.disabled"), vec![1; 3 << 20]).unwrap();
         assert!(check().is_err());
+        fs::rename(place.join("a.sysext.raw.disabled"), place.join("b.sysext.raw")).unwrap();
+        assert!(check().is_ok(), "another extension");
+        fs::rename(place.join("b.sysext.raw"), place.join("ASYSEX~1.RAW")).unwrap();
+        let twin = check().unwrap_err().to_string();
+        assert!(twin.contains("a.sysext.raw and ASYSEX~1.RAW"), "{twin}");
     }
 }

@@ -73,9 +73,13 @@ impl Esp {
     /// The place of an entry's directory of extensions, which is made if it isn't there.
     ///
     /// # Errors
-    /// As `mkdir(2)`.
+    /// As `mkdir(2)` and `fsync(2)`.
     pub fn make_extra(&self, entry: &Entry) -> io::Result<PathBuf> {
-        self.root.make_directory(&entry.extra_directory())
+        let path = self.root.make_directory(&entry.extra_directory())?;
+        if let Some(parent) = path.parent() {
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(path)
     }
 
     /// What is free.
