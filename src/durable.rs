@@ -5,6 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// How temporary names begin.
+const PREFIX: &str = ".#";
+/// How they end. Neither `.raw` nor `.crt`: whoever lists the directory meanwhile must not take it for the file.
+const SUFFIX: &str = ".tmp";
+
 /// Writes `content` under a temporary name beside `path`, syncs it, and renames it into place.
 ///
 /// # Errors
@@ -42,11 +47,16 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// Where `path` has no file name.
 pub(crate) fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut temporary = std::ffi::OsString::from(".#");
+    let mut temporary = std::ffi::OsString::from(PREFIX);
     temporary.push(name);
-    // Neither `.raw` nor `.crt`: whoever lists the directory meanwhile must not take it for the file.
-    temporary.push(".tmp");
+    temporary.push(SUFFIX);
     Ok(path.with_file_name(temporary))
+}
+
+/// The name of the file that is prepared under this one; `None` where it is no temporary name.
+#[cfg(feature = "cli")]
+pub(crate) fn final_name(temporary: &str) -> Option<&str> {
+    temporary.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
 }
 
 /// A file under a temporary name, removed unless it is given its final one.

@@ -2,6 +2,7 @@
 
 use super::esp_options::listing;
 use super::machine::class_of;
+use crate::durable;
 use crate::esp::{Entry, Esp, Extra, Item, change};
 use crate::image::{Class, extension_name};
 use crate::reason::printable;
@@ -121,7 +122,7 @@ impl Job {
     fn note_leftovers(&mut self, extra: &Extra) -> Result<()> {
         let Some(place) = extra.place() else { return Ok(()) };
         for leftover in &extra.leftovers {
-            let file = leftover.trim_start_matches(".#").trim_end_matches(".tmp");
+            let Some(file) = durable::final_name(leftover) else { continue };
             let context = || format!("looking at {}/{leftover}", extra.directory);
             match change::check_twins(extra, file).with_context(context)? {
                 Ok(()) => {

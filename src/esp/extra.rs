@@ -1,6 +1,7 @@
 //! The directory beside a UKI: which extensions are in it, and which of them systemd-stub takes.
 
 use super::entry::Entry;
+use crate::durable;
 use crate::extension::compare_versions;
 use crate::image::{Class, extension_name};
 use crate::root::Root;
@@ -11,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 /// Stands behind the name of a file that is there and not to be taken: systemd-stub takes `*.raw` only.
 pub(super) const DISABLED: &str = ".disabled";
-/// How names of temporary files begin and end (`durable`).
-const TEMPORARY: (&str, &str) = (".#", ".tmp");
 /// Most files of a directory that are looked at.
 const MAX_FILES: usize = 4096;
 
@@ -68,7 +67,7 @@ impl Extra {
             };
             // systemd-stub doesn't see names that aren't ASCII, and no directories.
             let Some(found) = found.to_str().filter(|_| metadata.is_file()) else { continue };
-            if found.strip_prefix(TEMPORARY.0).is_some_and(|rest| rest.ends_with(TEMPORARY.1)) {
+            if durable::final_name(found).is_some() {
                 leftovers.push(found.to_owned());
             } else if let Some(item) = item(found, metadata.len()) {
                 items.push(item);
