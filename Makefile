@@ -36,23 +36,29 @@ deps: ## install the Debian packages that are missing (as root)
 	@.ci/deps
 
 .PHONY: build
-build: deps ## both programs, released, manual pages and completions, in target/dist
-	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
-		--target $(HOST) --no-default-features --bin sextant-agent
+build: agent deps ## both programs, released, manual pages and completions, in target/dist
 	$(CARGO) build --locked --release --bin sextant
-	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent $(TARGET_DIR)/release/sextant
+	install -D -t $(DIST) $(TARGET_DIR)/release/sextant
 	rm -rf $(DIST)/man $(DIST)/completions
 	$(CARGO) run --locked --quiet --example manual -- $(DIST)
 
+.PHONY: agent
+agent: deps ## the released agent alone
+	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
+		--target $(HOST) --no-default-features --bin sextant-agent
+	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent
+
+# The trees wait for downloads, and linking keeps one processor busy: the others compile meanwhile.
 .PHONY: test
 test: deps ## everything: checks, comparison with the real tools, virtual machines, all tests
-	@# The trees wait for downloads while the processors compile.
-	$(MAKE) --jobs=2 toolbox checks-and-build
+	$(MAKE) --jobs=3 toolbox alone-agent alone-check
 	$(CARGO) test --locked
 
-.PHONY: checks-and-build
-checks-and-build:
-	MAKEFLAGS= $(MAKE) check build
+# Beside other targets, and yet one recipe after the other: cargo takes the processors that there are. Of make's flags
+# only that of a dry run is passed on.
+.PHONY: alone-agent alone-check
+alone-agent alone-check: alone-%:
+	MAKEFLAGS=$(findstring n,$(firstword -$(MAKEFLAGS))) $(MAKE) $*
 
 .PHONY: check
 check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, licences, docs, a little fuzzing
@@ -89,7 +95,7 @@ toolbox: deps ## a Debian tree with the tools that tests compare with, and what 
 	tests/toolbox/prepare
 
 .PHONY: vm
-vm: toolbox build ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another, EXTENSIONS=DIR for your own)
+vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another, EXTENSIONS=DIR for your own)
 	SEXTANT_EXTENSIONS='$(EXTENSIONS)' $(CARGO) test --locked --quiet --test qemu -- --console $(or $(SCENARIO),$(if $(EXTENSIONS),own))
 
 .PHONY: demo
@@ -102,7 +108,7 @@ bench: deps ## measure against veritysetup, cp and systemd-repart
 	$(CARGO) bench --locked
 
 .PHONY: comparison
-comparison: build toolbox ## boot sextant and a double of immucore's flow, by turns, into docs/comparison.md
+comparison: agent toolbox ## boot sextant and a double of immucore's flow, by turns, into docs/comparison.md
 	$(CARGO) test --locked --test qemu -- --comparison
 
 .PHONY: install

@@ -1,7 +1,7 @@
-//! What somebody brings to a machine on a stick: the tool as `make build` leaves it, files, and what is to be done, as
+//! What somebody brings to a machine on a stick: the tool, files, and what is to be done, as
 //! a script that the host's witness runs before it looks at anything.
 
-use crate::initrd::program;
+use crate::initrd::TOOL;
 use crate::toolbox::{Tree, repository, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// it.
 ///
 /// # Errors
-/// If there is no tool that is newer than its source; what the tools said.
+/// What the tools said.
 pub fn make(
     script: &Path,
     copies: &[(&Path, &str)],
@@ -20,8 +20,7 @@ pub fn make(
     let (tree, image) = (directory.join("brought"), directory.join("brought.img"));
     fs::create_dir_all(tree.join("bin")).unwrap();
     let steps = repository().join("qemu/guest/brought/steps");
-    // Of the tool, `$SEXTANT_TOOL` names another one.
-    let tool = program("sextant", "SEXTANT_TOOL")?;
+    let tool = std::env::var_os("SEXTANT_TOOL").map_or_else(|| PathBuf::from(TOOL), PathBuf::from);
     for (from, to) in [(&*tool, "bin/sextant"), (script, "script"), (&steps, "steps")].iter().chain(copies) {
         fs::copy(from, tree.join(to)).map_err(|error| format!("copying {}: {error}", from.display()))?;
     }

@@ -2,10 +2,11 @@
 //! would have installed them.
 
 use crate::guest::Guest;
+use crate::pages;
+use crate::support::package;
 use crate::toolbox::{cached, contents, repository, succeed, work};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -36,35 +37,30 @@ fn layer() -> Result<PathBuf, String> {
 fn install() -> Result<PathBuf, String> {
     let agent = agent()?;
     let layer = work().join("layer");
-    let _ = fs::remove_dir_all(&layer);
-    let mut command = Command::new("make");
-    command.current_dir(repository()).args(["--silent", "install", "prefix=/usr"]);
-    succeed(command.arg(format!("DESTDIR={}", layer.display())))?;
-    let installed = layer.join("usr/lib/sextant/sextant-agent");
-    fs::copy(&agent, &installed).map_err(|error| format!("installing {}: {error}", agent.display()))?;
+    let dist = work().join("dist");
+    for directory in [&layer, &dist] {
+        let _ = fs::remove_dir_all(directory);
+    }
+    package::install((&agent, Path::new(TOOL)), pages::write_all, &dist, &layer);
     Ok(layer)
 }
 
-/// The static agent, or the one that `$SEXTANT_AGENT` names.
-fn agent() -> Result<PathBuf, String> {
-    program("sextant-agent", "SEXTANT_AGENT")
-}
+/// The tool as it was compiled for this test.
+pub const TOOL: &str = env!("CARGO_BIN_EXE_sextant");
 
-/// A program as `make build` leaves it, which has to be newer than what it was made of; or the one that a variable names.
-///
-/// # Errors
-/// If it isn't there or is too old.
-pub fn program(name: &str, variable: &str) -> Result<PathBuf, String> {
-    if let Some(program) = std::env::var_os(variable) {
-        return Ok(program.into());
+/// The static agent as `make agent` leaves it, which has to be newer than what it was made of; or the one that
+/// `$SEXTANT_AGENT` names.
+fn agent() -> Result<PathBuf, String> {
+    if let Some(agent) = std::env::var_os("SEXTANT_AGENT") {
+        return Ok(agent.into());
     }
-    let program = repository().join("target/dist").join(name);
+    let agent = repository().join("target/dist/sextant-agent");
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let made = modified(&program).map_err(|error| format!("{}: {error}; run `make build` first", program.display()))?;
+    let made = modified(&agent).map_err(|error| format!("{}: {error}; run `make agent` first", agent.display()))?;
     if made < newest(&repository().join("src")) {
-        return Err(format!("{} is older than src/: run `make build` again", program.display()));
+        return Err(format!("{} is older than src/: run `make agent` again", agent.display()));
     }
-    Ok(program)
+    Ok(agent)
 }
 
 fn newest(directory: &Path) -> SystemTime {

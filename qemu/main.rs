@@ -19,6 +19,8 @@ mod initrd;
 mod keys;
 mod life;
 mod machine;
+#[path = "../examples/manual/pages/mod.rs"]
+mod pages;
 mod powercut;
 mod run;
 mod scenarios;

@@ -1,4 +1,4 @@
-//! The agent as `make build` leaves it: it has to run where there is nothing but the kernel.
+//! The agent as `make agent` leaves it: it has to run where there is nothing but the kernel.
 
 use crate::installed::built_agent;
 use crate::support::toolbox::ignored;
@@ -27,7 +27,7 @@ fn program_headers(elf: &[u8]) -> Vec<u32> {
 
 #[test]
 fn the_agent_is_static_and_small() {
-    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make build") };
+    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make agent") };
     let elf = fs::read(&path).unwrap();
     let headers = program_headers(&elf);
     assert!(!headers.is_empty());
@@ -45,7 +45,7 @@ fn a_dynamic_program_would_be_noticed() {
 
 #[test]
 fn the_agent_runs_with_nothing_around_it() {
-    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make build") };
+    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make agent") };
     let output = Command::new(path).arg("--version").env_clear().output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

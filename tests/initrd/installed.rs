@@ -1,10 +1,8 @@
 //! What `make install` lays out.
 
 use crate::{pages, support};
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Top of the repository.
@@ -12,7 +10,7 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The static agent, if `make build` was run.
+/// The static agent, if `make agent` was run.
 pub(crate) fn built_agent() -> Option<PathBuf> {
     let path = repository().join("target/dist/sextant-agent");
     path.is_file().then_some(path)
@@ -28,23 +26,10 @@ impl Installed {
     pub(crate) fn new() -> Self {
         let directory = support::toolbox::directory();
         let dist = directory.path().join("dist");
-        fs::create_dir(&dist).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_sextant"), dist.join("sextant")).unwrap();
-        let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_sextant-agent")));
-        fs::copy(agent, dist.join("sextant-agent")).unwrap();
-        pages::write_all(&dist).unwrap();
         let installed = Self { directory };
-        let mut make = Command::new("make");
-        make.args(["--silent", "--no-print-directory", "install"]).current_dir(repository()).stdin(Stdio::null());
-        for (name, path) in [("DIST", &dist), ("DESTDIR", &installed.path())] {
-            let mut argument = OsString::from(format!("{name}="));
-            argument.push(path);
-            make.arg(argument);
-        }
-        // What the outer make says about itself means nothing to this one.
-        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
-        let output = make.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_sextant-agent")));
+        let tool = Path::new(env!("CARGO_BIN_EXE_sextant"));
+        support::package::install((&agent, tool), pages::write_all, &dist, &installed.path());
         installed
     }
 

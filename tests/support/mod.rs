@@ -12,6 +12,7 @@ pub mod der;
 pub mod efi;
 pub mod keys;
 pub mod machine;
+pub mod package;
 pub mod pkcs7;
 pub mod toolbox;
 pub mod trees;
