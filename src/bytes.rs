@@ -1,4 +1,5 @@
-//! What byte strings are read with: little-endian numbers without a way past their end, hexadecimal, booleans.
+//! What byte strings and texts are read with: little-endian numbers without a way past their end, hexadecimal, ends,
+//! booleans.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -34,6 +35,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         text.extend([byte >> 4, byte & 15].iter().filter_map(|nibble| char::from_digit(u32::from(*nibble), 16)));
         text
     })
+}
+
+/// `text` without `suffix`, whichever case that has there (ASCII); `None` where it ends otherwise.
+pub(crate) fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let (stem, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
+    end.eq_ignore_ascii_case(suffix).then_some(stem)
 }
 
 /// A boolean as systemd reads it (257, `src/basic/parse-util.c`, `parse_boolean`); `None` for anything else.

@@ -24,6 +24,7 @@ pub mod reason;
 pub mod report;
 pub mod root;
 pub mod stage;
+mod stamp;
 pub mod trust;
 pub mod verify;
 pub mod verity;

@@ -56,7 +56,7 @@ reasons! {
     NoVerity = "no-verity",
     /// No signature partition.
     NoSignature = "no-signature",
-    /// A partition is flagged not to be used automatically.
+    /// A partition is flagged, or named, not to be used.
     NoAuto = "no-auto",
     /// The signature partition isn't what the specification says.
     BadSignaturePartition = "bad-signature-partition",
@@ -82,6 +82,8 @@ reasons! {
     WrongScope = "wrong-scope",
     /// It brings an os-release of its own.
     ContainsOsRelease = "contains-os-release",
+    /// Something that isn't a directory where systemd merges directories.
+    BadHierarchy = "bad-hierarchy",
     /// Made for another operating system or version.
     IncompatibleHost = "incompatible-host",
     /// An image of this name was accepted before.

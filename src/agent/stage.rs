@@ -260,7 +260,8 @@ impl Run<'_> {
         let staged = stage_image(self.root, verified);
         image.stage_usec = report::usec(started.elapsed());
         let staged = staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
-        self.tally.add(image.size.unwrap_or_default());
+        let (class, name) = &key;
+        self.tally.add(image.size.unwrap_or_default(), *class, name.as_str());
         if let Some(custody) = self.custody {
             custody.settle(staged.occupied());
         }
@@ -287,7 +288,9 @@ impl Run<'_> {
         let Some(custody) = self.custody else {
             return Err(Refusal::new(Reason::NotStaged, "there is no place to stage it from"));
         };
-        self.tally.admit(candidate.size(), &self.verifier.policy.limits)?;
+        let policy = self.verifier.policy;
+        self.tally.admit(candidate.size(), &policy.limits)?;
+        self.tally.admit_layer(class, candidate.name().as_str(), &policy.hierarchies)?;
         let taken = self.accepted.contains(&(class, candidate.name().clone()));
         self.verifier.verify(candidate, taken, custody, findings)
     }

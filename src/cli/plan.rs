@@ -8,7 +8,8 @@ use crate::filesystem::Filesystem;
 use crate::image::{Architecture, extension_name};
 use crate::inspect::Inspection;
 use crate::io::FileSource;
-use crate::plan::{Extension, Hierarchies, LeftOut, Plan, StageFile, Unreadable, parse, text};
+use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, parse, text};
+use crate::policy::{self, HierarchyList, Policy};
 use crate::reason::printable;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -30,6 +31,8 @@ Examples:
         the order of the merge, what hides what, and which directories become read-only
   sextant plan /efi/EFI/kairos/active.efi.extra.d --stages /system/oem --stages /oem
         for all extensions of a boot entry; and the steps of yip's stages that will surprise
+  sextant plan --config sextant.yaml *.raw
+        on a machine whose initrd seals that configuration
   sextant plan --hierarchies /usr/local/bin:/usr/local/lib --json *.raw
         on a machine that limits where extensions are merged, for a program
 
@@ -47,9 +50,13 @@ pub(super) struct Arguments {
     /// Look at the steps in the *.yaml and *.yml files of DIR, as yip does; may be given several times
     #[arg(long, value_name = "DIR")]
     stages: Vec<PathBuf>,
-    /// Where system extensions are merged, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: `/usr:/opt`]
-    #[arg(long, value_name = "PATHS", value_parser = parse_hierarchies)]
-    hierarchies: Option<Hierarchies>,
+    /// Apply `merge`, and what `verify` applies, of the configuration in FILE, which is in the form of the initrd's
+    /// /etc/sextant.yaml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where system extensions are merged, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: what the configuration says, else `/usr:/opt`]
+    #[arg(long, value_name = "PATHS")]
+    hierarchies: Option<HierarchyList>,
     /// Architecture of the machine, as systemd names it [default: that of each image]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
@@ -60,17 +67,18 @@ pub(super) struct Arguments {
     trust: TrustOptions,
 }
 
-fn parse_hierarchies(list: &str) -> Result<Hierarchies, String> {
-    Hierarchies::default().with_sysext(list).map_err(|error| error.to_string())
-}
-
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+    let mut hierarchies = policy.hierarchies.clone();
+    if let Some(list) = &arguments.hierarchies {
+        hierarchies.sysext = Some(list.clone());
+    }
     let mut extensions: Vec<Extension> = Vec::new();
     let mut left_out = Vec::new();
     let mut judged = true;
     for path in images::find(&arguments.images)? {
         let shown = printable(&path.display().to_string());
-        match read(arguments, &path, &mut judged) {
+        match read(arguments, &policy, &path, &mut judged) {
             Ok(Ok(extension)) => {
                 if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
                     let detail = format!("an extension named {} is in the plan already", extension.name);
@@ -86,17 +94,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     let (files, unreadable) = stages(&arguments.stages)?;
-    let hierarchies = arguments.hierarchies.clone().unwrap_or_default();
     let mut plan = Plan::of(&extensions, &hierarchies, &files);
     plan.left_out = left_out;
     plan.unreadable = unreadable;
     if arguments.json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&plan)?))?;
+        let mut value = serde_json::to_value(&plan)?;
+        value["verified"] = judged.into();
+        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
         super::print(&text(&plan, super::style()))?;
-        if !judged {
-            eprintln!("sextant: nobody was named whom to trust: the images were read without being verified");
-        }
+    }
+    if !judged {
+        eprintln!("sextant: nobody was named whom to trust: the images were read without being verified");
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -105,7 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 type Refused = (&'static str, String);
 
 /// Reads an image, if a boot would take it.
-fn read(arguments: &Arguments, path: &Path, judged: &mut bool) -> Result<Result<Extension, Refused>> {
+fn read(arguments: &Arguments, policy: &Policy, path: &Path, judged: &mut bool) -> Result<Result<Extension, Refused>> {
     let class = class_of(path);
     let source = FileSource::new(File::open(path)?)?;
     let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
@@ -114,7 +123,7 @@ fn read(arguments: &Arguments, path: &Path, judged: &mut bool) -> Result<Result<
     };
     let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
-    match Machine::read(&arguments.trust, None, architecture) {
+    match Machine::with_policy(&arguments.trust, policy.clone(), architecture) {
         Ok(machine) => {
             let image = machine.verify(path);
             if let Some(reason) = image.reason {

@@ -1,5 +1,6 @@
 //! Boot entries: who may be named with `--entry`, and where the UKI of each lies.
 
+use crate::bytes::strip_suffix_ignore_case;
 use crate::firmware::entry::{BootEntry, from_file_name};
 use crate::root::Root;
 use std::fmt;
@@ -29,6 +30,12 @@ impl Entry {
     #[must_use]
     pub fn extra_directory(&self) -> String {
         format!("{}.extra.d", self.uki)
+    }
+
+    /// Whether both start the same UKI, and so have the same extensions. (FAT knows no case.)
+    #[must_use]
+    pub fn is_same_uki(&self, other: &Self) -> bool {
+        self.uki.eq_ignore_ascii_case(&other.uki)
     }
 
     /// The names that a boot of this entry will have: that of the entry and that of the UKI.
@@ -75,7 +82,13 @@ impl fmt::Display for Names<'_> {
 /// The one called `name`, in any case, as FAT has none.
 pub(super) fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
     let known = entries.iter().map(|entry| entry.name.clone()).collect();
-    let mut found: Vec<Entry> = entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)).collect();
+    let mut found: Vec<Entry> = Vec::new();
+    for entry in entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)) {
+        // With a boot counter and without is one entry twice.
+        if !found.iter().any(|other| other.is_same_uki(&entry)) {
+            found.push(entry);
+        }
+    }
     match found.len() {
         0 => Err(EntryError::Unknown { name: name.to_owned(), known }),
         1 => Ok(found.remove(0)),
@@ -114,10 +127,7 @@ pub(super) fn all(root: &Root) -> io::Result<Vec<Entry>> {
 /// Names of files with this end, in any case, as far as they are UTF-8.
 fn files(root: &Root, directory: &str, end: &str) -> io::Result<Vec<String>> {
     let names = root.list(directory)?.unwrap_or_default().into_iter().take(MAX_FILES);
-    let fits = |name: &String| {
-        let at = name.len().checked_sub(end.len());
-        at.and_then(|at| name.split_at_checked(at)).is_some_and(|(_, found)| found.eq_ignore_ascii_case(end))
-    };
+    let fits = |name: &String| strip_suffix_ignore_case(name, end).is_some();
     Ok(names.filter_map(|name| name.into_string().ok()).filter(fits).collect())
 }
 
@@ -201,6 +211,11 @@ mod tests {
         assert!(error.contains("\"passive\"") && error.contains("active, active"), "{error}");
         fs::remove_file(dir.path().join("EFI/Linux/active.efi")).unwrap();
         assert_eq!(named(entries(), "Active").unwrap().uki, "/EFI/kairos/active.efi");
+        for file in ["active.conf", "active+2.conf"] {
+            write(dir.path(), &format!("loader/entries/{file}"), "efi /EFI/Kairos/active.efi\n");
+        }
+        write(dir.path(), "EFI/Kairos/active.efi", "");
+        assert_eq!(named(entries(), "active").unwrap().uki, "/EFI/Kairos/active.efi", "one UKI under two names");
     }
 
     #[test]

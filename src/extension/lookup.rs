@@ -73,6 +73,14 @@ pub enum LookupError {
         /// What is wrong with it.
         error: ReleaseError,
     },
+    /// Something else where directories are merged.
+    #[error("{path} is {found}, and systemd merges directories there")]
+    NotADirectory {
+        /// Its path.
+        path: String,
+        /// What it is.
+        found: EntryKind,
+    },
     /// The extension would change what the host says it is.
     #[error("it contains {path}")]
     ContainsOsRelease {
@@ -90,6 +98,7 @@ impl LookupError {
             Self::Filesystem { error, .. } if error.is_about_path() => Reason::WrongExtensionRelease,
             Self::Filesystem { .. } => Reason::NotMountable,
             Self::ContainsOsRelease { .. } => Reason::ContainsOsRelease,
+            Self::NotADirectory { .. } => Reason::BadHierarchy,
             Self::Missing { .. } | Self::Ambiguous { .. } | Self::NotAFile { .. } | Self::Malformed { .. } => {
                 Reason::WrongExtensionRelease
             }
@@ -147,6 +156,30 @@ pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), Look
         Class::Sysext => Ok(()),
         Class::Confext => refuse_in(filesystem, "etc", "etc/os-release"),
     }
+}
+
+/// Refuses what systemd can't merge: where it merges, an extension has a directory or nothing. It gives up the whole
+/// merge for anything else, and for the detour of a link it would need room among the options of the mount
+/// (systemd 257, `src/sysext/sysext.c`, `determine_used_extensions`).
+///
+/// # Errors
+/// [`LookupError::NotADirectory`], or [`LookupError::Filesystem`].
+pub fn refuse_odd_hierarchies<'p>(
+    filesystem: &dyn Tree,
+    hierarchies: impl Iterator<Item = &'p str>,
+) -> Result<(), LookupError> {
+    for hierarchy in hierarchies {
+        let mut above = String::new();
+        for name in hierarchy.split('/').filter(|name| !name.is_empty()) {
+            let path = format!("{above}/{name}");
+            match filesystem.entry_nofollow(&above, name).map_err(LookupError::reading(&path))? {
+                Some(EntryKind::Directory) => above = path,
+                Some(found) => return Err(LookupError::NotADirectory { path, found }),
+                None => break,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn refuse_in(filesystem: &dyn Tree, directory: &'static str, path: &'static str) -> Result<(), LookupError> {

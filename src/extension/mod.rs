@@ -11,7 +11,7 @@ mod release;
 mod version;
 
 pub use compat::{Compatible, HostRelease, Incompatible, judge};
-pub use lookup::{FoundRelease, LookupError, find_release, refuse_os_release};
+pub use lookup::{FoundRelease, LookupError, find_release, refuse_odd_hierarchies, refuse_os_release};
 pub use name::{ExtensionName, NameError};
 pub use release::{ReleaseError, ReleaseFile};
 #[cfg(feature = "cli")]

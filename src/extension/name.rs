@@ -8,6 +8,7 @@
     clippy::panic
 )]
 
+use crate::bytes::strip_suffix_ignore_case;
 use std::fmt;
 
 /// Ends of file names that systemd takes off before it looks at a name
@@ -35,6 +36,14 @@ pub enum NameError {
     /// Would reach terminals and logs.
     #[error("the name contains the control character U+{:04X}", u32::from(*found))]
     Control {
+        /// The first one.
+        found: char,
+    },
+    /// The names of all extensions become one option of a mount, in which these mean something. systemd escapes them, and
+    /// loses the escapes again before it mounts: the whole merge fails (systemd 257, `src/sysext/sysext.c`,
+    /// `mount_overlayfs`; `src/shared/mount-util.c`, `mount_option_mangle`).
+    #[error("the name contains {found:?}, with which systemd can't make an overlay of it")]
+    Special {
         /// The first one.
         found: char,
     },
@@ -77,8 +86,11 @@ impl ExtensionName {
         if let Some(found) = name.chars().find(|c| c.is_control()) {
             return Err(NameError::Control { found });
         }
+        if let Some(found) = name.chars().find(|c| matches!(c, ',' | ':' | '\\' | '"' | '\'')) {
+            return Err(NameError::Special { found });
+        }
         for suffix in [".sysext", ".confext"] {
-            if ends_with_ignore_case(name, suffix) {
+            if strip_suffix_ignore_case(name, suffix).is_some() {
                 return Err(NameError::ClassSuffix { suffix });
             }
         }
@@ -116,13 +128,6 @@ pub(super) fn image_name_is_valid(name: &str) -> bool {
         && name != ".."
         && !name.starts_with(".#")
         && !name.bytes().any(|byte| byte == b'/' || byte.is_ascii_control())
-}
-
-fn ends_with_ignore_case(name: &str, suffix: &str) -> bool {
-    name.len()
-        .checked_sub(suffix.len())
-        .and_then(|at| name.split_at_checked(at))
-        .is_some_and(|(_, end)| end.eq_ignore_ascii_case(suffix))
 }
 
 #[cfg(test)]

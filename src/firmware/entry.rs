@@ -12,6 +12,8 @@
     clippy::panic
 )]
 
+use crate::bytes::strip_suffix_ignore_case;
+
 /// Longest name that is looked at, in UTF-16 units.
 const MAX_UNITS: usize = 1024;
 
@@ -50,7 +52,7 @@ impl BootEntry {
 #[must_use]
 pub fn from_loader(data: &[u8]) -> Option<String> {
     let id = utf16(data)?;
-    let id = strip_suffix(&id, ".conf").or_else(|| strip_suffix(&id, ".efi")).unwrap_or(&id);
+    let id = strip_suffix_ignore_case(&id, ".conf").or_else(|| strip_suffix_ignore_case(&id, ".efi")).unwrap_or(&id);
     named(strip_counter(id))
 }
 
@@ -59,14 +61,15 @@ pub fn from_loader(data: &[u8]) -> Option<String> {
 pub fn from_stub(data: &[u8]) -> Option<String> {
     let path = utf16(data)?;
     let file = path.rsplit(['\\', '/']).next().unwrap_or_default();
-    named(strip_counter(strip_suffix(file, ".efi").unwrap_or(file)))
+    named(strip_counter(strip_suffix_ignore_case(file, ".efi").unwrap_or(file)))
 }
 
 /// The same of a file's name: `active` for `active+3.conf` and for `active.efi`.
 #[cfg(feature = "cli")]
 #[must_use]
 pub fn from_file_name(file: &str) -> Option<String> {
-    let stem = strip_suffix(file, ".conf").or_else(|| strip_suffix(file, ".efi")).unwrap_or(file);
+    let stem =
+        strip_suffix_ignore_case(file, ".conf").or_else(|| strip_suffix_ignore_case(file, ".efi")).unwrap_or(file);
     named(strip_counter(stem))
 }
 
@@ -94,11 +97,6 @@ fn utf16(data: &[u8]) -> Option<String> {
         .take(MAX_UNITS)
         .collect();
     String::from_utf16(&units).ok()
-}
-
-fn strip_suffix<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
-    let (stem, end) = name.split_at_checked(name.len().checked_sub(suffix.len())?)?;
-    end.eq_ignore_ascii_case(suffix).then_some(stem)
 }
 
 /// Takes `+LEFT` or `+LEFT-DONE` off (systemd, Automatic Boot Assessment).

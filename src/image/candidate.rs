@@ -4,6 +4,7 @@ use super::Class;
 use crate::extension::ExtensionName;
 use crate::io::{FileSource, ReadAt};
 use crate::reason::{Reason, Refusal};
+use crate::stamp::Stamp;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::OsStr;
@@ -16,6 +17,7 @@ pub struct Candidate {
     name: ExtensionName,
     class: Class,
     source: FileSource,
+    stamp: Option<Stamp>,
 }
 
 impl Candidate {
@@ -27,7 +29,9 @@ impl Candidate {
     pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
         let name = extension_name(path.file_name().unwrap_or_default(), class)?;
         let source = open_regular(path)?;
-        Ok(Self { name, class, source })
+        // Before the first byte is read: what changes later shows.
+        let stamp = Stamp::of(source.file()).ok();
+        Ok(Self { name, class, source, stamp })
     }
 
     /// The extension's name.
@@ -46,6 +50,11 @@ impl Candidate {
     #[must_use]
     pub fn source(&self) -> &FileSource {
         &self.source
+    }
+
+    /// The file's stamp when it was opened; `None` where the system has none.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Name, class and file.

@@ -16,6 +16,10 @@ use crate::reason::Reason;
 use std::io;
 use thiserror::Error;
 
+/// A partition of this name is there for an image that is yet to come (systemd 258, `src/shared/dissect-image.c`,
+/// `dissect_image`; `systemd-sysupdate` gives it).
+const PASSED_OVER: &str = "_empty";
+
 /// Why an image isn't such a DDI.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -78,6 +82,12 @@ pub enum DdiError {
         /// Number of its entry.
         index: usize,
     },
+    /// With a name that says the same.
+    #[error("partition {index} is named {PASSED_OVER}, and systemd since 258 passes over such a one")]
+    PassedOver {
+        /// Number of its entry.
+        index: usize,
+    },
     /// The signature partition.
     #[error(transparent)]
     SignaturePartition(#[from] SignaturePartitionError),
@@ -96,7 +106,7 @@ impl DdiError {
             Self::Duplicate { .. } => Reason::DuplicatePartition,
             Self::NoVerity { .. } => Reason::NoVerity,
             Self::NoSignature { .. } => Reason::NoSignature,
-            Self::NoAuto { .. } => Reason::NoAuto,
+            Self::NoAuto { .. } | Self::PassedOver { .. } => Reason::NoAuto,
             Self::SignaturePartition(_) => Reason::BadSignaturePartition,
         }
     }
@@ -199,6 +209,9 @@ fn select(partitions: &[Partition], native: Architecture) -> Result<[Partition; 
     let three = [root, verity, signature];
     if let Some(partition) = three.iter().find(|partition| partition.flags & FLAG_NO_AUTO != 0) {
         return Err(DdiError::NoAuto { index: partition.index });
+    }
+    if let Some(partition) = three.iter().find(|partition| partition.name == PASSED_OVER) {
+        return Err(DdiError::PassedOver { index: partition.index });
     }
     Ok(three.map(Clone::clone))
 }

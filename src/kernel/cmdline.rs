@@ -7,15 +7,17 @@ use crate::bytes::boolean;
 /// (kernel-command-line(7)).
 pub(super) const ALLOW_USERSPACE: &str = "systemd.allow_userspace_verity";
 
-/// Whether only the kernel may say that a signature is good. As in systemd, the last word counts, and one that can't be
-/// understood doesn't.
+/// Whether only the kernel may say that a signature is good, as systemd decides it: of several values the last counts, the
+/// bare word changes none, `-` is as good as `_`, and after a value that it can't understand it lets the kernel alone
+/// decide (systemd 257, `src/basic/proc-cmdline.c`, `proc_cmdline_get_key`; `src/shared/dissect-image.c`,
+/// `validate_signature_userspace`).
 pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
-    let words = cmdline.split_ascii_whitespace().filter_map(|word| word.strip_prefix(ALLOW_USERSPACE));
-    let mut said = words.filter_map(|rest| match rest.strip_prefix('=') {
-        None => rest.is_empty().then_some(true),
-        Some(value) => boolean(value.trim_matches('"').as_bytes()),
-    });
-    said.next_back() == Some(false)
+    let value = |word: &str| {
+        let word = word.replace(['"', '\''], "");
+        let (key, value) = word.split_once('=')?;
+        (key.replace('-', "_") == ALLOW_USERSPACE).then(|| boolean(value.as_bytes()))
+    };
+    cmdline.split_ascii_whitespace().filter_map(value).next_back().is_some_and(|said| said != Some(true))
 }
 
 #[cfg(test)]
@@ -23,15 +25,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clear_no_leaves_the_say_to_the_kernel() {
-        assert!(only_kernel_verifies("quiet systemd.allow_userspace_verity=0 rw"));
-        assert!(only_kernel_verifies("systemd.allow_userspace_verity systemd.allow_userspace_verity=\"No\""));
+    fn whatever_is_no_clear_yes_leaves_the_say_to_the_kernel() {
+        for text in [
+            "quiet systemd.allow_userspace_verity=0 rw",
+            "systemd.allow_userspace_verity systemd.allow_userspace_verity=\"No\"",
+            "systemd.allow_userspace_verity=0 systemd.allow_userspace_verity",
+            "systemd.allow-userspace-verity=off",
+            "\"systemd.allow_userspace_verity=0\"",
+            "systemd.allow_userspace_verity=1 systemd.allow_userspace_verity=maybe",
+            "systemd.allow_userspace_verity=",
+        ] {
+            assert!(only_kernel_verifies(text), "{text}");
+        }
         for text in [
             "",
             "systemd.allow_userspace_verity",
             "systemd.allow_userspace_verity=1",
             "systemd.allow_userspace_verity=0 systemd.allow_userspace_verity=on",
-            "systemd.allow_userspace_verity=maybe",
             "systemd.allow_userspace_verity_not=0",
             "xsystemd.allow_userspace_verity=0",
         ] {

@@ -90,7 +90,8 @@ impl VerityDevice {
         };
         match signed {
             Ok(()) => Ok(()),
-            Err(error) if kernel_only && self.has_verity() => {
+            Err(_) if kernel_only && !self.has_verity() => Err(KernelError::NoVerity),
+            Err(error) if kernel_only => {
                 Err(KernelError::Signature { cause: describe(&error), demand: ALLOW_USERSPACE })
             }
             Err(_) => load(table.parameters.clone()).map_err(|error| self.explain(&error)),

@@ -5,67 +5,19 @@ use super::Extension;
 use crate::extension::compare_versions;
 use crate::filesystem::EntryKind;
 use crate::image::Class;
+use crate::policy::Hierarchies;
 use crate::reason::printable;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use thiserror::Error;
-
-/// Where extensions are merged.
-#[derive(Debug, Clone)]
-pub struct Hierarchies {
-    sysext: Vec<String>,
-    confext: Vec<String>,
-}
-
-/// Why a list of hierarchies can't be used.
-#[derive(Debug, Error)]
-#[error("{0:?} is not an absolute path without \"..\", \".\" and doubled slashes")]
-pub struct HierarchyError(String);
-
-impl Default for Hierarchies {
-    /// Those of systemd: `/usr` and `/opt`, and `/etc`.
-    fn default() -> Self {
-        let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
-        Self { sysext: list(&["/usr", "/opt"]), confext: list(&["/etc"]) }
-    }
-}
-
-impl Hierarchies {
-    /// With other ones for system extensions, in the form of `$SYSTEMD_SYSEXT_HIERARCHIES`: absolute paths with colons
-    /// between them.
-    ///
-    /// # Errors
-    /// [`HierarchyError`]
-    pub fn with_sysext(self, list: &str) -> Result<Self, HierarchyError> {
-        let sound = |path: &str| {
-            let parts = path.strip_prefix('/').map(|rest| rest.trim_end_matches('/').split('/').collect::<Vec<_>>());
-            parts.is_some_and(|parts| parts.iter().all(|part| !part.is_empty() && *part != "." && *part != ".."))
-        };
-        let mut sysext = Vec::new();
-        for path in list.split(':').filter(|path| !path.is_empty()) {
-            if !sound(path) {
-                return Err(HierarchyError(path.to_owned()));
-            }
-            sysext.push(path.trim_end_matches('/').to_owned());
-        }
-        Ok(Self { sysext, ..self })
-    }
-
-    fn of(&self, class: Class) -> &[String] {
-        match class {
-            Class::Sysext => &self.sysext,
-            Class::Confext => &self.confext,
-        }
-    }
-
-    fn containing(&self, class: Class, path: &str) -> Option<&str> {
-        self.of(class).iter().map(String::as_str).find(|hierarchy| is_within(path, hierarchy))
-    }
-}
 
 /// Whether `path` is `directory` or below it, by whole names.
 pub(super) fn is_within(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether files of that path are merged.
+fn is_merged(hierarchies: &Hierarchies, class: Class, path: &str) -> bool {
+    hierarchies.paths(class).any(|hierarchy| is_within(path, hierarchy))
 }
 
 /// A directory that becomes read-only when extensions are merged into it.
@@ -108,14 +60,14 @@ pub(super) fn shown(path: &[u8]) -> String {
 pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<ReadOnly> {
     let mut found = Vec::new();
     for class in Class::ALL {
-        for hierarchy in hierarchies.of(class) {
+        for hierarchy in hierarchies.paths(class) {
             let prefix = format!("{}/", hierarchy.trim_start_matches('/'));
             let has = |extension: &&&Extension| {
                 extension.class == class && extension.nodes.iter().any(|node| node.path.starts_with(prefix.as_bytes()))
             };
             let by: Vec<String> = ordered.iter().filter(has).map(|extension| extension.name.clone()).collect();
             if !by.is_empty() {
-                found.push(ReadOnly { path: hierarchy.clone(), by });
+                found.push(ReadOnly { path: hierarchy.to_owned(), by });
             }
         }
     }
@@ -126,7 +78,7 @@ pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
 pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize, usize) {
     let files = extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory);
     let (inside, outside): (Vec<_>, Vec<_>) =
-        files.partition(|node| hierarchies.containing(extension.class, &shown(&node.path)).is_some());
+        files.partition(|node| is_merged(hierarchies, extension.class, &shown(&node.path)));
     (inside.len(), outside.len())
 }
 
@@ -139,7 +91,7 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
         let mut paths: BTreeMap<Vec<&[u8]>, Vec<(usize, EntryKind)>> = BTreeMap::new();
         for (number, extension) in members.iter().enumerate().rev() {
             for node in &extension.nodes {
-                if hierarchies.containing(class, &shown(&node.path)).is_some() {
+                if is_merged(hierarchies, class, &shown(&node.path)) {
                     paths.entry(node.path.split(|byte| *byte == b'/').collect()).or_default().push((number, node.kind));
                 }
             }

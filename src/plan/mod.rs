@@ -8,13 +8,14 @@ mod stages;
 mod text;
 mod writes;
 
-pub use layers::{Conflict, Hierarchies, HierarchyError, ReadOnly, merge_order};
+pub use layers::{Conflict, ReadOnly, merge_order};
 pub use stages::{StageError, StageFile, Step, parse};
 pub use text::text;
 pub use writes::{Finding, Trouble};
 
 use crate::filesystem::Node;
 use crate::image::Class;
+use crate::policy::Hierarchies;
 use serde::Serialize;
 
 /// Version of the form in which a plan is printed for programs.

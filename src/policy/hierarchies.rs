@@ -2,6 +2,7 @@
 
 use crate::image::Class;
 use std::fmt;
+use std::str::FromStr;
 use thiserror::Error;
 
 /// Most hierarchies of one class: each is an overlay that is mounted.
@@ -99,7 +100,21 @@ fn check(path: &str) -> Result<(), HierarchyError> {
     }
 }
 
-/// As `$SYSTEMD_SYSEXT_HIERARCHIES` has it: with colons between (systemd, `docs/ENVIRONMENT.md`).
+/// The form of `$SYSTEMD_SYSEXT_HIERARCHIES`, absolute paths with colons between (systemd, `docs/ENVIRONMENT.md`). As
+/// there a path may end with a slash, which then means nothing.
+impl FromStr for HierarchyList {
+    type Err = HierarchyError;
+
+    fn from_str(list: &str) -> Result<Self, HierarchyError> {
+        let simple = |path: &str| match path.trim_end_matches('/') {
+            "" => path.to_owned(),
+            simple => simple.to_owned(),
+        };
+        Self::new(list.split(':').filter(|path| !path.is_empty()).map(simple).collect())
+    }
+}
+
+/// As `$SYSTEMD_SYSEXT_HIERARCHIES` has it.
 impl fmt::Display for HierarchyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(":"))
@@ -124,6 +139,18 @@ impl Hierarchies {
             Class::Confext => self.confext.as_ref(),
         }
     }
+
+    /// Where extensions of a class are merged: what is configured, else where systemd does it by itself (systemd 257,
+    /// `src/sysext/sysext.c`, `image_class_info`).
+    pub fn paths(&self, class: Class) -> impl Iterator<Item = &str> {
+        let default: &[&str] = match class {
+            Class::Sysext => &["/usr", "/opt"],
+            Class::Confext => &["/etc"],
+        };
+        let configured = self.of(class).map(|list| list.0.iter().map(String::as_str));
+        let default = configured.is_none().then(|| default.iter().copied());
+        configured.into_iter().flatten().chain(default.into_iter().flatten())
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +167,24 @@ mod tests {
         let text =
             list(&["/usr/local/bin", "/usr/bin", "/usr/lib64", "/usr/lib", "/srv/a.b_c+d@e-f"]).unwrap().to_string();
         assert_eq!(text, "/usr/local/bin:/usr/bin:/usr/lib64:/usr/lib:/srv/a.b_c+d@e-f");
+    }
+
+    #[test]
+    fn a_list_is_read_as_systemd_reads_its_variable() {
+        for text in ["/usr/local/bin:/opt", ":/usr/local/bin/::/opt:"] {
+            assert_eq!(text.parse::<HierarchyList>().unwrap(), list(&["/usr/local/bin", "/opt"]).unwrap());
+        }
+        for wrong in ["", ":", "usr", "/usr/../etc", "/", "/usr//bin", "/usr:./x", "/usr:/usr/"] {
+            wrong.parse::<HierarchyList>().expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn what_is_not_configured_is_systemds() {
+        let hierarchies = Hierarchies { sysext: Some("/usr/bin:/usr/lib".parse().unwrap()), confext: None };
+        assert!(hierarchies.paths(Class::Sysext).eq(["/usr/bin", "/usr/lib"]));
+        assert!(hierarchies.paths(Class::Confext).eq(["/etc"]));
+        assert!(Hierarchies::default().paths(Class::Sysext).eq(["/usr", "/opt"]));
     }
 
     #[test]

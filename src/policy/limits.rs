@@ -1,5 +1,7 @@
 //! Bounds on how many and how large, so that no set of files can exhaust the machine.
 
+use super::Hierarchies;
+use crate::image::Class;
 use crate::reason::{Reason, Refusal};
 
 const MIB: u64 = 1 << 20;
@@ -26,12 +28,51 @@ impl Default for Limits {
     }
 }
 
+/// Longest text that `mount(2)` takes options from, in bytes: a page, less the NUL at its end (Linux 6.12,
+/// `fs/namespace.c`, `copy_mount_options`). What is longer is cut off, without an error.
+const MOUNT_OPTIONS: usize = 4095;
+/// What systemd may have to say there besides the layers, such as where changes are kept
+/// (systemd 257, `src/sysext/sysext.c`, `mount_overlayfs`).
+const OTHER_OPTIONS: usize = 255;
+/// How long the path of a hierarchy is taken to be where nothing is configured: Kairos has /usr/local/include.
+const USUAL_HIERARCHY: usize = 20;
+
+/// How long the options become with which systemd mounts all extensions of a class over one hierarchy: each is a layer
+/// (`lowerdir=/run/systemd/sysext/meta/usr:/run/systemd/sysext/extensions/NAME/usr:…:/usr`).
+#[derive(Debug, Clone, Copy)]
+struct Overlay {
+    hierarchy: usize,
+    directory: usize,
+}
+
+impl Overlay {
+    fn of(class: Class, hierarchies: &Hierarchies) -> Self {
+        let longest = hierarchies.paths(class).map(str::len).max().unwrap_or_default();
+        let hierarchy = if hierarchies.of(class).is_some() { longest } else { longest.max(USUAL_HIERARCHY) };
+        Self { hierarchy, directory: "/run/systemd/".len().saturating_add(class.as_str().len()) }
+    }
+
+    /// Without any extension.
+    fn empty(self) -> usize {
+        let paths = self.hierarchy.saturating_mul(2).saturating_add(self.directory);
+        OTHER_OPTIONS.saturating_add("lowerdir=/meta:".len()).saturating_add(paths)
+    }
+
+    /// What one adds.
+    fn layer(self, name: usize) -> usize {
+        let path = self.directory.saturating_add(name).saturating_add(self.hierarchy);
+        path.saturating_add("/extensions/:".len())
+    }
+}
+
 /// What has been staged so far. Rejected images don't count: nobody shall keep a good image out by
 /// putting many bad ones beside it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
     images: usize,
     total_size: u64,
+    /// Of each class: how many, and the length of all names.
+    names: [(usize, usize); 2],
 }
 
 impl Tally {
@@ -57,15 +98,86 @@ impl Tally {
         }
     }
 
+    /// Whether systemd can still merge an extension of this name with those that are staged.
+    ///
+    /// # Errors
+    /// [`Reason::TooMany`]
+    pub fn admit_layer(&self, class: Class, name: &str, hierarchies: &Hierarchies) -> Result<(), Refusal> {
+        let overlay = Overlay::of(class, hierarchies);
+        let (count, bytes) = self.names.get(index(class)).copied().unwrap_or_default();
+        let staged = overlay.layer(0).saturating_mul(count).saturating_add(bytes);
+        let needed = overlay.empty().saturating_add(staged).saturating_add(overlay.layer(name.len()));
+        if needed <= MOUNT_OPTIONS {
+            return Ok(());
+        }
+        let detail = format_args!(
+            "{count} of the kind have been staged, and systemd can't merge another of a name of {} bytes with them: it \
+             would need {needed} bytes of mount options, and the kernel takes {MOUNT_OPTIONS}",
+            name.len()
+        );
+        Err(Refusal::new(Reason::TooMany, detail))
+    }
+
     /// Counts a staged image.
-    pub fn add(&mut self, size: u64) {
-        *self = Self { images: self.images.saturating_add(1), total_size: self.total_size.saturating_add(size) };
+    pub fn add(&mut self, size: u64, class: Class, name: &str) {
+        self.images = self.images.saturating_add(1);
+        self.total_size = self.total_size.saturating_add(size);
+        if let Some((count, bytes)) = self.names.get_mut(index(class)) {
+            *count = count.saturating_add(1);
+            *bytes = bytes.saturating_add(name.len());
+        }
+    }
+}
+
+const fn index(class: Class) -> usize {
+    match class {
+        Class::Sysext => 0,
+        Class::Confext => 1,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// What systemd would have to say to the kernel, written out.
+    fn options(class: Class, hierarchy: &str, names: &[String]) -> String {
+        let layers = names.iter().map(|name| format!("/run/systemd/{}/extensions/{name}{hierarchy}:", class.as_str()));
+        format!("lowerdir=/run/systemd/{}/meta{hierarchy}:{}{hierarchy}", class.as_str(), layers.collect::<String>())
+    }
+
+    #[test]
+    fn no_more_layers_are_staged_than_one_mount_can_have() {
+        let long = "/usr/local/include";
+        let configured = Hierarchies { sysext: Some(format!("/usr/bin:{long}").parse().unwrap()), confext: None };
+        for (class, hierarchies, hierarchy) in [
+            (Class::Sysext, &configured, long),
+            (Class::Sysext, &Hierarchies::default(), "/usr/20-bytes-or-fewer"),
+            (Class::Confext, &configured, "/etc/20-bytes-or-fewer"),
+        ] {
+            let hierarchy = &hierarchy[..hierarchy.len().min(USUAL_HIERARCHY)];
+            let mut tally = Tally::default();
+            let mut names: Vec<String> = Vec::new();
+            let refused = loop {
+                let name = format!("{}{}", "n".repeat(names.len() * 3), names.len());
+                if let Err(refusal) = tally.admit_layer(class, &name, hierarchies) {
+                    names.push(name);
+                    break refusal;
+                }
+                tally.add(1, class, &name);
+                names.push(name);
+            };
+            assert_eq!(refused.reason(), Reason::TooMany);
+            let room = MOUNT_OPTIONS - OTHER_OPTIONS;
+            assert!(options(class, hierarchy, &names).len() > room, "{class:?}: too early");
+            assert!(options(class, hierarchy, &names[..names.len() - 1]).len() <= room, "{class:?}: too late");
+            assert!(names.len() > 20, "{class:?}: {}", names.len());
+            // The other class has a mount of its own.
+            let other = if class == Class::Sysext { Class::Confext } else { Class::Sysext };
+            assert_eq!(tally.admit_layer(other, "name", hierarchies), Ok(()));
+        }
+    }
 
     #[test]
     fn only_what_was_staged_counts() {
@@ -75,11 +187,11 @@ mod tests {
         assert_eq!(reason(&tally, 11), Err(Reason::TooLarge));
         assert_eq!(reason(&tally, 10), Ok(()));
         assert_eq!(reason(&tally, 10), Ok(()), "asking costs nothing");
-        tally.add(10);
+        tally.add(10, Class::Sysext, "a");
         assert_eq!(reason(&tally, 6), Err(Reason::TooLarge));
         assert_eq!(reason(&tally, u64::MAX), Err(Reason::TooLarge));
         assert_eq!(reason(&tally, 5), Ok(()));
-        tally.add(5);
+        tally.add(5, Class::Confext, "b");
         assert_eq!(reason(&tally, 0), Err(Reason::TooMany));
     }
 }

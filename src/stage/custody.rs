@@ -4,7 +4,6 @@
 //! taken first, into a directory that nobody else reads or writes, and it is the copy that is verified and
 //! then renamed into place. How to do without one: [`super::MountCustody`].
 
-use super::stamp::Stamp;
 use crate::durable::Temporary;
 use crate::extension::ExtensionName;
 use crate::image::{Candidate, Class};
@@ -13,6 +12,7 @@ use crate::kernel::mounts::DetachedMount;
 use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
+use crate::stamp::Stamp;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
@@ -62,8 +62,8 @@ impl Holding {
     }
 
     fn new(candidate: Candidate, way: Way) -> Self {
+        let stamp = candidate.stamp();
         let (name, class, source) = candidate.into_parts();
-        let stamp = Stamp::of(source.file()).ok();
         Self { name, class, source, stamp, way, remark: None }
     }
 
@@ -78,7 +78,7 @@ impl Holding {
         self.remark.as_deref()
     }
 
-    /// Makes sure that nobody touched the file since it was taken. A copy is ours alone.
+    /// Makes sure that nobody touched the file since it was opened. A copy is ours alone.
     ///
     /// # Errors
     /// [`Reason::Unreadable`]

@@ -3,12 +3,12 @@
 //! A run that finds less to trust than the one before it must not leave what only the earlier one
 //! trusted. Files of others in the same directories are none of our business.
 
-use super::stamp::Stamp;
 use crate::durable;
 use crate::extension::ExtensionName;
 use crate::image::Class;
 use crate::kernel::mounts;
 use crate::root::Root;
+use crate::stamp::Stamp;
 use anyhow::{Context, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

@@ -4,20 +4,23 @@ mod custody;
 mod ledger;
 mod mount_custody;
 mod quarantine;
-mod stamp;
 
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
 pub use ledger::{Withdrawn, recheck, withdraw};
 pub use mount_custody::MountCustody;
 pub use quarantine::quarantine;
 
-use crate::io::ReadAt;
+use crate::extension::ExtensionName;
+use crate::image::Class;
+use crate::io::{FileSource, ReadAt};
+use crate::kernel::mounts;
 use crate::root::Root;
+use crate::stamp::Stamp;
 use crate::verify::VerifiedImage;
 use anyhow::{Context, Result, bail};
 use custody::Way;
-use stamp::Stamp;
 use std::fs::File;
+use std::path::Path;
 
 /// Mode of a staged image.
 const MODE: u32 = 0o444;
@@ -67,12 +70,21 @@ pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
             0
         }
     };
-    // What is seen there now is compared with what was verified, by whichever way it came.
-    let stamp = Stamp::of(source.file()).with_context(context)?;
-    let seen = File::open(&target).and_then(|file| Stamp::of(&file)).with_context(context)?;
-    if seen != stamp {
-        bail!("staging {path}: it is not the file that was verified");
+    match vouch(root, class, &name, &source, &target) {
+        Ok(()) => Ok(StagedImage { path, occupied }),
+        Err(error) => {
+            // The note that should have said what it is doesn't, so that it would be withdrawn in the end anyway.
+            let _ = mounts::detach(&target);
+            Err(error).with_context(context)
+        }
     }
-    ledger::complete(root, class, &name, stamp).with_context(context)?;
-    Ok(StagedImage { path, occupied })
+}
+
+/// Compares what is seen at `target` now with what was verified, by whichever way it came, and notes what that is.
+fn vouch(root: &Root, class: Class, name: &ExtensionName, source: &FileSource, target: &Path) -> Result<()> {
+    let stamp = Stamp::of(source.file())?;
+    if File::open(target).and_then(|file| Stamp::of(&file))? != stamp {
+        bail!("it is not the file that was verified");
+    }
+    Ok(ledger::complete(root, class, name, stamp)?)
 }

@@ -173,6 +173,7 @@ impl Verifier<'_> {
                 // What the extension says of itself comes before how it fits this host.
                 judge(None)?;
                 extension::refuse_os_release(tree, class).map_err(lookup)?;
+                extension::refuse_odd_hierarchies(tree, self.policy.hierarchies.paths(class)).map_err(lookup)?;
                 judge(self.host).map(drop)
             })
             .map_err(|error| Refusal::new(error.reason(), &error))

@@ -68,6 +68,27 @@ fn what_does_not_collide_is_nothing_to_look_into() {
 }
 
 #[test]
+fn a_configuration_says_where_and_what_is_merged() {
+    let sealed = "merge:\n  hierarchies: [/usr/bin]\nlimits:\n  image_size: 1\n";
+    let desk = desk().file("limited.yaml", sealed.as_bytes()).file("wrong.yaml", b"merge:\n  hierarchies: [usr]\n");
+    let desk = desk.file("sealed.yaml", b"merge:\n  hierarchies: [/usr/bin]\n");
+    let k3s = "extra/k3s_1.10.sysext.raw";
+    let (said, json) = plan(&desk, &[k3s, "--config", "sealed.yaml"]);
+    assert_eq!(json["read_only"], json!([{"path": "/usr/bin", "by": ["k3s_1.10"]}]), "{said:?}");
+    // Somebody who asks for others means them.
+    let (said, json) = plan(&desk, &[k3s, "--config", "sealed.yaml", "--hierarchies", "/usr/lib"]);
+    assert_eq!(json["read_only"], json!([{"path": "/usr/lib", "by": ["k3s_1.10"]}]), "{said:?}");
+    let (said, json) = plan(&desk, &[k3s, "--config", "limited.yaml"]);
+    assert_eq!((said.status, &json["left_out"][0]["reason"]), (Some(1), &json!("too-large")), "{said:?}");
+    // Whether there is anybody to trust or not.
+    for trust in [&[][..], &["--certificate", "vendor.crt"]] {
+        let said = desk.run(&[&["plan", k3s, "--config", "wrong.yaml"], trust].concat());
+        assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+        assert!(said.stderr.contains("merge.hierarchies") && said.stderr.contains("line 2"), "{said:?}");
+    }
+}
+
+#[test]
 fn what_a_boot_would_refuse_is_left_out() {
     let stranger = Blueprint::new("bad", &Tree::sysext("bad").squashfs(), keys::rsa("Stranger")).render();
     let desk = desk().file("bad.sysext.raw", &stranger.bytes).file("junk.sysext.raw", b"junk");

@@ -120,9 +120,14 @@ pub fn yip() -> Option<PathBuf> {
 
 /// Where it is, if it is.
 pub fn yip_path() -> PathBuf {
+    beside_toolbox("-yip/yip")
+}
+
+/// What is made beside the toolbox.
+fn beside_toolbox(end: &str) -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox").into_os_string();
     let mut path = std::env::var_os("SEXTANT_TOOLBOX").unwrap_or_else(default);
-    path.push("-yip/yip");
+    path.push(end);
     path.into()
 }
 
@@ -130,12 +135,22 @@ pub fn yip_path() -> PathBuf {
 pub struct Toolbox {
     /// The script that enters it.
     run: PathBuf,
+    tree: PathBuf,
 }
 
 impl Toolbox {
     /// The toolbox; `None`, and a word about it, where it can't be entered.
     pub fn find() -> Option<Self> {
-        let toolbox = Self { run: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run") };
+        Self::of(beside_toolbox(""))
+    }
+
+    /// The tree with a newer systemd, where few other tools are; `None`, and a word about it, where it can't be entered.
+    pub fn newer() -> Option<Self> {
+        Self::of(beside_toolbox("-forky"))
+    }
+
+    fn of(tree: PathBuf) -> Option<Self> {
+        let toolbox = Self { run: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run"), tree };
         let output = toolbox.command("true").output().unwrap();
         match output.status.code() {
             Some(0) => Some(toolbox),
@@ -149,7 +164,7 @@ impl Toolbox {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(&self.run);
-        command.arg(program).stdin(Stdio::null());
+        command.env("SEXTANT_TOOLBOX", &self.tree).arg(program).stdin(Stdio::null());
         command
     }
 

@@ -144,6 +144,12 @@ fn release() -> Vec<Row> {
             "a link for an os-release",
             &Tree::sysext(NAME).symlink("usr/lib/os-release", "../x"),
         ),
+        tree("bad-hierarchy", "a file where systemd merges a directory", &Tree::sysext(NAME).file("opt", b"file")),
+        tree(
+            "bad-hierarchy",
+            "a link to a directory where systemd merges one",
+            &Tree::sysext(NAME).directory("usr/share/opt").symlink("opt", "usr/share/opt"),
+        ),
         says("incompatible-host", "for another system", "ID=otheros\n"),
         says("incompatible-host", "for another version", "ID=testos\nVERSION_ID=2.0\n"),
         says("incompatible-host", "for a level that the host has not", "ID=testos\nSYSEXT_LEVEL=3\nVERSION_ID=2.0\n"),

@@ -23,6 +23,11 @@ pub fn rows() -> Vec<Row> {
         bad("an escape in the name", b"hos\x1b[2Jtile.sysext.raw"),
         bad("DEL in the name", b"hos\x7ftile.sysext.raw"),
         bad("a control character of Latin-1 in the name", "hos\u{85}tile.sysext.raw".as_bytes()),
+        bad("a comma in the name, which ends an option of a mount", b"hostile_1,2.sysext.raw"),
+        bad("a colon in the name, which parts the layers of an overlay", b"hostile_1:2.sysext.raw"),
+        bad("a backslash in the name", b"hostile_1\\2.sysext.raw"),
+        bad("a quotation mark in the name", b"hostile_\".sysext.raw"),
+        bad("an apostrophe in the name", b"hostile_'.sysext.raw"),
         bad("a name that is not UTF-8", b"hos\xfftile.sysext.raw"),
         bad("a name of 129 bytes", long.as_bytes()),
         Row::placed("bad-name", "a symbolic link to a good image", "link.sysext.raw", move |path| {

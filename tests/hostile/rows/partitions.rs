@@ -24,6 +24,8 @@ pub fn rows() -> Vec<Row> {
         rows.push(duplicate("a second, earlier on disk:", image().duplicate(kind, "zzz").reverse()));
         let flagged = image().change(kind, |part| part.flags |= NO_AUTO);
         rows.push(Row::image("no-auto", leak(format!("no-auto: {name}")), flagged));
+        let passed_over = image().change(kind, |part| part.name = "_empty".into());
+        rows.push(Row::image("no-auto", leak(format!("named _empty: {name}")), passed_over));
     }
     rows.extend(missing());
     rows.extend(usr());

@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// Which file it is, and when it was last touched. Every write, truncation and change of attributes sets the time of
 /// change to the present (POSIX, `st_ctime`), and nobody can set it to anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -19,7 +19,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// Of an open file.
-    pub(super) fn of(file: &File) -> io::Result<Self> {
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::from(&metadata))
     }
 }
@@ -44,7 +44,7 @@ impl fmt::Display for Stamp {
 
 /// The text isn't that of a stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotAStamp;
+pub(crate) struct NotAStamp;
 
 impl FromStr for Stamp {
     type Err = NotAStamp;
