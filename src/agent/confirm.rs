@@ -18,10 +18,15 @@ pub fn confirm(root: &Path) -> Result<()> {
     let mut outcome = Merge { requested: recorded.requested, confirmed: true, ..Merge::default() };
     for class in Class::ALL {
         let staged = recorded.staged().filter(|(of, _)| *of == class).map(|(_, name)| name);
-        let comparison = merge::compare(staged, &merge::merged(&root, class)?);
+        let hiding = merge::hiding(&root, class)?;
+        let comparison = merge::compare(staged, &merge::merged(&root, class)?, &hiding);
         for name in &comparison.missing {
-            let text =
-                format!("{name} ({class}) was staged and is not merged: see the journal of systemd-{class}.service");
+            let why = if hiding.contains(name) {
+                "/etc/extensions has another of this name, which systemd prefers".to_owned()
+            } else {
+                format!("see the journal of systemd-{class}.service")
+            };
+            let text = format!("{name} ({class}) was staged and is not merged: {why}");
             Event::NotMerged.emit_about(name, &text);
         }
         for name in &comparison.unexpected {

@@ -54,6 +54,35 @@ fn overlaid(mountinfo: &str, class: Class) -> impl Iterator<Item = String> {
     })
 }
 
+/// Where systemd looks for extensions before it looks where they are staged: of two of one name the first counts
+/// (systemd 257, `src/shared/discover-image.c`, `image_search_path`).
+fn searched_first(class: Class) -> Option<&'static str> {
+    match class {
+        Class::Sysext => Some("/etc/extensions"),
+        Class::Confext => None,
+    }
+}
+
+/// Names of extensions of `class` that hide staged ones of the same name.
+///
+/// # Errors
+/// Where the directory is there and can't be listed.
+pub fn hiding(root: &Root, class: Class) -> Result<BTreeSet<String>> {
+    let Some(directory) = searched_first(class) else { return Ok(BTreeSet::new()) };
+    let found = root.list(directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default();
+    Ok(found.iter().filter_map(|name| name.to_str()).map(|name| image_name(name).to_owned()).collect())
+}
+
+/// What systemd calls the image in a file or directory of that name (systemd 257, `src/basic/os-util.c`,
+/// `path_extract_image_name`; `.v` is a directory of versions).
+fn image_name(file: &str) -> &str {
+    let mut name = file;
+    for end in [".v", ".raw", ".sysext"] {
+        name = name.strip_suffix(end).unwrap_or(name);
+    }
+    name
+}
+
 /// What was wanted against what is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
@@ -65,12 +94,18 @@ pub struct Comparison {
     pub unexpected: Vec<String>,
 }
 
-/// Compares names of one class.
+/// Compares names of one class. What is merged under the name of one that is in `hiding` isn't what was staged.
 #[must_use]
-pub fn compare<'n>(staged: impl Iterator<Item = &'n str>, merged: &BTreeSet<String>) -> Comparison {
+pub fn compare<'n>(
+    staged: impl Iterator<Item = &'n str>,
+    merged: &BTreeSet<String>,
+    hiding: &BTreeSet<String>,
+) -> Comparison {
     let staged: BTreeSet<&str> = staged.collect();
-    let (found, missing): (Vec<&str>, Vec<&str>) = staged.iter().copied().partition(|name| merged.contains(*name));
-    let unexpected = merged.iter().filter(|name| !staged.contains(name.as_str())).cloned().collect();
+    let is_ours = |name: &str| staged.contains(name) && !hiding.contains(name);
+    let (found, missing): (Vec<&str>, Vec<&str>) =
+        staged.iter().copied().partition(|name| merged.contains(*name) && is_ours(name));
+    let unexpected = merged.iter().filter(|name| !is_ours(name)).cloned().collect();
     let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     Comparison { merged: owned(found), missing: owned(missing), unexpected }
 }
@@ -105,10 +140,28 @@ junk";
             fs::write(dir.path().join(hierarchy).join(".systemd-sysext/extensions"), names).unwrap();
         }
         let found = merged(&root, Class::Sysext).unwrap();
-        let comparison = compare(["a", "b", "c"].into_iter(), &found);
+        let comparison = compare(["a", "b", "c"].into_iter(), &found, &BTreeSet::new());
         assert_eq!(comparison.merged, ["a", "b"]);
         assert_eq!(comparison.missing, ["c"]);
         assert_eq!(comparison.unexpected, ["other"]);
         assert!(merged(&root, Class::Confext).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_found_before_a_staged_one_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(hiding(&root, Class::Sysext).unwrap(), BTreeSet::new());
+        for name in ["a", "b.raw", "c.sysext.raw", "d.v", "e.raw.v"] {
+            fs::create_dir_all(dir.path().join("etc/extensions").join(name)).unwrap();
+        }
+        let hidden = hiding(&root, Class::Sysext).unwrap();
+        assert!(hidden.iter().map(String::as_str).eq(["a", "b", "c", "d", "e"]), "{hidden:?}");
+        let found: BTreeSet<String> = ["a", "ours"].map(str::to_owned).into();
+        let comparison = compare(["a", "ours"].into_iter(), &found, &hidden);
+        assert_eq!(comparison.merged, ["ours"]);
+        assert_eq!((comparison.missing, comparison.unexpected), (vec!["a".to_owned()], vec!["a".to_owned()]));
+        // systemd looks there after /run/confexts, or not at all.
+        assert_eq!(hiding(&root, Class::Confext).unwrap(), BTreeSet::new());
     }
 }

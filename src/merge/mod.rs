@@ -10,7 +10,7 @@ mod confirm;
 mod environment;
 mod units;
 
-pub use confirm::{Comparison, compare, merged};
+pub use confirm::{Comparison, compare, hiding, merged};
 pub use environment::limit;
 
 use crate::durable;

@@ -12,7 +12,7 @@ const WANTS: &str = "/run/systemd/system/sysinit.target.wants";
 const VENDOR: &str = "/usr/lib/systemd/system";
 
 /// A file below [`DIRECTORY`]: its directory, its name, its content.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 5] = [
     (
         "/run/systemd/system/systemd-sysext.service.d",
         "zz-sextant.conf",
@@ -22,6 +22,16 @@ const FILES: [(&str, &str, &str); 3] = [
         "/run/systemd/system/systemd-confext.service.d",
         "zz-sextant.conf",
         include_str!("../../systemd-units/systemd-confext.service.d/zz-sextant.conf"),
+    ),
+    (
+        "/run/systemd/system/systemd-sysext@.service.d",
+        "zz-sextant.conf",
+        include_str!("../../systemd-units/systemd-sysext@.service.d/zz-sextant.conf"),
+    ),
+    (
+        "/run/systemd/system/systemd-sysupdate-notify-sysext@.service.d",
+        "zz-sextant.conf",
+        include_str!("../../systemd-units/systemd-sysupdate-notify-sysext@.service.d/zz-sextant.conf"),
     ),
     (DIRECTORY, CONFIRM, include_str!("../../systemd-units/sextant-confirm.service")),
 ];
@@ -79,6 +89,13 @@ mod tests {
             let wanted = dir.path().join(format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service"));
             let target = fs::read_link(wanted).unwrap();
             assert_eq!(target, Path::new(&format!("/usr/lib/systemd/system/systemd-{class}.service")));
+        }
+        for unit in ["systemd-sysext@", "systemd-sysupdate-notify-sysext@"] {
+            let path = dir.path().join(format!("run/systemd/system/{unit}.service.d/zz-sextant.conf"));
+            let text = fs::read_to_string(path).unwrap();
+            let command = "-systemd-sysext --image-policy=root=signed+absent:usr=signed+absent";
+            assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command]);
+            assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
         }
         let wanted = dir.path().join("run/systemd/system/sysinit.target.wants/sextant-confirm.service");
         assert!(fs::read_to_string(wanted).unwrap().contains("ExecStart=/run/sextant/sextant-agent confirm\n"));

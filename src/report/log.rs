@@ -9,7 +9,6 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use systemd_journal_logger::JournalLog;
 
@@ -147,17 +146,24 @@ pub fn install(machine: bool) {
             return;
         }
     }
-    let kernel = machine.then(|| OpenOptions::new().write(true).open("/dev/kmsg").ok()).flatten();
-    let target = kernel.map_or(Target::StandardError, |file| Target::Kernel(Mutex::new(file), AtomicUsize::new(0)));
+    let target =
+        if machine && kernel_log().is_ok() { Target::Kernel(AtomicUsize::new(0)) } else { Target::StandardError };
     // A second logger can't be installed; the first one then keeps its place.
     if log::set_boxed_logger(Box::new(Plain { target })).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
 }
 
+/// Opened anew for each line: unless systemd or the command line has lifted it, the kernel silently drops what comes after
+/// ten lines in five seconds, and counts for each open file by itself (Linux 6.12, `kernel/printk/printk.c`,
+/// `devkmsg_open`, `devkmsg_write`). How much we say is bounded here.
+fn kernel_log() -> std::io::Result<File> {
+    OpenOptions::new().write(true).open("/dev/kmsg")
+}
+
 enum Target {
     /// The device, and how many entries about images it got.
-    Kernel(Mutex<File>, AtomicUsize),
+    Kernel(AtomicUsize),
     StandardError,
 }
 
@@ -173,8 +179,8 @@ impl Log for Plain {
     fn log(&self, record: &Record<'_>) {
         // A log that can't be written is no reason to stop: the report says the same.
         match &self.target {
-            Target::Kernel(file, entries) => {
-                if let (Some(line), Ok(mut file)) = (bounded_kernel_line(record, entries), file.lock()) {
+            Target::Kernel(entries) => {
+                if let (Some(line), Ok(mut file)) = (bounded_kernel_line(record, entries), kernel_log()) {
                     let _ = file.write_all(line.as_bytes());
                 }
             }

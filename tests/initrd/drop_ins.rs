@@ -12,6 +12,8 @@ pub(crate) const EXTENDED: &[&str] = &[
     "systemd-confext-initrd.service",
     "systemd-sysext-sysroot.service",
     "systemd-confext-sysroot.service",
+    "systemd-sysext@.service",
+    "systemd-sysupdate-notify-sysext@.service",
 ];
 
 /// `root=signed+absent:usr=signed+absent`, and nothing weaker.
@@ -57,8 +59,13 @@ fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
 fn whatever_systemd_runs_to_merge_is_told_where() {
     for unit in EXTENDED {
         let ours = drop_in(unit);
-        let class = if unit.contains("confext") { "confext" } else { "sysext" };
-        assert_eq!(values(&ours, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")], "{unit}");
+        let classes: &[&str] = match unit {
+            unit if unit.contains('@') => &["sysext", "confext"],
+            unit if unit.contains("confext") => &["confext"],
+            _ => &["sysext"],
+        };
+        let files: Vec<_> = classes.iter().map(|class| format!("-/run/sextant/{class}.env")).collect();
+        assert_eq!(values(&ours, "EnvironmentFile"), files, "{unit}");
         assert_eq!(values(&ours, "Environment"), Vec::<&str>::new(), "{unit}: it would override the distribution's");
         let in_initrd = unit.contains("-initrd") || unit.contains("-sysroot");
         let after = values(&ours, "After");
@@ -73,8 +80,13 @@ fn no_unit_of_systemd_that_merges_is_forgotten() {
         let units = fs::read_dir(tree.file("usr/lib/systemd/system")).unwrap();
         for path in units.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             let Ok(text) = fs::read_to_string(&path) else { continue };
+            // Without a verb it does what it is asked by a socket.
             let merges = RUNS.iter().flat_map(|key| values(&text, key)).any(|command| {
-                command.contains("ext") && [" merge", " refresh"].iter().any(|verb| command.contains(verb))
+                let program = command.split_whitespace().next().unwrap_or_default();
+                ["systemd-sysext", "systemd-confext"].iter().any(|name| program.ends_with(name))
+                    && !["unmerge", "list", "status"]
+                        .iter()
+                        .any(|verb| command.split_whitespace().any(|it| it == *verb))
             });
             let name = path.file_name().unwrap().to_str().unwrap();
             assert!(!merges || EXTENDED.contains(&name), "{}: {name}", tree.suite);
@@ -85,13 +97,12 @@ fn no_unit_of_systemd_that_merges_is_forgotten() {
 /// A triggering condition (`=|`) is one of several alternatives: beside `|/run/extensions` it would not be a gate.
 #[test]
 fn the_gate_is_no_alternative() {
-    for (units, gate) in [(&EXTENDED[..2], "/run/sextant/merge"), (&EXTENDED[2..4], "/run/sextant/report.json")] {
-        for unit in units {
-            let ours = drop_in(unit);
-            assert_eq!(values(&ours, "ConditionPathExists"), [gate], "{unit}");
-            let conditions = ours.lines().filter(|line| line.starts_with("Condition")).count();
-            assert_eq!(conditions, 1, "{unit}");
-        }
+    for unit in EXTENDED {
+        let gate = if unit.contains("-initrd") { "/run/sextant/report.json" } else { "/run/sextant/merge" };
+        let ours = drop_in(unit);
+        assert_eq!(values(&ours, "ConditionPathExists"), [gate], "{unit}");
+        let conditions = ours.lines().filter(|line| line.starts_with("Condition")).count();
+        assert_eq!(conditions, 1, "{unit}");
     }
     assert_eq!(sextant::merge::GATE, "/run/sextant/merge");
 }
@@ -116,11 +127,12 @@ fn the_host_gets_the_drop_ins_of_the_initrd() {
     let text = fs::read_to_string(repository().join("systemd-units/sextant.tmpfiles.conf")).unwrap();
     let lines: Vec<Vec<_>> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines.len(), 2);
+    let units = EXTENDED.iter().filter(|unit| !unit.contains("-initrd") && !unit.contains("-sysroot"));
+    assert_eq!(lines.len(), units.clone().count());
     let stage = fs::read_to_string(repository().join("systemd-units/sextant-stage.service")).unwrap();
     let sources: Vec<_> = lines.iter().map(|line| line[6]).collect();
     assert_eq!(values(&stage, "AssertPathExists"), sources, "systemd-tmpfiles doesn't mind if they are missing");
-    for (unit, line) in EXTENDED.iter().zip(&lines) {
+    for (unit, line) in units.zip(&lines) {
         let file = format!("systemd/system/{unit}.d/zz-sextant.conf");
         assert_eq!(line[0], "C");
         assert_eq!((line[1], line[6]), (&*format!("/run/{file}"), &*format!("/usr/lib/{file}")));

@@ -114,7 +114,12 @@ fn the_gate_is_closed_before_anything_is_staged() {
         "#;
         let version = tree.succeed(&installed, script, &[root.to_str().unwrap(), command]);
         assert!(version.starts_with("sextant-agent "), "{}: {version}", tree.suite);
-        for unit in ["systemd-sysext.service", "systemd-confext.service"] {
+        for unit in [
+            "systemd-sysext.service",
+            "systemd-confext.service",
+            "systemd-sysext@.service",
+            "systemd-sysupdate-notify-sysext@.service",
+        ] {
             let path = format!("systemd/system/{unit}.d/zz-sextant.conf");
             let closed = fs::read_to_string(root.join("run").join(&path));
             let closed = closed.unwrap_or_else(|error| panic!("{}: {path}: {error}", tree.suite));

@@ -39,6 +39,8 @@ const LAYOUT: &[&str] = &[
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext-initrd.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext-sysroot.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext.service.d/zz-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext@.service.d/zz-sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysupdate-notify-sysext@.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/tmpfiles.d/sextant.conf",
     "usr/lib/sextant/sextant-agent",
     "usr/lib/sextant/yip/sextant-after-install.yaml",
