@@ -2,6 +2,7 @@
 
 use super::{Outcome, Scenario, vendor};
 use crate::cpio::Archive;
+use crate::guest::Guest::Systemd262;
 use crate::images::Offer;
 use crate::keys;
 use crate::witness::Findings;
@@ -25,6 +26,21 @@ pub fn table() -> Vec<Scenario> {
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db").unseen()])
             .outcome(Outcome::Closed)
             .check(|findings| assert!(findings.report().is_none())),
+        Scenario::new(
+            "no-merge",
+            "all is staged, nothing opens the gate, and the host has signed images and somebody who asks",
+        )
+        .on(Systemd262)
+        .sealed(|| {
+            vendor()
+                .symlink("etc/systemd/system/sextant-merge.service", "/dev/null")
+                .unit("host.service", HOST)
+                .file("usr/lib/ask.service", ASK)
+                .symlink("usr/lib/wants/ask.service", "../ask.service")
+        })
+        .offers(|| vec![Offer::sysext("by-db", keys::db(), "db")])
+        .outcome(Outcome::Closed)
+        .check(nothing_got_past_the_gate),
         Scenario::new("no-journal", "journald can't be reached while the agent verifies")
             .sealed(no_journal)
             .offers(|| {
@@ -60,6 +76,46 @@ fn was_killed(findings: &Findings) {
             .is_some_and(|text| text.starts_with("sextant-stage.service: Main process exited, code=killed"))
     };
     assert!(findings.journal().iter().any(killed), "the agent wasn't killed");
+}
+
+/// In the initrd, before any unit of systemd's that merges what the host has: puts a signed image there, and a unit that
+/// asks the socket to merge it.
+const HOST: &str = r"
+[Unit]
+DefaultDependencies=no
+After=sysroot.mount sextant-stage.service
+Before=systemd-sysext-sysroot.service initrd-cleanup.service
+[Service]
+Type=oneshot
+ExecStart=mkdir -p /sysroot/var/lib/extensions /sysroot/etc/systemd/system/witness.target.wants
+ExecStart=cp /.extra/sysext/by-db.sysext.raw /sysroot/var/lib/extensions/by-db.raw
+ExecStart=cp /usr/lib/ask.service /sysroot/etc/systemd/system/
+ExecStart=cp --no-dereference /usr/lib/wants/ask.service /sysroot/etc/systemd/system/witness.target.wants/
+";
+
+/// On the host.
+const ASK: &str = "\
+[Unit]
+Wants=systemd-sysext.socket
+After=systemd-sysext.socket
+Before=witness.service
+[Service]
+Type=oneshot
+ExecStart=systemctl start systemd-sysext.service
+ExecStart=-varlinkctl call --timeout=60 /run/systemd/io.systemd.sysext io.systemd.sysext.Refresh {}
+";
+
+fn nothing_got_past_the_gate(findings: &Findings) {
+    let report = findings.report().unwrap();
+    assert_eq!(report["images"][0]["verdict"], "staged", "{report}");
+    // Each of them had something to merge, and was kept from it by the gate and nothing else.
+    for unit in ["systemd-sysext-sysroot.service", "systemd-sysext.service", "systemd-sysext@"] {
+        let is_skipped = |entry: &serde_json::Value| {
+            let message = entry["MESSAGE"].as_str().unwrap_or_default();
+            message.starts_with(unit) && message.contains("ConditionPathExists=/run/sextant/merge")
+        };
+        assert!(!findings.places(is_skipped).is_empty(), "{unit} wasn't kept from merging");
+    }
 }
 
 fn no_journal() -> Archive {

@@ -63,6 +63,12 @@ impl Workshop {
         Ok(Self { directory, output: output.to_owned() })
     }
 
+    /// The directory itself.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A place for something temporary.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {

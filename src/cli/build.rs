@@ -1,5 +1,6 @@
 //! `sextant build`
 
+use super::interrupt;
 use super::progress::{Progress, Waiting};
 use super::signing_options::SigningOptions;
 use crate::build::format::{Algorithm, Compression, Format};
@@ -302,6 +303,7 @@ fn make(
     let (class, name) = (arguments.class(), &arguments.name);
     let context = || format!("building {name}");
     let workshop = Workshop::open(&arguments.output)?;
+    interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let path = workshop.path("filesystem");
     let progress = Progress::begin("making the file system", Some(tree.content_len()));
     let uuid = derive_uuid("file system", name.as_str().as_bytes());

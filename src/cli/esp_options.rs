@@ -5,6 +5,7 @@ use crate::policy::{self, Policy};
 use crate::root::Root;
 use anyhow::{Context, Result};
 use clap::Args;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Where the boot entries are
@@ -50,16 +51,23 @@ impl EntryOptions {
     }
 }
 
-/// The entries of these names, each once.
+/// The entries of these names, each UKI once.
 pub(super) fn entries(esp: &Esp, names: &[String]) -> Result<Vec<Entry>> {
     let mut found: Vec<Entry> = Vec::new();
     for name in names {
         let entry = esp.entry(name).with_context(|| listing(esp))?;
-        if !found.contains(&entry) {
+        if !found.iter().any(|other| other.is_same_uki(&entry)) {
             found.push(entry);
         }
     }
     Ok(found)
+}
+
+/// Has the partition to itself, until what is returned is dropped.
+pub(super) fn lock(esp: &Esp) -> Result<File> {
+    let path = esp.path().display();
+    let waiting = || eprintln!("sextant: waiting for another sextant that is changing {path}");
+    esp.lock(waiting).with_context(|| format!("locking {path}"))
 }
 
 /// What is being done while entries are looked for.

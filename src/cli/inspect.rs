@@ -63,6 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         value["class"] = name.as_ref().map(|(_, class)| class.as_str()).into();
         value["files"] = serde_json::to_value(&files)?;
         value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
+        value["no_verdict"] = verdict.as_ref().err().cloned().into();
         super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
         let what = match &name {

@@ -90,6 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if refused > 0 {
         eprintln!("sextant: installing {refused} of {} though a boot will refuse them (--force)", verified.len());
     }
+    let _alone = if arguments.dry_run { None } else { Some(esp_options::lock(&esp)?) };
     let job = Job::plan(&esp, &entries, &images)?;
     job.admit(&esp)?;
     if !arguments.dry_run {
@@ -155,8 +156,8 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job) -> Result<String> {
     let style = super::style();
     let mut out = String::new();
     let width = |text: &dyn Fn(&Planned) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
-    let (entries, files) =
-        (width(&|planned| planned.entry.name.chars().count(), 5), width(&|planned| planned.file.len(), 4));
+    let name = |planned: &Planned| planned.removes.as_ref().map_or(planned.file.len(), String::len);
+    let (entries, files) = (width(&|planned| planned.entry.name.chars().count(), 5), width(&name, 4));
     if !job.planned.is_empty() {
         writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "WHAT")?;
     }
@@ -165,13 +166,17 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job) -> Result<String> {
         let what = style.paint(colour, &format!("{:<11}", planned.action.word()));
         let (entry, size) = (printable(&planned.entry.name), super::size(planned.size));
         writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
+        if let Some(removed) = &planned.removes {
+            let what = style.paint("33", &format!("{:<11}", "removed"));
+            writeln!(out, "{entry:<entries$}  {removed:<files$}  {what}")?;
+        }
     }
     for left in &job.left_alone {
         writeln!(out, "{}", style.paint("33", &format!("left alone: {left}")))?;
     }
     let free =
         super::size(esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free);
-    let done = job.planned.iter().filter(|planned| planned.action != Action::Unchanged).count();
+    let done = job.planned.iter().filter(|planned| planned.changes()).count();
     let what = match (arguments.dry_run, done) {
         (true, _) => format!("dry run: {done} of {} to be done", job.planned.len()),
         (false, 0) => "nothing to do".to_owned(),

@@ -48,11 +48,13 @@ pub(super) struct Planned {
     pub(super) class: Class,
     pub(super) action: Action,
     pub(super) size: u64,
+    /// The disabled file of this name that goes away.
+    pub(super) removes: Option<String>,
     #[serde(skip)]
     pub(super) source: PathBuf,
-    /// A disabled file of this name, which goes away or becomes the enabled one.
+    /// The disabled file of this name that becomes the enabled one.
     #[serde(skip)]
-    disabled: Option<Item>,
+    enables: Option<Item>,
     #[serde(skip)]
     place: Option<PathBuf>,
 }
@@ -67,6 +69,11 @@ impl Planned {
         matches!(self.action, Action::Installed | Action::Replaced)
     }
 
+    /// Whether anything is different afterwards.
+    pub(super) fn changes(&self) -> bool {
+        self.action != Action::Unchanged || self.removes.is_some()
+    }
+
     /// A sentence for what is being done to it.
     pub(super) fn doing(&self, what: &str) -> String {
         format!("{what} {} for {}", self.file, printable(&self.entry.name))
@@ -74,11 +81,11 @@ impl Planned {
 
     /// What is left to do when the file itself is in its place.
     pub(super) fn follow_up(&self) -> std::io::Result<()> {
-        let (Some(place), Some(disabled)) = (&self.place, &self.disabled) else { return Ok(()) };
-        match self.action {
-            Action::Enabled => change::rename(place, &disabled.file_now(), &disabled.file),
-            _ => change::remove(place, &disabled.file_now()),
+        let Some(place) = &self.place else { return Ok(()) };
+        if let Some(disabled) = &self.enables {
+            change::rename(place, &disabled.file_now(), &disabled.file)?;
         }
+        self.removes.as_ref().map_or(Ok(()), |file| change::remove(place, file))
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) struct Job {
     pub(super) planned: Vec<Planned>,
     /// What can't be cleaned up, as sentences.
     pub(super) left_alone: Vec<String>,
-    /// Temporary files that an interrupted run left: place, name, size.
+    /// Temporary files that an interrupted run left, whichever entry it was for: place, name, size.
     leftovers: Vec<(PathBuf, String, u64)>,
     new_directories: u64,
 }
@@ -106,9 +113,15 @@ impl Job {
                 bail!("installing {}: {} has the same name", image.display(), other.display());
             }
         }
+        let mut cleaned: Vec<Entry> = Vec::new();
+        for entry in esp.entries().with_context(|| listing(esp))? {
+            if !cleaned.iter().any(|other| other.is_same_uki(&entry)) {
+                job.note_leftovers(&esp.extra(&entry).with_context(|| listing(esp))?)?;
+                cleaned.push(entry);
+            }
+        }
         for entry in entries {
             let extra = esp.extra(entry).with_context(|| listing(esp))?;
-            job.note_leftovers(&extra)?;
             job.new_directories += u64::from(extra.place().is_none());
             for image in images {
                 let planned = plan(entry, &extra, image)
@@ -210,7 +223,8 @@ fn plan(entry: &Entry, extra: &Extra, image: &Path) -> Result<Planned> {
         action,
         size: metadata.len(),
         source: image.to_owned(),
-        disabled: disabled.cloned(),
+        removes: disabled.filter(|_| action != Action::Enabled).map(Item::file_now),
+        enables: disabled.filter(|_| action == Action::Enabled).cloned(),
         place: extra.place().map(Path::to_owned),
     })
 }

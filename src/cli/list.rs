@@ -7,7 +7,7 @@ use crate::image::{Architecture, Ddi};
 use crate::io::FileSource;
 use crate::reason::printable;
 use crate::report::PATH;
-use crate::report::seen::{Fate, Seen};
+use crate::report::seen::{Fate, Seen, SeenImage};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -66,6 +66,8 @@ struct Listing<'a> {
     gone: Vec<String>,
     /// What an interrupted change left.
     leftovers: Vec<String>,
+    /// Free space on the partition in bytes.
+    free: u64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -85,8 +87,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     };
     let booted = seen.as_ref().and_then(|seen| seen.firmware.as_ref()?.entry.as_deref());
-    let mut list =
-        Listing { version: 1, esp: esp.path(), booted, files: Vec::new(), gone: Vec::new(), leftovers: Vec::new() };
+    let free = esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free;
+    let mut list = Listing {
+        version: 1,
+        esp: esp.path(),
+        booted,
+        files: Vec::new(),
+        gone: Vec::new(),
+        leftovers: Vec::new(),
+        free,
+    };
     for entry in &entries {
         let extra = esp.extra(entry).with_context(|| listing(&esp))?;
         let of_this_boot = seen.as_ref().filter(|_| is_booted(entry, booted));
@@ -116,9 +126,16 @@ fn rows(entry: &Entry, extra: &Extra, seen: Option<&Seen>) -> Vec<Row> {
     extra.items.iter().map(row).collect()
 }
 
+/// Whether it lay beside the UKI: systemd-stub takes others from `\loader\extensions`, for all entries, and leaves them
+/// elsewhere (systemd-stub(7), since systemd 258).
+fn is_of_entry(image: &SeenImage) -> bool {
+    image.directory.as_deref().is_none_or(|directory| !directory.contains("/global_"))
+}
+
 /// What this boot made of a file that is there now.
 fn this_boot(extra: &Extra, item: &Item, seen: &Seen) -> String {
-    let Some(image) = seen.images.iter().find(|image| image.file == printable(&item.file)) else {
+    let image = seen.images.iter().find(|image| is_of_entry(image) && image.file == printable(&item.file));
+    let Some(image) = image else {
         return "not yet".to_owned();
     };
     // Another file of the same name has come since.
@@ -161,8 +178,9 @@ fn base_of(name: &str) -> Option<String> {
 
 /// Files that this boot merged and that are no longer there.
 fn gone(extra: &Extra, seen: &Seen) -> Vec<String> {
+    let seen_here = |image: &&SeenImage| is_of_entry(image);
     let is_there = |file: &str| extra.items.iter().any(|item| item.enabled && printable(&item.file) == file);
-    let merged = seen.images.iter().filter(|image| seen.fate(image) == Fate::Merged);
+    let merged = seen.images.iter().filter(seen_here).filter(|image| seen.fate(image) == Fate::Merged);
     merged.filter(|image| !is_there(&image.file)).map(|image| image.file.clone()).collect()
 }
 
@@ -199,8 +217,7 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
     for leftover in &list.leftovers {
         writeln!(out, "{}", style.paint("33", &format!("{leftover}: left by an interrupted installation")))?;
     }
-    let free =
-        super::size(esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free);
+    let free = super::size(list.free);
     let of = match entries {
         [entry] => printable(&entry.name),
         entries => format!("{} boot entries", entries.len()),

@@ -133,8 +133,15 @@ struct Step {
     idle: bool,
 }
 
+impl Step {
+    fn is_same_file(&self, other: &Self) -> bool {
+        self.extra.eq_ignore_ascii_case(&other.extra) && self.item.file_now() == other.item.file_now()
+    }
+}
+
 fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) -> Result<ExitCode> {
     let esp = which.esp.open()?;
+    let _alone = if which.dry_run { None } else { Some(esp_options::lock(&esp)?) };
     let steps = plan(verb, which, &esp, admit)?;
     if !which.dry_run {
         for step in steps.iter().filter(|step| !step.idle) {
@@ -192,8 +199,11 @@ fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<(
                 if !step.idle {
                     admit(&entry).with_context(context)?;
                 }
-                steps.push(step);
                 unknown.remove(name);
+                // Under another name, or for another entry with the same UKI.
+                if !steps.iter().any(|other| other.is_same_file(&step)) {
+                    steps.push(step);
+                }
             }
         }
     }

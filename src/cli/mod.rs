@@ -6,6 +6,7 @@ mod images;
 mod inspect;
 mod install;
 mod installation;
+mod interrupt;
 mod list;
 mod machine;
 mod manage;

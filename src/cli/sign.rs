@@ -1,5 +1,6 @@
 //! `sextant sign`
 
+use super::interrupt;
 use super::progress::Waiting;
 use super::signing_options::SigningOptions;
 use crate::build::{Parts, Workshop, fingerprint, read_certificate, take_apart};
@@ -64,6 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let parts = signer.apply(parts, &certificate).with_context(context)?;
     let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let workshop = Workshop::open(arguments.output.as_deref().unwrap_or(beside))?;
+    interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
     drop(waiting);
     let size = super::size(finished.metadata().with_context(context)?.len());

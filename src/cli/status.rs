@@ -1,13 +1,16 @@
 //! `sextant status`
 
+use crate::image::Class;
+use crate::merge;
 use crate::report::PATH;
 use crate::report::seen::{Fate, Seen, SeenImage};
 use crate::report::table::Style;
+use crate::root::Root;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Columns of a console.
@@ -34,15 +37,29 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let path = &arguments.report;
-    let (seen, value) = Seen::read(path).with_context(|| {
+    let (mut seen, value) = Seen::read(path).with_context(|| {
         format!("reading the report {} (without one, sextant-agent did not run in this boot)", path.display())
     })?;
+    // The report tells of the boot; what it was completed with can be over.
+    if path == Path::new(PATH) {
+        for name in no_longer_merged(&mut seen) {
+            eprintln!(
+                "sextant: {name} was merged in this boot and isn't any more (a soft reboot, or an unmerge by hand)"
+            );
+        }
+    }
     if arguments.json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
         super::print(&text(&seen, super::style()))?;
     }
     Ok(if seen.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn no_longer_merged(seen: &mut Seen) -> Vec<String> {
+    let Ok(root) = Root::open(Path::new("/")) else { return Vec::new() };
+    let gone = |class| merge::merged(&root, class).map(|merged| seen.update(class, &merged)).unwrap_or_default();
+    Class::ALL.into_iter().flat_map(gone).collect()
 }
 
 struct Lines {

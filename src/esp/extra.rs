@@ -97,8 +97,7 @@ fn item(found: &str, size: u64) -> Option<Item> {
     let is_raw = Path::new(file).extension().is_some_and(|end| end.eq_ignore_ascii_case("raw"));
     let named = |class: Class| extension_name(OsStr::new(file), class).ok().map(|name| (class, name.to_string()));
     let named = Class::ALL.into_iter().find_map(named);
-    // What can't be an extension and isn't taken either is somebody else's.
-    (is_raw && (stem.is_none() || named.is_some())).then(|| Item {
+    is_raw.then(|| Item {
         file: file.to_owned(),
         class: named.as_ref().map_or(Class::Sysext, |(class, _)| *class),
         name: named.map(|(_, name)| name),

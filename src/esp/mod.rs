@@ -16,6 +16,7 @@ pub use locate::{LocateError, find};
 pub use space::Space;
 
 use crate::root::Root;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -77,9 +78,29 @@ impl Esp {
     pub fn make_extra(&self, entry: &Entry) -> io::Result<PathBuf> {
         let path = self.root.make_directory(&entry.extra_directory())?;
         if let Some(parent) = path.parent() {
-            std::fs::File::open(parent)?.sync_all()?;
+            File::open(parent)?.sync_all()?;
         }
         Ok(path)
+    }
+
+    /// Keeps other changes of this partition waiting until what is returned is dropped. `waiting` is called where one
+    /// of them has to be waited for first.
+    ///
+    /// Without it, two changes would take each other's temporary files for what an interrupted one left.
+    ///
+    /// # Errors
+    /// As `open(2)` and `flock(2)`.
+    pub fn lock(&self, waiting: impl FnOnce()) -> io::Result<File> {
+        let directory = File::open(&self.path)?;
+        match directory.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                waiting();
+                directory.lock()?;
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(directory)
     }
 
     /// What is free.

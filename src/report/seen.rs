@@ -4,6 +4,7 @@ use super::SCHEMA_VERSION;
 use crate::image::Class;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -84,6 +85,8 @@ pub struct SeenImage {
     pub file: String,
     /// The extension's.
     pub name: Option<String>,
+    /// Where it was found.
+    pub directory: Option<String>,
     /// Kind of extension.
     pub class: Class,
     /// `staged` or `rejected`
@@ -149,6 +152,21 @@ impl Seen {
         if seen.version == SCHEMA_VERSION { Ok((seen, value)) } else { Err(SeenError::Version { found: seen.version }) }
     }
 
+    /// Notes what isn't merged any more: `merged` are the names of `class` that are now. Returns those that were.
+    pub fn update(&mut self, class: Class, merged: &BTreeSet<String>) -> Vec<String> {
+        let of_class = |name: &String| {
+            self.images
+                .iter()
+                .any(|image| image.class == class && image.verdict == "staged" && image.name.as_ref() == Some(name))
+        };
+        let Some(merge) = self.merge.as_mut().filter(|merge| merge.confirmed) else { return Vec::new() };
+        let (gone, kept) =
+            std::mem::take(&mut merge.merged).into_iter().partition(|name| of_class(name) && !merged.contains(name));
+        merge.merged = kept;
+        merge.missing.extend_from_slice(&gone);
+        gone
+    }
+
     /// What became of one of its images.
     #[must_use]
     pub fn fate(&self, image: &SeenImage) -> Fate {
@@ -158,7 +176,8 @@ impl Seen {
         let merge = self.merge.as_ref().filter(|merge| merge.confirmed);
         let is_in = |names: &[String]| image.name.as_ref().is_some_and(|name| names.contains(name));
         match merge {
-            Some(merge) if is_in(&merge.merged) => Fate::Merged,
+            // A sysext and a confext may have one name, of which the lists don't say which it is.
+            Some(merge) if is_in(&merge.merged) && !is_in(&merge.missing) => Fate::Merged,
             Some(_) => Fate::Missing,
             None => Fate::Staged,
         }
@@ -167,7 +186,50 @@ impl Seen {
     /// Whether everything that was found is part of the system, and nothing else.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        let merge = self.merge.as_ref().is_some_and(|merge| merge.confirmed && merge.unexpected.is_empty());
+        let is_well = |merge: &SeenMerge| merge.confirmed && merge.unexpected.is_empty() && merge.missing.is_empty();
+        let merge = self.merge.as_ref().is_some_and(is_well);
         self.error.is_none() && merge && self.images.iter().all(|image| self.fate(image) == Fate::Merged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    /// A sysext and a confext of one name, and another sysext.
+    fn seen(merged: &[&str], missing: &[&str]) -> Seen {
+        let image = |name: &str, class: &str| {
+            json!({
+                "file": format!("{name}.{class}.raw"), "name": name, "class": class, "verdict": "staged", "warnings": [],
+                "verify_usec": 1, "stage_usec": 1,
+            })
+        };
+        let images = [image("both", "sysext"), image("both", "confext"), image("one", "sysext")];
+        let merge =
+            json!({"requested": true, "confirmed": true, "merged": merged, "missing": missing, "unexpected": []});
+        let report = json!({"version": 1, "trust": [], "ignored_certificates": [], "images": images, "merge": merge});
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_well_while_something_of_a_name_is_missing() {
+        assert!(seen(&["both", "both", "one"], &[]).is_well());
+        let half = seen(&["both", "one"], &["both"]);
+        assert!(!half.is_well());
+        assert_eq!(half.images.iter().map(|image| half.fate(image)).filter(|fate| *fate == Fate::Missing).count(), 2);
+        assert!(!seen(&["both", "one"], &["stranger"]).is_well());
+    }
+
+    #[test]
+    fn what_is_not_merged_any_more_is_missing() {
+        let mut seen = seen(&["both", "both", "one"], &[]);
+        let now = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+        assert_eq!(seen.update(Class::Sysext, &now(&["one", "both", "other"])), Vec::<String>::new());
+        assert!(seen.is_well());
+        assert_eq!(seen.update(Class::Sysext, &now(&["both"])), ["one"]);
+        assert!(!seen.is_well());
+        assert_eq!(seen.fate(&seen.images[2]), Fate::Missing);
     }
 }

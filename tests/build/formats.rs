@@ -4,6 +4,8 @@ use crate::desk::{Desk, Mounted, Said, erofs_path, listing};
 use crate::support::keys;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A tree with everything that both formats keep.
 fn desk() -> Desk {
@@ -67,14 +69,14 @@ fn erofs_holds_what_the_tree_has() {
         let name = format!("c_{}", compression.replace(':', "-"));
         // Debian's has no zstd.
         let said = build_erofs(&desk, &name, &path, &["--compression", compression]);
-        if said.status != Some(0) {
+        if said.status != Some(0) && compression.starts_with("zstd") {
             said.refuses(&["mkfs.erofs"]);
             println!("ignored: {compression}: {}", said.stderr.trim());
             continue;
         }
+        assert_eq!(said.status, Some(0), "{compression}: {said:?}");
         same_as_tree(&desk, &format!("{name}.sysext.raw"));
     }
-    assert!(desk.path("c_lz4hc-9.sysext.raw").exists(), "not even lz4hc");
     println!("capabilities: {capable}");
 }
 
@@ -87,10 +89,10 @@ fn what_squashfs_cannot_keep_is_an_error_that_says_what_can() {
     said.refuses(&["/usr/share has the extended attribute user.note", "erofs can: --format erofs"]);
     rustix::fs::lremovexattr(desk.path("tree/usr/share"), "user.note").unwrap();
     // Before 1970.
-    let status = std::process::Command::new("touch").args(["-d", "1960-01-01"]).arg(desk.path("tree/opt")).status();
+    let status = Command::new("touch").args(["-d", "1960-01-01"]).arg(desk.path("tree/opt")).status();
     assert!(status.unwrap().success());
     desk.build("tool", "tree", &[]).refuses(&["/opt has a time of modification of -"]);
-    assert!(std::process::Command::new("touch").arg(desk.path("tree/opt")).status().unwrap().success());
+    assert!(Command::new("touch").arg(desk.path("tree/opt")).status().unwrap().success());
     symlink("x".repeat(256), desk.path("tree/opt/far")).unwrap();
     desk.build("tool", "tree", &[]).refuses(&["/opt/far has a target of 256 bytes"]);
     assert!(!desk.path("tool.sysext.raw").exists());
@@ -124,4 +126,33 @@ fn a_program_that_fails_half_way_makes_no_image() {
     let path = format!("{}:{}", desk.path("bad").display(), std::env::var("PATH").unwrap());
     build_erofs(&desk, "tool", path.as_ref(), &[]).refuses(&["mkfs.erofs: erofs: no space (exit status: 1)"]);
     assert!(!desk.names().iter().any(|name| name.contains("sysext") || name.starts_with('.')), "{:?}", desk.names());
+}
+
+#[test]
+fn who_interrupts_it_finds_nothing_half_done() {
+    let desk = desk();
+    desk.file(
+        "bin/mkfs.erofs",
+        b"#!/bin/sh\n[ \"$1\" != --version ] || exec echo 'mkfs.erofs (erofs-utils) 1.8.6'\nexec sleep 30\n",
+    );
+    fs::set_permissions(desk.path("bin/mkfs.erofs"), Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", desk.path("bin").display(), std::env::var("PATH").unwrap());
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let fixed =
+            ["build", "tool", "tree", "--private-key", "key.pem", "--certificate", "crt.pem", "--format", "erofs"];
+        let mut command = desk.command(&[&fixed[..], &["--output", "out"]].concat());
+        let mut building = command.env("PATH", &path).stderr(Stdio::null()).spawn().unwrap();
+        let workshop = || fs::read_dir(desk.path("out")).into_iter().flatten().flatten().next();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while workshop().is_none() {
+            assert!(Instant::now() < deadline && building.try_wait().unwrap().is_none(), "it makes nothing");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // It listens from right after that on.
+        std::thread::sleep(Duration::from_millis(500));
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", building.id())]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(building.wait().unwrap().code(), Some(status));
+        assert!(workshop().is_none(), "{:?}", workshop());
+    }
 }

@@ -46,6 +46,26 @@ fn absurd_paths_are_refused() {
     refused(&[Layer::new().entry(EntryType::Symlink, "usr/l", "", b"").bytes()], "the target of the link");
 }
 
+/// Each name of a file may be read and written anew.
+#[test]
+fn hard_links_and_attributes_count_too() {
+    let link = |layer: Layer, number| layer.link(&format!("usr/{number}"), "usr/a");
+    let linked = (0..5).fold(Layer::new().file("usr/a", "1234567890"), link).bytes();
+    for (limit, fits) in [(60, true), (59, false)] {
+        let mut stack = Stack(vec![spool(&linked)]);
+        let result = apply(&mut stack, &Layers::All, limit).map(drop).map_err(|error| error.to_string());
+        assert_eq!(result.is_ok(), fits, "{limit}: {result:?}");
+        assert!(fits || result.unwrap_err().contains("--max-size"));
+    }
+    let value = vec![b'x'; 100_000];
+    let attribute = || Layer::new().pax(&[("SCHILY.xattr.user.a", &value)]);
+    let mut stack = Stack(vec![spool(&attribute().file("usr/a", "").bytes())]);
+    let error = apply(&mut stack, &Layers::All, 100_000).map(drop).unwrap_err().to_string();
+    assert!(error.contains("--max-size"), "{error}");
+    let twice: [(&str, &[u8]); 2] = [("SCHILY.xattr.user.a", &value), ("SCHILY.xattr.user.b", &value)];
+    refused(&[Layer::new().pax(&twice).file("usr/a", "").bytes()], "extended attributes");
+}
+
 #[test]
 fn bombs_are_bounded() {
     // A thousand TiB of zeros in a few hundred bytes.

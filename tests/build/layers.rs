@@ -127,6 +127,34 @@ fn an_opaque_directory_hides_all_of_it_below() {
     expect(&all(vec![lower, upper]), &[("usr/c", "file 1"), ("usr/d/new", "file 2")]);
 }
 
+/// A whiteout means the directory that the layer has, not what a link of that name led to before.
+#[test]
+fn what_took_the_place_of_a_link_takes_nothing_away_where_that_led() {
+    let lower = || {
+        Layer::new()
+            .file("usr/lib/a.so", "1")
+            .symlink("usr/lib64", "lib")
+            .file("opt/v1/data", "1")
+            .symlink("opt/current", "v1")
+    };
+    let upper = Layer::new()
+        .directory("usr/lib64")
+        .file("usr/lib64/.wh..wh..opq", "")
+        .file("usr/lib64/b.so", "2")
+        .file("opt/current/.wh.data", "")
+        .directory("opt/current");
+    expect(
+        &all(vec![lower(), upper]),
+        &[("opt/v1/data", "file 1"), ("usr/lib/a.so", "file 1"), ("usr/lib64/b.so", "file 2")],
+    );
+    // Without a directory of its own the layer goes by the link, as container engines do.
+    let through = Layer::new().file("usr/lib64/.wh.a.so", "");
+    expect(
+        &all(vec![lower(), through]),
+        &[("opt/current", "link v1"), ("opt/v1/data", "file 1"), ("usr/lib64", "link lib")],
+    );
+}
+
 #[test]
 fn upper_layers_replace_files_and_describe_directories_anew() {
     let lower = Layer::new().directory("usr").file("usr/a", "1").file("usr/d/b", "1").symlink("usr/l", "a");

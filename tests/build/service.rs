@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,29 @@ fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry() {
     drop(UnixListener::bind(desk.path("stale.sock")).unwrap());
     build(&desk, &desk.path("stale.sock"), &format!("docker-daemon:{bare}"), &[])
         .refuses(&["no Docker or Podman service answers at ", "stale.sock"]);
+}
+
+/// What a person may not ask, or asks in vain for another reason than that it isn't there, is no reason to sign somebody
+/// else's image of the same name.
+#[test]
+fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
+    let desk = Desk::of(keys::ec("Vendor"));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bare = format!("127.0.0.1:{port}/acme/tool:1");
+    // Connecting fails with EPROTOTYPE.
+    let socket = desk.path("datagrams.sock");
+    let _held = UnixDatagram::bind(&socket).unwrap();
+    let said = build(&desk, &socket, &bare, &[]);
+    said.refuses(&["asking the service at", "datagrams.sock"]);
+    assert!(!said.stderr.contains("in the registry"), "{said:?}");
+    // And one that is elsewhere isn't asked, nor the registry in its place.
+    let mut command = desk.command(&["build", "tool", &bare, "--private-key", "key.pem", "--certificate", "crt.pem"]);
+    let said = Said::from(command.env("DOCKER_HOST", "tcp://127.0.0.1:2375").output().unwrap());
+    said.refuses(&["DOCKER_HOST is tcp://127.0.0.1:2375", "unix://"]);
+    // A socket that nobody listens at any more is nobody.
+    let gone = desk.path("gone.sock");
+    drop(UnixListener::bind(&gone).unwrap());
+    build(&desk, &gone, &bare, &[]).refuses(&["no Docker or Podman service answers", "in the registry"]);
 }
 
 #[test]

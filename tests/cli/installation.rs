@@ -7,6 +7,7 @@ use crate::{Desk, Said, vendor};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
@@ -213,6 +214,19 @@ fn another_content_of_the_same_name_replaces_and_a_disabled_one_is_enabled() {
     assert_eq!(install_json(), ["active k3s.sysext.raw installed"]);
     let names: Vec<_> = files(&desk).into_keys().filter(|path| path.contains("extra.d")).collect();
     assert_eq!(names, [extra("active", "k3s.sysext.raw")], "the disabled one is gone");
+    // That it goes is said before it does, and is no nothing.
+    fs::write(desk.path().join(extra("active", "k3s.sysext.raw.disabled")), b"older").unwrap();
+    let dry = install(&desk, &["k3s.sysext.raw", "--entry", "active", "--dry-run"]);
+    assert!(
+        dry.stdout.contains("k3s.sysext.raw.disabled  removed") && dry.stdout.contains("1 of 1 to be done"),
+        "{dry:?}"
+    );
+    let json = install(&desk, &["k3s.sysext.raw", "--entry", "active", "--json"]).json();
+    assert_eq!(
+        (&json["files"][0]["action"], &json["files"][0]["removes"]),
+        (&"unchanged".into(), &"k3s.sysext.raw.disabled".into())
+    );
+    assert!(!files(&desk).contains_key(&extra("active", "k3s.sysext.raw.disabled")));
     fs::write(desk.path().join("k3s.sysext.raw"), good_image("k3s", vendor())).unwrap();
     assert_eq!(install_json(), ["active k3s.sysext.raw replaced"]);
     assert_eq!(run(&["remove", "k3s.sysext.raw", "--all"]), ["active k3s.sysext.raw removed"]);
@@ -250,4 +264,60 @@ fn an_extension_is_not_enabled_for_an_entry_that_may_have_none() {
     let said = desk.run(&["enable", "k3s", "--entry", "recovery", "--esp", "esp"]);
     said.complains(1, &["enabling k3s for recovery", "entry-denied"]);
     assert_eq!(desk.run(&["remove", "k3s", "--entry", "recovery", "--esp", "esp"]).status, Some(0));
+}
+
+#[test]
+fn whoever_changes_the_partition_waits_for_whoever_does_already() {
+    let desk = desk();
+    // What another one has begun, and still has in its hands.
+    let other = extra("active", ".#k3s.sysext.raw.tmp");
+    let desk = desk.file(&other, b"half of it");
+    let held = fs::File::open(desk.path().join("esp")).unwrap();
+    held.lock().unwrap();
+    let mut command = desk.command(&["install", "--esp", "esp", "--certificate", "vendor.crt", "k3s.sysext.raw"]);
+    let mut waiting = command.args(["--entry", "active"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(waiting.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("waiting for another sextant"), "{said}");
+    assert!(waiting.try_wait().unwrap().is_none(), "it didn't wait");
+    assert!(desk.path().join(&other).exists() && !files(&desk).contains_key(&extra("active", "k3s.sysext.raw")));
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
+    let found = files(&desk);
+    let image = fs::read(desk.path().join("k3s.sysext.raw")).unwrap();
+    assert!(found[&extra("active", "k3s.sysext.raw")].2 == image, "another content");
+    assert!(!found.contains_key(&other), "what is left by then is nobody's");
+}
+
+#[test]
+fn one_uki_with_two_names_is_changed_once() {
+    let desk = desk()
+        .file("esp/loader/entries/debug.conf", b"efi /EFI/kairos/active.efi\n")
+        .file("esp/loader/entries/active+2.conf", b"efi /EFI/kairos/active.efi\n");
+    let said =
+        install(&desk, &["k3s.sysext.raw", "--entry", "active", "--entry", "debug", "--entry", "passive", "--json"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(actions(&said), ["active k3s.sysext.raw installed", "passive k3s.sysext.raw installed"]);
+    let said = desk.run(&["remove", "k3s", "k3s.sysext.raw", "--all", "--esp", "esp", "--json"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert_eq!(actions(&said), ["active k3s.sysext.raw removed", "passive k3s.sysext.raw removed"]);
+    assert!(!files(&desk).keys().any(|path| path.contains("extra.d")));
+}
+
+#[test]
+fn what_an_interrupted_run_left_for_another_entry_is_cleaned_up_too() {
+    let desk = desk().file(extra("passive", ".#k3s.sysext.raw.tmp"), b"half");
+    assert_eq!(install(&desk, &["k3s.sysext.raw", "--entry", "active"]).status, Some(0));
+    let names: Vec<_> = files(&desk).into_keys().filter(|path| path.contains("extra.d")).collect();
+    assert_eq!(names, [extra("active", "k3s.sysext.raw")]);
+}
+
+#[test]
+fn what_was_disabled_can_be_enabled_whatever_it_is_called() {
+    let desk = desk().file(extra("active", "odd.raw"), b"no extension");
+    let run = |arguments: &[&str]| desk.run(&[arguments, &["--entry", "active", "--esp", "esp"]].concat());
+    assert_eq!(run(&["disable", "odd.raw"]).status, Some(0));
+    assert!(run(&["list"]).stdout.contains("odd.raw"), "it is still there");
+    assert_eq!(run(&["enable", "odd.raw"]).status, Some(0));
+    assert!(files(&desk).contains_key(&extra("active", "odd.raw")));
 }

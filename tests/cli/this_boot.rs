@@ -86,6 +86,14 @@ fn status_ends_well_only_where_everything_is_merged() {
     let said = sextant(&machine, &["status"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(said.stdout.contains("alien"), "{said:?}");
+    // Another of its name is merged in its place.
+    fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\n").unwrap();
+    fs::create_dir_all(machine.path("etc/extensions/a")).unwrap();
+    let output = machine.agent("confirm").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/etc/extensions has another of this name"), "{output:?}");
+    let said = sextant(&machine, &["status"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stdout.contains("1 staged and NOT merged"), "{said:?}");
 }
 
 #[test]

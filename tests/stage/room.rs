@@ -96,3 +96,23 @@ fn junk_takes_nothing_from_the_limits() {
     let outcome = machine.stage();
     assert_eq!(machine.staged_names(), ["z"], "{}", outcome.stderr);
 }
+
+/// Many names of one small image, which systemd would have to mention in the options of a single mount.
+#[test]
+fn no_more_is_staged_than_systemd_can_merge() {
+    let image = good_image("k3s", vendor());
+    let name = |number: usize| format!("k3s_{number:0>124}");
+    let machine = (0..30).fold(Machine::trusting(&[vendor()]), |machine, number| {
+        machine.sysext(&format!("{}.sysext.raw", name(number)), &image)
+    });
+    let outcome = machine.stage();
+    let staged = machine.staged_names();
+    let rejected =
+        outcome.report["images"].as_array().unwrap().iter().filter(|row| row["reason"] == "too-many").count();
+    assert_eq!((staged.len() + rejected, staged.first()), (30, Some(&name(0))));
+    let layers: Vec<_> = staged.iter().map(|name| format!("/run/systemd/sysext/extensions/{name}/usr:")).collect();
+    let layers = layers.concat();
+    let options = format!("lowerdir=/run/systemd/sysext/meta/usr:{layers}/usr");
+    assert!((3000..4096).contains(&options.len()), "{} of {} bytes", staged.len(), options.len());
+    assert!(outcome.row(&format!("{}.sysext.raw", name(29)))["detail"].as_str().unwrap().contains("mount options"));
+}

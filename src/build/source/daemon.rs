@@ -4,6 +4,7 @@ use super::archive::Index;
 use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
 use std::env;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,20 +15,19 @@ const MAX_WORDS: usize = 4096;
 const SILENCE: Duration = Duration::from_mins(5);
 
 /// Where a service may be listening. What the environment names is the only place then, as for `docker`.
-fn sockets() -> Vec<PathBuf> {
+fn sockets() -> Result<Vec<PathBuf>, SourceError> {
     if let Some(host) = env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
-        return host.strip_prefix("unix://").map(PathBuf::from).into_iter().collect();
+        let path = host.strip_prefix("unix://").map(PathBuf::from);
+        return path.map(|path| vec![path]).ok_or(SourceError::DaemonAddress { host });
     }
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(|directory| PathBuf::from(directory).join("podman/podman.sock"));
-    [Some("/var/run/docker.sock".into()), runtime, Some("/run/podman/podman.sock".into())]
-        .into_iter()
-        .flatten()
-        .collect()
+    let usual = [Some("/var/run/docker.sock".into()), runtime, Some("/run/podman/podman.sock".into())];
+    Ok(usual.into_iter().flatten().collect())
 }
 
 /// Asks each service for the image.
 pub(super) fn open(name: &str, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
-    let sockets = sockets();
+    let sockets = sockets()?;
     let mut absent = None;
     for socket in &sockets {
         if !socket.metadata().is_ok_and(|metadata| metadata.file_type().is_socket()) {
@@ -57,8 +57,7 @@ fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceE
         let client = reqwest::Client::builder().unix_socket(socket).read_timeout(SILENCE).build();
         let client = client.map_err(failed)?;
         let mut response = client.get(&address).send().await.map_err(|error| {
-            // A socket that nobody listens at any more.
-            if error.is_connect() { SourceError::NoDaemon { tried: vec![shown.clone()] } } else { failed(error) }
+            if is_absent(&error) { SourceError::NoDaemon { tried: vec![shown.clone()] } } else { failed(error) }
         })?;
         let status = response.status();
         if !status.is_success() {
@@ -91,6 +90,19 @@ fn message(answer: &[u8]) -> String {
     let message = document.as_ref().and_then(|document| document.get("message")).and_then(|text| text.as_str());
     let text = message.map_or_else(|| String::from_utf8_lossy(answer).into_owned(), str::to_owned);
     crate::reason::printable(text.trim())
+}
+
+/// Whether it is a socket that nobody listens at any more. Whoever may not ask a service that is there must not be given
+/// another image of the same name from elsewhere.
+fn is_absent(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
+            return matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 fn source_of(error: &reqwest::Error) -> String {

@@ -107,6 +107,15 @@ pub enum SourceError {
         /// Sockets
         tried: Vec<String>,
     },
+    /// A container service that isn't asked here.
+    #[error(
+        "DOCKER_HOST is {host}, and only a service at unix://PATH is asked here: unset it, name a registry with docker://, or \
+         save the image to an archive"
+    )]
+    DaemonAddress {
+        /// What the environment says
+        host: String,
+    },
     /// The container service said no.
     #[error("the service at {socket} says: {message}")]
     Daemon {

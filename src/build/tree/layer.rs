@@ -15,7 +15,7 @@ use super::sparse::{self, SparseError};
 use super::{Content, FileTree, Kind, Metadata, PathError, Time};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use tar::EntryType;
 
@@ -25,6 +25,10 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Of AUFS' own, and never meant as whiteouts.
 const AUFS: &[u8] = b".wh..wh.";
+
+/// Most that all extended attributes of a file may hold, names and values, in bytes: Linux has room for as much in one value, and
+/// in the list of names (xattr(7)).
+const MAX_XATTRS: usize = 128 << 10;
 
 /// Why a layer can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +184,14 @@ fn assemble(
     max_size: u64,
     lower: Option<FileTree>,
 ) -> Result<FileTree, LayerError> {
-    let mut assembly = Assembly { tree: FileTree::default(), max_size, used: 0, lower, adopted: HashMap::new() };
+    let mut assembly = Assembly {
+        tree: FileTree::default(),
+        max_size,
+        used: 0,
+        directories: HashSet::new(),
+        lower,
+        adopted: HashMap::new(),
+    };
     for index in layers {
         let number = index.saturating_add(1);
         let archive = image.layer(index).map_err(|error| LayerError::Source { number, error })?;
@@ -193,6 +204,8 @@ struct Assembly {
     tree: FileTree,
     max_size: u64,
     used: u64,
+    /// Directories that the layer at hand has as members of its own, by path.
+    directories: HashSet<Vec<u8>>,
     /// What lies below the layers that count.
     lower: Option<FileTree>,
     /// Nodes of `lower` that have come into the tree, by path.
@@ -203,7 +216,8 @@ impl Assembly {
     fn apply(&mut self, archive: &Spool, number: usize) -> Result<(), LayerError> {
         let wrap = |error| LayerError::Archive { number, error };
         // First what the layer takes away, for that means the layers below and never itself.
-        for pass in [Self::take_away, Self::put] {
+        self.directories.clear();
+        for pass in [Self::note_directory, Self::take_away, Self::put] {
             let mut members = Members::of(archive);
             while let Some(member) = members.next().map_err(wrap)? {
                 pass(self, archive, &member).map_err(|cause| LayerError::Member {
@@ -216,10 +230,32 @@ impl Assembly {
         Ok(())
     }
 
+    fn note_directory(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+        if member.entry_type() == EntryType::Directory {
+            self.directories.insert(components(&member.path)?.join(&b'/'));
+        }
+        Ok(())
+    }
+
+    /// Whether the layer has a directory of its own in place of something that leads elsewhere: then what it takes away
+    /// in there isn't there yet.
+    fn is_replaced(&self, path: &[&[u8]]) -> bool {
+        (1..=path.len()).any(|len| {
+            let Some((name, above)) = path.get(..len).and_then(<[_]>::split_last) else { return false };
+            let Ok(Some(directory)) = self.tree.directory(above) else { return false };
+            let found = self.tree.entry(directory, name).and_then(|id| self.tree.node(id));
+            found.is_some_and(|node| !matches!(node.kind, Kind::Directory(_)))
+                && path.get(..len).is_some_and(|path| self.directories.contains(&path.join(&b'/')))
+        })
+    }
+
     fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
         let parts = components(&member.path)?;
         let Some((name, parents)) = parts.split_last() else { return Ok(()) };
         let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
+        if self.is_replaced(parents) {
+            return Ok(());
+        }
         let directory = match self.tree.directory(parents) {
             Ok(Some(directory)) => directory,
             // What isn't there needs no taking away.
@@ -253,10 +289,20 @@ impl Assembly {
         let directory = self.tree.make_directory(parents)?;
         if kind == EntryType::Link {
             let id = self.target(&member.link)?;
+            // Some file systems read and write it anew for each of its names.
+            if let Some(Kind::File(content)) = self.tree.node(id).map(|node| &node.kind) {
+                self.count(content.len())?;
+            }
             self.tree.link(directory, name, id);
             return Ok(());
         }
         let metadata = metadata(member)?;
+        self.count(
+            metadata
+                .xattrs
+                .iter()
+                .fold(0, |sum: u64, (name, value)| sum.saturating_add(len_of(name)).saturating_add(len_of(value))),
+        )?;
         if kind == EntryType::Directory
             && let Some(id) = self.tree.entry(directory, name)
             && matches!(self.tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)))
@@ -289,11 +335,17 @@ impl Assembly {
             Some(content) => content,
             None => archive.slice(member.data(), member.size).map(Content::spool).ok_or(SparseError)?,
         };
-        self.used = self.used.saturating_add(content.len());
+        self.count(content.len())?;
+        Ok(content)
+    }
+
+    /// Counts bytes against the limit of all.
+    fn count(&mut self, bytes: u64) -> Result<(), MemberError> {
+        self.used = self.used.saturating_add(bytes);
         if self.used > self.max_size {
             return Err(MemberError::TooMuch { limit: self.max_size });
         }
-        Ok(content)
+        Ok(())
     }
 
     /// The node that a hard link leads to.
@@ -326,6 +378,10 @@ impl Assembly {
         self.adopted.insert(key, id);
         Ok(Some(id))
     }
+}
+
+fn len_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 fn link_target(target: &[u8]) -> Result<Vec<u8>, MemberError> {
@@ -366,10 +422,16 @@ fn metadata(member: &Member) -> Result<Metadata, MemberError> {
 /// Extended attributes as GNU tar, star and Go write them.
 fn xattrs(member: &Member) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
     let mut found = BTreeMap::new();
+    let mut held: usize = 0;
     for (keyword, value) in &member.pax {
         if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
             if name.is_empty() || name.len() > 255 || name.contains(&0) {
                 return Err(MemberError::Attribute { name: display(name) });
+            }
+            held = held.saturating_add(name.len()).saturating_add(value.len());
+            if held > MAX_XATTRS {
+                let cause = format!("more than {MAX_XATTRS} bytes");
+                return Err(MemberError::Field { field: "what its extended attributes hold", cause });
             }
             found.insert(name.to_vec(), value.clone());
         }
