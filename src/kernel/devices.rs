@@ -34,7 +34,8 @@ impl PartitionDevice {
             let options = device.with().offset(offset).size_limit(len).autoclear(true).read_only(true);
             match options.attach_fd(file.as_raw_fd()) {
                 Ok(()) => return Ok(Self { device }),
-                Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && attempt < ATTEMPTS => attempt += 1,
+                // Somebody else has taken it meanwhile, or older kernels found pages of it that udev had read.
+                Err(error) if attempt < ATTEMPTS && is_passing(&error) => attempt += 1,
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -44,4 +45,8 @@ impl PartitionDevice {
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.device.path()
     }
+}
+
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EBUSY | Errno::EAGAIN))
 }
