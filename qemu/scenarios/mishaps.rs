@@ -5,6 +5,7 @@ use crate::cpio::Archive;
 use crate::guest::Guest::Systemd262;
 use crate::images::Offer;
 use crate::keys;
+use crate::support::trees::Tree;
 use crate::witness::Findings;
 
 const MIB: usize = 1 << 20;
@@ -28,19 +29,27 @@ pub fn table() -> Vec<Scenario> {
             .check(|findings| assert!(findings.report().is_none())),
         Scenario::new(
             "no-merge",
-            "all is staged, nothing opens the gate, and the host has signed images and somebody who asks",
+            "all is staged and nothing opens the gate; the host has a signed image and somebody who asks",
         )
         .on(Systemd262)
         .sealed(|| {
-            vendor()
+            host(&["cp /.extra/sysext/by-db.sysext.raw /sysroot/var/lib/extensions/by-db.raw"], ASK)
                 .symlink("etc/systemd/system/sextant-merge.service", "/dev/null")
-                .unit("host.service", HOST)
-                .file("usr/lib/ask.service", ASK)
-                .symlink("usr/lib/wants/ask.service", "../ask.service")
         })
         .offers(|| vec![Offer::sysext("by-db", keys::db(), "db")])
         .outcome(Outcome::Closed)
         .check(nothing_got_past_the_gate),
+        Scenario::new(
+            "asked",
+            "an unsigned image comes to the host, and somebody asks to merge it, when all is merged",
+        )
+        .on(Systemd262)
+        .sealed(|| {
+            host(&["cp /usr/lib/unsigned.raw /sysroot/var/unsigned.raw"], ASK_LATE)
+                .file("usr/lib/unsigned.raw", Tree::sysext("unsigned").squashfs().to_vec())
+        })
+        .offers(|| vec![Offer::sysext("by-db", keys::db(), "db")])
+        .check(who_asked_was_heard),
         Scenario::new("no-journal", "journald can't be reached while the agent verifies")
             .sealed(no_journal)
             .offers(|| {
@@ -78,20 +87,28 @@ fn was_killed(findings: &Findings) {
     assert!(findings.journal().iter().any(killed), "the agent wasn't killed");
 }
 
-/// In the initrd, before any unit of systemd's that merges what the host has: puts a signed image there, and a unit that
-/// asks the socket to merge it.
-const HOST: &str = r"
-[Unit]
-DefaultDependencies=no
-After=sysroot.mount sextant-stage.service
-Before=systemd-sysext-sysroot.service initrd-cleanup.service
-[Service]
-Type=oneshot
-ExecStart=mkdir -p /sysroot/var/lib/extensions /sysroot/etc/systemd/system/witness.target.wants
-ExecStart=cp /.extra/sysext/by-db.sysext.raw /sysroot/var/lib/extensions/by-db.raw
-ExecStart=cp /usr/lib/ask.service /sysroot/etc/systemd/system/
-ExecStart=cp --no-dereference /usr/lib/wants/ask.service /sysroot/etc/systemd/system/witness.target.wants/
-";
+/// In the initrd, before any unit of systemd's that merges what the host has: does something to the host, and leaves it a
+/// unit that asks the socket to merge.
+fn host(commands: &[&str], ask: &str) -> Archive {
+    let wants = "/sysroot/etc/systemd/system/witness.target.wants";
+    let commands = [
+        &[&*format!("mkdir -p /sysroot/var/lib/extensions {wants}")],
+        commands,
+        &[
+            "cp /usr/lib/ask.service /sysroot/etc/systemd/system/",
+            &format!("cp --no-dereference /usr/lib/wants/ask.service {wants}/"),
+        ],
+    ];
+    let unit = format!(
+        "[Unit]\nDefaultDependencies=no\nAfter=sysroot.mount sextant-stage.service\n\
+         Before=systemd-sysext-sysroot.service initrd-cleanup.service\n[Service]\nType=oneshot\nExecStart={}\n",
+        commands.concat().join("\nExecStart=")
+    );
+    vendor()
+        .unit("host.service", &unit)
+        .file("usr/lib/ask.service", ask)
+        .symlink("usr/lib/wants/ask.service", "../ask.service")
+}
 
 /// On the host.
 const ASK: &str = "\
@@ -104,6 +121,27 @@ Type=oneshot
 ExecStart=systemctl start systemd-sysext.service
 ExecStart=-varlinkctl call --timeout=60 /run/systemd/io.systemd.sysext io.systemd.sysext.Refresh {}
 ";
+
+/// On the host, when all has been merged.
+const ASK_LATE: &str = "\
+[Unit]
+Wants=systemd-sysext.socket
+After=systemd-sysext.socket sextant-confirm.service
+Before=witness.service
+[Service]
+Type=oneshot
+ExecStart=cp /var/unsigned.raw /var/lib/extensions/unsigned.raw
+ExecStart=-varlinkctl call --timeout=60 /run/systemd/io.systemd.sysext io.systemd.sysext.Refresh {}
+";
+
+/// With the gate open it starts, and goes by the policy: what was merged still is, and nothing else.
+fn who_asked_was_heard(findings: &Findings) {
+    let is_start = |entry: &serde_json::Value| {
+        let message = entry["MESSAGE"].as_str().unwrap_or_default();
+        message.starts_with("Started systemd-sysext@")
+    };
+    assert_eq!(findings.places(is_start).len(), 1, "nobody was asked");
+}
 
 fn nothing_got_past_the_gate(findings: &Findings) {
     let report = findings.report().unwrap();
