@@ -12,7 +12,7 @@ use super::members::{ArchiveError, Member, Members};
 use super::path::{components, display};
 use super::pax::{self, PaxError};
 use super::sparse::{self, SparseError};
-use super::{Content, FileTree, Kind, Metadata, PathError, Time};
+use super::{Content, FileTree, Kind, MAX_NODES, Metadata, PathError, Time, TooManyNodes};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -233,6 +233,10 @@ impl Assembly {
     fn note_directory(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
         if member.entry_type() == EntryType::Directory {
             self.directories.insert(components(&member.path)?.join(&b'/'));
+            // More than the tree may have; it would only find out later.
+            if self.directories.len() > MAX_NODES {
+                return Err(PathError::from(TooManyNodes).into());
+            }
         }
         Ok(())
     }
