@@ -53,14 +53,8 @@ impl EntryOptions {
 
 /// The entries of these names, each UKI once.
 pub(super) fn entries(esp: &Esp, names: &[String]) -> Result<Vec<Entry>> {
-    let mut found: Vec<Entry> = Vec::new();
-    for name in names {
-        let entry = esp.entry(name).with_context(|| listing(esp))?;
-        if !found.iter().any(|other| other.is_same_uki(&entry)) {
-            found.push(entry);
-        }
-    }
-    Ok(found)
+    let found = names.iter().map(|name| esp.entry(name).with_context(|| listing(esp)));
+    Ok(Entry::by_uki(found.collect::<Result<Vec<_>>>()?))
 }
 
 /// Has the partition to itself, until what is returned is dropped.

@@ -113,12 +113,8 @@ impl Job {
                 bail!("installing {}: {} has the same name", image.display(), other.display());
             }
         }
-        let mut cleaned: Vec<Entry> = Vec::new();
-        for entry in esp.entries().with_context(|| listing(esp))? {
-            if !cleaned.iter().any(|other| other.is_same_uki(&entry)) {
-                job.note_leftovers(&esp.extra(&entry).with_context(|| listing(esp))?)?;
-                cleaned.push(entry);
-            }
+        for entry in Entry::by_uki(esp.entries().with_context(|| listing(esp))?) {
+            job.note_leftovers(&esp.extra(&entry).with_context(|| listing(esp))?)?;
         }
         for entry in entries {
             let extra = esp.extra(entry).with_context(|| listing(esp))?;

@@ -178,9 +178,8 @@ fn base_of(name: &str) -> Option<String> {
 
 /// Files that this boot merged and that are no longer there.
 fn gone(extra: &Extra, seen: &Seen) -> Vec<String> {
-    let seen_here = |image: &&SeenImage| is_of_entry(image);
     let is_there = |file: &str| extra.items.iter().any(|item| item.enabled && printable(&item.file) == file);
-    let merged = seen.images.iter().filter(seen_here).filter(|image| seen.fate(image) == Fate::Merged);
+    let merged = seen.images.iter().filter(|image| is_of_entry(image) && seen.fate(image) == Fate::Merged);
     merged.filter(|image| !is_there(&image.file)).map(|image| image.file.clone()).collect()
 }
 

@@ -32,10 +32,16 @@ impl Entry {
         format!("{}.extra.d", self.uki)
     }
 
-    /// Whether both start the same UKI, and so have the same extensions. (FAT knows no case.)
-    #[must_use]
-    pub fn is_same_uki(&self, other: &Self) -> bool {
-        self.uki.eq_ignore_ascii_case(&other.uki)
+    /// Those of `entries` that start different UKIs, the first of each: one UKI has one set of extensions, whatever starts
+    /// it. (FAT knows no case.)
+    pub fn by_uki(entries: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        for entry in entries {
+            if !found.iter().any(|other| other.uki.eq_ignore_ascii_case(&entry.uki)) {
+                found.push(entry);
+            }
+        }
+        found
     }
 
     /// The names that a boot of this entry will have: that of the entry and that of the UKI.
@@ -82,13 +88,8 @@ impl fmt::Display for Names<'_> {
 /// The one called `name`, in any case, as FAT has none.
 pub(super) fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
     let known = entries.iter().map(|entry| entry.name.clone()).collect();
-    let mut found: Vec<Entry> = Vec::new();
-    for entry in entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)) {
-        // With a boot counter and without is one entry twice.
-        if !found.iter().any(|other| other.is_same_uki(&entry)) {
-            found.push(entry);
-        }
-    }
+    // With a boot counter and without is one entry twice.
+    let mut found = Entry::by_uki(entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)));
     match found.len() {
         0 => Err(EntryError::Unknown { name: name.to_owned(), known }),
         1 => Ok(found.remove(0)),

@@ -1,6 +1,7 @@
 //! A file that somebody left to be found, and what its name alone says.
 
 use super::Class;
+use crate::bytes::strip_suffix_ignore_case;
 use crate::extension::ExtensionName;
 use crate::io::{FileSource, ReadAt};
 use crate::reason::{Reason, Refusal};
@@ -78,13 +79,8 @@ pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, 
     let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
     let file_name = file_name.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
     let suffix = class.file_suffix();
-    let stem = file_name
-        .len()
-        .checked_sub(suffix.len())
-        .and_then(|at| file_name.split_at_checked(at))
-        .filter(|(_, end)| end.eq_ignore_ascii_case(suffix))
-        .map(|(stem, _)| stem)
-        .ok_or_else(|| bad(&format_args!("the name does not end in {suffix}")))?;
+    let stem = strip_suffix_ignore_case(file_name, suffix);
+    let stem = stem.ok_or_else(|| bad(&format_args!("the name does not end in {suffix}")))?;
     ExtensionName::new(stem).map_err(|error| bad(&error))
 }
 

@@ -4,6 +4,7 @@ use super::archive::Index;
 use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
 use std::env;
+use std::error::Error;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -95,22 +96,15 @@ fn message(answer: &[u8]) -> String {
 /// Whether it is a socket that nobody listens at any more. Whoever may not ask a service that is there must not be given
 /// another image of the same name from elsewhere.
 fn is_absent(error: &reqwest::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-        }
-        cause = inner.source();
-    }
-    false
+    let system = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    system.is_some_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
+}
+
+/// What led to an error, the nearest first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 fn source_of(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
