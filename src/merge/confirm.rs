@@ -1,6 +1,7 @@
 //! What systemd made of it.
 
 use crate::image::Class;
+use crate::policy::Hierarchies;
 use crate::root::Root;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -11,12 +12,12 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// Largest list of extensions that is read, in bytes.
 const MAX_LIST: u64 = 1 << 20;
 
-/// The hierarchies that systemd overlays by default, and the file in each in which it notes what it merged
+/// The file in each hierarchy in which systemd notes what it merged there
 /// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
-const fn notes(class: Class) -> (&'static [&'static str], &'static str) {
+const fn note(class: Class) -> &'static str {
     match class {
-        Class::Sysext => (&["/usr", "/opt"], ".systemd-sysext/extensions"),
-        Class::Confext => (&["/etc"], ".systemd-confext/confexts"),
+        Class::Sysext => ".systemd-sysext/extensions",
+        Class::Confext => ".systemd-confext/confexts",
     }
 }
 
@@ -26,8 +27,8 @@ const fn notes(class: Class) -> (&'static [&'static str], &'static str) {
 /// # Errors
 /// Where a note is there and can't be read.
 pub fn merged(root: &Root, class: Class) -> Result<BTreeSet<String>> {
-    let (usual, file) = notes(class);
-    let mut hierarchies: BTreeSet<String> = usual.iter().map(|&usual| usual.to_owned()).collect();
+    let file = note(class);
+    let mut hierarchies: BTreeSet<String> = Hierarchies::default().paths(class).map(str::to_owned).collect();
     if root.is_machine() {
         let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("reading {MOUNTS}"))?;
         hierarchies.extend(overlaid(&mounts, class));
