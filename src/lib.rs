@@ -25,6 +25,7 @@ pub mod report;
 pub mod root;
 pub mod stage;
 mod stamp;
+pub mod text;
 pub mod trust;
 pub mod verify;
 pub mod verity;
