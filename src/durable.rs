@@ -90,8 +90,13 @@ impl Temporary {
     }
 
     /// Syncs the file, sets its mode, and renames it to `path`.
-    pub(crate) fn persist(mut self, path: &Path, mode: u32) -> io::Result<()> {
+    pub(crate) fn persist(self, path: &Path, mode: u32) -> io::Result<()> {
         self.file.set_permissions(Permissions::from_mode(mode))?;
+        self.place(path)
+    }
+
+    /// Syncs the file and renames it to `path`. Nothing but the rename touches it.
+    pub(crate) fn place(mut self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, path)?;
         self.kept = true;

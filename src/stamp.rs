@@ -1,26 +1,58 @@
 //! Noticing that a file isn't what it was.
+//!
+//! The kernel sets a file's time of change (`st_ctime`) to the present when the file is written through a descriptor, truncated,
+//! renamed, linked or unlinked, and when its attributes change. No call sets it to anything else. So a stamp notices all of
+//! these, except for
+//!
+//! - **a write through a shared mapping**: the first write to each page sets the time, further ones don't. On tmpfs the first one
+//!   doesn't either if the page was read through the mapping before (Linux 6.12, `mm/memory.c`, `fault_dirty_shared_page`;
+//!   `mm/mmap.c`, `vma_wants_writenotify`; measured on 6.18);
+//! - **a write in the same tick of the clock**: until Linux 6.12 times are those of the last timer interrupt, 1 to 10 ms apart,
+//!   so a write in the tick in which the stamp was taken may go unseen. Since 6.13 a time that was looked at is followed by a
+//!   later one on tmpfs, ext4, XFS and Btrfs (`FS_MGTIME`), not on ramfs;
+//! - **a change of the clock**: who may set it can bring an earlier time back.
+//!
+//! Each of them takes a process that is privileged in the initrd, or owns the file.
 
+use crate::reason::{Reason, Refusal};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
-/// Which file it is, and when it was last touched. Every write, truncation and change of attributes sets the time of
-/// change to the present (POSIX, `st_ctime`), and nobody can set it to anything else.
+/// Which file it is, how long, and when it was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    modified: Time,
+    changed: Time,
 }
 
+/// Seconds since 1970, and nanoseconds.
+type Time = (i64, i64);
+
 impl Stamp {
-    /// Of an open file.
+    /// Takes the stamp of an open file.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::from(&metadata))
+    }
+
+    /// Why a file is refused whose stamp can't be taken.
+    pub(crate) fn refusal(error: &io::Error) -> Refusal {
+        Refusal::new(Reason::Unreadable, format_args!("reading the file's identity and time of change: {error}"))
+    }
+
+    /// Whether `self` may be what `before` became by a rename: everything is equal but the time of change, which file
+    /// systems set when they rename (Linux 6.12, `fs/libfs.c`, `simple_rename_timestamp`). A write in between sets the time
+    /// of modification too.
+    pub(crate) fn is_renamed(&self, before: &Self) -> bool {
+        Self { changed: before.changed, ..*self } == *before
     }
 }
 
@@ -30,15 +62,16 @@ impl From<&Metadata> for Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            seconds: metadata.ctime(),
-            nanoseconds: metadata.ctime_nsec(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {} {}", self.device, self.inode, self.size, self.seconds, self.nanoseconds)
+        let Self { device, inode, size, modified, changed } = self;
+        write!(f, "{device} {inode} {size} {} {} {} {}", modified.0, modified.1, changed.0, changed.1)
     }
 }
 
@@ -58,8 +91,8 @@ impl FromStr for Stamp {
             device: number(next()?)?,
             inode: number(next()?)?,
             size: number(next()?)?,
-            seconds: time(next()?)?,
-            nanoseconds: time(next()?)?,
+            modified: (time(next()?)?, time(next()?)?),
+            changed: (time(next()?)?, time(next()?)?),
         };
         if words.next().is_some() { Err(NotAStamp) } else { Ok(stamp) }
     }
@@ -71,11 +104,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rename_is_told_from_a_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name| dir.path().join(name);
+        let stamp = |name| File::open(path(name)).and_then(|file| Stamp::of(&file)).unwrap();
+        std::fs::write(path("a"), "content").unwrap();
+        let before = stamp("a");
+        // Longer than a tick of the clock.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::rename(path("a"), path("b")).unwrap();
+        assert!(stamp("b").is_renamed(&before));
+        std::fs::write(path("b"), "CONTENT").unwrap();
+        assert!(!stamp("b").is_renamed(&before), "a write of the same length");
+        std::fs::copy(path("b"), path("c")).unwrap();
+        assert!(!stamp("c").is_renamed(&stamp("b")), "another file");
+    }
+
+    #[test]
     fn a_stamp_survives_being_written_down() {
         let file = tempfile::tempfile().unwrap();
         let stamp = Stamp::of(&file).unwrap();
         assert_eq!(stamp.to_string().parse(), Ok(stamp));
-        for text in ["", "1 2 3 4", "1 2 3 4 5 6", "1 2 3 4 x", "-1 2 3 4 5"] {
+        for text in ["", "1 2 3 4 5 6", "1 2 3 4 5 6 7 8", "1 2 3 4 5 6 x", "-1 2 3 4 5 6 7"] {
             assert_eq!(text.parse::<Stamp>(), Err(NotAStamp), "{text}");
         }
     }

@@ -18,7 +18,7 @@ pub struct Candidate {
     name: ExtensionName,
     class: Class,
     source: FileSource,
-    stamp: Option<Stamp>,
+    stamp: Stamp,
 }
 
 impl Candidate {
@@ -29,9 +29,10 @@ impl Candidate {
     /// [`Reason::Unreadable`] where it can't be opened.
     pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
         let name = extension_name(path.file_name().unwrap_or_default(), class)?;
-        let source = open_regular(path)?;
-        // Before the first byte is read: what changes later shows.
-        let stamp = Stamp::of(source.file()).ok();
+        let file = open_regular(path)?;
+        // Before the length is taken and the first byte is read: what changes later shows.
+        let stamp = Stamp::of(&file).map_err(|error| Stamp::refusal(&error))?;
+        let source = FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         Ok(Self { name, class, source, stamp })
     }
 
@@ -53,8 +54,8 @@ impl Candidate {
         &self.source
     }
 
-    /// The file's stamp when it was opened; `None` where the system has none.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
+    /// The file's stamp when it was opened.
+    pub(crate) fn stamp(&self) -> Stamp {
         self.stamp
     }
 
@@ -85,7 +86,7 @@ pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, 
 }
 
 /// Opens a regular file and nothing else: no link is followed, no FIFO waited for, no device touched.
-fn open_regular(path: &Path) -> Result<FileSource, Refusal> {
+fn open_regular(path: &Path) -> Result<File, Refusal> {
     // The kind is asked first, because opening some devices has effects of its own.
     let metadata = path.symlink_metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
     if !metadata.is_file() {
@@ -97,7 +98,7 @@ fn open_regular(path: &Path) -> Result<FileSource, Refusal> {
     if !metadata.is_file() {
         return Err(not_regular(metadata.file_type()));
     }
-    FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))
+    Ok(file)
 }
 
 fn not_regular(kind: std::fs::FileType) -> Refusal {

@@ -33,7 +33,8 @@ pub struct Holding {
     name: ExtensionName,
     class: Class,
     source: FileSource,
-    stamp: Option<Stamp>,
+    /// Of `source` before the first byte of it was verified.
+    stamp: Stamp,
     way: Way,
     remark: Option<String>,
 }
@@ -78,16 +79,16 @@ impl Holding {
         self.remark.as_deref()
     }
 
-    /// Makes sure that nobody touched the file since it was opened. A copy is ours alone.
+    /// Makes sure that the file, or the copy of it, has the stamp that it had before it was verified.
     ///
     /// # Errors
     /// [`Reason::Unreadable`]
     pub fn check_unchanged(&self) -> Result<(), Refusal> {
-        if self.is_copy() || self.stamp.is_some_and(|stamp| Stamp::of(self.source.file()).is_ok_and(|now| now == stamp))
-        {
-            return Ok(());
+        match Stamp::of(self.source.file()) {
+            Ok(now) if now == self.stamp => Ok(()),
+            Ok(_) => Err(Refusal::new(Reason::Unreadable, "the image changed while it was verified")),
+            Err(error) => Err(Stamp::refusal(&error)),
         }
-        Err(Refusal::new(Reason::Unreadable, "the image changed while it was verified"))
     }
 
     /// The extension's name.
@@ -114,9 +115,9 @@ impl Holding {
         matches!(self.way, Way::Copy(_))
     }
 
-    /// How to stage it, and the file that was verified.
-    pub(super) fn into_way(self) -> (Way, FileSource) {
-        (self.way, self.source)
+    /// How to stage it, the file that was verified, and the stamp that it had then.
+    pub(super) fn into_way(self) -> (Way, FileSource, Stamp) {
+        (self.way, self.source, self.stamp)
     }
 }
 
@@ -189,7 +190,9 @@ impl CopyCustody {
         Ok(())
     }
 
-    fn copy(&self, candidate: &Candidate) -> Result<(FileSource, Temporary), Refusal> {
+    /// Copies the candidate's bytes. The copy is complete, and has the mode that it is staged with: its stamp stays the
+    /// same until it is renamed.
+    fn copy(&self, candidate: &Candidate) -> Result<(FileSource, Stamp, Temporary), Refusal> {
         let no_space = |error: io::Error| {
             let reason = if is_full(&error) { Reason::NoSpace } else { Reason::NotStaged };
             Refusal::new(reason, format_args!("making room for the copy: {error}"))
@@ -211,17 +214,19 @@ impl CopyCustody {
             let detail = format_args!("the image ended after {copied} of {size} bytes while it was copied");
             return Err(Refusal::new(Reason::Unreadable, detail));
         }
+        temporary.file().set_permissions(Permissions::from_mode(super::MODE)).map_err(unreadable)?;
+        let stamp = Stamp::of(temporary.file()).map_err(|error| Stamp::refusal(&error))?;
         let source = temporary.file().try_clone().and_then(FileSource::new).map_err(unreadable)?;
-        Ok((source, temporary))
+        Ok((source, stamp, temporary))
     }
 }
 
 impl Custody for CopyCustody {
     fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
         match self.check_room(candidate.size()).and_then(|()| self.copy(&candidate)) {
-            Ok((source, copy)) => {
+            Ok((source, stamp, copy)) => {
                 let (name, class, _) = candidate.into_parts();
-                (Holding { name, class, source, stamp: None, way: Way::Copy(copy), remark: None }, None)
+                (Holding { name, class, source, stamp, way: Way::Copy(copy), remark: None }, None)
             }
             Err(refusal) => (Holding::in_place(candidate), Some(refusal)),
         }

@@ -10,9 +10,7 @@ pub use ledger::{Withdrawn, recheck, withdraw};
 pub use mount_custody::MountCustody;
 pub use quarantine::quarantine;
 
-use crate::extension::ExtensionName;
-use crate::image::Class;
-use crate::io::{FileSource, ReadAt};
+use crate::io::ReadAt;
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
@@ -20,10 +18,11 @@ use crate::verify::VerifiedImage;
 use anyhow::{Context, Result, bail};
 use custody::Way;
 use std::fs::File;
-use std::path::Path;
 
 /// Mode of a staged image.
 const MODE: u32 = 0o444;
+/// What is said where the staged file doesn't have the stamp that was compared when it was verified.
+const OTHER: &str = "it is not the file that was verified, or was changed since";
 
 /// An image that systemd will find.
 #[derive(Debug)]
@@ -46,10 +45,12 @@ impl StagedImage {
     }
 }
 
-/// Puts a verified image where systemd looks for it, under its final name at once and complete.
+/// Puts a verified image where systemd looks for it, under its final name at once and complete. What is recorded of it, for
+/// [`recheck`], is the stamp that was compared while it was verified.
 ///
 /// # Errors
-/// Where the directory can't be made or the file not be put there; nothing is visible then.
+/// Where the directory can't be made or the file not be put there, or it was changed since it was verified; nothing is
+/// visible then.
 pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
     let directory = image.class().staging_directory();
     let file = format!("{}.raw", image.name());
@@ -58,19 +59,30 @@ pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
     let (class, name) = (image.class(), image.name().clone());
     ledger::note(root, class, &name).with_context(context)?;
     let target = root.make_directory(directory).with_context(context)?.join(file);
-    let (way, source) = image.into_holding().into_way();
-    let occupied = match way {
+    let (way, source, verified) = image.into_holding().into_way();
+    let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match way {
         Way::Nowhere => bail!("staging {path}: it was only looked at"),
         Way::Copy(copy) => {
-            copy.persist(&target, MODE).with_context(context)?;
-            source.len()
+            // Up to the rename the whole stamp holds.
+            if Stamp::of(copy.file()).with_context(context)? != verified {
+                bail!("staging {path}: {OTHER}");
+            }
+            copy.place(&target).with_context(context)?;
+            (source.len(), Stamp::is_renamed)
         }
         Way::Mount(mount) => {
             mount.attach(&target).with_context(context)?;
-            0
+            (0, Stamp::eq)
         }
     };
-    match vouch(root, class, &name, &source, &target) {
+    let staged = File::open(&target).and_then(|file| Stamp::of(&file)).map_err(anyhow::Error::from);
+    let recorded = staged.and_then(|staged| {
+        if !is_same(&staged, &verified) {
+            bail!(OTHER);
+        }
+        Ok(ledger::complete(root, class, &name, staged)?)
+    });
+    match recorded {
         Ok(()) => Ok(StagedImage { path, occupied }),
         Err(error) => {
             // The note that should have said what it is doesn't, so that it would be withdrawn in the end anyway.
@@ -78,13 +90,4 @@ pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
             Err(error).with_context(context)
         }
     }
-}
-
-/// Compares what is seen at `target` now with what was verified, by whichever way it came, and notes what that is.
-fn vouch(root: &Root, class: Class, name: &ExtensionName, source: &FileSource, target: &Path) -> Result<()> {
-    let stamp = Stamp::of(source.file())?;
-    if File::open(target).and_then(|file| Stamp::of(&file))? != stamp {
-        bail!("it is not the file that was verified");
-    }
-    Ok(ledger::complete(root, class, name, stamp)?)
 }

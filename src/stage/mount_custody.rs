@@ -4,8 +4,10 @@
 //!
 //! - The mount is made of the open file before it is verified, so no name is looked up again: who puts another file
 //!   in its place changes nothing.
-//! - The file's time of change is compared after verifying ([`Holding::check_unchanged`]) and once more at the end of
-//!   the initrd ([`super::recheck`]): who writes into it in the meantime makes it unusable.
+//! - The file's stamp of before the first byte was read is compared after verifying ([`Holding::check_unchanged`]), after
+//!   staging, and once more at the end of the initrd ([`super::recheck`]). A write through a descriptor in the meantime
+//!   makes the file unusable; what a stamp can't notice, such as a write through a mapping that exists already, is listed in
+//!   `src/stamp.rs`.
 //! - After that the initrd is gone, and the mount is the only name that is left.
 //!
 //! And whatever happens then, every block is checked again by dm-verity when it is read.

@@ -141,6 +141,69 @@ fn a_write_after_verifying_is_noticed_before_the_merge() {
     });
 }
 
+/// The kernel's clock may stand still for a tick.
+fn let_a_tick_pass() {
+    thread::sleep(std::time::Duration::from_millis(20));
+}
+
+#[test]
+fn a_write_between_verifying_and_staging_is_noticed() {
+    in_namespace(|| {
+        let case = Case::new();
+        let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
+        let_a_tick_pass();
+        fs::write(case.source(), &case.image).unwrap();
+        let error = format!("{:#}", stage::stage(&case.root, verified).unwrap_err());
+        assert!(error.contains("changed since"), "{error}");
+        assert!(case.staged().symlink_metadata().is_err());
+        assert!(stage::recheck(&case.root, &|_, name| name == "k3s").unwrap().len() == 1, "nothing vouches for it");
+    });
+}
+
+#[test]
+fn a_copy_that_was_written_to_is_not_staged() {
+    let case = Case::new();
+    let custody = CopyCustody::new(&case.root, Policy::default().limits).unwrap();
+    let copy = case.machine.path("run/sextant/staging/image");
+    let verified = verify(&case.machine, &case.source(), &custody).unwrap();
+    let_a_tick_pass();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&copy, &case.image).unwrap();
+    let error = format!("{:#}", stage::stage(&case.root, verified).unwrap_err());
+    assert!(error.contains("changed since"), "{error}");
+    assert!(case.staged().symlink_metadata().is_err());
+
+    let verified = verify(&case.machine, &case.source(), &custody).unwrap();
+    stage::stage(&case.root, verified).unwrap();
+    assert_eq!(fs::metadata(case.staged()).unwrap().permissions().mode() & 0o7777, 0o444);
+    assert!(stage::recheck(&case.root, &|_, name| name == "k3s").unwrap().is_empty(), "a rename is no change");
+    let_a_tick_pass();
+    fs::set_permissions(case.staged(), fs::Permissions::from_mode(0o644)).unwrap();
+    let withdrawn = stage::recheck(&case.root, &|_, name| name == "k3s").unwrap();
+    assert_eq!(withdrawn.len(), 1);
+    assert_eq!(withdrawn[0].cause, "it was changed after it had been verified");
+}
+
+#[test]
+fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
+    struct Meddler<'c>(&'c Case, CopyCustody);
+    impl Custody for Meddler<'_> {
+        fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
+            let taken = self.1.take(candidate);
+            let_a_tick_pass();
+            let copy = self.0.machine.path("run/sextant/staging/image");
+            fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::write(copy, &self.0.image).unwrap();
+            taken
+        }
+        fn settle(&self, _: u64) {}
+    }
+    let case = Case::new();
+    let custody = CopyCustody::new(&case.root, Policy::default().limits).unwrap();
+    let meddler = Meddler(&case, custody);
+    assert_eq!(verify(&case.machine, &case.source(), &meddler).err(), Some(Reason::Unreadable));
+}
+
 #[test]
 fn a_write_while_verifying_is_noticed() {
     struct Meddler<'c>(&'c Case);
