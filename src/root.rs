@@ -6,33 +6,47 @@ use nix::sys::stat::Mode;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A root directory. Symbolic links met on the way are resolved inside it, like `chroot` would
 /// (`openat2(2)`, `RESOLVE_IN_ROOT`): an absolute link in a tree never leads to the host.
 #[derive(Debug)]
 pub struct Root {
-    path: PathBuf,
     directory: OwnedFd,
+    is_machine: bool,
 }
 
 impl Root {
-    /// Opens `path`.
+    /// Opens `path`. The machine's own root directory is known by its identity, not by its name: `/.`, a link to `/` and a
+    /// bind mount of it are the machine too.
     ///
     /// # Errors
     /// Where it is no directory that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
-        if !directory.metadata()?.is_dir() {
+        let metadata = directory.metadata()?;
+        if !metadata.is_dir() {
             return Err(io::Error::from(io::ErrorKind::NotADirectory));
         }
-        Ok(Self { path: path.to_owned(), directory: directory.into() })
+        Ok(Self { is_machine: is_same(&metadata, &fs::metadata("/")?), directory: directory.into() })
     }
 
     /// Whether this is the machine's own root.
-    #[must_use]
-    pub fn is_machine(&self) -> bool {
-        self.path == Path::new("/")
+    pub(crate) const fn is_machine(&self) -> bool {
+        self.is_machine
+    }
+
+    /// Whether `path` below this root is the very directory or file that the machine has there.
+    ///
+    /// # Errors
+    /// As `openat2(2)`.
+    pub(crate) fn shares(&self, path: &str) -> io::Result<bool> {
+        match (self.metadata(path), fs::metadata(path)) {
+            (Ok(ours), Ok(machines)) => Ok(is_same(&ours, &machines)),
+            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
     /// The place of a directory that is there, links on the way resolved inside the root; `None` where there is none.
@@ -40,7 +54,7 @@ impl Root {
     /// # Errors
     /// As `openat2(2)`.
     pub fn directory(&self, path: &str) -> io::Result<Option<PathBuf>> {
-        if self.is_machine() {
+        if self.is_machine {
             // Nothing can be outside of this root, and /proc need not be mounted yet.
             return Ok(Some(PathBuf::from(path)).filter(|path| path.is_dir()));
         }
@@ -146,6 +160,11 @@ impl Root {
         let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         Ok(openat2(self.directory.as_fd(), path, how.mode(Mode::empty()))?)
     }
+}
+
+/// Bind mounts of one directory have the same numbers; file systems, subvolumes and overlays differ in the first.
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Command line of `sextant-agent`.
 
 use super::confirm::confirm;
+use super::environment::Environment;
 use super::merge::merge;
 use super::stage::{Options, stage};
 use crate::image::Architecture;
 use crate::report;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Verifies system extensions in the initrd and hands the good ones to systemd-sysext
@@ -35,11 +36,14 @@ Results:
   /run/verity.d/*.crt         certificates that it verifies them with
   /run/sextant/report.json    what was decided, and why
 
+Without --root it works in an initrd only and refuses elsewhere: where /etc/initrd-release exists, or
+PID 1 is immucore that boots from a UKI. `--root /` is the machine, under whatever name.
+
 Exit status: 0 the work was done, whatever was rejected; 1 it could not be done; 2 usage.")]
     Stage {
-        /// Take every path below DIR, and need nothing from the kernel
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
+        /// Operate on the tree at DIR, without kernel features
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
         /// Read the configuration from FILE instead of /etc/sextant.yaml or /usr/lib/sextant.yaml
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
@@ -51,6 +55,7 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
     #[command(after_help = "\
 The last thing in the initrd: what sextant-merge.service runs after all else and before the switch of root.
 Doing it again changes nothing, unless what was staged or the policy was changed in between.
+Without --root it works in an initrd only, like `stage`.
 
 Results:
   /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf    only signed images are merged
@@ -60,9 +65,9 @@ Results:
 
 Exit status: 0 the host will merge; 1 it will merge nothing, and the journal says why; 2 usage.")]
     Merge {
-        /// Take every path below DIR, and need nothing from the kernel
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
+        /// Operate on the tree at DIR, without kernel features
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
     },
     /// On the host, compare what was staged with what is merged, and complete the report
     #[command(after_help = "\
@@ -71,25 +76,30 @@ What sextant-confirm.service runs on the host after systemd-sysext.service and s
 
 Exit status: 0 compared, whatever is missing; 1 it could not be compared; 2 usage.")]
     Confirm {
-        /// Take every path below DIR
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
+        /// Operate on the tree at DIR
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
     },
 }
 
 /// Does what the command line asks for.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let (Command::Stage { root, .. } | Command::Merge { root } | Command::Confirm { root }) = &cli.command;
-    report::install_logger(root.as_os_str() == "/");
-    let outcome = match cli.command {
-        Command::Stage { root, config, arch } => {
-            let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
-            stage(&Options { root, config, architecture })
-        }
-        Command::Merge { root } => merge(&root),
-        Command::Confirm { root } => confirm(&root),
+    let (environment, root) = match &cli.command {
+        Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
+        Command::Confirm { root } => (Environment::open(root.as_deref()), root),
     };
+    // A machine that isn't in its initrd is told so as a machine is.
+    let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
+    report::install_logger(machine);
+    let outcome = environment.and_then(|environment| match cli.command {
+        Command::Stage { config, arch, .. } => {
+            let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
+            stage(&environment, &Options { config, architecture })
+        }
+        Command::Merge { .. } => merge(&environment),
+        Command::Confirm { .. } => confirm(&environment),
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -97,4 +107,8 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_machine(root: Option<&Path>) -> bool {
+    Environment::open(root).is_ok_and(|environment| environment.is_machine())
 }

@@ -1,13 +1,11 @@
 //! `sextant-agent merge`: the last thing in the initrd.
 
+use super::environment::Environment;
 use super::lock;
-use crate::kernel;
 use crate::merge;
-use crate::report::{Event, Merge, PATH, Recorded};
-use crate::root::Root;
+use crate::report::{self, Event, Merge, PATH, Recorded};
 use crate::stage::recheck;
 use anyhow::{Context, Result};
-use std::path::Path;
 
 /// Hands what was staged over to the host's systemd.
 ///
@@ -16,25 +14,23 @@ use std::path::Path;
 ///
 /// # Errors
 /// Why nothing will be merged.
-pub fn merge(root: &Path) -> Result<()> {
-    let root = Root::open(root).with_context(|| format!("opening {}", root.display()))?;
-    let _alone = lock::exclusive(&root).context("waiting for another run")?;
-    if root.is_machine()
-        && let Err(error) = kernel::sweep()
-    {
+pub fn merge(environment: &Environment) -> Result<()> {
+    let _lock = lock::exclusive(environment.root())?;
+    if let Err(error) = environment.sweep() {
         Event::Failed.emit(&format!("removing what the agent left when it was stopped: {error:#}"));
     }
-    let outcome = hand_over(&root);
+    let outcome = hand_over(environment);
     if outcome.is_err() {
         // Whatever was opened before: it is for this run to say, and the first error is the one to tell.
-        let _ = merge::close(&root);
+        let _ = merge::close(environment.root());
     }
     outcome
 }
 
-fn hand_over(root: &Root) -> Result<()> {
+fn hand_over(environment: &Environment) -> Result<()> {
+    let root = environment.root();
     // The policy comes first: it has to be there whatever else goes wrong.
-    merge::prepare(root)?;
+    merge::prepare(root, environment.delivery())?;
     let mut recorded = Recorded::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
     let withdrawn = recheck(root, &|class, name| recorded.staged().any(|staged| staged == (class, name)))?;
     for image in &withdrawn {
@@ -43,6 +39,7 @@ fn hand_over(root: &Root) -> Result<()> {
     }
     merge::admit(&recorded)?;
     if recorded.requested && merge::is_open(root) && withdrawn.is_empty() {
+        report::tell_terminal("everything staged has been handed over to the host already");
         return Ok(());
     }
     let merge = Merge { requested: true, ..Merge::default() };

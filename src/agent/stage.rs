@@ -1,20 +1,20 @@
 //! `sextant-agent stage`: everything between the firmware and `/run/extensions`.
 
+use super::environment::Environment;
 use super::lock;
 use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
-use crate::firmware::{DirectoryVariables, EFIVARFS, Firmware, NoVariables, SystemVariables, Variables};
+use crate::firmware::Firmware;
 use crate::image::{Architecture, Candidate, Class};
-use crate::kernel;
 use crate::merge;
 use crate::policy::{self, Hierarchies, Policy, Tally};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
-use crate::stage::{CopyCustody, Custody, MountCustody, quarantine, stage as stage_image, withdraw};
+use crate::stage::{Custody, quarantine, stage as stage_image, withdraw};
 use crate::trust::{self, TrustStore};
-use crate::verify::{Activate, Findings, InProcess, VerifiedImage, Verifier, guard};
+use crate::verify::{Findings, VerifiedImage, Verifier, guard};
 use crate::verity::default_threads;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -28,27 +28,26 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Directory below which every path is taken.
-    pub root: PathBuf,
     /// Configuration to read instead of the sealed one.
     pub config: Option<PathBuf>,
     /// Architecture of the machine.
     pub architecture: Architecture,
 }
 
-/// Verifies all images and stages the good ones. A report is written in any case in which that is possible.
+/// Verifies all images and stages the good ones. Once the lock is held, a report is written in any case in which that is
+/// possible.
 ///
 /// # Errors
-/// What kept the agent from doing its job; rejected images are no error.
-pub fn stage(options: &Options) -> Result<()> {
+/// What kept the agent from doing its job; rejected images are no error. Without the lock nothing is done: what another
+/// run has staged, and its report, stay as they are.
+pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let started = Instant::now();
-    let root = Root::open(&options.root).with_context(|| format!("opening {}", options.root.display()))?;
-    // Where not even this can be written, what follows will tell.
-    let _alone = lock::exclusive(&root);
+    let root = environment.root();
+    let _lock = lock::exclusive(root)?;
     let mut report = Report { error: Some(UNFINISHED.to_owned()), ..Report::default() };
-    let outcome = run(&root, options, &mut report);
+    let outcome = run(environment, options, &mut report);
     report.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    let written = report::write(&root, &report);
+    let written = report::write(root, &report);
     if outcome.is_ok() {
         let summary = report::table::summary(&report.images);
         let milliseconds = started.elapsed().as_millis();
@@ -57,37 +56,35 @@ pub fn stage(options: &Options) -> Result<()> {
     outcome.and(written)
 }
 
-fn run(root: &Root, options: &Options, report: &mut Report) -> Result<()> {
+fn run(environment: &Environment, options: &Options, report: &mut Report) -> Result<()> {
+    let root = environment.root();
     // Until `merge` has looked at what this run stages, nothing of it may be merged.
     let withdrawn = merge::close(root).and_then(|()| withdraw(root));
-    if root.is_machine()
-        && let Err(error) = kernel::sweep()
-    {
+    if let Err(error) = environment.sweep() {
         Event::Failed.emit(&format!("removing what an earlier run left: {error:#}"));
     }
-    let preparation = Preparation::new(root, options, report);
+    let preparation = Preparation::new(environment, options, report);
     let mut failure = preparation.failure;
     let mut gate = preparation.gate;
     if let Err(error) = withdrawn {
         gate.get_or_insert_with(|| Refusal::new(Reason::NotStaged, format_args!("{error:#}")));
         failure.get_or_insert(error);
     }
-    let custody: Option<Box<dyn Custody>> = match CopyCustody::new(root, preparation.policy.limits) {
-        Ok(copies) if root.is_machine() => Some(Box::new(MountCustody::new(copies))),
-        Ok(copies) => Some(Box::new(copies)),
+    let custody = match environment.custody(preparation.policy.limits) {
+        Ok(custody) => Some(custody),
         Err(error) => {
             failure.get_or_insert(error);
             None
         }
     };
     let host = host_release(root);
-    let activation: &dyn Activate = if root.is_machine() { &kernel::Activation::new() } else { &InProcess };
+    let activation = environment.activation();
     let verifier = Verifier {
         policy: &preparation.policy,
         trust: &preparation.trust,
         architecture: options.architecture,
         host: host.as_ref(),
-        activation,
+        activation: activation.as_ref(),
         threads: default_threads(),
         now: SystemTime::now(),
     };
@@ -131,7 +128,8 @@ struct Preparation {
 }
 
 impl Preparation {
-    fn new(root: &Root, options: &Options, report: &mut Report) -> Self {
+    fn new(environment: &Environment, options: &Options, report: &mut Report) -> Self {
+        let root = environment.root();
         let mut this = Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None };
         match load_policy(root, options) {
             Ok(policy) => this.policy = policy,
@@ -144,7 +142,7 @@ impl Preparation {
         if let Err(error) = merge::limit(root, &this.policy.hierarchies) {
             return this.closed(root, Reason::NotStaged, error);
         }
-        let firmware = match variables(root).and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {
+        let firmware = match environment.variables().and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {
             Ok(firmware) => firmware,
             Err(error) => return this.closed(root, Reason::FirmwareUnreadable, error),
         };
@@ -184,22 +182,6 @@ impl Preparation {
 
 fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
     Ok(options.config.as_deref().map_or_else(|| policy::load(root), policy::load_file)?)
-}
-
-fn variables(root: &Root) -> Result<Box<dyn Variables>> {
-    if root.is_machine() {
-        // The directory is there where the kernel can reach the firmware, and empty until efivarfs is mounted on it,
-        // for which systemd needs modprobe. That isn't the same as no firmware.
-        if root.list(EFIVARFS).is_ok_and(|names| names.is_some_and(|names| names.is_empty())) {
-            bail!("efivarfs is not mounted on {EFIVARFS}");
-        }
-        return Ok(Box::new(SystemVariables));
-    }
-    let directory = root.directory(EFIVARFS).with_context(|| format!("opening {EFIVARFS}"))?;
-    Ok(match directory {
-        Some(directory) => Box::new(DirectoryVariables::new(directory)),
-        None => Box::new(NoVariables),
-    })
 }
 
 /// The os-release of the system that will be extended: that below `/sysroot` in an initrd, else our own.

@@ -58,7 +58,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn no_longer_merged(seen: &mut Seen) -> Vec<String> {
     let Ok(root) = Root::open(Path::new("/")) else { return Vec::new() };
-    let gone = |class| merge::merged(&root, class).map(|merged| seen.update(class, &merged)).unwrap_or_default();
+    let Ok(mounts) = std::fs::read_to_string(merge::MOUNTS) else { return Vec::new() };
+    let gone =
+        |class| merge::merged(&root, class, &mounts).map(|merged| seen.update(class, &merged)).unwrap_or_default();
     Class::ALL.into_iter().flat_map(gone).collect()
 }
 

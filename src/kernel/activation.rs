@@ -4,7 +4,7 @@ use super::cmdline::only_kernel_verifies;
 use super::devices::PartitionDevice;
 use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
-use super::{KernelError, namespace};
+use super::{COMMAND_LINE, KernelError, namespace};
 use crate::filesystem::Filesystem;
 use crate::io::ReadAt;
 use crate::verify::{Activate, ActivationError, InProcess, IntactImage, Look};
@@ -28,7 +28,7 @@ impl Activation {
     #[must_use]
     pub fn new() -> Self {
         // Where it can't be read nobody knows that anything else is allowed.
-        Self { kernel_only: fs::read_to_string("/proc/cmdline").map_or(true, |text| only_kernel_verifies(&text)) }
+        Self { kernel_only: fs::read_to_string(COMMAND_LINE).map_or(true, |text| only_kernel_verifies(&text)) }
     }
 
     fn mount(self, image: &IntactImage<'_>, file: BorrowedFd<'_>, look: Look<'_>) -> Result<(), ActivationError> {

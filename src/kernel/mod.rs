@@ -19,9 +19,11 @@ mod tree;
 
 pub use activation::Activation;
 pub use error::KernelError;
-pub use sweep::sweep;
+pub use sweep::{Leftovers, sweep};
 pub use tree::MountedTree;
 
+/// Where the kernel's command line is read.
+pub(crate) const COMMAND_LINE: &str = "/proc/cmdline";
 /// With what names of our device-mapper devices begin.
 const DEVICE_PREFIX: &str = "sextant-";
 /// With what their UUIDs begin. The name alone could be that of a logical volume in a group called "sextant".

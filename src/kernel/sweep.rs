@@ -7,28 +7,45 @@ use loopdev::LoopDevice;
 use std::fs;
 use std::path::Path;
 
-/// Where the images of ours that are attached lie.
-const SOURCES: [&str; 2] = ["/.extra/", "/run/sextant/"];
+/// By what devices of an agent that is gone are known. The kernel has one set of devices for all: two agents at work on
+/// trees of one machine must not take away each other's.
+#[derive(Debug, Clone)]
+pub struct Leftovers {
+    /// Beginnings of the paths of images behind loop devices.
+    pub images: Vec<String>,
+    /// Beginning of the names of device-mapper devices.
+    pub name: String,
+    /// Beginning of their UUIDs.
+    pub uuid: String,
+}
+
+/// Those of the agent in an initrd.
+impl Default for Leftovers {
+    fn default() -> Self {
+        let images = ["/.extra/", "/run/sextant/"].map(str::to_owned).to_vec();
+        Self { images, name: DEVICE_PREFIX.to_owned(), uuid: UUID_PREFIX.to_owned() }
+    }
+}
 
 /// Removes device-mapper and loop devices of an agent that is gone. Returns how many there were.
 ///
 /// # Errors
 /// The first one that can't be removed; the others are removed nonetheless.
-pub fn sweep() -> Result<usize> {
-    let mapped = sweep_mapped();
-    let loops = sweep_loops();
+pub fn sweep(leftovers: &Leftovers) -> Result<usize> {
+    let mapped = sweep_mapped(leftovers);
+    let loops = sweep_loops(leftovers);
     Ok(mapped? + loops?)
 }
 
-fn sweep_mapped() -> Result<usize> {
+fn sweep_mapped(leftovers: &Leftovers) -> Result<usize> {
     // Without a device mapper there is nothing of ours in it.
     let Ok(dm) = DM::new() else { return Ok(0) };
     let devices = dm.list_devices().context("listing device-mapper devices")?;
     let mut failure = None;
     let mut count = 0;
-    for (name, ..) in devices.iter().filter(|(name, ..)| name.to_string().starts_with(DEVICE_PREFIX)) {
+    for (name, ..) in devices.iter().filter(|(name, ..)| name.to_string().starts_with(&leftovers.name)) {
         let Ok(info) = dm.device_info(&DevId::Name(name)) else { continue };
-        if !info.uuid().is_some_and(|uuid| uuid.to_string().starts_with(UUID_PREFIX)) {
+        if !info.uuid().is_some_and(|uuid| uuid.to_string().starts_with(&leftovers.uuid)) {
             continue;
         }
         let options = DmOptions::default().set_flags(DmFlags::DM_DEFERRED_REMOVE);
@@ -42,7 +59,7 @@ fn sweep_mapped() -> Result<usize> {
     failure.map_or(Ok(count), |error| Err(error).context("removing a device-mapper device"))
 }
 
-fn sweep_loops() -> Result<usize> {
+fn sweep_loops(leftovers: &Leftovers) -> Result<usize> {
     let mut failure = None;
     let mut count = 0;
     let Ok(devices) = fs::read_dir("/sys/block") else { return Ok(0) };
@@ -50,7 +67,9 @@ fn sweep_loops() -> Result<usize> {
         let Ok(backing) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
         let autoclear = fs::read_to_string(device.path().join("loop/autoclear"));
         // One that clears itself is about to, or in use by systemd.
-        if !SOURCES.iter().any(|place| backing.starts_with(place)) || autoclear.is_ok_and(|text| text.trim() == "1") {
+        if !leftovers.images.iter().any(|place| backing.starts_with(place))
+            || autoclear.is_ok_and(|text| text.trim() == "1")
+        {
             continue;
         }
         match LoopDevice::open(Path::new("/dev").join(device.file_name())).and_then(|device| device.detach()) {

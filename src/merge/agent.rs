@@ -12,12 +12,21 @@ const NAME: &str = "sextant-agent";
 /// This program, wherever it lies.
 const SELF: &str = "/proc/self/exe";
 
-/// Puts this program where `sextant-confirm.service` starts it from: a second name for the file in the initrd, which
-/// stays when the initrd is deleted, or else a copy.
-pub(super) fn provide(root: &Root) -> Result<()> {
+/// How the host gets this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// As a second name for the file in the initrd, which stays when the initrd is deleted; where that can't be had, as a
+    /// copy.
+    Mount,
+    /// As a copy.
+    Copy,
+}
+
+/// Puts this program where `sextant-confirm.service` starts it from.
+pub(super) fn provide(root: &Root, delivery: Delivery) -> Result<()> {
     let context = || format!("providing {DIRECTORY}/{NAME}");
     let target = root.make_directory(DIRECTORY).with_context(context)?.join(NAME);
-    if root.is_machine() {
+    if delivery == Delivery::Mount {
         if is_this(&target) {
             return Ok(());
         }

@@ -5,10 +5,9 @@ use crate::policy::Hierarchies;
 use crate::root::Root;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
-use std::fs;
 
 /// The mounts that this process sees.
-const MOUNTS: &str = "/proc/self/mountinfo";
+pub const MOUNTS: &str = "/proc/self/mountinfo";
 /// Largest list of extensions that is read, in bytes.
 const MAX_LIST: u64 = 1 << 20;
 
@@ -22,17 +21,14 @@ const fn note(class: Class) -> &'static str {
 }
 
 /// Names of the extensions of `class` that are merged, as systemd noted it in the hierarchies that it overlaid: the usual
-/// ones, and on a machine whichever it was told to take (`SYSTEMD_SYSEXT_HIERARCHIES`).
+/// ones, and those that it was told to take (`SYSTEMD_SYSEXT_HIERARCHIES`), as far as `mountinfo` shows overlays there.
 ///
 /// # Errors
 /// Where a note is there and can't be read.
-pub fn merged(root: &Root, class: Class) -> Result<BTreeSet<String>> {
+pub fn merged(root: &Root, class: Class, mountinfo: &str) -> Result<BTreeSet<String>> {
     let file = note(class);
     let mut hierarchies: BTreeSet<String> = Hierarchies::default().paths(class).map(str::to_owned).collect();
-    if root.is_machine() {
-        let mounts = fs::read_to_string(MOUNTS).with_context(|| format!("reading {MOUNTS}"))?;
-        hierarchies.extend(overlaid(&mounts, class));
-    }
+    hierarchies.extend(overlaid(mountinfo, class));
     let mut names = BTreeSet::new();
     for hierarchy in hierarchies {
         let path = format!("{hierarchy}/{file}");
@@ -135,17 +131,17 @@ junk";
     fn names_come_from_every_hierarchy_and_differences_go_both_ways() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        assert!(merged(&root, Class::Sysext).unwrap().is_empty());
+        assert!(merged(&root, Class::Sysext, "").unwrap().is_empty());
         for (hierarchy, names) in [("usr", "a\nb\n"), ("opt", "b\nother\n")] {
             fs::create_dir_all(dir.path().join(hierarchy).join(".systemd-sysext")).unwrap();
             fs::write(dir.path().join(hierarchy).join(".systemd-sysext/extensions"), names).unwrap();
         }
-        let found = merged(&root, Class::Sysext).unwrap();
+        let found = merged(&root, Class::Sysext, "").unwrap();
         let comparison = compare(["a", "b", "c"].into_iter(), &found, &BTreeSet::new());
         assert_eq!(comparison.merged, ["a", "b"]);
         assert_eq!(comparison.missing, ["c"]);
         assert_eq!(comparison.unexpected, ["other"]);
-        assert!(merged(&root, Class::Confext).unwrap().is_empty());
+        assert!(merged(&root, Class::Confext, "").unwrap().is_empty());
     }
 
     #[test]

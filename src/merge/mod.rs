@@ -2,15 +2,16 @@
 //!
 //! The merge itself is the host's: `systemd-sysext.service` and `systemd-confext.service` run early in its boot. From
 //! the initrd they get drop-ins with the strict policy, for by itself systemd applies a lax one to what is staged, and
-//! a gate: a file without which they do nothing. The gate is closed until [`prepare`] opens it as its last
-//! step, so no failure of ours leaves systemd merging by itself.
+//! a gate: a file without which they do nothing. The gate is closed until [`open`] opens it, which
+//! `sextant-agent merge` does as its last step, so no failure of ours leaves systemd merging by itself.
 
 mod agent;
 mod confirm;
 mod environment;
 mod units;
 
-pub use confirm::{Comparison, compare, hiding, merged};
+pub use agent::Delivery;
+pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
 pub use environment::limit;
 
 use crate::durable;
@@ -41,13 +42,13 @@ pub fn is_open(root: &Root) -> bool {
     matches!(root.metadata(GATE), Ok(metadata) if metadata.is_file())
 }
 
-/// Gives systemd the strict policy, enables the merge on the host, and sees to it that somebody confirms it.
+/// Gives systemd the strict policy, enables the merge on the host, and has it confirmed there. The gate stays as it is.
 ///
 /// # Errors
-/// The first file that can't be written. The gate is closed then.
-pub fn prepare(root: &Root) -> Result<()> {
+/// The first file that can't be written. The caller then has to close the gate.
+pub fn prepare(root: &Root, delivery: Delivery) -> Result<()> {
     units::install(root)?;
-    agent::provide(root)
+    agent::provide(root, delivery)
 }
 
 /// Opens the gate.
@@ -77,7 +78,7 @@ pub fn admit(recorded: &Recorded) -> Result<()> {
     }
 }
 
-/// Removes what is at `path` inside `directory` of the root, and makes a symbolic link there.
+/// Makes the symbolic link `name` to `target` in `directory` of the root, in place of what has that name.
 fn link(root: &Root, directory: &str, name: &str, target: &str) -> io::Result<()> {
     let path = root.make_directory(directory)?.join(name);
     let temporary = durable::temporary_name(&path)?;

@@ -1,14 +1,16 @@
 //! The journal: one entry for each event, with fields that programs can match.
 //!
 //! Entries go to journald in its native protocol where it runs, to the kernel's log where it doesn't,
-//! and to standard error when the agent works on a tree instead of a machine.
+//! and to standard error when the agent works on a tree instead of a machine. On a machine, standard error gets them too if
+//! it is a terminal; that the agent could not do its work it is told unless it is the journal.
 
 use super::{Image, Verdict};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _, stderr};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use systemd_journal_logger::JournalLog;
 
@@ -137,21 +139,39 @@ impl Event {
 
 /// Decides once where entries go. `machine` says whether this is one, rather than a tree.
 pub fn install(machine: bool) {
-    if machine {
-        let journal = JournalLog::new().map(|journal| journal.with_syslog_identifier(IDENTIFIER.to_owned()));
-        if let Ok(journal) = journal
-            && journal.install().is_ok()
-        {
-            log::set_max_level(LevelFilter::Info);
-            return;
-        }
-    }
-    let target =
-        if machine && kernel_log().is_ok() { Target::Kernel(AtomicUsize::new(0)) } else { Target::StandardError };
+    let journal = || {
+        JournalLog::new().ok().map(|journal| journal.with_syslog_identifier(IDENTIFIER.to_owned())).map(Sink::Journal)
+    };
+    let kernel = || kernel_log().is_ok().then(|| Sink::Kernel(AtomicUsize::new(0)));
+    let sink = if machine { journal().or_else(kernel) } else { None };
+    let mirror = match &sink {
+        Some(_) if !stderr().is_terminal() && is_journal() => Mirror::Nothing,
+        Some(_) if !stderr().is_terminal() => Mirror::Failure,
+        _ => Mirror::Everything,
+    };
     // A second logger can't be installed; the first one then keeps its place.
-    if log::set_boxed_logger(Box::new(Plain { target })).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { sink, mirror })).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
+}
+
+/// Tells a person what is of no interest afterwards.
+pub(crate) fn tell_terminal(text: &str) {
+    if stderr().is_terminal() {
+        write_line(format_args!("{text}"));
+    }
+}
+
+/// Whether standard error is the journal's (systemd.exec(5), `$JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let identity = std::fs::metadata("/proc/self/fd/2").map(|found| format!("{}:{}", found.dev(), found.ino()));
+    identity.is_ok_and(|identity| identity == stream)
+}
+
+fn write_line(text: std::fmt::Arguments<'_>) {
+    // Where nobody listens the report says the same.
+    let _ = writeln!(stderr(), "{IDENTIFIER}: {text}");
 }
 
 /// Opened anew for each line: unless systemd or the command line has lifted it, the kernel silently drops what comes after
@@ -161,32 +181,55 @@ fn kernel_log() -> std::io::Result<File> {
     OpenOptions::new().write(true).open("/dev/kmsg")
 }
 
-enum Target {
-    /// The device, and how many entries about images it got.
+/// Where entries are kept.
+enum Sink {
+    Journal(JournalLog),
+    /// `/dev/kmsg`, and how many entries about images it got.
     Kernel(AtomicUsize),
-    StandardError,
 }
 
-struct Plain {
-    target: Target,
+/// What standard error gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mirror {
+    Everything,
+    /// Why the agent could not do its work.
+    Failure,
+    Nothing,
 }
 
-impl Log for Plain {
+impl Mirror {
+    fn wants(self, record: &Record<'_>) -> bool {
+        let failed = || {
+            let id = record.key_values().get(Key::from("MESSAGE_ID"));
+            id.is_some_and(|id| id.to_borrowed_str() == Some(Event::Failed.message_id()))
+        };
+        self == Self::Everything || self == Self::Failure && failed()
+    }
+}
+
+struct Logger {
+    sink: Option<Sink>,
+    mirror: Mirror,
+}
+
+impl Log for Logger {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &Record<'_>) {
         // A log that can't be written is no reason to stop: the report says the same.
-        match &self.target {
-            Target::Kernel(entries) => {
+        match &self.sink {
+            Some(Sink::Journal(journal)) => journal.log(record),
+            Some(Sink::Kernel(entries)) => {
                 if let (Some(line), Ok(mut file)) = (bounded_kernel_line(record, entries), kernel_log()) {
                     let _ = file.write_all(line.as_bytes());
                 }
             }
-            Target::StandardError => {
-                let _ = writeln!(std::io::stderr(), "{IDENTIFIER}: {}", record.args());
-            }
+            None => {}
+        }
+        if self.mirror.wants(record) {
+            write_line(*record.args());
         }
     }
 

@@ -7,6 +7,7 @@ mod schema;
 pub mod seen;
 pub mod table;
 
+pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, install as install_logger};
 pub use recorded::Recorded;
 pub(crate) use schema::usec;

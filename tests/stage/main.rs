@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod images;
-mod kernel;
 mod merge;
-mod mounts;
 mod room;
 mod run;
 #[path = "../support/mod.rs"]

@@ -189,6 +189,24 @@ fn a_call_waits_for_the_agent_that_is_still_staging() {
 }
 
 #[test]
+fn without_the_lock_nothing_is_done() {
+    let machine = good_machine();
+    machine.stage();
+    run(&machine, "merge");
+    let before = report(&machine);
+    fs::remove_file(machine.path("run/sextant/lock")).unwrap();
+    fs::create_dir(machine.path("run/sextant/lock")).unwrap();
+    for verb in ["stage", "merge", "confirm"] {
+        let outcome = run(&machine, verb);
+        assert_eq!(outcome.status, Some(1), "{verb}");
+        let said = "sextant-agent: opening /run/sextant/lock: ";
+        assert!(outcome.stderr.starts_with(said) && outcome.stderr.lines().count() == 1, "{verb}: {}", outcome.stderr);
+        assert_eq!(outcome.report, before, "{verb}");
+        assert!(gate(&machine) && machine.staged_names() == ["k3s"], "{verb}");
+    }
+}
+
+#[test]
 fn where_to_merge_is_told_before_anything_is_staged() {
     let limited = "merge:\n  hierarchies: [/usr/local/bin, /usr/bin]\n";
     let environment = |machine: &Machine| fs::read_to_string(machine.path("run/sextant/sysext.env")).ok();

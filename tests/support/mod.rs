@@ -10,6 +10,7 @@ pub mod compact;
 pub mod ddi;
 pub mod der;
 pub mod efi;
+pub mod harness;
 pub mod keys;
 pub mod machine;
 pub mod package;

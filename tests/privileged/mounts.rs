@@ -1,10 +1,9 @@
 //! Staging without a copy. Mounts need a privilege that a build machine may not give; a machine that boots has it.
 
 use super::vendor;
+use crate::namespace::in_namespace;
 use crate::support::ddi::{good_image, native};
 use crate::support::machine::Machine;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::image::{Candidate, Class};
 use sextant::policy::Policy;
@@ -19,22 +18,6 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
-
-/// Runs `test` where its mounts are seen by nobody else and end with it.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = thread::spawn(|| {
-        if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
-            println!("ignored: no mount namespace: {errno}");
-            assert_ne!(std::env::var("SEXTANT_REQUIRE_TOOLBOX").as_deref(), Ok("1"));
-            return;
-        }
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
 
 fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<VerifiedImage, Reason> {
     let policy = Policy::default();
@@ -82,8 +65,7 @@ impl Case {
     }
 }
 
-#[test]
-fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it() {
+pub(crate) fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it() {
     in_namespace(|| {
         let case = Case::new();
         let staged = case.stage();
@@ -106,8 +88,7 @@ fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_
     });
 }
 
-#[test]
-fn another_file_in_its_place_is_never_staged() {
+pub(crate) fn another_file_in_its_place_is_never_staged() {
     in_namespace(|| {
         let case = Case::new();
         let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
@@ -123,8 +104,7 @@ fn another_file_in_its_place_is_never_staged() {
     });
 }
 
-#[test]
-fn a_write_after_verifying_is_noticed_before_the_merge() {
+pub(crate) fn a_write_after_verifying_is_noticed_before_the_merge() {
     in_namespace(|| {
         let case = Case::new();
         case.stage();
@@ -146,8 +126,7 @@ fn let_a_tick_pass() {
     thread::sleep(std::time::Duration::from_millis(20));
 }
 
-#[test]
-fn a_write_between_verifying_and_staging_is_noticed() {
+pub(crate) fn a_write_between_verifying_and_staging_is_noticed() {
     in_namespace(|| {
         let case = Case::new();
         let verified = verify(&case.machine, &case.source(), &case.custody).unwrap();
@@ -160,8 +139,7 @@ fn a_write_between_verifying_and_staging_is_noticed() {
     });
 }
 
-#[test]
-fn a_copy_that_was_written_to_is_not_staged() {
+pub(crate) fn a_copy_that_was_written_to_is_not_staged() {
     let case = Case::new();
     let custody = CopyCustody::new(&case.root, Policy::default().limits).unwrap();
     let copy = case.machine.path("run/sextant/staging/image");
@@ -184,8 +162,7 @@ fn a_copy_that_was_written_to_is_not_staged() {
     assert_eq!(withdrawn[0].cause, "it was changed after it had been verified");
 }
 
-#[test]
-fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
+pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
     struct Meddler<'c>(&'c Case, CopyCustody);
     impl Custody for Meddler<'_> {
         fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
@@ -204,8 +181,7 @@ fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
     assert_eq!(verify(&case.machine, &case.source(), &meddler).err(), Some(Reason::Unreadable));
 }
 
-#[test]
-fn a_write_while_verifying_is_noticed() {
+pub(crate) fn a_write_while_verifying_is_noticed() {
     struct Meddler<'c>(&'c Case);
     impl Custody for Meddler<'_> {
         fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
@@ -223,8 +199,7 @@ fn a_write_while_verifying_is_noticed() {
     });
 }
 
-#[test]
-fn what_no_report_names_is_taken_back() {
+pub(crate) fn what_no_report_names_is_taken_back() {
     in_namespace(|| {
         let case = Case::new();
         case.stage();
@@ -235,8 +210,7 @@ fn what_no_report_names_is_taken_back() {
     });
 }
 
-#[test]
-fn taking_back_leaves_neither_mount_nor_file() {
+pub(crate) fn taking_back_leaves_neither_mount_nor_file() {
     in_namespace(|| {
         let case = Case::new();
         case.stage();
@@ -253,8 +227,7 @@ fn taking_back_leaves_neither_mount_nor_file() {
     });
 }
 
-#[test]
-fn what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image() {
+pub(crate) fn what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image() {
     in_namespace(|| {
         let case = Case::new();
         case.stage();

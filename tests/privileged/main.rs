@@ -1,0 +1,40 @@
+//! What takes a mount namespace, loop devices or root, and a machine that isn't touched by it.
+#![allow(clippy::unwrap_used)]
+
+mod host;
+mod kernel;
+mod mounts;
+mod namespace;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+use support::harness::{self, cases};
+use support::keys::{self, Authority};
+
+fn vendor() -> &'static Authority {
+    keys::rsa("Vendor")
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "privileged",
+        cases!(
+            host: a_host_is_left_alone_under_every_name,
+                there_is_nothing_to_confirm_on_a_host_without_sextant,
+                a_host_is_confirmed;
+            kernel: a_kernel_without_the_means_is_named_and_nothing_stays_attached,
+                a_sweep_takes_what_it_is_told_to_and_nothing_else;
+            mounts: the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it,
+                another_file_in_its_place_is_never_staged,
+                a_write_after_verifying_is_noticed_before_the_merge,
+                a_write_between_verifying_and_staging_is_noticed,
+                a_copy_that_was_written_to_is_not_staged,
+                a_write_to_a_copy_while_it_is_verified_is_noticed,
+                a_write_while_verifying_is_noticed,
+                what_no_report_names_is_taken_back,
+                taking_back_leaves_neither_mount_nor_file,
+                what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image;
+        ),
+    )
+}
