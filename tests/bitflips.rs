@@ -133,7 +133,6 @@ impl Specimen {
         let parts = &self.text.parts;
         let differing: Vec<usize> = (0..changed.len()).filter(|at| changed[*at] != self.text.der[*at]).collect();
         match differing[..] {
-            [at] if at == parts.version || at == parts.signer_version => Some("PKCS#7: version number"),
             // Which hash is signed is told by the digest algorithm; the one in this name is not asked.
             [at] if at == parts.algorithm && parts.synonyms.contains(&changed[at]) => {
                 Some("PKCS#7: hash in the name of the signature algorithm")
@@ -208,10 +207,6 @@ fn is_lower_hex(byte: u8) -> bool {
 
 /// Positions in a detached PKCS#7 signature by one signer (RFC 2315, section 9).
 struct Pkcs7 {
-    /// The only byte of the version of the whole.
-    version: usize,
-    /// The only byte of the version of the signer's part.
-    signer_version: usize,
     /// The last byte of the signature algorithm's object identifier.
     algorithm: usize,
     /// Other values of that byte that stand for the same kind of signature.
@@ -232,8 +227,7 @@ impl Pkcs7 {
             _ => panic!("unexpected signature algorithm"),
         };
         let algorithm = identifier.end - 1;
-        let only = |at| content(der, at).start;
-        Self { version: only(signed_data[0]), signer_version: only(signer_info[0]), algorithm, synonyms }
+        Self { algorithm, synonyms }
     }
 }
 
@@ -279,7 +273,7 @@ fn every_bit_of_an_ecdsa_signature_partition_too() {
     let specimen = Specimen::new(keys::ec("Vendor"));
     let lines = specimen.flip_all(specimen.image.place(RootVeritySig));
     println!("{lines:#?}");
-    assert!(lines["PKCS#7: version number"] > 2);
+    assert!(lines["certificateFingerprint"] >= 64);
 }
 
 #[test]
@@ -291,6 +285,5 @@ fn the_list_knows_where_things_are() {
     let fingerprint = std::str::from_utf8(&specimen.image.bytes[text.fingerprint.clone()]).unwrap();
     assert_eq!(fingerprint, keys::rsa("Vendor").fingerprint());
     assert_eq!(STANDARD.decode(&specimen.image.bytes[text.signature.clone()]).unwrap(), text.der);
-    let parts = &text.parts;
-    assert_eq!((text.der[parts.version], text.der[parts.signer_version], text.der[parts.algorithm]), (1, 1, 1));
+    assert_eq!(text.der[text.parts.algorithm], 1);
 }

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use sextant::image::signature_partition::SignaturePartition;
 use sextant::verify::SignedRoot;
-use sextant::verify::pkcs7::parse;
+use sextant::verify::cms::parse;
 use sextant::verity::RootHash;
 
 fuzz_target!(|data: &[u8]| {

@@ -7,17 +7,23 @@ use crate::build::{Parts, Workshop, fingerprint, read_certificate, take_apart};
 use crate::extension::ExtensionName;
 use crate::image::Class;
 use crate::io::FileSource;
+use crate::reason::{Reason, Refusal};
+use crate::verify::cms;
 use crate::verity::default_threads;
 use anyhow::{Context, Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use openssl::pkcs7::Pkcs7;
 use openssl::x509::X509;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Most bytes of a signature's file: the most that a signature partition may have.
-const MAX_SIGNATURE: u64 = 4 << 20;
+/// Most bytes of a signature's file: the largest signature in base64, in lines, with room for text around it.
+const MAX_FILE: usize = 2 * cms::MAX_SIZE;
+/// What PEM calls a signature: `openssl cms`, `openssl smime` and RFC 2315's name for it.
+const LABELS: [&str; 3] = ["CMS", "PKCS7", "PKCS #7 SIGNED DATA"];
 
 /// Give a built extension its signature
 #[derive(Debug, Args)]
@@ -104,15 +110,45 @@ fn name(path: &Path) -> Result<(Class, ExtensionName)> {
 /// The DER form of a signature.
 fn read_signature(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("reading signature {}", path.display());
-    if path.metadata().with_context(context)?.len() > MAX_SIGNATURE {
-        bail!("reading signature {}: it has more than {MAX_SIGNATURE} bytes", path.display());
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).with_context(context)?;
+    if bytes.len() > MAX_FILE {
+        bail!("{}: file is larger than {MAX_FILE} bytes", context());
     }
-    let bytes = std::fs::read(path).with_context(context)?;
-    if !bytes.trim_ascii_start().starts_with(b"-----BEGIN ") {
-        return Ok(bytes);
+    let der = match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains("-----BEGIN ") => from_pem(text).with_context(context)?,
+        _ => bytes,
+    };
+    cms::parse(&der).map_err(|error| Refusal::new(Reason::BadSignature, &error)).with_context(context)?;
+    Ok(der)
+}
+
+/// The first signature of a PEM text (RFC 7468).
+fn from_pem(text: &str) -> Result<Vec<u8>> {
+    let found = LABELS.iter().find_map(|label| {
+        let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
+        rest.split_once(&format!("-----END {label}-----")).map(|(base64, _)| base64)
+    });
+    let Some(base64) = found else { bail!("file has no PEM block with the label {}", LABELS.join(", ")) };
+    let base64: String = base64.split_ascii_whitespace().collect();
+    STANDARD.decode(base64).context("decoding base64")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_signature_is_found_between_the_lines_of_a_pem_file() {
+        for label in LABELS {
+            let text = format!("note\n-----BEGIN {label}-----\r\nMA\nA=\n-----END {label}-----\n");
+            assert_eq!(from_pem(&text).unwrap(), [0x30, 0], "{label}");
+        }
+        for wrong in ["-----BEGIN CMS-----\nMAA=\n", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----"] {
+            assert!(from_pem(wrong).unwrap_err().to_string().contains("no PEM block"), "{wrong}");
+        }
+        assert!(from_pem("-----BEGIN CMS-----\n*\n-----END CMS-----").is_err());
     }
-    // `openssl cms` calls it CMS, `openssl smime` PKCS7; it is the same.
-    let text = String::from_utf8_lossy(&bytes).replace("BEGIN CMS", "BEGIN PKCS7").replace("END CMS", "END PKCS7");
-    let pkcs7 = Pkcs7::from_pem(text.as_bytes()).with_context(context)?;
-    pkcs7.to_der().with_context(context)
 }

@@ -1,17 +1,11 @@
 //! Who says to have signed an image.
 
-use crate::bytes::hex;
 use crate::image::gpt::Partition;
 use crate::image::signature_partition::{self, MAX_SIZE};
 use crate::io::ReadAt;
-use crate::reason::printable;
-use crate::trust::Certificate;
-use crate::verify::pkcs7::{self, Algorithm, Digest};
+use crate::text::Text;
+use crate::verify::cms::{self, Algorithm, CertificateNames, Digest};
 use serde::Serialize;
-use x509_parser::prelude::{FromDer, X509Name};
-
-/// Longest name that is shown, in characters.
-const MAX_NAME: usize = 256;
 
 /// What a signature partition says. Nothing of it has been verified.
 #[derive(Debug, Serialize)]
@@ -25,7 +19,7 @@ pub struct Signature {
     /// Who signed.
     pub signers: Vec<SignerName>,
     /// Subjects of the certificates that were sent along.
-    pub certificates: Vec<String>,
+    pub certificates: Vec<Text>,
     /// Why the signature can't be taken apart, if it can't.
     pub problem: Option<String>,
 }
@@ -34,7 +28,7 @@ pub struct Signature {
 #[derive(Debug, Serialize)]
 pub struct SignerName {
     /// Issuer of the certificate: the subject, for one that is self-signed.
-    pub issuer: String,
+    pub issuer: Text,
     /// Serial number in hexadecimal.
     pub serial: String,
     /// Signature algorithm.
@@ -57,10 +51,10 @@ impl Signature {
             certificates: Vec::new(),
             problem: None,
         };
-        match pkcs7::parse(&claim.signature) {
+        match cms::parse(&claim.signature) {
             Ok(data) => {
                 found.signers = data.signers.iter().map(SignerName::of).collect();
-                let subject = |der: &&[u8]| Certificate::from_der(der).ok().map(|it| it.subject().to_owned());
+                let subject = |der: &[u8]| CertificateNames::read(der).map(|names| names.subject.to_text());
                 found.certificates = data.certificates.iter().map(|der| subject(der).unwrap_or("?".into())).collect();
             }
             Err(error) => found.problem = Some(error.to_string()),
@@ -70,20 +64,19 @@ impl Signature {
 }
 
 impl SignerName {
-    fn of(info: &pkcs7::SignerInfo<'_>) -> Self {
-        let issuer = X509Name::from_der(info.issuer).map_or_else(|_| "?".to_owned(), |(_, name)| name.to_string());
-        let digest = match &info.digest {
-            Digest::Strong => "",
+    fn of(info: &cms::SignerInfo) -> Self {
+        let digest = match info.digest.digest() {
+            Digest::Strong(_) => Text::default(),
             Digest::Other(name) => name,
         };
-        let algorithm = match &info.algorithm {
-            Algorithm::Rsa => "RSA",
-            Algorithm::Ecdsa => "ECDSA",
+        let algorithm = match info.algorithm.algorithm() {
+            Algorithm::Rsa => "RSA".into(),
+            Algorithm::Ecdsa => "ECDSA".into(),
             Algorithm::Other(name) => name,
         };
         Self {
-            issuer: printable(&issuer).chars().take(MAX_NAME).collect(),
-            serial: hex(info.serial.get(..20).unwrap_or(info.serial)),
+            issuer: info.issuer.to_text(),
+            serial: info.serial.to_string(),
             algorithm: format!("{algorithm} {digest}").trim_end().to_owned(),
         }
     }

@@ -1,7 +1,7 @@
-//! Distinguished Encoding Rules, as much of them as PKCS#7 needs (ITU-T X.690, clauses 8 and 10).
+//! Distinguished Encoding Rules, as much of them as CMS needs (ITU-T X.690, clauses 8 and 10).
 //!
-//! Definite lengths only, in their shortest form: OpenSSL would also read other encodings, and what it
-//! reads more than this is not accepted here.
+//! Definite lengths only, in their shortest form, and identifiers of one byte: OpenSSL would also read other encodings,
+//! and what it reads more than this is not accepted here. Nothing recurses.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -12,6 +12,12 @@
 )]
 
 use thiserror::Error;
+
+/// Deepest nesting of elements in a part whose structure doesn't matter. An ESS signing certificate with a general name
+/// has 12 levels.
+const MAX_DEPTH: usize = 16;
+/// Most elements of such a part. The S/MIME capabilities that OpenSSL 3.0 writes have 21.
+const MAX_ELEMENTS: usize = 512;
 
 /// Why bytes aren't the element that is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -31,23 +37,48 @@ pub enum DerError {
         /// Identifier octet expected.
         expected: u8,
     },
+    /// An identifier of several bytes, the end marker of BER, or a string in pieces.
+    #[error("element of type {found:#04x}, which DER does not have")]
+    NotDer {
+        /// Identifier octet found.
+        found: u8,
+    },
+    /// A value that DER writes in another way.
+    #[error("{0} is not in its only form")]
+    Value(&'static str),
     /// Bytes after the last element.
     #[error("{found} bytes follow the last element")]
     Trailing {
         /// How many.
         found: usize,
     },
+    /// More levels than anything real has.
+    #[error("elements are nested more than {MAX_DEPTH} deep")]
+    Deep,
+    /// More elements than anything real has.
+    #[error("there are more than {MAX_ELEMENTS} elements")]
+    Many,
 }
 
+pub(super) const BOOLEAN: u8 = 0x01;
 pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const NULL: u8 = 0x05;
+pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(super) const UTC_TIME: u8 = 0x17;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 /// `[0]`, constructed.
 pub(super) const CONTEXT_0: u8 = 0xa0;
 /// `[1]`, constructed.
 pub(super) const CONTEXT_1: u8 = 0xa1;
+
+/// Bits of an identifier octet: the class, whether the element is constructed, and a number for which there are others.
+const CLASS: u8 = 0xc0;
+const CONSTRUCTED: u8 = 0x20;
+const LONG_NUMBER: u8 = 0x1f;
 
 /// One element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +87,104 @@ pub(super) struct Element<'a> {
     pub(super) content: &'a [u8],
     /// Identifier, length and content together.
     pub(super) whole: &'a [u8],
+}
+
+impl Element<'_> {
+    fn is_constructed(&self) -> bool {
+        self.tag & CONSTRUCTED != 0
+    }
+
+    /// Checks the rules for the universal types that occur in signatures and names.
+    fn check(&self) -> Result<(), DerError> {
+        if self.tag & CLASS != 0 {
+            return Ok(());
+        }
+        match (self.tag, self.content) {
+            (0 | 0x10 | 0x11, _) => Err(DerError::NotDer { found: self.tag }),
+            (SEQUENCE | SET, _) => Ok(()),
+            (tag, _) if self.is_constructed() => Err(DerError::NotDer { found: tag }),
+            (BOOLEAN, [0 | 0xff]) | (NULL, []) => Ok(()),
+            (BOOLEAN, _) => Err(DerError::Value("a boolean")),
+            (NULL, _) => Err(DerError::Value("a NULL")),
+            (INTEGER, content) => check_integer(content),
+            (OBJECT_IDENTIFIER, content) => check_identifier(content),
+            (BIT_STRING, content) => check_bits(content),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An integer in its fewest bytes (clause 8.3.2).
+pub(super) fn check_integer(content: &[u8]) -> Result<(), DerError> {
+    match content {
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(DerError::Value("an integer")),
+        _ => Ok(()),
+    }
+}
+
+/// An object identifier whose numbers are complete and in their fewest bytes (clause 8.19.2).
+pub(super) fn check_identifier(content: &[u8]) -> Result<(), DerError> {
+    let starts =
+        |at: usize| at.checked_sub(1).and_then(|before| content.get(before)).is_none_or(|byte| byte & 0x80 == 0);
+    let padded = content.iter().enumerate().any(|(at, byte)| *byte == 0x80 && starts(at));
+    let ends = content.last().is_some_and(|byte| byte & 0x80 == 0);
+    if ends && !padded { Ok(()) } else { Err(DerError::Value("an object identifier")) }
+}
+
+/// A bit string whose unused bits are zero (clause 11.2.1).
+fn check_bits(content: &[u8]) -> Result<(), DerError> {
+    let good = match content {
+        [0] => true,
+        [unused @ 0..=7, .., last] => last.trailing_zeros() >= u32::from(*unused),
+        _ => false,
+    };
+    if good { Ok(()) } else { Err(DerError::Value("a bit string")) }
+}
+
+/// Checks that `bytes` are elements in definite lengths, one after the other and all the way down.
+pub(super) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
+    let mut open = vec![Reader::new(bytes)];
+    let mut count = 0_usize;
+    while let Some(reader) = open.last_mut() {
+        if reader.is_empty() {
+            open.pop();
+            continue;
+        }
+        let element = reader.next()?;
+        element.check()?;
+        count = count.saturating_add(1);
+        if count > MAX_ELEMENTS {
+            return Err(DerError::Many);
+        }
+        if element.is_constructed() {
+            if open.len() == MAX_DEPTH {
+                return Err(DerError::Deep);
+            }
+            open.push(Reader::new(element.content));
+        }
+    }
+    Ok(())
+}
+
+/// Writes one element, whose content is `parts` one after the other.
+pub(super) fn element<'a>(tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let content = parts.into_iter().fold(Vec::new(), |mut content, part| {
+        content.extend_from_slice(part);
+        content
+    });
+    let digits: Vec<u8> = content.len().to_be_bytes().into_iter().skip_while(|digit| *digit == 0).collect();
+    let mut out = vec![tag];
+    match *digits.as_slice() {
+        [] => out.push(0),
+        [short @ 0..=0x7f] => out.push(short),
+        // A length has eight digits at most.
+        _ => out.push(u8::try_from(digits.len()).unwrap_or(0x7f) | 0x80),
+    }
+    if content.len() > 0x7f {
+        out.extend(digits);
+    }
+    out.extend(content);
+    out
 }
 
 /// Reads elements one after the other.
@@ -79,6 +208,9 @@ impl<'a> Reader<'a> {
 
     pub(super) fn next(&mut self) -> Result<Element<'a>, DerError> {
         let (&tag, after_tag) = self.rest.split_first().ok_or(DerError::Truncated)?;
+        if tag & LONG_NUMBER == LONG_NUMBER {
+            return Err(DerError::NotDer { found: tag });
+        }
         let (&first, after_first) = after_tag.split_first().ok_or(DerError::Truncated)?;
         let (length, body) = match first {
             0..=0x7f => (usize::from(first), after_first),
@@ -106,7 +238,7 @@ impl<'a> Reader<'a> {
         if element.tag == expected { Ok(element) } else { Err(DerError::Tag { found: element.tag, expected }) }
     }
 
-    /// The content of the next element if it is of type `tag`; else nothing is read.
+    /// The next element if it is of type `tag`; else nothing is read.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerError> {
         if self.rest.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
     }
@@ -114,6 +246,13 @@ impl<'a> Reader<'a> {
     /// Goes into the next element, which must be of type `expected`.
     pub(super) fn enter(&mut self, expected: u8) -> Result<Reader<'a>, DerError> {
         self.expect(expected).map(|element| Reader::new(element.content))
+    }
+
+    /// The content of the only element, which must be of type `expected`.
+    pub(super) fn only(mut self, expected: u8) -> Result<&'a [u8], DerError> {
+        let element = self.expect(expected)?;
+        self.finish()?;
+        Ok(element.content)
     }
 }
 
@@ -134,6 +273,56 @@ mod tests {
         assert_eq!(read(&[4, 0x82, 0, 0x80]), Err(DerError::Length));
         assert_eq!(read(&[4, 0x85, 1, 1, 1, 1, 1]), Err(DerError::Length));
         assert_eq!(read(&[4, 0x84, 0xff, 0xff, 0xff, 0xff]), Err(DerError::Truncated));
+        assert_eq!(read(&[0x3f, 0x81, 1, 0]), Err(DerError::NotDer { found: 0x3f }));
         assert_eq!(read(&[&[4, 0x81, 0x80][..], &[0; 0x80]].concat()), Ok(0x80));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for length in [0, 1, 0x7f, 0x80, 0xff, 0x100, 70_000] {
+            let content = vec![7; length];
+            let bytes = element(OCTET_STRING, [content.as_slice()]);
+            assert_eq!(Reader::new(&bytes).only(OCTET_STRING), Ok(content.as_slice()), "{length}");
+        }
+        assert_eq!(element(SEQUENCE, [&[5, 0][..], &[5, 0]]), [0x30, 4, 5, 0, 5, 0]);
+    }
+
+    #[test]
+    fn what_nests_is_der_on_every_level() {
+        let inside = |content: &[u8]| check_nested(&element(SEQUENCE, [element(SET, [content]).as_slice()]));
+        for good in [
+            &[][..],
+            &[2, 1, 0],
+            &[2, 2, 0, 0x80],
+            &[1, 1, 0xff],
+            &[5, 0],
+            &[6, 3, 0x2a, 0x86, 0x48],
+            &[3, 1, 0],
+            &[3, 2, 3, 0xf8],
+            &[0x80, 1, 1],
+            &[0x17, 0],
+        ] {
+            assert_eq!(inside(good), Ok(()), "{good:02x?}");
+        }
+        let number = Err(DerError::Value("an integer"));
+        assert_eq!(inside(&[2, 0]), number);
+        assert_eq!(inside(&[2, 2, 0, 0x7f]), number);
+        assert_eq!(inside(&[2, 2, 0xff, 0x80]), number);
+        for wrong in [&[6, 0][..], &[6, 1, 0x86], &[6, 2, 0x80, 1], &[6, 3, 0x2a, 0x80, 1]] {
+            assert_eq!(inside(wrong), Err(DerError::Value("an object identifier")), "{wrong:02x?}");
+        }
+        for wrong in [&[3, 0][..], &[3, 1, 1], &[3, 2, 8, 0], &[3, 2, 4, 0xf8]] {
+            assert_eq!(inside(wrong), Err(DerError::Value("a bit string")), "{wrong:02x?}");
+        }
+        assert_eq!(inside(&[1, 1, 1]), Err(DerError::Value("a boolean")));
+        assert_eq!(inside(&[5, 1, 0]), Err(DerError::Value("a NULL")));
+        assert_eq!(inside(&[0, 0]), Err(DerError::NotDer { found: 0 }));
+        assert_eq!(inside(&[0x24, 3, 4, 1, 0]), Err(DerError::NotDer { found: 0x24 }));
+        assert_eq!(inside(&[0x30, 0x80, 0, 0]), Err(DerError::Length));
+        let deep = |depth| check_nested(&(0..depth).fold(Vec::new(), |inner, _| element(SEQUENCE, [inner.as_slice()])));
+        assert_eq!(deep(15), Ok(()));
+        assert_eq!(deep(2000), Err(DerError::Deep));
+        assert_eq!(check_nested(&[5, 0].repeat(MAX_ELEMENTS)), Ok(()));
+        assert_eq!(check_nested(&[5, 0].repeat(MAX_ELEMENTS + 1)), Err(DerError::Many));
     }
 }

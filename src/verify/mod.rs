@@ -9,10 +9,10 @@
 //! [`crate::stage`] takes. No file system is looked into before all of its bytes have been checked.
 
 mod activation;
+pub mod cms;
 mod contents;
 mod der;
 mod guard;
-pub mod pkcs7;
 mod signature;
 
 pub use activation::{Activate, ActivationError, InProcess, Look};

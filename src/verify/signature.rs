@@ -1,20 +1,19 @@
 //! The signature of a root hash, against the trust anchors.
 
-use super::pkcs7::{self, Algorithm, Digest, Pkcs7Error, SignedData, SignerInfo};
-use crate::bytes::hex;
+use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedData, SignerInfo, StrongDigest};
+use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
 use crate::image::signature_partition::SignaturePartition;
-use crate::reason::{Reason, Refusal, printable};
+use crate::reason::{Reason, Refusal};
+use crate::text::Text;
 use crate::trust::{Anchor, Certificate, Revoked, TrustStore};
 use crate::verity::RootHash;
 use openssl::error::ErrorStack;
-use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
-use openssl::pkey::Id;
-use openssl::stack::Stack;
-use openssl::x509::X509;
-use openssl::x509::store::X509StoreBuilder;
+use openssl::hash::{MessageDigest, hash};
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Public};
+use openssl::sign::Verifier;
 use std::time::SystemTime;
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, X509Name};
 
 /// Shortest RSA modulus that is accepted, in bits (NIST SP 800-131A).
 const MIN_RSA_BITS: u32 = 2048;
@@ -26,14 +25,14 @@ const MIN_EC_BITS: u32 = 256;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// It isn't PKCS#7.
+    /// It isn't the signature of a root hash at all.
     #[error(transparent)]
-    Malformed(#[from] Pkcs7Error),
-    /// Somebody signed whom nobody trusts.
+    Malformed(#[from] CmsError),
+    /// A signer whom the machine doesn't trust.
     #[error("signer \"{signer}\" is not among the {trusted} trusted certificates")]
     UnknownSigner {
         /// Subject of the certificate that was sent along, else issuer and serial number.
-        signer: String,
+        signer: Text,
         /// How many are trusted.
         trusted: usize,
     },
@@ -41,19 +40,19 @@ pub enum SignatureError {
     #[error("the signature carries {what}, which it doesn't cover")]
     Baggage {
         /// What it is.
-        what: String,
+        what: Text,
     },
     /// A digest that isn't accepted.
     #[error("the digest {found} is not one of SHA-256, SHA-384, SHA-512")]
     WeakDigest {
         /// Its name.
-        found: String,
+        found: Text,
     },
     /// A signature algorithm that isn't accepted.
     #[error("the algorithm {found} is neither RSA (PKCS#1 v1.5) nor ECDSA")]
     WeakAlgorithm {
         /// Its name.
-        found: String,
+        found: Text,
     },
     /// A key that is too short or of another kind.
     #[error(
@@ -61,27 +60,41 @@ pub enum SignatureError {
     )]
     WeakKey {
         /// Subject of the certificate.
-        signer: String,
+        signer: Text,
         /// Kind and length.
         found: String,
     },
     /// The signature is about something else, or forged.
-    #[error("the signature by \"{signer}\" does not fit the root hash {root_hash}{cause}")]
+    #[error("the signature by \"{signer}\" does not fit the root hash {root_hash}")]
     Mismatch {
         /// Subject of the certificate.
-        signer: String,
+        signer: Text,
         /// What should have been signed.
         root_hash: RootHash,
-        /// What OpenSSL said, if anything.
-        cause: String,
+    },
+    /// The signed attributes are about something else.
+    #[error("the signed attributes of \"{signer}\" name another digest than that of the root hash {root_hash}")]
+    OtherDigest {
+        /// Subject of the certificate.
+        signer: Text,
+        /// What should have been signed.
+        root_hash: RootHash,
+    },
+    /// A signature that isn't written in its only form.
+    #[error("the signature by \"{signer}\" is not {expected}")]
+    Value {
+        /// Subject of the certificate.
+        signer: Text,
+        /// What it should be.
+        expected: &'static str,
     },
     /// dbx revokes a signer.
     #[error("signer \"{signer}\" is revoked by dbx ({by})")]
     Revoked {
         /// Subject of the certificate.
-        signer: String,
+        signer: Text,
         /// How dbx names it.
-        by: String,
+        by: Text,
     },
     /// OpenSSL can't do its work.
     #[error("OpenSSL: {0}")]
@@ -93,9 +106,12 @@ impl SignatureError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Malformed(_) | Self::Baggage { .. } | Self::Mismatch { .. } | Self::OpenSsl(_) => {
-                Reason::BadSignature
-            }
+            Self::Malformed(_)
+            | Self::Baggage { .. }
+            | Self::Mismatch { .. }
+            | Self::OtherDigest { .. }
+            | Self::Value { .. }
+            | Self::OpenSsl(_) => Reason::BadSignature,
             Self::UnknownSigner { .. } => Reason::UnknownSigner,
             Self::WeakDigest { .. } | Self::WeakAlgorithm { .. } | Self::WeakKey { .. } => Reason::WeakSignature,
             Self::Revoked { .. } => Reason::RevokedSigner,
@@ -118,45 +134,57 @@ pub struct SignedRoot {
 }
 
 impl SignedRoot {
-    /// Verifies what a signature partition claims.
-    ///
-    /// Every signer must be one of the anchors exactly; no chain is built, and neither expiry nor key
-    /// usage is looked at (as in systemd 257, `validate_signature_userspace`, so that whatever passes
-    /// here passes there).
+    /// Verifies what a signature partition claims: reads the signature, then decides about it.
     ///
     /// # Errors
     /// [`SignatureError`]: the first rule that is broken.
     pub fn verify(claim: &SignaturePartition, trust: &TrustStore) -> Result<Self, SignatureError> {
-        let signed_data = pkcs7::parse(&claim.signature)?;
+        Self::decide(&claim.root_hash, &cms::parse(&claim.signature)?, trust)
+    }
+
+    /// Decides about a signature that has been read.
+    ///
+    /// Every signer must be one of the anchors exactly; no chain is built, and neither expiry nor key usage is looked
+    /// at (as in systemd 257, `validate_signature_userspace`, so that whatever passes here passes there).
+    ///
+    /// Whoever read the signature needn't be believed. What is signed is encoded here from `signed_data`, and OpenSSL
+    /// is asked about nothing but a digest, a signature value and an anchor's key.
+    ///
+    /// # Errors
+    /// [`SignatureError`]: the first rule that is broken.
+    pub fn decide(root_hash: &RootHash, signed_data: &SignedData, trust: &TrustStore) -> Result<Self, SignatureError> {
+        signed_data.check()?;
         // systemd searches the files of verity.d in the order of their names.
         let mut anchors: Vec<&Anchor> = trust.anchors().iter().collect();
         anchors.sort_by_key(|anchor| anchor.file_name());
         let signers = signed_data
             .signers
             .iter()
-            .map(|info| identify(info, &anchors, trust, &signed_data))
+            .map(|info| Ok((info, identify(info, &anchors, trust, signed_data)?)))
+            .collect::<Result<Vec<_>, SignatureError>>()?;
+        for announced in &signed_data.digests {
+            strong(announced)?;
+        }
+        let signatures = signers
+            .iter()
+            .map(|(info, signer)| Signature::new(info, signer.certificate()))
             .collect::<Result<Vec<_>, _>>()?;
-        if let Some(Digest::Other(found)) = signed_data.digests.iter().find(|digest| **digest != Digest::Strong) {
-            return Err(SignatureError::WeakDigest { found: found.clone() });
+        check_baggage(signed_data, root_hash, trust)?;
+        for signature in &signatures {
+            signature.verify(root_hash)?;
         }
-        for (info, signer) in signed_data.signers.iter().zip(&signers) {
-            check_strength(info, signer.certificate())?;
+        let mut first = None;
+        for (_, signer) in signers {
+            match signer {
+                Signer::Trusted(anchor) => first = first.or(Some(anchor)),
+                Signer::Revoked(revoked) => {
+                    let signer = Text::new(revoked.certificate.subject());
+                    return Err(SignatureError::Revoked { signer, by: Text::new(&revoked.by) });
+                }
+            }
         }
-        check_baggage(&signed_data, claim, trust)?;
-        let first = signers.first().ok_or(Pkcs7Error::NoSigner)?;
-        check_signature(claim, &anchors, trust.revoked(), first.certificate().subject())?;
-        if let Some(Signer::Revoked(revoked)) = signers.iter().find(|signer| matches!(signer, Signer::Revoked(_))) {
-            let signer = revoked.certificate.subject().to_owned();
-            return Err(SignatureError::Revoked { signer, by: revoked.by.clone() });
-        }
-        match first {
-            Signer::Trusted(anchor) => Ok(Self {
-                root_hash: claim.root_hash.clone(),
-                signer: (*anchor).clone(),
-                signature: claim.signature.clone(),
-            }),
-            Signer::Revoked(_) => Err(Pkcs7Error::NoSigner.into()),
-        }
+        let signer = first.ok_or(CmsError::NoSigner)?.clone();
+        Ok(Self { root_hash: root_hash.clone(), signer, signature: signed_data.to_der() })
     }
 
     /// The root hash.
@@ -211,106 +239,123 @@ impl Signer<'_> {
     }
 }
 
+/// Finds the certificate by which systemd verifies a signer.
 fn identify<'a>(
-    info: &SignerInfo<'_>,
+    info: &SignerInfo,
     anchors: &[&'a Anchor],
     trust: &'a TrustStore,
-    signed_data: &SignedData<'_>,
+    signed_data: &SignedData,
 ) -> Result<Signer<'a>, SignatureError> {
-    let is_meant = |certificate: &Certificate| certificate.is_named(info.issuer, info.serial);
+    let is_meant = |certificate: &Certificate| certificate.is_named(info.issuer.der(), &info.serial);
     if let Some(anchor) = anchors.iter().find(|anchor| is_meant(anchor.certificate())) {
-        return Ok(Signer::Trusted(anchor));
+        // OpenSSL compares names regardless of case, spaces and kinds of strings (3.0, `X509_NAME_cmp`), and takes the
+        // first certificate that fits. Only anchors are compared in this way, not what the signature says.
+        let same = anchors.iter().find(|other| is_alike(anchor.certificate(), other.certificate()));
+        return Ok(Signer::Trusted(same.unwrap_or(anchor)));
     }
     if let Some(revoked) = trust.revoked().iter().find(|revoked| is_meant(&revoked.certificate)) {
         return Ok(Signer::Revoked(revoked));
     }
-    let sent = signed_data.certificates.iter().filter_map(|der| Certificate::from_der(der).ok());
-    let signer = sent.into_iter().find(is_meant).map_or_else(
-        || {
-            let issuer = X509Name::from_der(info.issuer).map_or_else(|_| "?".to_owned(), |(_, name)| name.to_string());
-            let serial = info.serial.get(..20).unwrap_or(info.serial);
-            printable(&format!("serial {} of {issuer}", hex(serial))).chars().take(256).collect()
-        },
-        |certificate| certificate.subject().to_owned(),
-    );
-    Err(SignatureError::UnknownSigner { signer, trusted: anchors.len() })
+    Err(SignatureError::UnknownSigner { signer: signed_data.describe(info), trusted: anchors.len() })
+}
+
+/// Whether OpenSSL takes issuer and serial number of two certificates for the same.
+fn is_alike(one: &Certificate, other: &Certificate) -> bool {
+    let names = one.x509().issuer_name().try_cmp(other.x509().issuer_name());
+    one.x509().serial_number() == other.x509().serial_number() && names.is_ok_and(std::cmp::Ordering::is_eq)
 }
 
 /// OpenSSL overlooks what is sent along beside the signatures. To us it is room for bytes of an attacker's
 /// choice, so it may say nothing that isn't known anyway.
-fn check_baggage(
-    signed_data: &SignedData<'_>,
-    claim: &SignaturePartition,
-    trust: &TrustStore,
-) -> Result<(), SignatureError> {
-    if signed_data.content.is_some_and(|content| content != claim.root_hash.to_string().as_bytes()) {
-        return Err(SignatureError::Baggage { what: "content other than the root hash".to_owned() });
+fn check_baggage(signed_data: &SignedData, root_hash: &RootHash, trust: &TrustStore) -> Result<(), SignatureError> {
+    if signed_data.content.as_ref().is_some_and(|content| **content != *root_hash.to_string().as_bytes()) {
+        return Err(SignatureError::Baggage { what: "content other than the root hash".into() });
     }
     let trusted = trust.anchors().iter().map(Anchor::certificate);
     let known: Vec<&Certificate> = trusted.chain(trust.revoked().iter().map(|revoked| &revoked.certificate)).collect();
-    match signed_data.certificates.iter().find(|der| !known.iter().any(|certificate| certificate.der() == **der)) {
+    match signed_data.certificates.iter().find(|der| !known.iter().any(|certificate| certificate.der() == &***der)) {
         None => Ok(()),
         Some(der) => {
-            let subject =
-                Certificate::from_der(der).map_or_else(|_| "?".to_owned(), |stray| stray.subject().to_owned());
-            Err(SignatureError::Baggage { what: format!("the certificate \"{subject}\", not among the trusted ones") })
+            let subject = cms::CertificateNames::read(der).map_or("?".into(), |names| names.subject.to_text());
+            let what = Text::new(format_args!("the certificate \"{subject}\", not among the trusted ones"));
+            Err(SignatureError::Baggage { what })
         }
     }
 }
 
-fn check_strength(info: &SignerInfo<'_>, certificate: &Certificate) -> Result<(), SignatureError> {
-    if let Digest::Other(found) = &info.digest {
-        return Err(SignatureError::WeakDigest { found: found.clone() });
-    }
-    if let Algorithm::Other(found) = &info.algorithm {
-        return Err(SignatureError::WeakAlgorithm { found: found.clone() });
-    }
-    let key = certificate.x509().public_key()?;
-    let found = match key.id() {
-        Id::RSA if key.bits() >= MIN_RSA_BITS => return Ok(()),
-        Id::EC if key.bits() >= MIN_EC_BITS => return Ok(()),
-        Id::RSA => format!("RSA with {} bits", key.bits()),
-        Id::EC => format!("ECDSA with {} bits", key.bits()),
-        other => other.as_raw_name(),
-    };
-    Err(SignatureError::WeakKey { signer: certificate.subject().to_owned(), found })
-}
-
-/// The short name of a kind of key that isn't accepted.
-trait RawName {
-    fn as_raw_name(&self) -> String;
-}
-
-impl RawName for Id {
-    fn as_raw_name(&self) -> String {
-        openssl::nid::Nid::from_raw(self.as_raw()).short_name().unwrap_or("unknown kind").to_owned()
+/// The digest, if it is one that is accepted.
+fn strong(algorithm: &AlgorithmIdentifier) -> Result<MessageDigest, SignatureError> {
+    match algorithm.digest() {
+        Digest::Strong(StrongDigest::Sha256) => Ok(MessageDigest::sha256()),
+        Digest::Strong(StrongDigest::Sha384) => Ok(MessageDigest::sha384()),
+        Digest::Strong(StrongDigest::Sha512) => Ok(MessageDigest::sha512()),
+        Digest::Other(found) => Err(SignatureError::WeakDigest { found }),
     }
 }
 
-fn check_signature(
-    claim: &SignaturePartition,
-    anchors: &[&Anchor],
-    revoked: &[Revoked],
-    signer: &str,
-) -> Result<(), SignatureError> {
-    let mut certificates: Stack<X509> = Stack::new()?;
-    let known = anchors.iter().map(|anchor| anchor.certificate()).chain(revoked.iter().map(|one| &one.certificate));
-    for certificate in known {
-        certificates.push(certificate.x509().clone())?;
+/// A signature by a known key, of algorithms that are accepted.
+struct Signature<'a> {
+    info: &'a SignerInfo,
+    signer: &'a str,
+    digest: MessageDigest,
+    key: PKey<Public>,
+}
+
+impl<'a> Signature<'a> {
+    fn new(info: &'a SignerInfo, certificate: &'a Certificate) -> Result<Self, SignatureError> {
+        let signer = certificate.subject();
+        let digest = strong(&info.digest)?;
+        if let Algorithm::Other(found) = info.algorithm.algorithm() {
+            return Err(SignatureError::WeakAlgorithm { found });
+        }
+        let key = certificate.x509().public_key()?;
+        let found = match key.id() {
+            Id::RSA if key.bits() >= MIN_RSA_BITS => return Ok(Self { info, signer, digest, key }),
+            Id::EC if key.bits() >= MIN_EC_BITS => return Ok(Self { info, signer, digest, key }),
+            Id::RSA => format!("RSA with {} bits", key.bits()),
+            Id::EC => format!("ECDSA with {} bits", key.bits()),
+            other => Nid::from_raw(other.as_raw()).short_name().unwrap_or("unknown kind").to_owned(),
+        };
+        Err(SignatureError::WeakKey { signer: signer.into(), found })
     }
-    let store = X509StoreBuilder::new()?.build();
-    // The content is the root hash in lower-case hexadecimal, without a newline.
-    let content = claim.root_hash.to_string();
-    let verified = Pkcs7::from_der(&claim.signature).and_then(|signature| {
-        let flags = Pkcs7Flags::NOINTERN | Pkcs7Flags::NOVERIFY;
-        signature.verify(&certificates, &store, Some(content.as_bytes()), None, flags)
+
+    fn verify(&self, root_hash: &RootHash) -> Result<(), SignatureError> {
+        let signer = || Text::new(self.signer);
+        let value: &[u8] = &self.info.value;
+        let expected = match self.key.id() {
+            Id::EC if !is_ecdsa_value(value) => Some("an ECDSA signature in DER"),
+            Id::RSA if value.len() != self.key.size() => Some("as long as the RSA key"),
+            _ => None,
+        };
+        if let Some(expected) = expected {
+            return Err(SignatureError::Value { signer: signer(), expected });
+        }
+        // The content is the root hash in lower-case hexadecimal, without a newline.
+        let content = root_hash.to_string();
+        if let Some(found) = self.info.message_digest()
+            && *found != *hash(self.digest, content.as_bytes())?
+        {
+            return Err(SignatureError::OtherDigest { signer: signer(), root_hash: root_hash.clone() });
+        }
+        let message = self.info.message(content.as_bytes());
+        // An error is about the signature value as well: it may be a number that the key can't have made.
+        let fits = Verifier::new(self.digest, &self.key)?.verify_oneshot(value, &message);
+        if fits.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch { signer: signer(), root_hash: root_hash.clone() })
+        }
+    }
+}
+
+/// Two positive integers in DER (RFC 3279, section 2.2.3).
+fn is_ecdsa_value(value: &[u8]) -> bool {
+    let numbers = Reader::new(value).only(SEQUENCE).and_then(|content| {
+        let mut numbers = Reader::new(content);
+        let pair = [numbers.expect(INTEGER)?.content, numbers.expect(INTEGER)?.content];
+        numbers.finish()?;
+        Ok(pair)
     });
-    verified.map_err(|errors| {
-        let cause = errors.errors().first().and_then(openssl::error::Error::reason);
-        SignatureError::Mismatch {
-            signer: signer.to_owned(),
-            root_hash: claim.root_hash.clone(),
-            cause: cause.map(|cause| format!(": {cause}")).unwrap_or_default(),
-        }
-    })
+    let is_positive = |number: &&[u8]| check_integer(number).is_ok() && number.first().is_some_and(|byte| *byte < 0x80);
+    numbers.is_ok_and(|pair| pair.iter().all(is_positive))
 }
