@@ -56,7 +56,12 @@ impl Root {
     pub fn directory(&self, path: &str) -> io::Result<Option<PathBuf>> {
         if self.is_machine {
             // Nothing can be outside of this root, and /proc need not be mounted yet.
-            return Ok(Some(PathBuf::from(path)).filter(|path| path.is_dir()));
+            return match fs::metadata(path) {
+                Ok(metadata) if metadata.is_dir() => Ok(Some(PathBuf::from(path))),
+                Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            };
         }
         match self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY) {
             Ok(directory) => fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).map(Some),

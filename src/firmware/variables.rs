@@ -1,9 +1,15 @@
 //! Where the firmware's variables are read from: the running machine, or a directory that looks like efivarfs.
 
+use crate::text::Text;
 use efivar::efi::Variable;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -79,17 +85,34 @@ impl fmt::Display for Name {
     }
 }
 
-/// Why a variable that is there can't be read.
+/// Why the firmware's variables, or one that is there, can't be read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VariableError {
+    /// The directory is there and can't be opened or listed.
+    #[error("listing the firmware variables in {}", directory.display())]
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel can reach the firmware, and nobody has mounted its variables.
+    #[error("efivarfs is not mounted on {EFIVARFS}")]
+    NotMounted,
     /// The operating system refuses.
-    #[error("reading variable {name}: {source}")]
+    #[error("reading variable {name}")]
     Io {
         /// The variable.
         name: Name,
         /// What the system said.
         source: io::Error,
+    },
+    /// Something else than a regular file, which could lead elsewhere or block.
+    #[error("reading variable {name}: it is not a regular file")]
+    NotRegular {
+        /// The variable.
+        name: Name,
     },
     /// The `efivar` crate refuses.
     #[error("reading variable {name}: {message}")]
@@ -97,7 +120,7 @@ pub enum VariableError {
         /// The variable.
         name: Name,
         /// What the crate said.
-        message: String,
+        message: Text,
     },
     /// Not even attribute bytes, or more data than firmware can store.
     #[error(
@@ -119,7 +142,10 @@ pub trait Variables {
     /// [`VariableError`] where it is there and can't be read: that is never the same as absent.
     fn read(&self, name: Name) -> Result<Option<Vec<u8>>, VariableError>;
     /// Whether there is a firmware with variables at all.
-    fn available(&self) -> bool;
+    ///
+    /// # Errors
+    /// [`VariableError`] where that can't be found out: that is never the same as no firmware.
+    fn available(&self) -> Result<bool, VariableError>;
 }
 
 /// The running machine's variables.
@@ -128,23 +154,37 @@ pub struct SystemVariables;
 
 impl Variables for SystemVariables {
     fn read(&self, name: Name) -> Result<Option<Vec<u8>>, VariableError> {
-        if !self.available() {
+        if !self.available()? {
             return Ok(None);
         }
-        let variable: Variable = name
-            .file_name()
-            .parse()
-            .map_err(|error: efivar::Error| VariableError::System { name, message: error.to_string() })?;
+        // The crate reads to the end of whatever is there, so kind and size are looked at before. Nor does it get as
+        // far as the kernel's older interface (/sys/firmware/efi/vars, which cuts variables off at 1024 bytes): that
+        // is its choice only where efivarfs is empty.
+        if DirectoryVariables::new(EFIVARFS).open(name)?.is_none() {
+            return Ok(None);
+        }
+        let system = |message: &dyn fmt::Display| VariableError::System { name, message: Text::new(message) };
+        let variable: Variable = name.file_name().parse().map_err(|error: efivar::Error| system(&error))?;
         match efivar::system().read(&variable) {
-            Ok((data, _attributes)) => Ok(Some(data)),
+            Ok((data, _attributes)) if data.len() as u64 <= MAX_VARIABLE => Ok(Some(data)),
+            Ok((data, _attributes)) => Err(VariableError::Size { name, found: data.len() as u64 }),
             Err(efivar::Error::VarNotFound { .. }) => Ok(None),
+            Err(efivar::Error::PermissionDenied { .. }) => {
+                Err(VariableError::Io { name, source: io::ErrorKind::PermissionDenied.into() })
+            }
             Err(efivar::Error::VarUnknownError { error, .. }) => Err(VariableError::Io { name, source: error }),
-            Err(error) => Err(VariableError::System { name, message: error.to_string() }),
+            Err(error) => Err(system(&error)),
         }
     }
 
-    fn available(&self) -> bool {
-        DirectoryVariables::new(EFIVARFS).available()
+    /// The directory is there where the kernel can reach the firmware, and empty until efivarfs is mounted on it, for
+    /// which systemd needs modprobe. That isn't the same as no firmware.
+    fn available(&self) -> Result<bool, VariableError> {
+        match DirectoryVariables::new(EFIVARFS).is_empty()? {
+            None => Ok(false),
+            Some(true) => Err(VariableError::NotMounted),
+            Some(false) => Ok(true),
+        }
     }
 }
 
@@ -159,21 +199,69 @@ impl DirectoryVariables {
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self { directory: directory.as_ref().to_owned() }
     }
+
+    /// The directory; `None` where there is none.
+    fn open_directory(&self) -> Result<Option<OwnedFd>, VariableError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match open(&self.directory, flags, Mode::empty()) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(self.error(errno)),
+        }
+    }
+
+    /// Whether the directory has no entry; `None` where there is no directory.
+    fn is_empty(&self) -> Result<Option<bool>, VariableError> {
+        let Some(directory) = self.open_directory()? else { return Ok(None) };
+        let mut directory = Dir::from_fd(directory).map_err(|errno| self.error(errno))?;
+        for entry in directory.iter() {
+            let entry = entry.map_err(|errno| self.error(errno))?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
+    }
+
+    /// The file of a variable, of a size that firmware can store; `None` where there is none. No link is followed and
+    /// no FIFO waited for.
+    fn open(&self, name: Name) -> Result<Option<File>, VariableError> {
+        let Some(directory) = self.open_directory()? else { return Ok(None) };
+        let io = |errno: Errno| VariableError::Io { name, source: errno.into() };
+        let file_name = name.file_name();
+        // The kind is asked first, because opening some devices has effects of its own.
+        match fstatat(&directory, file_name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(status) if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG => {}
+            Ok(_) => return Err(VariableError::NotRegular { name }),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(io(errno)),
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let file = match openat(&directory, file_name.as_str(), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(io(errno)),
+        };
+        let metadata = file.metadata().map_err(|source| VariableError::Io { name, source })?;
+        if !metadata.is_file() {
+            return Err(VariableError::NotRegular { name });
+        }
+        if metadata.len() > MAX_VARIABLE {
+            return Err(VariableError::Size { name, found: metadata.len() });
+        }
+        Ok(Some(file))
+    }
+
+    fn error(&self, errno: Errno) -> VariableError {
+        VariableError::Directory { directory: self.directory.clone(), source: errno.into() }
+    }
 }
 
 impl Variables for DirectoryVariables {
     fn read(&self, name: Name) -> Result<Option<Vec<u8>>, VariableError> {
-        let io = |source| VariableError::Io { name, source };
-        let file = match File::open(self.directory.join(name.file_name())) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(error)),
-        };
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
+        let Some(file) = self.open(name)? else { return Ok(None) };
         let mut content = Vec::new();
-        file.take(MAX_VARIABLE + 1).read_to_end(&mut content).map_err(io)?;
+        file.take(MAX_VARIABLE + 1).read_to_end(&mut content).map_err(|source| VariableError::Io { name, source })?;
         let found = content.len() as u64;
         if found > MAX_VARIABLE || content.len() < ATTRIBUTES {
             return Err(VariableError::Size { name, found });
@@ -182,8 +270,8 @@ impl Variables for DirectoryVariables {
     }
 
     /// A directory without a single entry is what a machine without EFI shows.
-    fn available(&self) -> bool {
-        self.directory.read_dir().is_ok_and(|mut entries| entries.next().is_some())
+    fn available(&self) -> Result<bool, VariableError> {
+        Ok(self.is_empty()? == Some(false))
     }
 }
 
@@ -196,8 +284,8 @@ impl Variables for NoVariables {
         Ok(None)
     }
 
-    fn available(&self) -> bool {
-        false
+    fn available(&self) -> Result<bool, VariableError> {
+        Ok(false)
     }
 }
 
@@ -205,21 +293,53 @@ impl Variables for NoVariables {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::error::Error;
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn absent_empty_and_broken_variables_are_three_different_things() {
         let dir = tempfile::tempdir().unwrap();
         let variables = DirectoryVariables::new(dir.path());
-        assert!(!variables.available());
+        assert!(!variables.available().unwrap());
         assert!(variables.read(Name::Db).unwrap().is_none());
         fs::write(dir.path().join(Name::Db.file_name()), [7, 0, 0, 0]).unwrap();
         assert_eq!(variables.read(Name::Db).unwrap(), Some(Vec::new()));
-        assert!(variables.available());
+        assert!(variables.available().unwrap());
         fs::write(dir.path().join(Name::Dbx.file_name()), [7, 0, 0]).unwrap();
         assert!(matches!(variables.read(Name::Dbx), Err(VariableError::Size { name: Name::Dbx, found: 3 })));
         fs::create_dir(dir.path().join(Name::Pk.file_name())).unwrap();
-        assert!(matches!(variables.read(Name::Pk), Err(VariableError::Io { name: Name::Pk, .. })));
+        assert!(matches!(variables.read(Name::Pk), Err(VariableError::NotRegular { name: Name::Pk })));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_listed_is_an_error_and_one_that_is_not_there_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = DirectoryVariables::new(dir.path().join("absent"));
+        assert!(!absent.available().unwrap());
+        assert!(absent.read(Name::Dbx).unwrap().is_none());
+        fs::write(dir.path().join("file"), "").unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        for odd in ["file", "file/below", "loop"] {
+            let variables = DirectoryVariables::new(dir.path().join(odd));
+            assert!(matches!(variables.available(), Err(VariableError::Directory { .. })), "{odd}");
+            let error = variables.read(Name::Dbx).unwrap_err();
+            assert!(error.to_string().contains(odd) && error.source().is_some(), "{odd}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_followed_and_a_fifo_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), [7, 0, 0, 0]).unwrap();
+        symlink(outside.path(), dir.path().join(Name::Dbx.file_name())).unwrap();
+        nix::unistd::mkfifo(&dir.path().join(Name::Db.file_name()), Mode::S_IRWXU).unwrap();
+        symlink("nowhere", dir.path().join(Name::Kek.file_name())).unwrap();
+        let variables = DirectoryVariables::new(dir.path());
+        for name in [Name::Dbx, Name::Db, Name::Kek] {
+            assert!(matches!(variables.read(name), Err(VariableError::NotRegular { .. })), "{name}");
+        }
     }
 
     #[test]

@@ -93,23 +93,28 @@ fn a_file_that_cannot_be_read_is_refused_and_the_others_are_staged() {
         .sysext("secret.sysext.raw", &good_image("secret", vendor()));
     let secret = machine.path(".extra/sysext/secret.sysext.raw");
     fs::set_permissions(&secret, Permissions::from_mode(0o000)).unwrap();
-    let mut command = machine.agent("stage");
-    if Uid::effective().is_root() {
-        // Permissions mean nothing to root, so somebody else runs the agent, from where he can reach it.
-        let nobody = 65534;
-        let copy = machine.path("agent");
-        fs::copy(command.get_program(), &copy).unwrap();
-        fs::set_permissions(machine.root(), Permissions::from_mode(0o755)).unwrap();
-        give_away(machine.root(), nobody);
-        chown(&secret, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))).unwrap();
-        let mut as_nobody = Command::new(copy);
-        as_nobody.args(command.get_args()).uid(nobody).gid(nobody);
-        command = as_nobody;
-    }
-    let outcome = machine.outcome(command);
+    let outcome = machine.outcome(stage_unprivileged(&machine, &secret));
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert_eq!(outcome.verdict("secret.sysext.raw"), ("rejected", "unreadable"));
     assert_eq!(machine.staged_names(), ["good"]);
+}
+
+/// `sextant-agent stage` for a user to whom permissions mean something, and who doesn't own what is at `secret`.
+pub(crate) fn stage_unprivileged(machine: &Machine, secret: &Path) -> Command {
+    let command = machine.agent("stage");
+    if !Uid::effective().is_root() {
+        return command;
+    }
+    // Permissions mean nothing to root, so another user runs the agent, from where it can be reached.
+    let nobody = 65534;
+    let copy = machine.path("agent");
+    fs::copy(command.get_program(), &copy).unwrap();
+    fs::set_permissions(machine.root(), Permissions::from_mode(0o755)).unwrap();
+    give_away(machine.root(), nobody);
+    chown(secret, Some(Uid::from_raw(0)), Some(Gid::from_raw(0))).unwrap();
+    let mut as_nobody = Command::new(copy);
+    as_nobody.args(command.get_args()).uid(nobody).gid(nobody);
+    as_nobody
 }
 
 fn give_away(path: &Path, uid: u32) {
