@@ -149,11 +149,16 @@ fn release_files() -> Vec<Vec<u8>> {
 
 fn configurations() -> Vec<Vec<u8>> {
     let full = format!(
-        "secure_boot: require\ntrust:\n  sources: [PK, KEK, db, sealed]\nentries:\n  deny: [recovery, 'auto*']\n\
+        "secure_boot: require\ntrust:\n  sources: [PK, KEK, db, sealed]\n  dbx: lenient\nentries:\n  deny: [recovery, 'auto']\n\
          deny:\n  root_hashes:\n    - {}\nlimits:\n  images: 64\n  image_size: 1GiB\n  total_size: 4 GiB\n  \
-         memory: 50%\n  keep_free: 64MiB\n",
+         memory: 65536KiB\n  keep_free: 67108864\n\
+         merge:\n  hierarchies: [/usr/bin, /opt]\n  confext_hierarchies: [/etc/seed]\n",
         "ab".repeat(32)
     );
+    // A corpus without a configuration that is accepted would never get to what comes after the parser.
+    if let Err(error) = sextant::policy::parse("seed", full.as_bytes()) {
+        panic!("{error}\n{full}");
+    }
     let aliases = "entries: {deny: &a [x, y]}\ntrust: {sources: *a}\n";
     ["", "# nothing\n", "secure_boot: optional\n", "limits: {images: 0}\n", aliases, &full]
         .map(|text| text.as_bytes().to_vec())

@@ -33,6 +33,8 @@ reasons! {
     BadConfiguration = "bad-configuration",
     /// The firmware's variables can't be read, so nobody knows whom to trust or what is revoked.
     FirmwareUnreadable = "firmware-unreadable",
+    /// dbx can't be read to its end, so a revocation may be missing.
+    DbxUnreadable = "dbx-unreadable",
     /// The boot entry may not have extensions.
     EntryDenied = "entry-denied",
     /// Secure Boot isn't enforced, so the firmware's certificates prove nothing.

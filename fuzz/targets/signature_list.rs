@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sextant::firmware::signature_list::{Entry, parse};
+use sextant::firmware::signature_list::{Entry, parse, parse_revocations};
 
 /// `SignatureOwner` and at least one byte of data.
 const LEAST_ENTRY: usize = 17;
@@ -25,6 +25,10 @@ fuzz_target!(|data: &[u8]| {
         })
         .sum();
     assert!(held <= data.len());
+    // Revocations are read further, never less far.
+    let revocations = parse_revocations(data);
+    assert_eq!(revocations.errors.is_empty(), database.errors.is_empty());
+    assert!(revocations.entries.len() >= database.entries.len());
     // What is behind a sound variable can't change what was read of it.
     if database.errors.is_empty() {
         let twice = parse(&[data, data].concat());

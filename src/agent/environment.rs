@@ -91,14 +91,7 @@ impl Environment {
     /// The firmware's variables.
     pub(super) fn variables(&self) -> Result<Box<dyn Variables>> {
         match self {
-            Self::Machine(root) => {
-                // The directory is there where the kernel can reach the firmware, and empty until efivarfs is mounted on
-                // it, for which systemd needs modprobe. That isn't the same as no firmware.
-                if root.list(EFIVARFS).is_ok_and(|names| names.is_some_and(|names| names.is_empty())) {
-                    bail!("efivarfs is not mounted on {EFIVARFS}");
-                }
-                Ok(Box::new(SystemVariables))
-            }
+            Self::Machine(_) => Ok(Box::new(SystemVariables)),
             Self::Tree(root) => {
                 let directory = root.directory(EFIVARFS).with_context(|| format!("opening {EFIVARFS}"))?;
                 Ok(match directory {

@@ -155,6 +155,11 @@ impl Preparation {
             }
         };
         this.trust = TrustStore::of_machine(&firmware, &sealed, &this.policy.sources);
+        this.announce();
+        if let Err(refusal) = this.policy.admit_dbx(&this.trust) {
+            report.set_trust(&this.trust, false);
+            return this.closed(root, refusal.reason(), anyhow!("{}", refusal.detail()));
+        }
         this.gate = this.policy.admit_boot(&firmware).err();
         // While nothing may be staged, systemd shall find no certificate to trust either.
         let exported = if this.gate.is_some() { &[] } else { this.trust.anchors() };
@@ -163,11 +168,23 @@ impl Preparation {
             return this.closed(root, Reason::NotStaged, error);
         }
         report.set_trust(&this.trust, this.gate.is_none());
-        for ignored in this.trust.ignored() {
+        this
+    }
+
+    /// Logs what doesn't count of what was offered, and what may be missing of what is revoked.
+    fn announce(&self) {
+        for ignored in self.trust.ignored() {
             Event::CertificateIgnored
                 .emit(&format!("ignoring a certificate of {}: {}", ignored.origin, ignored.reason));
         }
-        this
+        let consequence = if self.policy.require_whole_dbx {
+            "nothing is staged"
+        } else {
+            "it revokes nobody, as the configuration allows (trust.dbx)"
+        };
+        for fault in self.trust.dbx_faults() {
+            Event::DbxUnreadable.emit(&format!("reading dbx: {}; {consequence}", fault.reason));
+        }
     }
 
     /// Nothing will be staged, since the agent can't do its job.

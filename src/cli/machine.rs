@@ -35,11 +35,10 @@ impl Machine {
     pub(super) fn with_policy(options: &TrustOptions, policy: Policy, architecture: Architecture) -> Result<Self> {
         let trust = options.read(&policy.sources)?;
         // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
-        let gate = trust
-            .firmware
-            .as_ref()
-            .filter(|firmware| firmware.secure_boot != SecureBoot::Unavailable)
-            .and_then(|firmware| policy.admit_secure_boot(firmware.secure_boot).err());
+        let state = trust.firmware.as_ref().map(|firmware| firmware.secure_boot);
+        let state = state.filter(|state| *state != SecureBoot::Unavailable);
+        let gate = policy.admit_dbx(&trust.store).err();
+        let gate = gate.or_else(|| state.and_then(|state| policy.admit_secure_boot(state).err()));
         Ok(Self { policy, trust, architecture, gate })
     }
 

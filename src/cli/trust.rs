@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 "sha256": revoked.certificate.fingerprint().to_string(),
                 "by": revoked.by,
             })).collect::<Vec<_>>(),
+            "dbx_faults": trust.store.dbx_faults().len(),
         });
         super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
@@ -70,6 +71,11 @@ fn text(report: &Report, store: &crate::trust::TrustStore, style: table::Style) 
             let sha256 = ignored.sha256.as_deref().map_or("", short);
             writeln!(out, "{:<8}{sha256:<12}{}", ignored.source, ignored.reason)?;
         }
+    }
+    if !store.dbx_faults().is_empty() {
+        let consequence =
+            "dbx can't be read whole: a boot rejects all images (dbx-unreadable), unless trust.dbx is lenient";
+        writeln!(out, "\n{}", style.paint("31", consequence))?;
     }
     let trusted = report.trust.len();
     writeln!(

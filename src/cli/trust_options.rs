@@ -3,9 +3,7 @@
 use crate::firmware::signature_list::SignatureDatabase;
 use crate::firmware::{DirectoryVariables, Firmware, SecureBoot, SystemVariables};
 use crate::root::Root;
-use crate::trust::{
-    Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, parse_errors, read_exported_sealed,
-};
+use crate::trust::{Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, read_exported_sealed};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -55,11 +53,10 @@ impl TrustOptions {
             let sealed = read_exported_sealed(&root).context("listing the certificates that this boot sealed")?;
             offers.extend(sealed.iter().map(|file| file.offer(Source::Sealed)));
         }
-        offers.retain(|offer| sources.contains(&offer.source));
         offers.extend(files.iter().map(|file| file.offer(Source::File)));
-        let mut store = TrustStore::decide(offers, dbx);
+        let mut store = TrustStore::decide_among(offers, &[sources, &[Source::File]].concat(), dbx);
         if let Some(firmware) = &firmware {
-            store.note(parse_errors(firmware));
+            store.note_faults(firmware);
         }
         Ok(Trust { store, firmware })
     }
@@ -72,9 +69,9 @@ impl TrustOptions {
     fn firmware(&self) -> Result<Option<Firmware>> {
         match &self.efivars {
             Some(directory) => {
-                if !directory.is_dir() {
-                    bail!("reading firmware variables: {} is not a directory", directory.display());
-                }
+                // What isn't there is a mistake here, not a machine without firmware. The slash asks for a directory.
+                let context = || format!("reading firmware variables from {}", directory.display());
+                directory.join("").metadata().with_context(context)?;
                 Ok(Some(Firmware::read(&DirectoryVariables::new(directory))?))
             }
             None if !self.is_given() => {

@@ -71,6 +71,8 @@ impl Firmware {
         let database = |name| -> Result<SignatureDatabase, VariableError> {
             Ok(variables.read(name)?.map(|data| signature_list::parse(&data)).unwrap_or_default())
         };
+        // A list of dbx is read as far as the firmware would, one of the others only if it makes sense as a whole.
+        let dbx = variables.read(Name::Dbx)?.map(|data| signature_list::parse_revocations(&data));
         Ok(Self {
             secure_boot: secure_boot(variables)?,
             entries: entry::BootEntry {
@@ -80,7 +82,7 @@ impl Firmware {
             pk: database(Name::Pk)?,
             kek: database(Name::Kek)?,
             db: database(Name::Db)?,
-            dbx: database(Name::Dbx)?,
+            dbx: dbx.unwrap_or_default(),
         })
     }
 }

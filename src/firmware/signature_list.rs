@@ -1,9 +1,9 @@
 //! `EFI_SIGNATURE_LIST`: what PK, KEK, db and dbx consist of (UEFI specification 2.10, section 32.4.1).
 //!
 //! Entries are judged one by one: a list of a type that means nothing here (a bare hash of a boot
-//! loader, an RSA key without certificate, a vendor's own) is reported and skipped, and spoils nothing
-//! around it. Sizes are judged strictly: once a size makes no sense, nobody can tell where the next
-//! list begins, and the rest is left alone.
+//! loader, an RSA key without certificate, a vendor's own) is skipped, whatever is in it, and spoils nothing
+//! around it. Sizes are judged strictly: once the size of a list makes no sense, the next one can't be found,
+//! and the rest is left alone.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -15,14 +15,13 @@
 
 use crate::bytes::{array, u32_at};
 use crate::image::Guid;
+use std::fmt;
 use thiserror::Error;
 
 /// `SignatureType` + `SignatureListSize` + `SignatureHeaderSize` + `SignatureSize`, in bytes.
 const LIST_HEADER: usize = 28;
 /// `SignatureOwner`, the GUID in front of each entry's data, in bytes.
 const OWNER: usize = 16;
-/// `EFI_TIME`, in bytes (UEFI specification 2.10, section 8.3).
-const EFI_TIME: usize = 16;
 
 const X509: Guid = Guid::from_fields(0xa5c0_59a1, 0x94e4, 0x4aa7, 0x87b5, 0xab15_5c2b_f072);
 const X509_SHA256: Guid = Guid::from_fields(0x3bd2_a492, 0x96c0, 0x4079, 0xb420, 0xfcf9_8ef1_03ed);
@@ -53,6 +52,9 @@ pub enum TbsDigest {
 }
 
 impl TbsDigest {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// Length of the digest in bytes.
     #[must_use]
     pub const fn size(self) -> usize {
@@ -61,6 +63,16 @@ impl TbsDigest {
             Self::Sha384 => 48,
             Self::Sha512 => 64,
         }
+    }
+}
+
+impl fmt::Display for TbsDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
     }
 }
 
@@ -128,14 +140,14 @@ pub enum ListError {
         /// Bytes left for entries.
         body: usize,
     },
-    /// An entry's size isn't the one that its type prescribes.
-    #[error("entry at offset {offset} holds {found} bytes where its type has {expected}")]
+    /// An entry is shorter than the digest that its type is about.
+    #[error("an entry of the list at offset {offset} holds {found} bytes; a digest of its type has {expected}")]
     EntryLength {
         /// Where the list begins.
         offset: usize,
         /// Bytes found.
         found: usize,
-        /// Bytes expected.
+        /// Bytes expected at least.
         expected: usize,
     },
 }
@@ -149,25 +161,52 @@ pub struct SignatureDatabase {
     pub errors: Vec<ListError>,
 }
 
-/// Reads the content of PK, KEK, db or dbx (without the attribute bytes of efivarfs).
+/// Reads the content of PK, KEK or db (without the attribute bytes of efivarfs): a list whose entries don't fit it
+/// adds nobody.
 ///
 /// Never fails: what can't be read is in [`SignatureDatabase::errors`]. No length field makes it
 /// allocate more than the variable's own size.
 #[must_use]
 pub fn parse(variable: &[u8]) -> SignatureDatabase {
+    read(variable, Remainder::Refused)
+}
+
+/// Reads the content of dbx as [`parse`] does, but takes the whole entries of a list that has a remainder, because
+/// firmware honours them (edk2 `aedf9f7`, `DxeImageVerificationLib.c`, `IsCertHashFoundInDbx`: the number of entries
+/// is a quotient rounded down). The remainder is an error all the same.
+#[must_use]
+pub fn parse_revocations(variable: &[u8]) -> SignatureDatabase {
+    read(variable, Remainder::Left)
+}
+
+/// What becomes of a list with bytes behind its last whole entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Remainder {
+    /// None of its entries counts.
+    Refused,
+    /// Its whole entries count.
+    Left,
+}
+
+fn read(variable: &[u8], remainder: Remainder) -> SignatureDatabase {
     let mut database = SignatureDatabase::default();
     let mut offset = 0_usize;
     let mut rest = variable;
     while !rest.is_empty() {
         match split_list(rest, offset) {
             Ok((list, tail)) => {
-                if let Err(error) = list.read_into(&mut database) {
+                if let Err(error) = list.read_into(&mut database, remainder) {
                     database.errors.push(error);
                 }
                 offset = offset.saturating_add(rest.len().saturating_sub(tail.len()));
                 rest = tail;
             }
             Err(error) => {
+                if remainder == Remainder::Left
+                    && let Some(list) = cut_short(rest, offset)
+                {
+                    let _ = list.read_into(&mut database, remainder);
+                }
                 database.errors.push(error);
                 break;
             }
@@ -201,15 +240,38 @@ fn split_list(bytes: &[u8], offset: usize) -> Result<(List<'_>, &[u8]), ListErro
     Ok((List { offset, kind: Guid::from_bytes(kind), header_size, entry_size, size: list_size, body }, tail))
 }
 
+/// What is left of a list that claims more bytes than there are: firmware compares its size with that of the whole
+/// variable (edk2 `aedf9f7`, `IsCertHashFoundInDbx`), so entries of it may count there.
+fn cut_short(bytes: &[u8], offset: usize) -> Option<List<'_>> {
+    let (kind, size, body) = (array(bytes, 0)?, u32_at(bytes, 16)?, bytes.get(LIST_HEADER..)?);
+    let is_longer = usize::try_from(size).is_ok_and(|size| size > bytes.len());
+    let (header_size, entry_size) = (u32_at(bytes, 20)?, u32_at(bytes, 24)?);
+    is_longer.then_some(List { offset, kind: Guid::from_bytes(kind), header_size, entry_size, size, body })
+}
+
 impl List<'_> {
-    fn read_into(&self, database: &mut SignatureDatabase) -> Result<(), ListError> {
+    fn read_into(&self, database: &mut SignatureDatabase, remainder: Remainder) -> Result<(), ListError> {
+        let outcome = self.read_entries(database, remainder);
+        if !self.is_about_certificates() && outcome.is_err() {
+            // Nothing that counts here is lost with it.
+            database.entries.push(self.other());
+            return Ok(());
+        }
+        outcome
+    }
+
+    fn read_entries(&self, database: &mut SignatureDatabase, remainder: Remainder) -> Result<(), ListError> {
         let entries = usize::try_from(self.header_size)
             .ok()
             .and_then(|size| self.body.get(size..))
             .ok_or(ListError::HeaderSize { offset: self.offset, claimed: self.header_size, list: self.size })?;
+        if self.body.is_empty() {
+            return Ok(());
+        }
         let bad_size = ListError::EntrySize { offset: self.offset, entry: self.entry_size, body: entries.len() };
         let entry_size = usize::try_from(self.entry_size).unwrap_or(usize::MAX);
-        if entry_size <= OWNER || entries.is_empty() || entries.len().checked_rem(entry_size) != Some(0) {
+        let is_whole = entries.len().checked_rem(entry_size) == Some(0);
+        if entry_size <= OWNER || entries.is_empty() || (!is_whole && remainder == Remainder::Refused) {
             return Err(bad_size);
         }
         for entry in entries.chunks_exact(entry_size) {
@@ -219,7 +281,16 @@ impl List<'_> {
                 Err(error) => database.errors.push(error),
             }
         }
-        Ok(())
+        if is_whole { Ok(()) } else { Err(bad_size) }
+    }
+
+    fn is_about_certificates(&self) -> bool {
+        matches!(self.kind, X509 | X509_SHA256 | X509_SHA384 | X509_SHA512)
+    }
+
+    fn other(&self) -> Entry {
+        let name = OTHER_TYPES.iter().find(|(guid, _)| *guid == self.kind).map(|(_, name)| *name);
+        Entry::Other { list_type: self.kind, name }
     }
 
     fn interpret(&self, data: &[u8]) -> Result<Entry, ListError> {
@@ -228,14 +299,11 @@ impl List<'_> {
             X509_SHA256 => TbsDigest::Sha256,
             X509_SHA384 => TbsDigest::Sha384,
             X509_SHA512 => TbsDigest::Sha512,
-            list_type => {
-                let name = OTHER_TYPES.iter().find(|(guid, _)| *guid == list_type).map(|(_, name)| *name);
-                return Ok(Entry::Other { list_type, name });
-            }
+            _ => return Ok(self.other()),
         };
-        let expected = digest.size().saturating_add(EFI_TIME);
-        let value = data.get(..digest.size()).filter(|_| data.len() == expected);
-        match value {
+        // Firmware compares the digest and looks at no length; a time that follows, or is missing, changes nothing here.
+        let expected = digest.size();
+        match data.get(..expected) {
             Some(value) => Ok(Entry::CertificateDigest { digest, value: value.to_vec() }),
             None => Err(ListError::EntryLength { offset: self.offset, found: data.len(), expected }),
         }
@@ -308,18 +376,50 @@ mod tests {
     }
 
     #[test]
-    fn revocation_by_digest_keeps_the_digest_and_drops_the_time() {
+    fn revocation_by_digest_keeps_the_digest_with_a_time_without_one_and_with_anything_behind_it() {
         for (guid, digest) in
             [(X509_SHA256, TbsDigest::Sha256), (X509_SHA384, TbsDigest::Sha384), (X509_SHA512, TbsDigest::Sha512)]
         {
             let value = vec![0xab; digest.size()];
-            let entry = [value.as_slice(), &[0x11; EFI_TIME]].concat();
-            assert_eq!(parse(&list(guid, &[], &[&entry])).entries, [Entry::CertificateDigest { digest, value }]);
-            let short = parse(&list(guid, &[], &[&entry[1..]]));
-            assert_eq!(
-                short.errors,
-                [ListError::EntryLength { offset: 0, found: entry.len() - 1, expected: entry.len() }]
-            );
+            for behind in [0, 4, 16, 17] {
+                let entry = [value.as_slice(), &vec![0x11; behind]].concat();
+                for database in [parse(&list(guid, &[], &[&entry])), parse_revocations(&list(guid, &[], &[&entry]))] {
+                    assert_eq!(database.entries, [Entry::CertificateDigest { digest, value: value.clone() }]);
+                    assert_eq!(database.errors, []);
+                }
+            }
+            let short = parse_revocations(&list(guid, &[], &[&value[1..]]));
+            let expected = digest.size();
+            assert_eq!(short.errors, [ListError::EntryLength { offset: 0, found: expected - 1, expected }]);
+        }
+    }
+
+    #[test]
+    fn of_revocations_whole_entries_count_whatever_is_behind_them() {
+        let value = vec![0xab; 32];
+        let entry = Entry::CertificateDigest { digest: TbsDigest::Sha256, value: value.clone() };
+        let good = list(X509_SHA256, &[], &[&value]);
+        let with_remainder = patch([good.as_slice(), &[0; 5]].concat(), 16, u32::try_from(good.len() + 5).unwrap());
+        let too_long = patch(good.clone(), 16, u32::try_from(good.len() + 5).unwrap());
+        for variable in [with_remainder, too_long] {
+            let database = parse_revocations(&variable);
+            assert_eq!(database.entries, std::slice::from_ref(&entry));
+            assert_eq!(database.errors.len(), 1);
+            let database = parse(&variable);
+            assert_eq!((database.entries.len(), database.errors.len()), (0, 1), "a list at fault adds no anchor");
+        }
+    }
+
+    #[test]
+    fn a_list_that_says_nothing_about_certificates_is_no_fault_whatever_is_in_it() {
+        for (at, value) in [(24, 0), (24, 7), (24, u32::MAX), (20, u32::MAX)] {
+            let odd = patch(list(SHA256, &[], &[&[1; 32]]), at, value);
+            let database = parse_revocations(&[odd, list(X509, &[], &[b"good"])].concat());
+            assert_eq!(database.errors, [], "{at} {value}");
+            assert_eq!(database.entries.last(), Some(&Entry::Certificate(b"good".to_vec())));
+        }
+        for kind in [X509, X509_SHA256, SHA256] {
+            assert_eq!(parse_revocations(&list(kind, &[], &[])), SignatureDatabase::default(), "an empty list");
         }
     }
 

@@ -131,6 +131,15 @@ enum SecureBootPolicy {
 #[serde(deny_unknown_fields, default)]
 struct Trust {
     sources: Option<Vec<SourceName>>,
+    dbx: DbxPolicy,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum DbxPolicy {
+    #[default]
+    Strict,
+    Lenient,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,6 +182,7 @@ impl From<Config> for Policy {
                 .trust
                 .sources
                 .map_or(defaults.sources, |names| names.into_iter().map(|name| name.0).collect()),
+            require_whole_dbx: config.trust.dbx == DbxPolicy::Strict,
             denied_entries: config.entries.deny.unwrap_or(defaults.denied_entries),
             denied_root_hashes: config.deny.root_hashes.into_iter().map(|hash| hash.0).collect(),
             limits: Limits {
@@ -278,6 +288,7 @@ mod tests {
         let text = "secure_boot: optional
 trust:
   sources: [db, sealed]
+  dbx: lenient
 entries:
   deny: [rescue]
 deny:
@@ -295,6 +306,7 @@ merge:
         let policy = parse("x", text.as_bytes()).unwrap();
         assert!(!policy.require_secure_boot);
         assert_eq!(policy.sources, [Source::Db, Source::Sealed]);
+        assert!(!policy.require_whole_dbx);
         assert_eq!(policy.denied_entries, ["rescue"]);
         assert_eq!(policy.denied_root_hashes, [RootHash::from_hex(&"ab".repeat(32)).unwrap()]);
         let limits = Limits { images: 3, image_size: 64 << 20, total_size: 1 << 30, memory: 4096, keep_free: 1024 };
@@ -311,6 +323,7 @@ merge:
         }
         for (text, parts) in [
             ("trust:\n  sources: [DB]\n", ["`DB`", "line 2"]),
+            ("trust:\n  dbx: Lenient\n", ["trust.dbx", "line 2"]),
             ("limits:\n  memory: 3 bananas\n", ["limits.memory", "line 2"]),
             ("limits:\n  memory: -3\n", ["limits.memory", "line 2"]),
             ("secure_boot: require\n\nsecureboot: optional\n", ["secureboot", "line 3"]),

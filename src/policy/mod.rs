@@ -11,7 +11,7 @@ pub use limits::{Limits, Tally};
 use crate::firmware::entry::BootEntry;
 use crate::firmware::{Firmware, SecureBoot};
 use crate::reason::{Reason, Refusal};
-use crate::trust::Source;
+use crate::trust::{Source, TrustStore};
 use crate::verity::RootHash;
 
 /// Everything that can be configured, with the defaults that hold where nothing is.
@@ -21,6 +21,8 @@ pub struct Policy {
     pub require_secure_boot: bool,
     /// Kinds of trust anchors that count.
     pub sources: Vec<Source>,
+    /// Whether dbx must be readable to its end.
+    pub require_whole_dbx: bool,
     /// Boot entries that get no extensions.
     pub denied_entries: Vec<String>,
     /// Root hashes that are refused whoever signed them.
@@ -36,6 +38,7 @@ impl Default for Policy {
         Self {
             require_secure_boot: true,
             sources: Source::CONFIGURABLE.to_vec(),
+            require_whole_dbx: true,
             denied_entries: ["recovery", "autoreset", "statereset"].map(str::to_owned).to_vec(),
             denied_root_hashes: Vec::new(),
             limits: Limits::default(),
@@ -45,6 +48,21 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Whether all revocations are known.
+    ///
+    /// # Errors
+    /// [`Reason::DbxUnreadable`]
+    pub fn admit_dbx(&self, trust: &TrustStore) -> Result<(), Refusal> {
+        match trust.dbx_faults().first() {
+            Some(fault) if self.require_whole_dbx => {
+                let detail =
+                    format_args!("a revocation may be missing, because dbx can't be read whole: {}", fault.reason);
+                Err(Refusal::new(Reason::DbxUnreadable, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this boot may have extensions at all.
     ///
     /// # Errors

@@ -33,6 +33,8 @@ pub enum Event {
     Failed,
     /// Something offered as a trust anchor isn't one.
     CertificateIgnored,
+    /// Something in dbx that may be a revocation can't be understood.
+    DbxUnreadable,
     /// A rejected image could not be moved out of the way.
     NotQuarantined,
     /// Something that was staged was taken back at the end of the initrd.
@@ -49,12 +51,13 @@ pub enum Event {
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Staged,
         Self::Rejected,
         Self::Summary,
         Self::Failed,
         Self::CertificateIgnored,
+        Self::DbxUnreadable,
         Self::NotQuarantined,
         Self::Withdrawn,
         Self::MergeRequested,
@@ -72,6 +75,7 @@ impl Event {
             Self::Summary => "0f7d41e8c35b4b2fa61c9be2d8a05374",
             Self::Failed => "e94a6d1b70c34c8fb25f83a7d61e0c92",
             Self::CertificateIgnored => "3a8e57c1f2d946b0a7d4c6095be1f83d",
+            Self::DbxUnreadable => "5be20d6f8a9147c3b04f7e13c2d96a18",
             Self::NotQuarantined => "d75c0b9e41f84e3796a2f1c83b6d50ea",
             Self::Withdrawn => "81f2d6c04b9e4e7fa35d7c1e92b06a48",
             Self::MergeRequested => "27c9e4a15d8f4b60b3f1086ed5a7924c",
@@ -95,6 +99,7 @@ impl Event {
         match self {
             Self::Rejected
             | Self::Failed
+            | Self::DbxUnreadable
             | Self::NotQuarantined
             | Self::Withdrawn
             | Self::NotMerged

@@ -61,6 +61,7 @@ impl Report {
         self.ignored_certificates = store
             .ignored()
             .iter()
+            .chain(store.dbx_faults())
             .map(|ignored| IgnoredCertificate {
                 source: ignored.origin.clone(),
                 sha256: ignored.sha256.map(|sha256| sha256.to_string()),

@@ -11,7 +11,11 @@
 use crate::bytes::hex;
 use crate::firmware::signature_list::TbsDigest;
 use crate::reason::printable;
+use crate::text::Text;
+use openssl::bn::BigNumContext;
+use openssl::ec::PointConversionForm;
 use openssl::hash::{MessageDigest, hash};
+use openssl::pkey::{PKey, Public};
 use openssl::x509::X509;
 use std::fmt;
 use std::time::SystemTime;
@@ -75,9 +79,36 @@ pub enum CertificateError {
         /// How many.
         found: usize,
     },
+    /// The file that should hold it can't be read.
+    #[error("reading the certificate: {message}")]
+    Unreadable {
+        /// What the system said.
+        message: Text,
+    },
     /// No certificate between PEM markers.
     #[error("no PEM certificate (systemd reads only PEM from files named *.crt)")]
     NotPem,
+}
+
+/// A public key, however it is written: equal for two certificates of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct KeyId(Vec<u8>);
+
+impl KeyId {
+    /// The key in a `SubjectPublicKeyInfo`: the modulus of an RSA key, the point of an elliptic curve, else the bytes.
+    pub(super) fn of(info: &[u8]) -> Self {
+        let key = PKey::public_key_from_der(info).ok();
+        Self(key.and_then(|key| Self::number(&key)).unwrap_or_else(|| info.to_vec()))
+    }
+
+    fn number(key: &PKey<Public>) -> Option<Vec<u8>> {
+        if let Ok(rsa) = key.rsa() {
+            return Some(rsa.n().to_vec());
+        }
+        let key = key.ec_key().ok()?;
+        let mut context = BigNumContext::new().ok()?;
+        key.public_key().to_bytes(key.group(), PointConversionForm::UNCOMPRESSED, &mut context).ok()
+    }
 }
 
 /// A parsed certificate.
@@ -89,6 +120,7 @@ pub struct Certificate {
     issuer: Vec<u8>,
     serial: Vec<u8>,
     tbs: Vec<u8>,
+    key: KeyId,
     not_after: i64,
     fingerprint: Fingerprint,
 }
@@ -120,6 +152,7 @@ impl Certificate {
             issuer: parsed.issuer().as_raw().to_vec(),
             serial: parsed.raw_serial().to_vec(),
             tbs: parsed.tbs_certificate.as_ref().to_vec(),
+            key: KeyId::of(parsed.public_key().raw),
             not_after: parsed.validity().not_after.timestamp(),
             fingerprint: Fingerprint::of(der),
             der: der.to_vec(),
@@ -167,6 +200,18 @@ impl Certificate {
     #[must_use]
     pub fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
         self.issuer == issuer && self.serial == serial
+    }
+
+    /// The `TBSCertificate`: the part that the issuer signed.
+    #[must_use]
+    pub(super) fn tbs(&self) -> &[u8] {
+        &self.tbs
+    }
+
+    /// The public key.
+    #[must_use]
+    pub(super) fn key(&self) -> &KeyId {
+        &self.key
     }
 
     /// Digest of the `TBSCertificate`, by which dbx may name a certificate.

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod export;
+mod revocation;
 mod sealed;
 
 pub use certificate::{Certificate, CertificateError, Fingerprint};
@@ -11,9 +12,14 @@ pub use export::read_exported_sealed;
 pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;
-use crate::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest};
+use crate::firmware::signature_list::{Entry, SignatureDatabase};
 use crate::reason::printable;
+use revocation::Revocations;
+use std::collections::BTreeMap;
 use std::fmt;
+
+/// Why a certificate of a source that the configuration leaves out is ignored.
+const NOT_ADMITTED: &str = "not admitted by the configuration (trust.sources)";
 
 /// Where a trust anchor comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +49,8 @@ impl Source {
         }
     }
 
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Pk, Self::Kek, Self::Db, Self::Sealed, Self::File];
     /// All that the configuration may name.
     pub const CONFIGURABLE: [Self; 4] = [Self::Pk, Self::Kek, Self::Db, Self::Sealed];
 }
@@ -114,12 +122,17 @@ pub struct Offer {
     pub sha256: Option<Fingerprint>,
 }
 
+/// Most rows about ignored certificates of one source; the last one sums up the others. A variable of 1 MiB has room
+/// for 60,000 entries that are no certificates.
+const MAX_IGNORED: usize = 64;
+
 /// The trust anchors of this boot. Made only by [`TrustStore::decide`] and its shorthands.
 #[derive(Debug, Clone, Default)]
 pub struct TrustStore {
     anchors: Vec<Anchor>,
     revoked: Vec<Revoked>,
-    ignored: Vec<Ignored>,
+    ignored: Ignorings,
+    dbx_faults: Ignorings,
 }
 
 impl TrustStore {
@@ -128,40 +141,41 @@ impl TrustStore {
     pub fn of_machine(firmware: &Firmware, sealed: &[SealedFile], sources: &[Source]) -> Self {
         let mut offers = offers_of_firmware(firmware);
         offers.extend(sealed.iter().map(|file| file.offer(Source::Sealed)));
-        offers.retain(|offer| sources.contains(&offer.source));
-        let mut store = Self::decide(offers, &firmware.dbx);
-        store.note(parse_errors(firmware));
+        let mut store = Self::decide_among(offers, sources, &firmware.dbx);
+        store.note_faults(firmware);
         store
     }
 
     /// Sorts offers into trusted, revoked and ignored.
     #[must_use]
     pub fn decide(offers: Vec<Offer>, dbx: &SignatureDatabase) -> Self {
+        Self::decide_among(offers, &Source::ALL, dbx)
+    }
+
+    /// Sorts offers of `sources` into trusted, revoked and ignored; all others are ignored.
+    #[must_use]
+    pub fn decide_among(offers: Vec<Offer>, sources: &[Source], dbx: &SignatureDatabase) -> Self {
         let mut store = Self::default();
-        for entry in &dbx.entries {
-            let Entry::Certificate(der) = entry else { continue };
-            match Certificate::from_der(der) {
-                Ok(certificate) => {
-                    store.revoked.push(Revoked { certificate, by: "the certificate itself".to_owned() });
-                }
-                Err(error) => store.ignored.push(Ignored {
-                    origin: "dbx".to_owned(),
-                    sha256: Some(Fingerprint::of(der)),
-                    reason: error.to_string(),
-                }),
-            }
+        let revocations = Revocations::read(dbx);
+        for fault in revocations.faults.iter().cloned() {
+            store.dbx_faults.add("dbx", fault);
         }
-        for offer in offers {
-            store.admit(offer, dbx);
+        let of_dbx = revocations.certificates.iter().cloned();
+        store.revoked.extend(of_dbx.map(|certificate| Revoked { certificate, by: revocation::ITSELF.to_owned() }));
+        let certificates: Vec<_> = offers.iter().map(|offer| offer.certificate.as_ref().ok()).collect();
+        let judged = revocations.judge(&certificates);
+        for (offer, revoked_by) in offers.into_iter().zip(judged) {
+            store.admit(offer, sources, revoked_by);
         }
         store
     }
 
-    fn admit(&mut self, offer: Offer, dbx: &SignatureDatabase) {
+    fn admit(&mut self, offer: Offer, sources: &[Source], revoked_by: Option<String>) {
         let reason = match offer.certificate {
+            _ if !sources.contains(&offer.source) => NOT_ADMITTED.to_owned(),
             Err(error) => error.to_string(),
             Ok(certificate) => {
-                if let Some(by) = revoked_by(&certificate, dbx) {
+                if let Some(by) = revoked_by {
                     let reason = format!("revoked by dbx ({by})");
                     if !self.revoked.iter().any(|revoked| revoked.certificate == certificate) {
                         self.revoked.push(Revoked { certificate, by });
@@ -176,12 +190,18 @@ impl TrustStore {
                 }
             }
         };
-        self.ignored.push(Ignored { origin: printable(&offer.origin), sha256: offer.sha256, reason });
+        let ignored = Ignored { origin: printable(&offer.origin), sha256: offer.sha256, reason };
+        self.ignored.add(offer.source.as_str(), ignored);
     }
 
-    /// Adds to what was ignored.
-    pub fn note(&mut self, ignored: impl IntoIterator<Item = Ignored>) {
-        self.ignored.extend(ignored);
+    /// Adds what couldn't be read of PK, KEK and db, which only means fewer anchors.
+    pub fn note_faults(&mut self, firmware: &Firmware) {
+        for (source, database) in databases(firmware) {
+            for error in &database.errors {
+                let ignored = Ignored { origin: source.to_string(), sha256: None, reason: error.to_string() };
+                self.ignored.add(source.as_str(), ignored);
+            }
+        }
     }
 
     /// The trusted certificates, PK before KEK before db before sealed.
@@ -199,30 +219,52 @@ impl TrustStore {
     /// What was offered in vain.
     #[must_use]
     pub fn ignored(&self) -> &[Ignored] {
-        &self.ignored
+        &self.ignored.rows
     }
+
+    /// What couldn't be understood of dbx, and may be a revocation.
+    #[must_use]
+    pub fn dbx_faults(&self) -> &[Ignored] {
+        &self.dbx_faults.rows
+    }
+}
+
+/// Rows about what was ignored, a bounded number of each source.
+#[derive(Debug, Clone, Default)]
+struct Ignorings {
+    rows: Vec<Ignored>,
+    /// How many there are of each source, and the place of the row that sums up those beyond the limit.
+    sources: BTreeMap<&'static str, (usize, usize)>,
+}
+
+impl Ignorings {
+    fn add(&mut self, source: &'static str, ignored: Ignored) {
+        let (count, last) = self.sources.entry(source).or_default();
+        *count += 1;
+        match count.checked_sub(MAX_IGNORED) {
+            None | Some(0) => {
+                *last = self.rows.len();
+                self.rows.push(ignored);
+            }
+            Some(more) => {
+                if let Some(row) = self.rows.get_mut(*last) {
+                    let reason = format!("and {} more of {source} that are not told one by one", more + 1);
+                    *row = Ignored { origin: source.to_owned(), sha256: None, reason };
+                }
+            }
+        }
+    }
+}
+
+/// The variables that offer anchors, in their order.
+fn databases(firmware: &Firmware) -> [(Source, &SignatureDatabase); 3] {
+    [(Source::Pk, &firmware.pk), (Source::Kek, &firmware.kek), (Source::Db, &firmware.db)]
 }
 
 /// What the firmware offers: the certificates of PK, KEK and db, in this order.
 #[must_use]
 pub fn offers_of_firmware(firmware: &Firmware) -> Vec<Offer> {
-    [(Source::Pk, &firmware.pk), (Source::Kek, &firmware.kek), (Source::Db, &firmware.db)]
-        .into_iter()
-        .flat_map(|(source, database)| offers_of(source, database))
-        .collect()
-}
-
-/// What couldn't be read in the firmware's variables.
-pub fn parse_errors(firmware: &Firmware) -> impl Iterator<Item = Ignored> {
-    [("PK", &firmware.pk), ("KEK", &firmware.kek), ("db", &firmware.db), ("dbx", &firmware.dbx)].into_iter().flat_map(
-        |(name, database)| {
-            database.errors.iter().map(move |error| Ignored {
-                origin: name.to_owned(),
-                sha256: None,
-                reason: error.to_string(),
-            })
-        },
-    )
+    databases(firmware).into_iter().flat_map(|(source, database)| offers_of(source, database)).collect()
 }
 
 fn offers_of(source: Source, database: &SignatureDatabase) -> impl Iterator<Item = Offer> + '_ {
@@ -235,23 +277,6 @@ fn offers_of(source: Source, database: &SignatureDatabase) -> impl Iterator<Item
         }),
         // A hash of a boot loader is no offer, and nothing to complain about.
         _ => None,
-    })
-}
-
-/// UEFI specification 2.10, section 32.4.1: a certificate is revoked by itself or by a digest of its
-/// `TBSCertificate`, whatever the revocation time says.
-fn revoked_by(certificate: &Certificate, dbx: &SignatureDatabase) -> Option<String> {
-    dbx.entries.iter().find_map(|entry| match entry {
-        Entry::Certificate(der) => (der == certificate.der()).then(|| "the certificate itself".to_owned()),
-        Entry::CertificateDigest { digest, value } => {
-            let name = match digest {
-                TbsDigest::Sha256 => "SHA-256",
-                TbsDigest::Sha384 => "SHA-384",
-                TbsDigest::Sha512 => "SHA-512",
-            };
-            (certificate.tbs_digest(*digest)? == *value).then(|| format!("{name} of its TBSCertificate"))
-        }
-        Entry::Other { .. } => None,
     })
 }
 

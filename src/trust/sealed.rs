@@ -2,6 +2,7 @@
 
 use super::{Certificate, CertificateError, Fingerprint, Offer, Source};
 use crate::root::Root;
+use crate::text::Text;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -37,7 +38,7 @@ impl SealedFile {
                 let sha256 = certificate.as_ref().ok().map(Certificate::fingerprint);
                 (certificate, sha256.or_else(|| Some(Fingerprint::of(content))))
             }
-            Err(error) => (Err(CertificateError::Malformed { message: error.to_string() }), None),
+            Err(error) => (Err(CertificateError::Unreadable { message: Text::new(error) }), None),
         };
         Offer { certificate, source, origin: self.path.clone(), sha256 }
     }

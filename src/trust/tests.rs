@@ -1,30 +1,44 @@
 #![allow(clippy::unwrap_used)]
+use super::certificate::KeyId;
 use super::*;
+use crate::firmware::signature_list::{ListError, TbsDigest};
 use crate::root::Root;
 use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ec::{EcGroup, EcKey, PointConversionForm};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::PKey;
-use openssl::x509::{X509, X509NameBuilder};
+use openssl::pkey::{PKey, Private};
+use openssl::x509::{X509, X509Name, X509NameBuilder};
 use std::fs;
 
-fn certificate(common_name: &str) -> X509 {
+fn key() -> PKey<Private> {
     let key = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
-    let key = PKey::from_ec_key(key).unwrap();
+    PKey::from_ec_key(key).unwrap()
+}
+
+fn certificate(common_name: &str) -> X509 {
+    let key = key();
+    issue(common_name, &key, 7, (common_name, &key))
+}
+
+fn name(common_name: &str) -> X509Name {
     let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_text("CN", common_name).unwrap();
-    let name = name.build();
+    name.build()
+}
+
+/// A certificate for a key, with a serial number, from an issuer and its key.
+fn issue(common_name: &str, key: &PKey<Private>, serial: u32, issuer: (&str, &PKey<Private>)) -> X509 {
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    builder.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
+    builder.set_subject_name(&name(common_name)).unwrap();
+    builder.set_issuer_name(&name(issuer.0)).unwrap();
+    builder.set_serial_number(&BigNum::from_u32(serial).unwrap().to_asn1_integer().unwrap()).unwrap();
     builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
     builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    builder.set_pubkey(key).unwrap();
+    builder.sign(issuer.1, MessageDigest::sha256()).unwrap();
     builder.build()
 }
 
@@ -113,6 +127,135 @@ fn dbx_revokes_by_certificate_and_by_each_digest_of_its_signed_part() {
     ];
     let store = TrustStore::decide(vec![offer(Source::Db, &der)], &database(harmless.to_vec()));
     assert_eq!(store.anchors().len(), 1, "the digest of the whole certificate is not that of its signed part");
+}
+
+/// How dbx revokes a certificate if it has these entries.
+fn revoked_by(der: &[u8], entries: &[Entry]) -> Option<String> {
+    let store = TrustStore::decide(vec![offer(Source::Db, der)], &database(entries.to_vec()));
+    assert!(store.dbx_faults().is_empty(), "{:?}", store.dbx_faults());
+    assert_eq!(store.anchors().is_empty(), store.revoked().iter().any(|revoked| revoked.certificate.der() == der));
+    store.ignored().first().map(|ignored| ignored.reason.clone())
+}
+
+#[test]
+fn dbx_revokes_by_a_certificate_however_it_is_encoded() {
+    const ITSELF: Option<&str> = Some("revoked by dbx (the certificate itself)");
+    let der = certificate("bad").to_der().unwrap();
+    let padded = |len: usize| [der.as_slice(), &vec![0; len]].concat();
+    // The outermost length in one byte more than it needs, and in the indefinite form.
+    let body = der.get(4..).unwrap();
+    assert_eq!(der.get(..2), Some(&[0x30, 0x82][..]));
+    let long = [&[0x30, 0x83, 0][..], der.get(2..).unwrap()].concat();
+    let indefinite = [&[0x30, 0x80][..], body, &[0, 0]].concat();
+    for encoding in
+        [padded(1), padded(4), padded(70_000), long.clone(), indefinite.clone(), [indefinite, vec![0; 9]].concat()]
+    {
+        let by = revoked_by(&der, &[Entry::Certificate(encoding.clone())]);
+        assert_eq!(by.as_deref(), ITSELF, "{:02x?}", encoding.get(..8));
+    }
+    let other = certificate("bad").to_der().unwrap();
+    assert_eq!(revoked_by(&other, &[Entry::Certificate(padded(4))]), None, "another key under the same name");
+}
+
+#[test]
+fn dbx_revokes_every_certificate_of_a_key_that_it_names() {
+    let key = key();
+    let [old, new] = [1, 2].map(|serial| issue("signer", &key, serial, ("signer", &key)).to_der().unwrap());
+    let by = revoked_by(&new, &[Entry::Certificate(old)]);
+    assert_eq!(by.as_deref(), Some("revoked by dbx (a certificate with the same public key)"));
+    // The point of a key in the two forms (SEC 1, section 2.3.3), behind the same algorithm identifier.
+    let key = key.ec_key().unwrap();
+    let info = |form| {
+        let mut context = BigNumContext::new().unwrap();
+        let point = key.public_key().to_bytes(key.group(), form, &mut context).unwrap();
+        let len = u8::try_from(point.len()).unwrap();
+        let algorithm =
+            [0x30, 19, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+        [&[0x30, 21 + 3 + len][..], &algorithm, &[3, len + 1, 0], &point].concat()
+    };
+    let [whole, compressed] = [PointConversionForm::UNCOMPRESSED, PointConversionForm::COMPRESSED].map(info);
+    assert!(compressed.len() < whole.len());
+    assert!(KeyId::of(&compressed) == KeyId::of(&whole));
+}
+
+#[test]
+fn what_a_revoked_certificate_issued_is_revoked_down_to_the_last() {
+    const BY: &str = "revoked by dbx (the certificate that issued it)";
+    let [top, middle, leaf] = [key(), key(), key()];
+    let root = issue("root", &top, 1, ("root", &top)).to_der().unwrap();
+    let between = issue("between", &middle, 2, ("root", &top)).to_der().unwrap();
+    let end = issue("end", &leaf, 3, ("between", &middle)).to_der().unwrap();
+    // Named like the issuer, and signed by another key.
+    let stranger = issue("stranger", &leaf, 4, ("root", &middle)).to_der().unwrap();
+    let digest = Certificate::from_der(&root).unwrap().tbs_digest(TbsDigest::Sha256).unwrap();
+    let digest = Entry::CertificateDigest { digest: TbsDigest::Sha256, value: digest };
+    let reasons = |offers: &[&Vec<u8>], entry: Entry| {
+        let offers = offers.iter().map(|der| offer(Source::Db, der)).collect();
+        let store = TrustStore::decide(offers, &database(vec![entry]));
+        store.ignored().iter().map(|ignored| ignored.reason.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&[&end, &between, &stranger], Entry::Certificate(root.clone())), [BY, BY]);
+    let by_digest = ["revoked by dbx (SHA-256 of its TBSCertificate)", BY];
+    assert_eq!(reasons(&[&root, &between, &stranger], digest.clone()), by_digest);
+    assert_eq!(reasons(&[&end, &between], digest), <[&str; 0]>::default(), "nothing tells what that digest is of");
+}
+
+#[test]
+fn what_cannot_be_understood_of_dbx_is_a_fault_and_what_it_says_still_counts() {
+    let der = certificate("bad").to_der().unwrap();
+    let dbx = SignatureDatabase {
+        entries: vec![
+            Entry::Certificate(der[..der.len() - 1].to_vec()),
+            Entry::Certificate(vec![0; 1000]),
+            Entry::Certificate(der.clone()),
+        ],
+        errors: vec![ListError::TruncatedHeader { offset: 9, found: 3 }],
+    };
+    let store = TrustStore::decide(vec![offer(Source::Db, &der)], &dbx);
+    assert!(store.anchors().is_empty());
+    let faults: Vec<_> = store.dbx_faults().iter().map(|fault| fault.reason.as_str()).collect();
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    assert!(faults[0].contains("offset 9"), "{faults:?}");
+    assert!(faults[1].starts_with(&format!("an X.509 entry of {} bytes", der.len() - 1)), "{faults:?}");
+    assert!(store.dbx_faults().iter().all(|fault| fault.origin == "dbx"));
+}
+
+#[test]
+fn a_certificate_of_a_source_that_is_not_admitted_is_told() {
+    let [first, second] = ["first", "second"].map(|name| certificate(name).to_der().unwrap());
+    let offers = || vec![offer(Source::Pk, &first), offer(Source::Db, &second)];
+    let store = TrustStore::decide_among(offers(), &[Source::Db], &SignatureDatabase::default());
+    let subjects: Vec<_> = store.anchors().iter().map(|anchor| anchor.certificate().subject()).collect();
+    assert_eq!(subjects, ["CN=second"]);
+    let ignored: Vec<_> = store.ignored().iter().map(|one| (one.origin.as_str(), one.reason.as_str())).collect();
+    assert_eq!(ignored, [("PK", "not admitted by the configuration (trust.sources)")]);
+    assert_eq!(store.ignored()[0].sha256, Some(Fingerprint::of(&first)));
+}
+
+#[test]
+fn rows_about_ignored_certificates_are_bounded_for_each_source() {
+    let good = certificate("good").to_der().unwrap();
+    let mut offers: Vec<_> = (0..5000).map(|_| offer(Source::Kek, b"?")).collect();
+    offers.extend([offer(Source::Db, b"!"), offer(Source::Db, &good)]);
+    let dbx = database((0..5000).map(|_| Entry::Certificate(b"?".to_vec())).collect());
+    let store = TrustStore::decide(offers, &dbx);
+    assert_eq!(store.anchors().len(), 1);
+    assert_eq!(store.ignored().len(), MAX_IGNORED + 1);
+    assert_eq!(store.ignored()[MAX_IGNORED - 1].reason, "and 4937 more of KEK that are not told one by one");
+    assert_eq!(store.ignored()[MAX_IGNORED].origin, "db");
+    assert_eq!(store.dbx_faults().len(), MAX_IGNORED);
+}
+
+#[test]
+fn a_sealed_file_that_cannot_be_read_is_told_with_the_systems_words() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("etc/verity.d/directory.crt")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("etc/verity.d/link.crt")).unwrap();
+    let sealed = read_sealed(&Root::open(dir.path()).unwrap()).unwrap();
+    let offers = sealed.iter().map(|file| file.offer(Source::Sealed)).collect();
+    let store = TrustStore::decide(offers, &SignatureDatabase::default());
+    let reasons: Vec<_> = store.ignored().iter().map(|ignored| ignored.reason.as_str()).collect();
+    assert_eq!(reasons, ["reading the certificate: not a regular file", "reading the certificate: entity not found"]);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn what_cannot_be_read_is_named() {
     }
     for verb in [&["verify", "k3s.sysext.raw"][..], &["trust"]] {
         let said = desk.run(&[verb, &["--efivars", "nowhere"]].concat());
-        said.complains(1, &["reading firmware variables", "nowhere is not a directory"]);
+        said.complains(1, &["reading firmware variables from nowhere", "No such file"]);
         let said = desk.run(&[verb, &["--verity-dir", "nowhere"]].concat());
         said.complains(1, &["listing certificates in nowhere: No such file or directory"]);
     }
@@ -204,6 +204,37 @@ fn a_firmware_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
     );
     desk.run(&["verify", "--efivars", "efivars", "k3s.sysext.raw"]).complains(1, &["reading variable dbx"]);
     desk.run(&["trust", "--efivars", "efivars"]).complains(1, &["reading variable dbx"]);
+}
+
+#[test]
+fn a_dbx_that_cannot_be_read_whole_is_judged_as_a_boot_would() {
+    let dbx = [List::certificate(keys::ec("Listed")).encode(), vec![0; 5]].concat();
+    let desk = Desk::new()
+        .image("k3s")
+        .file("lenient.yaml", b"trust:\n  dbx: lenient\n")
+        .firmware(&Firmware::enforcing().db(&efi::certificates(&[vendor()])).dbx(&dbx));
+    let verify = ["verify", "--efivars", "efivars", "--json", "k3s.sysext.raw"];
+    assert_eq!(desk.run(&verify).reasons(), ["dbx-unreadable"]);
+    assert_eq!(desk.run(&[&verify[..], &["--config", "lenient.yaml"]].concat()).reasons(), [""]);
+    let said = desk.run(&["trust", "--efivars", "efivars"]);
+    for part in ["5 trailing bytes", "dbx can't be read whole", "dbx-unreadable"] {
+        assert!(said.stdout.contains(part), "{said:?}");
+    }
+    assert_eq!(desk.run(&["trust", "--efivars", "efivars", "--json"]).json()["dbx_faults"], 1);
+}
+
+#[test]
+fn a_directory_of_variables_is_read_as_it_is_without_links_and_pipes() {
+    let desk = Desk::new().image("k3s").firmware(&Firmware::enforcing().db(&efi::certificates(&[vendor()])));
+    let dbx = desk.path().join(format!("efivars/dbx-{}", efi::SECURITY_DATABASE));
+    std::os::unix::fs::symlink("/dev/null", &dbx).unwrap();
+    desk.run(&["trust", "--efivars", "efivars"]).complains(1, &["variable dbx", "not a regular file"]);
+    fs::remove_file(&dbx).unwrap();
+    nix::unistd::mkfifo(&dbx, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    desk.run(&["verify", "--efivars", "efivars", "k3s.sysext.raw"])
+        .complains(1, &["variable dbx", "not a regular file"]);
+    desk.run(&["trust", "--efivars", "vendor.crt"]).complains(1, &["vendor.crt", "Not a directory"]);
+    desk.run(&["trust", "--efivars", "nowhere"]).complains(1, &["nowhere", "No such file"]);
 }
 
 #[test]

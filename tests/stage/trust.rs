@@ -4,9 +4,12 @@ use super::vendor;
 use crate::support::ddi::{good_image, with_tree};
 use crate::support::efi::{self, Firmware, List};
 use crate::support::keys;
-use crate::support::machine::Machine;
+use crate::support::machine::{Machine, Outcome};
+use crate::support::pkcs7::Digest;
 use crate::support::trees::Tree;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn every_source_of_trust_counts_and_can_be_narrowed() {
@@ -37,6 +40,15 @@ fn every_source_of_trust_counts_and_can_be_narrowed() {
     assert_eq!(narrow.staged_names(), ["db", "sealed"]);
     assert_eq!(narrow.exported_certificates(), ["db-1.crt", "sealed-1.crt"], "systemd must not trust more");
     assert_eq!(outcome.verdict("pk.sysext.raw"), ("rejected", "unknown-signer"));
+    let told: Vec<_> = outcome.report["ignored_certificates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["source"].as_str().unwrap(), one["reason"].as_str().unwrap(), one["sha256"].as_str().unwrap()))
+        .collect();
+    let reason = "not admitted by the configuration (trust.sources)";
+    assert_eq!(told, [("PK", reason, pk.fingerprint().as_str()), ("KEK", reason, kek.fingerprint().as_str())]);
+    assert!(outcome.stderr.contains(&format!("ignoring a certificate of KEK: {reason}")), "{}", outcome.stderr);
     let none = machine("trust:\n  sources: []\n");
     none.stage();
     assert!(none.staged_names().is_empty());
@@ -181,6 +193,167 @@ fn firmware_that_cannot_be_read_is_never_taken_for_firmware_that_says_nothing() 
         assert!(machine.staged_names().is_empty());
         assert!(outcome.report["error"].as_str().unwrap().contains(&format!("variable {name}")));
     }
+}
+
+#[test]
+fn firmware_that_may_not_be_listed_or_is_no_directory_is_never_absent() {
+    let machine = || {
+        Machine::trusting(&[vendor()])
+            .config("secure_boot: optional\n")
+            .sealed("vendor", vendor())
+            .sysext("good.sysext.raw", &good_image("good", vendor()))
+    };
+    let efivars = "sys/firmware/efi/efivars";
+    let check = |outcome: &Outcome, machine: &Machine, what: &str| {
+        let verdict = outcome.verdict("good.sysext.raw");
+        assert_eq!((outcome.status, verdict), (Some(1), ("rejected", "firmware-unreadable")), "{what}");
+        assert!(machine.staged_names().is_empty() && machine.exported_certificates().is_empty(), "{what}");
+        assert!(outcome.report["error"].as_str().unwrap().contains(what), "{}", outcome.report["error"]);
+    };
+    // 0o111: a file can be opened by its name, and nobody can tell whether there is any.
+    for mode in [0o000, 0o111] {
+        let machine = machine();
+        let directory = machine.path(efivars);
+        fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+        let outcome = machine.outcome(crate::run::stage_unprivileged(&machine, &directory));
+        fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+        check(&outcome, &machine, "Permission denied");
+    }
+    let file = machine().with(|root| {
+        fs::remove_dir_all(root.join(efivars)).unwrap();
+        fs::write(root.join(efivars), "").unwrap();
+    });
+    check(&file.stage(), &file, "Not a directory");
+    let absent = machine().with(|root| fs::remove_dir_all(root.join("sys/firmware/efi")).unwrap());
+    assert_eq!(absent.stage().verdict("good.sysext.raw"), ("staged", ""), "no directory is no firmware");
+}
+
+#[test]
+fn a_variable_is_read_from_a_regular_file_of_the_directory_and_from_nothing_else() {
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    fs::write(outside.path(), [&[7, 0, 0, 0][..], &efi::certificates(&[vendor()])].concat()).unwrap();
+    let place: [&dyn Fn(&Path); 3] = [
+        &|path| std::os::unix::fs::symlink(outside.path(), path).unwrap(),
+        &|path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        &|path| fs::create_dir(path).unwrap(),
+    ];
+    for place in place {
+        let machine =
+            Machine::trusting(&[vendor()]).sysext("good.sysext.raw", &good_image("good", vendor())).with(|root| {
+                let path = root.join(format!("sys/firmware/efi/efivars/db-{}", efi::SECURITY_DATABASE));
+                fs::remove_file(&path).unwrap();
+                place(&path);
+            });
+        let outcome = machine.stage();
+        assert_eq!((outcome.status, outcome.verdict("good.sysext.raw").1), (Some(1), "firmware-unreadable"));
+        assert!(outcome.stderr.contains("reading variable db: it is not a regular file"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_dbx_that_cannot_be_read_whole_closes_the_gate_unless_the_configuration_says_otherwise() {
+    let revoked = keys::ec("Revoked");
+    let first = List::certificate(revoked).encode();
+    let mut cut = List::certificate(keys::ec("Cut")).encode();
+    cut.pop();
+    let short = List::new(efi::X509_SHA256, [vec![1; 31]]);
+    for (what, fault) in [
+        ("are left", cut),
+        ("too few for a list header", vec![0; 27]),
+        ("an X.509 entry of 17 bytes can't be read", List::new(efi::X509, [b"not a certificate".to_vec()]).encode()),
+        ("holds 31 bytes", short.encode()),
+        ("entries of 7 bytes each", List { entry_size: Some(7), ..List::certificate(revoked) }.encode()),
+        ("claims a signature header", List { header_size: Some(9999), ..List::certificate(revoked) }.encode()),
+    ] {
+        let machine = |config: &str| {
+            Machine::new()
+                .firmware(
+                    &Firmware::enforcing()
+                        .db(&efi::certificates(&[vendor(), revoked]))
+                        .dbx(&[first.clone(), fault.clone()].concat()),
+                )
+                .config(config)
+                .sysext("good.sysext.raw", &good_image("good", vendor()))
+                .sysext("revoked.sysext.raw", &good_image("revoked", revoked))
+        };
+        let strict = machine("");
+        let outcome = strict.stage();
+        assert_eq!(outcome.status, Some(1), "{what}");
+        for image in ["good.sysext.raw", "revoked.sysext.raw"] {
+            assert_eq!(outcome.verdict(image), ("rejected", "dbx-unreadable"), "{what}");
+        }
+        assert!(strict.staged_names().is_empty() && strict.exported_certificates().is_empty(), "{what}");
+        assert!(outcome.report["error"].as_str().unwrap().contains(what), "{}", outcome.report["error"]);
+        assert!(outcome.report["trust"].as_array().unwrap().iter().all(|anchor| anchor["file"].is_null()));
+        let is_told =
+            |line: &str| line.contains("reading dbx: ") && line.contains(what) && line.contains("nothing is staged");
+        assert!(outcome.stderr.lines().any(is_told), "{}", outcome.stderr);
+        assert!(!outcome.stderr.contains("ignoring a certificate of dbx"), "{}", outcome.stderr);
+        let of_dbx =
+            outcome.report["ignored_certificates"].as_array().unwrap().iter().filter(|one| one["source"] == "dbx");
+        assert!(of_dbx.count() >= 1, "{}", outcome.report);
+
+        let lenient = machine("trust:\n  dbx: lenient\n");
+        let outcome = lenient.stage();
+        assert_eq!(outcome.status, Some(0), "{what}");
+        assert_eq!(lenient.staged_names(), ["good"], "{what}");
+        assert_eq!(outcome.verdict("revoked.sysext.raw"), ("rejected", "revoked-signer"), "{what}");
+        let is_told = |line: &str| line.contains("reading dbx: ") && line.contains(what) && line.contains("trust.dbx");
+        assert!(outcome.stderr.lines().any(is_told), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn what_firmware_would_honour_in_dbx_revokes_a_signer_here() {
+    let digest = |len: usize| {
+        let mut list = List::revoked(vendor(), Digest::Sha256, efi::ALWAYS);
+        list.entries[0].resize(len, 0);
+        list.encode()
+    };
+    let padded = |len| List::new(efi::X509, [[vendor().der(), vec![0; len]].concat()]).encode();
+    for (what, dbx) in [
+        ("padding behind the certificate", padded(4)),
+        ("much of it", padded(5000)),
+        ("a digest without a time", digest(32)),
+        ("a digest and more than a time", digest(50)),
+        (
+            "behind lists of types that say nothing here",
+            [
+                List { entry_size: Some(3), ..List::new(efi::SHA256, [vec![1; 32]]) }.encode(),
+                List::new("01234567-89ab-cdef-0123-456789abcdef", [vec![1; 5]]).encode(),
+                List::new(efi::X509, []).encode(),
+                padded(0),
+            ]
+            .concat(),
+        ),
+    ] {
+        let machine = Machine::new()
+            .firmware(&Firmware::enforcing().db(&efi::certificates(&[vendor(), keys::ec("Other")])).dbx(&dbx))
+            .sysext("bad.sysext.raw", &good_image("bad", vendor()))
+            .sysext("good.sysext.raw", &good_image("good", keys::ec("Other")));
+        let outcome = machine.stage();
+        assert_eq!(outcome.status, Some(0), "{what}: {}", outcome.stderr);
+        assert_eq!(outcome.verdict("bad.sysext.raw"), ("rejected", "revoked-signer"), "{what}");
+        assert_eq!(machine.staged_names(), ["good"], "{what}");
+        assert_eq!(machine.exported_certificates(), ["db-1.crt"], "{what}");
+    }
+}
+
+#[test]
+fn an_authority_in_dbx_takes_those_it_certified_with_it() {
+    let authority = keys::ca("Authority");
+    let leaf = keys::leaf("Leaf", authority);
+    let machine = Machine::new()
+        .firmware(
+            &Firmware::enforcing()
+                .db(&efi::certificates(&[leaf, vendor()]))
+                .dbx(&List::certificate(authority).encode()),
+        )
+        .sysext("bad.sysext.raw", &good_image("bad", leaf))
+        .sysext("good.sysext.raw", &good_image("good", vendor()));
+    let outcome = machine.stage();
+    assert_eq!(outcome.verdict("bad.sysext.raw"), ("rejected", "revoked-signer"));
+    assert_eq!(machine.staged_names(), ["good"]);
 }
 
 #[test]

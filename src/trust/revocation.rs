@@ -1,0 +1,151 @@
+//! What dbx revokes (UEFI specification 2.10, sections 32.4.1 and 32.6.3).
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::certificate::KeyId;
+use super::{Certificate, Fingerprint, Ignored};
+use crate::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest};
+use openssl::x509::{X509, X509VerifyResult};
+use std::collections::HashSet;
+use x509_parser::asn1_rs::{Any, FromBer};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// How dbx names a certificate that it holds.
+pub(super) const ITSELF: &str = "the certificate itself";
+/// How dbx names a certificate of which it holds another version.
+const SAME_KEY: &str = "a certificate with the same public key";
+/// How dbx names a certificate whose issuer it revokes.
+const ISSUER: &str = "the certificate that issued it";
+
+/// Everything that dbx says about certificates.
+///
+/// More is revoked than what firmware finds by comparing bytes: a certificate that was encoded or issued anew for a key
+/// that dbx names is the same signer.
+#[derive(Debug, Default)]
+pub(super) struct Revocations {
+    /// The certificates that dbx holds, as far as they can be shown.
+    pub(super) certificates: Vec<Certificate>,
+    /// What can't be understood, and may be a revocation.
+    pub(super) faults: Vec<Ignored>,
+    parts: HashSet<Vec<u8>>,
+    keys: HashSet<KeyId>,
+    digests: HashSet<(TbsDigest, Vec<u8>)>,
+    issuers: Vec<X509>,
+}
+
+impl Revocations {
+    /// Reads the entries of dbx.
+    pub(super) fn read(dbx: &SignatureDatabase) -> Self {
+        let mut this = Self::default();
+        let fault = |sha256, reason| Ignored { origin: "dbx".to_owned(), sha256, reason };
+        this.faults.extend(dbx.errors.iter().map(|error| fault(None, error.to_string())));
+        for entry in &dbx.entries {
+            match entry {
+                Entry::Certificate(data) => {
+                    if !this.add(data) {
+                        let cause =
+                            Certificate::from_der(data).err().map(|error| error.to_string()).unwrap_or_default();
+                        let reason = format!("an X.509 entry of {} bytes can't be read: {cause}", data.len());
+                        this.faults.push(fault(Some(Fingerprint::of(data)), reason));
+                    }
+                }
+                Entry::CertificateDigest { digest, value } => {
+                    this.digests.insert((*digest, value.clone()));
+                }
+                Entry::Other { .. } => {}
+            }
+        }
+        this
+    }
+
+    /// Adds the certificate that `data` begins with, as firmware reads it: bytes behind it are padding, and its encoding
+    /// may be one that is refused for a trust anchor (edk2 `131641e`, `CryptPkcs7VerifyCommon.c`, `Pkcs7Verify`, which
+    /// calls OpenSSL's `d2i_X509`). Returns whether it could be read.
+    fn add(&mut self, data: &[u8]) -> bool {
+        let x509 = X509::from_der(data).ok();
+        let again = x509.as_ref().and_then(|x509| x509.to_der().ok());
+        if let Some(x509) = x509 {
+            if let Some(key) = x509.public_key().ok().and_then(|key| key.public_key_to_der().ok()) {
+                self.keys.insert(KeyId::of(&key));
+            }
+            self.issuers.push(x509);
+        }
+        let mut is_read = false;
+        for encoding in [Some(data), again.as_deref()].into_iter().flatten() {
+            if let Some(part) = signed_part(encoding) {
+                self.parts.insert(part.to_vec());
+            }
+            if let Ok((_, parsed)) = X509Certificate::from_der(encoding) {
+                self.keys.insert(KeyId::of(parsed.public_key().raw));
+                is_read = true;
+            }
+        }
+        let shown = again.as_deref().unwrap_or(data);
+        if let Ok(certificate) = Certificate::from_der(shown)
+            && !self.certificates.contains(&certificate)
+        {
+            self.certificates.push(certificate);
+        }
+        is_read || again.is_some()
+    }
+
+    /// How dbx revokes each of `certificates`, if it does.
+    ///
+    /// Firmware builds a chain from the signer to a certificate that dbx holds (edk2 `131641e`, `Pkcs7Verify`, which sets
+    /// `X509_V_FLAG_PARTIAL_CHAIN`), so those that a revoked certificate issued are revoked too, as far as it is known:
+    /// in dbx or among `certificates`.
+    pub(super) fn judge(&self, certificates: &[Option<&Certificate>]) -> Vec<Option<String>> {
+        let named = |certificate: Option<&Certificate>| certificate.and_then(|certificate| self.name(certificate));
+        let mut judged: Vec<_> = certificates.iter().copied().map(named).collect();
+        let revoked = judged.iter().zip(certificates).filter(|(by, _)| by.is_some());
+        let mut issuers = self.issuers.clone();
+        issuers
+            .extend(revoked.filter_map(|(_, certificate)| certificate.map(|certificate| certificate.x509().clone())));
+        while !issuers.is_empty() {
+            let mut further = Vec::new();
+            for (by, certificate) in judged.iter_mut().zip(certificates) {
+                let (None, Some(certificate)) = (&by, certificate) else { continue };
+                if issuers.iter().any(|issuer| has_issued(issuer, certificate.x509())) {
+                    *by = Some(ISSUER.to_owned());
+                    further.push(certificate.x509().clone());
+                }
+            }
+            issuers = further;
+        }
+        judged
+    }
+
+    /// How dbx names `certificate`, if it does. The time of a revocation doesn't count.
+    fn name(&self, certificate: &Certificate) -> Option<String> {
+        if self.parts.contains(certificate.tbs()) {
+            return Some(ITSELF.to_owned());
+        }
+        let by_digest = TbsDigest::ALL.into_iter().find(|digest| {
+            let value = certificate.tbs_digest(*digest);
+            value.is_some_and(|value| self.digests.contains(&(*digest, value)))
+        });
+        if let Some(digest) = by_digest {
+            return Some(format!("{digest} of its TBSCertificate"));
+        }
+        self.keys.contains(certificate.key()).then(|| SAME_KEY.to_owned())
+    }
+}
+
+/// The `TBSCertificate` of a certificate in any encoding: the first element of the first element.
+fn signed_part(encoding: &[u8]) -> Option<&[u8]> {
+    let (_, outer) = Any::from_ber(encoding).ok()?;
+    let (rest, _) = Any::from_ber(outer.data).ok()?;
+    outer.data.get(..outer.data.len().checked_sub(rest.len())?)
+}
+
+/// Whether `issuer` signed `certificate`.
+fn has_issued(issuer: &X509, certificate: &X509) -> bool {
+    issuer.issued(certificate) == X509VerifyResult::OK
+        && issuer.public_key().is_ok_and(|key| certificate.verify(&key).unwrap_or(false))
+}
