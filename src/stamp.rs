@@ -48,6 +48,23 @@ impl Stamp {
         Refusal::new(Reason::Unreadable, format_args!("reading the file's identity and time of change: {error}"))
     }
 
+    /// Makes sure that an open file still has this stamp.
+    ///
+    /// # Errors
+    /// [`Reason::Unreadable`]
+    pub(crate) fn check(&self, file: &File) -> Result<(), Refusal> {
+        let now = Self::of(file).map_err(|error| Self::refusal(&error))?;
+        if now == *self {
+            return Ok(());
+        }
+        let what = if now.size == self.size {
+            "it was written to, renamed, or given other attributes".to_owned()
+        } else {
+            format!("it had {} bytes and has {} now", self.size, now.size)
+        };
+        Err(Refusal::new(Reason::Unreadable, format_args!("the image changed after it was opened: {what}")))
+    }
+
     /// Whether `self` may be what `before` became by a rename: everything is equal but the time of change, which file
     /// systems set when they rename (Linux 6.12, `fs/libfs.c`, `simple_rename_timestamp`). A write in between sets the time
     /// of modification too.

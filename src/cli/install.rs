@@ -2,15 +2,16 @@
 
 use super::esp_options::{self, EspOptions};
 use super::images;
-use super::installation::{Action, Job, Planned};
+use super::installation::{Action, Job, Outcome, Planned, Prepared};
 use super::machine::Machine;
-use super::progress::Progress;
+use super::original::Original;
 use super::trust_options::TrustOptions;
 use crate::esp::{Esp, change};
 use crate::image::Architecture;
 use crate::policy::Policy;
 use crate::reason::printable;
 use crate::report::{Image, table};
+use crate::verify::VerifiedImage;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -30,11 +31,12 @@ Examples:
         all extensions at the root of an installation medium, if there are any
 
 All images are verified first, against the firmware of this machine and the certificates that the initrd of this boot
-sealed: nothing is installed that a boot would refuse, and nothing at all unless there is room for everything. A loss of
-power leaves the old file or the new one, never a part of either. What is there already, byte for byte, isn't written
-again.
+sealed: nothing is installed that a boot would refuse, and nothing at all unless there is room for everything. The files
+that were verified are copied under temporary names, and the copies are verified as well, before the first old file is
+replaced. Each file is replaced atomically: a loss of power leaves the old one or the new one. Of several files some may
+be new then and others old; repeat the command. What is there already, byte for byte, isn't written again.
 
-Exit status: 0 installed, or there already; 1 refused or failed; 2 usage.")]
+Exit status: 0 installed, or there already; 1 refused or failed (the output names what was done); 2 usage.")]
 pub(super) struct Arguments {
     /// Images, or directories with images
     #[arg(required = true, value_name = "IMAGE|DIR")]
@@ -74,7 +76,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if images.is_empty() {
         eprintln!("sextant: there are no extensions in {}", shown(&arguments.images));
     }
-    let verified = if images.is_empty() { Vec::new() } else { verify(arguments, &images, policy)? };
+    let machine = if images.is_empty() { None } else { machine(arguments, policy)? };
+    let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
+    let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
         if arguments.json {
@@ -90,33 +94,47 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if refused > 0 {
         eprintln!("sextant: installing {refused} of {} though a boot will refuse them (--force)", verified.len());
     }
+    // Open from here to the end: what was verified is what is copied.
+    let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
+    let originals: Vec<Original> = images.iter().zip(evidence).map(original).collect::<Result<_>>()?;
     let _alone = if arguments.dry_run { None } else { Some(esp_options::lock(&esp)?) };
-    let job = Job::plan(&esp, &entries, &images)?;
+    let mut job = Job::plan(&esp, &entries, &originals)?;
     job.admit(&esp)?;
-    if !arguments.dry_run {
-        carry_out(&esp, &job)?;
-    }
+    let done = if arguments.dry_run {
+        Ok(())
+    } else {
+        let prepared = job.prepare(&esp, machine.as_ref()).context("installing nothing")?;
+        commit(&esp, &mut job, prepared)
+    };
     if arguments.json {
         super::print(&document(arguments, &esp, &verified, &job.planned)?)?;
     } else {
         super::print(&text(arguments, &esp, &job)?)?;
     }
-    Ok(ExitCode::SUCCESS)
+    done.map(|()| ExitCode::SUCCESS)
 }
 
-/// What a boot would say about each.
-fn verify(arguments: &Arguments, images: &[PathBuf], policy: Policy) -> Result<Vec<Image>> {
+/// The machine that judges the images; `None` where it can't be known, and verification is overridden.
+fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
     let architecture = Architecture::native();
     let architecture = architecture.context("no partition types are defined for this architecture")?;
-    let machine = match Machine::with_policy(&arguments.trust, policy, architecture) {
-        Ok(machine) => machine,
+    match Machine::with_policy(&arguments.trust, policy, architecture) {
+        Ok(machine) => Ok(Some(machine)),
         Err(error) if arguments.force => {
             eprintln!("sextant: {}; nothing is verified (--force)", printable(&format!("{error:#}")));
-            return Ok(Vec::new());
+            Ok(None)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file that was verified; where verification is overridden, what is there now.
+fn original((path, evidence): (&PathBuf, Option<VerifiedImage>)) -> Result<Original> {
+    let original = match evidence {
+        Some(image) => Original::verified(path, image),
+        None => Original::unverified(path),
     };
-    Ok(images.iter().map(|path| machine.verify(path)).collect())
+    original.with_context(|| format!("installing {}", path.display()))
 }
 
 /// The error, and what can be done about it.
@@ -125,49 +143,42 @@ pub(super) fn advised(error: std::io::Error) -> anyhow::Error {
     if advice.is_empty() { error.into() } else { anyhow::anyhow!("{error}{advice}") }
 }
 
-/// Writes everything under temporary names, and only then gives the names.
-fn carry_out(esp: &Esp, job: &Job) -> Result<()> {
-    job.clean_up()?;
-    let progress = Progress::begin("writing", Some(job.bytes()));
-    let mut written = Vec::new();
-    for planned in &job.planned {
-        if planned.writes() {
-            let place = esp.make_extra(&planned.entry).with_context(|| planned.doing("making the directory of"))?;
-            let source = std::fs::File::open(&planned.source).with_context(|| planned.doing("reading"))?;
-            let copy = change::Written::copy(&place, &planned.file, &source, &|bytes| progress.advance(bytes));
-            written.push((planned, copy.map_err(advised).with_context(|| planned.doing("writing"))?));
-        }
-    }
-    drop(progress);
-    for (planned, copy) in written {
-        copy.put().map_err(advised).with_context(|| planned.doing("putting in its place"))?;
-    }
-    for planned in &job.planned {
-        planned.follow_up().map_err(advised).with_context(|| planned.doing("enabling"))?;
-    }
-    change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()))
+/// Does what was prepared, and says how far it got where that fails.
+fn commit(esp: &Esp, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Result<()> {
+    let done = job.commit(prepared);
+    let (all, count) = (job.planned.len(), job.planned.iter().filter(|planned| planned.is_done()).count());
+    let done = done.with_context(|| format!("{count} of {all} files are installed, the others are not"));
+    // What was done stays done, whatever failed after it.
+    let synced = change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()));
+    done.and(synced)
 }
 
 fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| printable(&path.display().to_string())).collect::<Vec<_>>().join(", ")
 }
 
-fn text(arguments: &Arguments, esp: &Esp, job: &Job) -> Result<String> {
+fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
     let style = super::style();
+    let cell = |outcome: Option<Outcome>, word: &str, colour: &str| match outcome {
+        None | Some(Outcome::Done) => style.paint(colour, &format!("{word:<11}")),
+        Some(Outcome::Failed) => style.paint("31", &format!("{:<11}", "failed")),
+        Some(Outcome::NotDone) => style.paint("31", &format!("{:<11}", "not done")),
+    };
     let mut out = String::new();
-    let width = |text: &dyn Fn(&Planned) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
-    let name = |planned: &Planned| planned.removes.as_ref().map_or(planned.file.len(), String::len);
+    let width =
+        |text: &dyn Fn(&Planned<'_>) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
+    let name = |planned: &Planned<'_>| planned.removes.as_ref().map_or(planned.file.len(), String::len);
     let (entries, files) = (width(&|planned| planned.entry.name.chars().count(), 5), width(&name, 4));
     if !job.planned.is_empty() {
         writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "WHAT")?;
     }
     for planned in &job.planned {
         let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
-        let what = style.paint(colour, &format!("{:<11}", planned.action.word()));
+        let what = cell(planned.outcome, planned.action.word(), colour);
         let (entry, size) = (printable(&planned.entry.name), super::size(planned.size));
         writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
         if let Some(removed) = &planned.removes {
-            let what = style.paint("33", &format!("{:<11}", "removed"));
+            let what = cell(planned.removal, "removed", "33");
             writeln!(out, "{entry:<entries$}  {removed:<files$}  {what}")?;
         }
     }
@@ -176,17 +187,18 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job) -> Result<String> {
     }
     let free =
         super::size(esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free);
-    let done = job.planned.iter().filter(|planned| planned.changes()).count();
-    let what = match (arguments.dry_run, done) {
-        (true, _) => format!("dry run: {done} of {} to be done", job.planned.len()),
+    let changes = || job.planned.iter().filter(|planned| planned.changes());
+    let (all, done) = (job.planned.len(), changes().filter(|planned| planned.is_done()).count());
+    let what = match (arguments.dry_run, changes().count()) {
+        (true, count) => format!("dry run: {count} of {all} to be done"),
         (false, 0) => "nothing to do".to_owned(),
-        (false, _) => format!("{done} of {} done, in effect from the next boot on", job.planned.len()),
+        (false, _) => format!("{done} of {all} done, in effect from the next boot on"),
     };
     writeln!(out, "{}: {what}; {free} free", esp.path().display())?;
     Ok(out)
 }
 
-fn document(arguments: &Arguments, esp: &Esp, verified: &[Image], planned: &[Planned]) -> Result<String> {
+fn document(arguments: &Arguments, esp: &Esp, verified: &[Image], planned: &[Planned<'_>]) -> Result<String> {
     let value = json!({
         "version": 1,
         "esp": esp.path(),

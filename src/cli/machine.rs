@@ -8,7 +8,7 @@ use crate::policy::{self, Policy};
 use crate::reason::{Reason, Refusal, printable};
 use crate::report::{Image, Verdict, usec};
 use crate::stage::InPlaceCustody;
-use crate::verify::{Findings, InProcess, Verifier, guard};
+use crate::verify::{Findings, InProcess, VerifiedImage, Verifier, guard};
 use crate::verity::default_threads;
 use anyhow::Result;
 use std::path::Path;
@@ -44,6 +44,12 @@ impl Machine {
 
     /// What a boot would say about the image at `path`.
     pub(super) fn verify(&self, path: &Path) -> Image {
+        self.judge(path).0
+    }
+
+    /// What a boot would say about the image at `path`, which is opened once; and where it is good, the evidence, which holds
+    /// the open file.
+    pub(super) fn judge(&self, path: &Path) -> (Image, Option<VerifiedImage>) {
         let file = path.file_name().unwrap_or(path.as_os_str());
         let class = class_of(path);
         let mut image = Image::new(path.as_os_str(), class);
@@ -52,8 +58,17 @@ impl Machine {
         let _waiting = Waiting::begin(&format!("verifying {}", printable(&file.to_string_lossy())));
         let started = Instant::now();
         let mut findings = Findings::default();
-        let result = guard(|| {
-            let candidate = Candidate::open(path, class)?;
+        let result =
+            guard(|| Candidate::open(path, class)).and_then(|candidate| self.verify_open(candidate, &mut findings));
+        image.verify_usec = usec(started.elapsed());
+        image.set_findings(findings);
+        image.set_verdict(result.as_ref().map(|_| Verdict::Accepted));
+        (image, result.ok())
+    }
+
+    /// Verifies an open file. Whatever the tool verifies comes through here.
+    pub(super) fn verify_open(&self, candidate: Candidate, findings: &mut Findings) -> Result<VerifiedImage, Refusal> {
+        guard(|| {
             if let Some(refusal) = &self.gate {
                 return Err(refusal.clone());
             }
@@ -62,12 +77,8 @@ impl Machine {
                 let detail = format_args!("{} bytes, where one file is limited to {limit}", candidate.size());
                 return Err(Refusal::new(Reason::TooLarge, detail));
             }
-            self.verifier().verify(candidate, false, &InPlaceCustody, &mut findings)
-        });
-        image.verify_usec = usec(started.elapsed());
-        image.set_findings(findings);
-        image.set_verdict(result.as_ref().map(|_| Verdict::Accepted));
-        image
+            self.verifier().verify(candidate, false, &InPlaceCustody, findings)
+        })
     }
 
     fn verifier(&self) -> Verifier<'_> {

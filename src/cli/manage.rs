@@ -2,6 +2,7 @@
 
 use super::esp_options::{self, EntryOptions, EspOptions, listing};
 use super::install::advised;
+use super::installation::Outcome;
 use crate::esp::{Entry, Esp, Extra, Item, change};
 use crate::reason::printable;
 use anyhow::{Context, Result, bail};
@@ -131,6 +132,8 @@ struct Step {
     place: PathBuf,
     item: Item,
     idle: bool,
+    /// `None` in a dry run.
+    outcome: Option<Outcome>,
 }
 
 impl Step {
@@ -142,28 +145,19 @@ impl Step {
 fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) -> Result<ExitCode> {
     let esp = which.esp.open()?;
     let _alone = if which.dry_run { None } else { Some(esp_options::lock(&esp)?) };
-    let steps = plan(verb, which, &esp, admit)?;
-    if !which.dry_run {
-        for step in steps.iter().filter(|step| !step.idle) {
-            let (now, file) = (step.item.file_now(), &step.item.file);
-            let result = match verb {
-                Verb::Remove => change::remove(&step.place, &now),
-                Verb::Enable => change::rename(&step.place, &now, file),
-                Verb::Disable => change::rename(&step.place, &now, &change::disabled(file)),
-            };
-            result
-                .map_err(advised)
-                .with_context(|| format!("{} {now} for {}", verb.doing(), printable(&step.entry.name)))?;
-        }
-        change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()))?;
-    }
-    let done = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
+    let mut steps = plan(verb, which, &esp, admit)?;
+    let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &esp) };
+    let action = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
     if which.json {
         let files = steps.iter().map(|step| {
-            json!({
+            let mut file = json!({
                 "entry": step.entry.name, "directory": step.extra, "file": step.item.file, "class": step.item.class,
-                "action": done(step), "size": step.item.size,
-            })
+                "action": action(step), "size": step.item.size,
+            });
+            if let (Some(outcome), Some(file)) = (step.outcome, file.as_object_mut()) {
+                file.insert("outcome".to_owned(), json!(outcome));
+            }
+            file
         });
         let value = json!({
             "version": 1, "esp": esp.path(), "dry_run": which.dry_run, "files": files.collect::<Vec<_>>(),
@@ -173,11 +167,38 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) ->
         let mut out = String::new();
         for step in &steps {
             let (dry, entry) = (if which.dry_run { "dry run: " } else { "" }, printable(&step.entry.name));
-            writeln!(out, "{dry}{entry}: {} {}", step.item.file_now(), done(step))?;
+            let what = match step.outcome {
+                None | Some(Outcome::Done) => action(step),
+                Some(Outcome::Failed) => "failed",
+                Some(Outcome::NotDone) => "not done",
+            };
+            writeln!(out, "{dry}{entry}: {} {what}", step.item.file_now())?;
         }
         super::print(&out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Does one step after the other, each on the disk before the next begins, until one fails.
+fn change_all(verb: Verb, steps: &mut [Step], esp: &Esp) -> Result<()> {
+    for step in &mut *steps {
+        step.outcome = Some(if step.idle { Outcome::Done } else { Outcome::NotDone });
+    }
+    let failed = steps.iter_mut().filter(|step| !step.idle).try_for_each(|step| {
+        let (now, file) = (step.item.file_now(), &step.item.file);
+        let result = match verb {
+            Verb::Remove => change::remove(&step.place, &now),
+            Verb::Enable => change::rename(&step.place, &now, file),
+            Verb::Disable => change::rename(&step.place, &now, &change::disabled(file)),
+        };
+        step.outcome = Some(Outcome::of(&result));
+        result.map_err(advised).with_context(|| format!("{} {now} for {}", verb.doing(), printable(&step.entry.name)))
+    });
+    let (all, count) = (steps.len(), steps.iter().filter(|step| step.outcome == Some(Outcome::Done)).count());
+    let failed = failed.with_context(|| format!("{count} of {all} files are {}, the others are not", verb.done()));
+    // What was done stays done, whatever failed after it.
+    let synced = change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()));
+    failed.and(synced)
 }
 
 /// Finds all files before the first is touched.
@@ -224,7 +245,7 @@ fn step(verb: Verb, entry: &Entry, extra: &Extra, item: &Item) -> Result<Step> {
         change::check_twins(extra, &item.file)??;
     }
     let place = extra.place().context("the directory is gone")?.to_owned();
-    Ok(Step { entry: entry.clone(), extra: extra.directory.clone(), place, item: item.clone(), idle })
+    Ok(Step { entry: entry.clone(), extra: extra.directory.clone(), place, item: item.clone(), idle, outcome: None })
 }
 
 /// The file that a name means; both of its forms where it is to be removed.

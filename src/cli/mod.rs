@@ -10,6 +10,7 @@ mod interrupt;
 mod list;
 mod machine;
 mod manage;
+mod original;
 mod plan;
 mod progress;
 mod sign;

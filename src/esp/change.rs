@@ -16,9 +16,13 @@
 //! other, and Linux makes the file system read-only when the second is deleted. [`Twin`] is that case.
 
 use super::extra::{DISABLED, Extra};
+use crate::bytes::hex;
 use crate::durable::{self, Temporary};
+use crate::io::{FileSource, ReadAt};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use openssl::sha::Sha256;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -44,29 +48,56 @@ pub struct Twin {
 pub struct Written {
     temporary: Temporary,
     path: PathBuf,
+    /// Of what was written.
+    digest: [u8; 32],
 }
 
 impl Written {
-    /// Copies `source`, which is at its start, beside where it shall be: `file` in `directory`. `advance` is told of
-    /// every piece.
+    /// Copies all of `source` to a temporary name beside `file` in `directory`, and syncs it. `advance` is told the length of
+    /// each piece, in bytes.
     ///
     /// # Errors
-    /// The first thing that failed; nothing is left of it then.
-    pub fn copy(directory: &Path, file: &str, mut source: &File, advance: &dyn Fn(u64)) -> io::Result<Self> {
+    /// The first thing that failed; nothing is left of it then. [`io::ErrorKind::UnexpectedEof`] where `source` has become
+    /// shorter.
+    pub fn copy(directory: &Path, file: &str, source: &dyn ReadAt, advance: &dyn Fn(u64)) -> io::Result<Self> {
         let path = directory.join(file);
         let temporary = Temporary::create(durable::temporary_name(&path)?)?;
         let mut target = temporary.file();
-        let mut piece = vec![0; PIECE];
-        loop {
-            let len = source.read(&mut piece)?;
-            if len == 0 {
-                break;
-            }
-            target.write_all(piece.get(..len).unwrap_or_default())?;
-            advance(len as u64);
-        }
+        let digest = each_piece(source, &mut |piece| {
+            target.write_all(piece)?;
+            advance(piece.len() as u64);
+            Ok(())
+        })?;
         target.sync_all()?;
-        Ok(Self { temporary, path })
+        Ok(Self { temporary, path, digest })
+    }
+
+    /// Reads the file back, from the disk where the kernel lets go of its copy in memory, and compares it with what was
+    /// written. `advance` is told the length of each piece, in bytes.
+    ///
+    /// # Errors
+    /// As `pread(2)`; [`io::ErrorKind::InvalidData`] where other bytes come back.
+    pub fn read_back(&self, advance: &dyn Fn(u64)) -> io::Result<()> {
+        let file = self.temporary.file();
+        // Advice: where it isn't followed, the comparison is with what is in memory.
+        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let source = FileSource::new(file.try_clone()?)?;
+        let digest = each_piece(&source, &mut |piece| {
+            advance(piece.len() as u64);
+            Ok(())
+        })?;
+        if digest == self.digest {
+            return Ok(());
+        }
+        let (found, expected) = (hex(&digest), hex(&self.digest));
+        let cause = format!("other bytes come back than were written: SHA-256 {found}, written was {expected}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, cause))
+    }
+
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.temporary.file()
     }
 
     /// Gives it its name.
@@ -147,12 +178,18 @@ pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
     let Some(directory) = extra.place() else { return Ok(Ok(())) };
     let temporary = durable::temporary_name(Path::new(file))?.to_string_lossy().into_owned();
     let own = [file.to_owned(), disabled(file), temporary];
-    let short = fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let short = short.filter(|name| is_short(name) && !own.contains(name));
-    let present: Vec<String> = own.iter().cloned().chain(short).filter(|name| directory.join(name).is_file()).collect();
+    let mut names: Vec<String> = own.to_vec();
+    for entry in fs::read_dir(directory)? {
+        // A short name is ASCII.
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if is_short(&name) && !own.contains(&name) {
+            names.push(name);
+        }
+    }
+    let present: Vec<String> = names.into_iter().filter(|name| directory.join(name).is_file()).collect();
     for (index, one) in present.iter().enumerate().filter(|(_, one)| own.contains(one)) {
         for other in present.iter().skip(index + 1) {
-            if same_content(&directory.join(one), &directory.join(other))? {
+            if same_content(&open(&directory.join(one))?, &open(&directory.join(other))?)? {
                 return Ok(Err(Twin { file: one.clone(), other: other.clone() }));
             }
         }
@@ -178,37 +215,51 @@ pub fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether both files have the same bytes.
+/// Whether both have the same bytes.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`.
-pub fn same_content(one: &Path, other: &Path) -> io::Result<bool> {
-    let (one, other) = (File::open(one)?, File::open(other)?);
-    if one.metadata()?.len() != other.metadata()?.len() {
+/// Those of reading; [`io::ErrorKind::UnexpectedEof`] where one of them has become shorter.
+pub fn same_content(one: &dyn ReadAt, other: &dyn ReadAt) -> io::Result<bool> {
+    if one.len() != other.len() {
         return Ok(false);
     }
     let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
-    loop {
-        let (a_len, b_len) = (fill(&one, &mut a)?, fill(&other, &mut b)?);
-        if a.get(..a_len) != b.get(..b_len) {
+    let mut offset = 0;
+    while let (Some(a), Some(b)) = (piece_at(one, &mut a, offset), piece_at(other, &mut b, offset)) {
+        one.read_exact_at(a, offset)?;
+        other.read_exact_at(b, offset)?;
+        if a != b {
             return Ok(false);
         }
-        if a_len == 0 {
-            return Ok(true);
-        }
+        offset = offset.saturating_add(a.len() as u64);
     }
+    Ok(true)
 }
 
-/// Reads until `piece` is full or the file ends.
-fn fill(mut file: &File, piece: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = piece.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest)? {
-            0 => break,
-            len => done += len,
-        }
+/// Opens a file of the partition to compare it.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open(path: &Path) -> io::Result<FileSource> {
+    File::open(path).and_then(FileSource::new)
+}
+
+/// Has `look` see all bytes in order, and returns their SHA-256 digest.
+fn each_piece(source: &dyn ReadAt, look: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
+    let (mut buffer, mut offset, mut digest) = (vec![0; PIECE], 0, Sha256::new());
+    while let Some(piece) = piece_at(source, &mut buffer, offset) {
+        source.read_exact_at(piece, offset)?;
+        digest.update(piece);
+        look(piece)?;
+        offset = offset.saturating_add(piece.len() as u64);
     }
-    Ok(done)
+    Ok(digest.finish())
+}
+
+/// The part of `buffer` that the next piece takes; `None` at the end.
+fn piece_at<'b>(source: &dyn ReadAt, buffer: &'b mut [u8], offset: u64) -> Option<&'b mut [u8]> {
+    let left = usize::try_from(source.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+    buffer.get_mut(..left.min(PIECE)).filter(|piece| !piece.is_empty())
 }
 
 fn open_parent(path: &Path) -> io::Result<File> {
@@ -222,14 +273,6 @@ mod tests {
     use super::*;
     use crate::root::Root;
 
-    fn source(content: &[u8]) -> File {
-        use std::io::Seek;
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(content).unwrap();
-        file.rewind().unwrap();
-        file
-    }
-
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
@@ -240,7 +283,7 @@ mod tests {
     #[test]
     fn a_file_appears_under_its_name_only_when_it_is_put_there() {
         let dir = tempfile::tempdir().unwrap();
-        let write = |content: &[u8]| Written::copy(dir.path(), "a.sysext.raw", &source(content), &|_| {}).unwrap();
+        let write = |content: &[u8]| Written::copy(dir.path(), "a.sysext.raw", &content.to_vec(), &|_| {}).unwrap();
         let written = write(b"new");
         assert_eq!(names(dir.path()), [".#a.sysext.raw.tmp"]);
         drop(written);
@@ -249,6 +292,33 @@ mod tests {
         write(b"new").put().unwrap();
         assert_eq!(names(dir.path()), ["a.sysext.raw"]);
         assert_eq!(fs::read(dir.path().join("a.sysext.raw")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn other_bytes_than_were_written_are_noticed_when_they_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for size in [0, 1, PIECE, PIECE + 1] {
+            let told = std::cell::Cell::new(0);
+            let advance = |bytes| told.set(told.get() + bytes);
+            let written = Written::copy(dir.path(), "a.sysext.raw", &vec![7; size], &advance).unwrap();
+            written.read_back(&advance).unwrap();
+            assert_eq!(told.get(), 2 * size as u64);
+            let (path, len) = (dir.path().join(".#a.sysext.raw.tmp"), size.max(1));
+            fs::write(&path, vec![8; len]).unwrap();
+            let error = written.read_back(&|_| {}).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_has_become_shorter_leaves_nothing() {
+        let (dir, file) = (tempfile::tempdir().unwrap(), tempfile::tempfile().unwrap());
+        file.set_len(100).unwrap();
+        let source = FileSource::new(file.try_clone().unwrap()).unwrap();
+        file.set_len(99).unwrap();
+        let error = Written::copy(dir.path(), "a.sysext.raw", &source, &|_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 
     #[test]

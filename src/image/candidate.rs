@@ -28,8 +28,21 @@ impl Candidate {
     /// [`Reason::BadName`] for anything but a regular file with a fitting name,
     /// [`Reason::Unreadable`] where it can't be opened.
     pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
-        let name = extension_name(path.file_name().unwrap_or_default(), class)?;
-        let file = open_regular(path)?;
+        let file_name = path.file_name().unwrap_or_default();
+        extension_name(file_name, class)?;
+        Self::from_file(open_regular(path)?, file_name, class)
+    }
+
+    /// Takes an open file as an extension of `class` called `file_name`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(file: File, file_name: &OsStr, class: Class) -> Result<Self, Refusal> {
+        let name = extension_name(file_name, class)?;
+        let kind = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?.file_type();
+        if !kind.is_file() {
+            return Err(not_regular(kind));
+        }
         // Before the length is taken and the first byte is read: what changes later shows.
         let stamp = Stamp::of(&file).map_err(|error| Stamp::refusal(&error))?;
         let source = FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
@@ -93,12 +106,7 @@ fn open_regular(path: &Path) -> Result<File, Refusal> {
         return Err(not_regular(metadata.file_type()));
     }
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-    let file = File::from(open(path, flags, Mode::empty()).map_err(|error| Refusal::new(Reason::Unreadable, error))?);
-    let metadata = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
-    if !metadata.is_file() {
-        return Err(not_regular(metadata.file_type()));
-    }
-    Ok(file)
+    open(path, flags, Mode::empty()).map(File::from).map_err(|error| Refusal::new(Reason::Unreadable, error))
 }
 
 fn not_regular(kind: std::fs::FileType) -> Refusal {

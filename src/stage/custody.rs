@@ -84,11 +84,7 @@ impl Holding {
     /// # Errors
     /// [`Reason::Unreadable`]
     pub fn check_unchanged(&self) -> Result<(), Refusal> {
-        match Stamp::of(self.source.file()) {
-            Ok(now) if now == self.stamp => Ok(()),
-            Ok(_) => Err(Refusal::new(Reason::Unreadable, "the image changed while it was verified")),
-            Err(error) => Err(Stamp::refusal(&error)),
-        }
+        self.stamp.check(self.source.file())
     }
 
     /// The extension's name.

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 /// Three entries, a good image and one by a stranger.
-fn desk() -> Desk {
+pub(super) fn desk() -> Desk {
     let entries = ["active", "passive", "recovery"].iter().fold(Desk::new(), |desk, entry| {
         desk.file(format!("esp/EFI/kairos/{entry}.efi"), b"")
             .file(format!("esp/loader/entries/{entry}.conf"), format!("efi /EFI/kairos/{entry}.efi\n").as_bytes())
@@ -20,16 +20,16 @@ fn desk() -> Desk {
     entries.image("k3s").file("bad.sysext.raw", &good_image("bad", keys::ec("Stranger")))
 }
 
-fn extra(entry: &str, file: &str) -> String {
+pub(super) fn extra(entry: &str, file: &str) -> String {
     format!("esp/EFI/kairos/{entry}.efi.extra.d/{file}")
 }
 
-fn install(desk: &Desk, arguments: &[&str]) -> Said {
+pub(super) fn install(desk: &Desk, arguments: &[&str]) -> Said {
     desk.run(&[&["install", "--esp", "esp", "--certificate", "vendor.crt"], arguments].concat())
 }
 
 /// All files of the partition, with their identity, so that a file that was written anew is another one.
-fn files(desk: &Desk) -> BTreeMap<String, (u64, i64, Vec<u8>)> {
+pub(super) fn files(desk: &Desk) -> BTreeMap<String, (u64, i64, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut directories = vec![desk.path().join("esp")];
     while let Some(directory) = directories.pop() {

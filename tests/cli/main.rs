@@ -8,6 +8,7 @@ mod plan;
 mod support;
 mod terminal;
 mod this_boot;
+mod verified_bytes;
 
 use serde_json::{Value, json};
 use sextant::build::DdiBuilder;
