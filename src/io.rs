@@ -49,6 +49,11 @@ impl FileSource {
         Ok(Self { file, len })
     }
 
+    /// Takes over an open file whose length is known.
+    pub(crate) fn with_len(file: File, len: u64) -> Self {
+        Self { file, len }
+    }
+
     /// The file itself, for what only a descriptor can do (bind mount, loop device).
     #[must_use]
     pub fn file(&self) -> &File {

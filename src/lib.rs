@@ -5,6 +5,7 @@ pub mod build;
 mod bytes;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod confine;
 mod durable;
 #[cfg(feature = "cli")]
 pub mod esp;

@@ -1,6 +1,8 @@
 //! Why an image was refused: the tokens that reports, journal entries and scripts rely on.
 
 use crate::text::{Message, Text};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// Defines the tokens once: variant, text, and the sentence that the catalogue of reasons shows.
@@ -95,8 +97,24 @@ reasons! {
     NoSpace = "no-space",
     /// Staging failed though everything was fine.
     NotStaged = "not-staged",
+    /// Reading it took too long.
+    OutOfTime = "out-of-time",
     /// A fault in sextant itself, confined to this image.
     InternalError = "internal-error",
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.token())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let token = String::deserialize(deserializer)?;
+        let known = Self::ALL.iter().find(|reason| reason.token() == token);
+        known.copied().ok_or_else(|| D::Error::custom("no such reason"))
+    }
 }
 
 impl fmt::Display for Reason {
@@ -106,7 +124,7 @@ impl fmt::Display for Reason {
 }
 
 /// A refusal: the token for programs and a sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     reason: Reason,
     detail: Message,

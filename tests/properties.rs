@@ -8,6 +8,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sextant::build::{DdiBuilder, VerityParams};
+use sextant::confine::Confinement;
 use sextant::extension::ReleaseFile;
 use sextant::filesystem::Filesystem;
 use sextant::image::PartitionKind::{Root, RootVerity};
@@ -17,7 +18,7 @@ use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::stage::InPlaceCustody;
 use sextant::trust::{SealedFile, Source, TrustStore};
-use sextant::verify::{ContentsError, Findings, InProcess, IntactImage, SignedRoot, VerifiedImage, Verifier};
+use sextant::verify::{ContentsError, Findings, IntactImage, SignedRoot, VerifiedImage, Verifier};
 use sextant::verity::{HashAlgorithm, SUPERBLOCK_SIZE};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -107,7 +108,8 @@ fn verify(path: &Path) -> Result<(VerifiedImage, Findings), String> {
         trust: trust(),
         architecture: native(),
         host: None,
-        activation: &InProcess,
+        activation: None,
+        confinement: Confinement::InProcess,
         threads: 2,
         now: SystemTime::now(),
     };

@@ -95,7 +95,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
             let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
-            stage(&environment, &Options { config, architecture })
+            stage(&environment, &Options { config, architecture, confined: true })
         }
         Command::Merge { .. } => merge(&environment),
         Command::Confirm { .. } => confirm(&environment),

@@ -8,7 +8,7 @@ use crate::merge::{Delivery, MOUNTS};
 use crate::policy::Limits;
 use crate::root::Root;
 use crate::stage::{CopyCustody, Custody, MountCustody};
-use crate::verify::{Activate, InProcess};
+use crate::verify::Activate;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -112,10 +112,10 @@ impl Environment {
     }
 
     /// Who reads the file system of an image: on a machine the kernel too.
-    pub(super) fn activation(&self) -> Box<dyn Activate> {
+    pub(super) fn activation(&self) -> Option<Box<dyn Activate>> {
         match self {
-            Self::Machine(_) => Box::new(kernel::Activation::new()),
-            Self::Tree(_) => Box::new(InProcess),
+            Self::Machine(_) => Some(Box::new(kernel::Activation::new())),
+            Self::Tree(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::lock;
+use crate::confine::{Confinement, guard};
 use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
 use crate::firmware::Firmware;
 use crate::image::{Architecture, Candidate, Class};
@@ -12,7 +13,7 @@ use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Custody, quarantine, stage as stage_image, withdraw};
 use crate::trust::{self, TrustStore};
-use crate::verify::{Findings, VerifiedImage, Verifier, guard};
+use crate::verify::{Findings, Session, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::{Result, anyhow};
 use std::collections::HashSet;
@@ -22,6 +23,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// What the report says while the agent is at work, and for good if it is killed.
 const UNFINISHED: &str = "the agent was stopped before it had looked at all files";
+/// How long the whole run may take: below the timeout of its unit (`TimeoutStartSec=` of sextant-stage.service), so that what has
+/// been staged by then is handed over, and not lost with an agent that systemd has to kill.
+const BUDGET: Duration = Duration::from_mins(4);
 /// How often the report is written while nothing is staged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,6 +36,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Architecture of the machine.
     pub architecture: Architecture,
+    /// Read images in processes of their own. Without it a benchmark sees what that costs.
+    pub confined: bool,
 }
 
 /// Verifies all images and stages the good ones. Once the lock is held, a report is written in any case in which that is
@@ -45,7 +51,7 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
     let mut report = Report { error: Some(UNFINISHED.to_owned()), ..Report::default() };
-    let outcome = run(environment, options, &mut report);
+    let outcome = run(environment, options, &mut report, started);
     report.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
     let written = report::write(root, &report);
     if outcome.is_ok() {
@@ -56,7 +62,7 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     outcome.and(written)
 }
 
-fn run(environment: &Environment, options: &Options, report: &mut Report) -> Result<()> {
+fn run(environment: &Environment, options: &Options, report: &mut Report, started: Instant) -> Result<()> {
     let root = environment.root();
     // Until `merge` has looked at what this run stages, nothing of it may be merged.
     let withdrawn = merge::close(root).and_then(|()| withdraw(root));
@@ -84,12 +90,24 @@ fn run(environment: &Environment, options: &Options, report: &mut Report) -> Res
         trust: &preparation.trust,
         architecture: options.architecture,
         host: host.as_ref(),
-        activation: activation.as_ref(),
+        activation: activation.as_deref(),
+        confinement: if options.confined {
+            Confinement::Worker { until: Some(started + BUDGET) }
+        } else {
+            Confinement::InProcess
+        },
         threads: default_threads(),
         now: SystemTime::now(),
     };
-    let mut run =
-        Run { root, verifier, custody: custody.as_deref(), gate, tally: Tally::default(), accepted: HashSet::new() };
+    let mut run = Run {
+        root,
+        session: verifier.session(),
+        policy: &preparation.policy,
+        custody: custody.as_deref(),
+        gate,
+        tally: Tally::default(),
+        accepted: HashSet::new(),
+    };
     let mut written = report::write(root, report).ok().map(|()| Instant::now());
     for class in Class::ALL {
         for directory in class.source_directories() {
@@ -217,7 +235,8 @@ fn host_release(root: &Root) -> Option<HostRelease> {
 
 struct Run<'a> {
     root: &'a Root,
-    verifier: Verifier<'a>,
+    session: Session<'a>,
+    policy: &'a Policy,
     custody: Option<&'a dyn Custody>,
     gate: Option<Refusal>,
     tally: Tally,
@@ -287,10 +306,10 @@ impl Run<'_> {
         let Some(custody) = self.custody else {
             return Err(Refusal::new(Reason::NotStaged, "there is no place to stage it from"));
         };
-        let policy = self.verifier.policy;
+        let policy = self.policy;
         self.tally.admit(candidate.size(), &policy.limits)?;
         self.tally.admit_layer(class, candidate.name().as_str(), &policy.hierarchies)?;
         let taken = self.accepted.contains(&(class, candidate.name().clone()));
-        self.verifier.verify(candidate, taken, custody, findings)
+        self.session.verify(candidate, taken, custody, findings)
     }
 }

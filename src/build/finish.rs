@@ -2,13 +2,14 @@
 
 use super::key::{KeyError, trust_in};
 use super::{BuildError, Parts};
+use crate::confine::Confinement;
 use crate::durable;
 use crate::extension::ExtensionName;
 use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::Refusal;
 use crate::stage::InPlaceCustody;
-use crate::verify::{Findings, InProcess, Verifier};
+use crate::verify::{Findings, Verifier};
 use crate::verity::default_threads;
 use openssl::x509::X509;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -143,7 +144,9 @@ fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X
         trust: &trust,
         architecture,
         host: None,
-        activation: &InProcess,
+        activation: None,
+        // What was just written is no stranger's.
+        confinement: Confinement::InProcess,
         threads: default_threads(),
         now: SystemTime::now(),
     };

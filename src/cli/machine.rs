@@ -2,13 +2,14 @@
 
 use super::progress::Waiting;
 use super::trust_options::{Trust, TrustOptions};
+use crate::confine::{Confinement, guard};
 use crate::firmware::SecureBoot;
 use crate::image::{Architecture, Candidate, Class, extension_name};
 use crate::policy::{self, Policy};
 use crate::reason::{Reason, Refusal, printable};
 use crate::report::{Image, Verdict, usec};
 use crate::stage::InPlaceCustody;
-use crate::verify::{Findings, InProcess, VerifiedImage, Verifier, guard};
+use crate::verify::{Findings, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::Result;
 use std::path::Path;
@@ -87,7 +88,8 @@ impl Machine {
             trust: &self.trust.store,
             architecture: self.architecture,
             host: None,
-            activation: &InProcess,
+            activation: None,
+            confinement: Confinement::Worker { until: None },
             threads: default_threads(),
             now: SystemTime::now(),
         }

@@ -46,6 +46,7 @@ use crate::io::ReadAt;
 use erofs::Erofs;
 use format::Format;
 use meter::Meter;
+use serde::{Deserialize, Serialize};
 use squashfs::Squashfs;
 use std::ffi::OsString;
 use std::fmt;
@@ -65,7 +66,7 @@ const MAX_ENTRIES: usize = 65_536;
 const MAX_XATTR: usize = 65_536;
 
 /// Which format an image has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Enhanced Read-Only File System.
     Erofs,

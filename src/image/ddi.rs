@@ -13,6 +13,7 @@ use super::signature_partition::{self, SignaturePartition, SignaturePartitionErr
 use super::{Architecture, PartitionKind, classify};
 use crate::io::ReadAt;
 use crate::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::io;
 use thiserror::Error;
 
@@ -113,7 +114,7 @@ impl DdiError {
 }
 
 /// The three partitions of an extension, and what its signature partition says. Nothing of it is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ddi {
     table: Table,
     root: Partition,

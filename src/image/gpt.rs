@@ -18,6 +18,7 @@ use super::Guid;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
 use crate::io::{ReadAt, Window};
 use crate::verity::first_nonzero;
+use serde::{Deserialize, Serialize};
 use std::io;
 use thiserror::Error;
 
@@ -166,7 +167,7 @@ pub enum GptError {
 }
 
 /// A partition, with its place in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// Number of its entry, from 1.
     pub index: usize,
@@ -185,7 +186,7 @@ pub struct Partition {
 }
 
 /// A table that holds together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Sector size in bytes.
     pub sector_size: u32,

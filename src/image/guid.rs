@@ -8,11 +8,12 @@
     clippy::panic
 )]
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A GUID in the byte order of the disk: the first three fields little-endian, the rest as written
 /// (UEFI specification 2.10, appendix A, `EFI_GUID`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Guid([u8; 16]);
 
 impl Guid {

@@ -12,7 +12,7 @@
 use crate::verity::{RootHash, RootHashError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Largest partition that systemd reads, in bytes.
@@ -64,7 +64,7 @@ pub enum SignaturePartitionError {
 }
 
 /// What the partition says. Nothing in it is believed before the signature is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignaturePartition {
     /// The root hash that the signature is about.
     pub root_hash: RootHash,

@@ -5,9 +5,9 @@ use super::devices::PartitionDevice;
 use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
 use super::{COMMAND_LINE, KernelError, namespace};
-use crate::filesystem::Filesystem;
+use crate::filesystem::Kind;
 use crate::io::ReadAt;
-use crate::verify::{Activate, ActivationError, InProcess, IntactImage, Look};
+use crate::verify::{Activate, ActivationError, IntactImage, Look};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -31,9 +31,15 @@ impl Activation {
         Self { kernel_only: fs::read_to_string(COMMAND_LINE).map_or(true, |text| only_kernel_verifies(&text)) }
     }
 
-    fn mount(self, image: &IntactImage<'_>, file: BorrowedFd<'_>, look: Look<'_>) -> Result<(), ActivationError> {
+    fn mount(
+        self,
+        image: &IntactImage<'_>,
+        kind: Kind,
+        file: BorrowedFd<'_>,
+        look: Look<'_>,
+    ) -> Result<(), ActivationError> {
         let data = image.filesystem().ok_or(KernelError::NotAFile)?;
-        let kind = Filesystem::open(&data)?.kind().to_string();
+        let kind = kind.to_string();
         let root = PartitionDevice::attach(file, "root", image.root().start, data.len())?;
         let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
         let (Some(data), Some(hash)) = (root.path(), verity.path()) else {
@@ -62,10 +68,9 @@ impl Default for Activation {
 }
 
 impl Activate for Activation {
-    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
-        InProcess.activate(image, &mut *look)?;
+    fn activate(&self, image: &IntactImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError> {
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
-        let outcome = namespace::enter(|| self.mount(image, file, look));
+        let outcome = namespace::enter(|| self.mount(image, kind, file, look));
         // Only an empty directory is removed; the next image would make it again.
         let _ = fs::remove_dir(MOUNT_POINT);
         outcome

@@ -1,9 +1,12 @@
 //! Looking into the file system of an image that has been checked.
 
 use super::IntactImage;
-use crate::filesystem::{Filesystem, FilesystemError, Tree};
+use crate::filesystem::{Filesystem, FilesystemError, Kind, Tree};
+use crate::image::Ddi;
+use crate::io::{ReadAt, Window};
 use crate::kernel::KernelError;
 use crate::reason::{Reason, Refusal};
+use crate::verity::Superblock;
 use thiserror::Error;
 
 /// Why an image that is intact can't be used.
@@ -41,31 +44,36 @@ impl ActivationError {
     }
 }
 
-/// What looks into the file system while it is there. It may be called from another thread, and more than once: by each
-/// that can read the file system.
+/// What looks into the file system while it is there. It may be called from another thread.
 pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<(), Refusal> + Send);
 
-/// Makes the file system of an intact image readable for as long as `look` takes, and leaves nothing behind.
+/// Trial activation: makes the file system of an intact image readable in the way in which it will be read later, for as long as
+/// `look` takes, and leaves nothing behind.
 pub trait Activate: Sync {
-    /// Activates, looks, deactivates.
+    /// Activates, looks, deactivates. `kind` is the format of the file system.
     ///
     /// # Errors
     /// [`ActivationError`]: the file system's, or what `look` refused.
-    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError>;
+    fn activate(&self, image: &IntactImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError>;
 }
 
-/// Reads the file system in this process: what needs neither a kernel facility nor a privilege.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct InProcess;
-
-impl Activate for InProcess {
-    fn activate(&self, image: &IntactImage<'_>, look: Look<'_>) -> Result<(), ActivationError> {
-        let data = image.filesystem().ok_or(FilesystemError::UnknownFilesystem)?;
-        let filesystem = Filesystem::open(&data)?;
-        let device = image.superblock().data_block_size();
-        if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
-            return Err(ActivationError::BlockSize { found, device });
-        }
-        Ok(look(&filesystem)?)
+/// Reads the file system in this process, which needs neither a kernel facility nor a privilege. Returns its format.
+///
+/// # Errors
+/// [`ActivationError`]: the file system's, or what `look` refused.
+pub(super) fn look_in_process(
+    source: &dyn ReadAt,
+    ddi: &Ddi,
+    superblock: &Superblock,
+    look: Look<'_>,
+) -> Result<Kind, ActivationError> {
+    let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
+    let data = data.ok_or(FilesystemError::UnknownFilesystem)?;
+    let filesystem = Filesystem::open(&data)?;
+    let device = superblock.data_block_size();
+    if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
+        return Err(ActivationError::BlockSize { found, device });
     }
+    look(&filesystem)?;
+    Ok(filesystem.kind())
 }

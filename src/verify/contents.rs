@@ -5,9 +5,7 @@ use crate::image::gpt::Partition;
 use crate::image::{Ddi, Guid};
 use crate::io::{ReadAt, Window};
 use crate::reason::Reason;
-use crate::verity::{
-    self, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, VerifiedTree, first_nonzero,
-};
+use crate::verity::{self, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero};
 use std::io;
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
@@ -73,7 +71,6 @@ pub struct IntactImage<'a> {
     root: Partition,
     verity: Partition,
     superblock: Superblock,
-    tree: VerifiedTree,
 }
 
 impl<'a> IntactImage<'a> {
@@ -87,35 +84,38 @@ impl<'a> IntactImage<'a> {
         signed: &'a SignedRoot,
         threads: usize,
     ) -> Result<Self, ContentsError> {
-        let data = window(source, ddi.root(), "root")?;
-        let hash = window(source, ddi.verity(), "verity")?;
-        let mut bytes = [0; SUPERBLOCK_SIZE];
-        hash.read_exact_at(&mut bytes, 0).map_err(|source| ContentsError::Io { partition: "verity", source })?;
-        let superblock = Superblock::parse(&bytes)?;
-        let sector_size = ddi.table().sector_size;
-        for (kind, found) in [("data", superblock.data_block_size()), ("hash", superblock.hash_block_size())] {
-            if found < sector_size {
-                return Err(ContentsError::BlockSize { kind, found, sector_size });
-            }
-        }
-        let tree =
-            verity::verify(&data, &hash, &superblock, signed.root_hash(), threads).map_err(|error| match error {
-                TreeError::DataTooShort { .. }
-                | TreeError::HashAreaTooShort { .. }
-                | TreeError::DigestSizeMismatch { .. } => ContentsError::Fit(error),
-                error => ContentsError::Tree(error),
-            })?;
-        // Partitions may be longer than what the tree covers. The kernel never shows those bytes, yet libblkid
-        // reads them when it probes.
-        check_tail(&data, tree.data_len(), "root")?;
-        check_tail(&hash, tree.hash_area_len(), "verity")?;
-        Ok(Self { source, signed, root: ddi.root().clone(), verity: ddi.verity().clone(), superblock, tree })
+        let superblock = examine(source, ddi, signed.root_hash(), threads)?;
+        Ok(Self::new(source, ddi, signed, superblock))
+    }
+
+    /// The same evidence in the process that waited while another one ran [`Self::check`] and found `superblock`.
+    ///
+    /// Of what a process says that read hostile bytes nothing is used without being checked: the superblock has to be one, and
+    /// what it describes has to be inside of the image. `None` where it isn't.
+    pub(super) fn attested(
+        source: &'a dyn ReadAt,
+        ddi: &Ddi,
+        signed: &'a SignedRoot,
+        superblock: &[u8],
+    ) -> Option<Self> {
+        let superblock = Superblock::parse(superblock.first_chunk::<SUPERBLOCK_SIZE>()?).ok()?;
+        let geometry = superblock.geometry();
+        let fits = signed.root_hash().fits(superblock.algorithm())
+            && geometry.data_len() <= ddi.root().len
+            && geometry.hash_area_len() <= ddi.verity().len;
+        Window::new(source, ddi.root().start, ddi.root().len)?;
+        Window::new(source, ddi.verity().start, ddi.verity().len)?;
+        fits.then(|| Self::new(source, ddi, signed, superblock))
+    }
+
+    fn new(source: &'a dyn ReadAt, ddi: &Ddi, signed: &'a SignedRoot, superblock: Superblock) -> Self {
+        Self { source, signed, root: ddi.root().clone(), verity: ddi.verity().clone(), superblock }
     }
 
     /// The file system: exactly the bytes that the hash tree covers.
     #[must_use]
     pub fn filesystem(&self) -> Option<Window<'a>> {
-        Window::new(self.source, self.root.start, self.tree.data_len())
+        Window::new(self.source, self.root.start, self.superblock.geometry().data_len())
     }
 
     /// The file of the whole image, where it is one.
@@ -152,7 +152,7 @@ impl<'a> IntactImage<'a> {
     /// last 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
     #[must_use]
     pub fn warnings(&self, ddi: &Ddi) -> Vec<String> {
-        let (first, last) = uuids(self.tree.root_hash());
+        let (first, last) = uuids(self.signed.root_hash());
         let checks = [("root", ddi.root().uuid, first), ("verity", ddi.verity().uuid, last)];
         checks
             .into_iter()
@@ -162,6 +162,40 @@ impl<'a> IntactImage<'a> {
             })
             .collect()
     }
+}
+
+/// Recomputes the whole hash tree over all data, and looks at what it doesn't cover. Returns the superblock.
+///
+/// # Errors
+/// [`ContentsError`]: the first rule that is broken.
+pub(super) fn examine(
+    source: &dyn ReadAt,
+    ddi: &Ddi,
+    root_hash: &RootHash,
+    threads: usize,
+) -> Result<Superblock, ContentsError> {
+    let data = window(source, ddi.root(), "root")?;
+    let hash = window(source, ddi.verity(), "verity")?;
+    let mut bytes = [0; SUPERBLOCK_SIZE];
+    hash.read_exact_at(&mut bytes, 0).map_err(|source| ContentsError::Io { partition: "verity", source })?;
+    let superblock = Superblock::parse(&bytes)?;
+    let sector_size = ddi.table().sector_size;
+    for (kind, found) in [("data", superblock.data_block_size()), ("hash", superblock.hash_block_size())] {
+        if found < sector_size {
+            return Err(ContentsError::BlockSize { kind, found, sector_size });
+        }
+    }
+    let tree = verity::verify(&data, &hash, &superblock, root_hash, threads).map_err(|error| match error {
+        TreeError::DataTooShort { .. } | TreeError::HashAreaTooShort { .. } | TreeError::DigestSizeMismatch { .. } => {
+            ContentsError::Fit(error)
+        }
+        error => ContentsError::Tree(error),
+    })?;
+    // Partitions may be longer than what the tree covers. The kernel never shows those bytes, yet libblkid
+    // reads them when it probes.
+    check_tail(&data, tree.data_len(), "root")?;
+    check_tail(&hash, tree.hash_area_len(), "verity")?;
+    Ok(superblock)
 }
 
 impl std::fmt::Debug for dyn ReadAt + '_ {

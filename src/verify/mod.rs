@@ -12,23 +12,24 @@ mod activation;
 pub mod cms;
 mod contents;
 mod der;
-mod guard;
+mod reading;
 mod signature;
 
-pub use activation::{Activate, ActivationError, InProcess, Look};
+pub use activation::{Activate, ActivationError, Look};
 pub use contents::{ContentsError, IntactImage};
 pub use der::DerError;
-pub use guard::guard;
 pub use signature::{SignatureError, SignedRoot};
 
+use crate::confine::Confinement;
 use crate::extension::{self, ExtensionName, HostRelease, LookupError};
-use crate::image::{Architecture, Candidate, Class, Ddi};
-use crate::io::{FileSource, ReadAt};
+use crate::filesystem::Tree;
+use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
 use crate::stage::{Custody, Holding};
 use crate::trust::{Anchor, TrustStore};
 use crate::verity::RootHash;
+use reading::{Reader, Rules, Structure};
 use std::time::SystemTime;
 
 /// What an extension must be meant for: a system that has booted, as opposed to an initrd or a portable
@@ -95,8 +96,10 @@ pub struct Verifier<'a> {
     pub architecture: Architecture,
     /// The system to be extended, where it is known.
     pub host: Option<&'a HostRelease>,
-    /// Who mounts the file system.
-    pub activation: &'a dyn Activate,
+    /// Who activates an image on trial once it has been read; `None` where no kernel facility may be used.
+    pub activation: Option<&'a dyn Activate>,
+    /// Where hostile bytes are read.
+    pub confinement: Confinement,
     /// Threads that hash.
     pub threads: usize,
     /// The time, for warnings.
@@ -104,6 +107,41 @@ pub struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
+    /// Verifies one image, with a worker of its own. See [`Session::verify`].
+    ///
+    /// # Errors
+    /// The first rule that is broken. What came to light until then is in `findings`.
+    pub fn verify(
+        &self,
+        candidate: Candidate,
+        name_taken: bool,
+        custody: &dyn Custody,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage, Refusal> {
+        self.session().verify(candidate, name_taken, custody, findings)
+    }
+
+    /// Begins to verify several images, one after the other.
+    #[must_use]
+    pub fn session(&self) -> Session<'_> {
+        let rules = Rules {
+            architecture: self.architecture,
+            hierarchies: &self.policy.hierarchies,
+            host: self.host,
+            threads: self.threads,
+        };
+        Session { verifier: self, rules, reader: Reader::new(rules, self.confinement) }
+    }
+}
+
+/// Several images that are verified one after the other.
+pub struct Session<'a> {
+    verifier: &'a Verifier<'a>,
+    rules: Rules<'a>,
+    reader: Reader<'a>,
+}
+
+impl Session<'_> {
     /// Verifies one image. `name_taken` says whether one of this name has been accepted before.
     ///
     /// # Errors
@@ -115,8 +153,27 @@ impl Verifier<'_> {
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        let (ddi, signed) = self.read_signed(candidate.source(), findings)?;
-        self.policy.admit_root_hash(signed.root_hash())?;
+        let verified = self.verify_next(candidate, name_taken, custody, findings);
+        if verified.is_err() {
+            self.reader.distrust();
+        }
+        verified
+    }
+
+    fn verify_next(
+        &self,
+        candidate: Candidate,
+        name_taken: bool,
+        custody: &dyn Custody,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage, Refusal> {
+        let structure = self.reader.structure(candidate.source(), candidate.name(), candidate.class())?;
+        let claim = structure.ddi.claim();
+        let signed = SignedRoot::decide(&claim.root_hash, &structure.signed_data, self.verifier.trust)?;
+        findings.root_hash = Some(signed.root_hash().clone());
+        findings.signer = Some(signed.signer().clone());
+        findings.warnings.extend(signed.warnings(claim, self.verifier.now));
+        self.verifier.policy.admit_root_hash(signed.root_hash())?;
 
         // From here on only bytes count that nobody else can change. Where there is no room for them the
         // rules are applied all the same, for an image with a worse fault deserves to be told so.
@@ -127,13 +184,8 @@ impl Verifier<'_> {
         } else {
             custody.take(candidate)
         };
-        if holding.is_copy()
-            && self.read_signed(holding.source(), &mut Findings::default())? != (ddi.clone(), signed.clone())
-        {
-            return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
-        }
         findings.warnings.extend(holding.remark().map(str::to_owned));
-        self.check_contents(&holding, &ddi, &signed, findings)?;
+        self.check_contents(&holding, &structure, &signed, findings)?;
         holding.check_unchanged()?;
         match shortage {
             Some(refusal) => Err(refusal),
@@ -141,41 +193,37 @@ impl Verifier<'_> {
         }
     }
 
-    fn read_signed(&self, source: &FileSource, findings: &mut Findings) -> Result<(Ddi, SignedRoot), Refusal> {
-        let ddi = Ddi::read(source, self.architecture).map_err(|error| Refusal::new(error.reason(), &error))?;
-        let signed = SignedRoot::verify(ddi.claim(), self.trust)?;
-        findings.root_hash = Some(signed.root_hash().clone());
-        findings.signer = Some(signed.signer().clone());
-        findings.warnings.extend(signed.warnings(ddi.claim(), self.now));
-        Ok((ddi, signed))
-    }
-
     fn check_contents(
         &self,
         holding: &Holding,
-        ddi: &Ddi,
+        structure: &Structure,
         signed: &SignedRoot,
         findings: &mut Findings,
     ) -> Result<(), Refusal> {
-        let source: &dyn ReadAt = holding.source();
-        let intact = IntactImage::check(source, ddi, signed, self.threads)
-            .map_err(|error| Refusal::new(error.reason(), &error))?;
-        findings.warnings.extend(intact.warnings(ddi));
-        let class = holding.class();
-        self.activation
-            .activate(&intact, &mut |tree| {
-                let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
-                let release = extension::find_release(tree, class, holding.name()).map_err(lookup)?;
-                let judge = |host| {
-                    extension::judge(&release.file, class, host, SCOPE, self.architecture)
-                        .map_err(|error| Refusal::new(error.reason(), &error))
-                };
-                // What the extension says of itself comes before how it fits this host.
-                judge(None)?;
-                extension::refuse_os_release(tree, class).map_err(lookup)?;
-                extension::refuse_odd_hierarchies(tree, self.policy.hierarchies.paths(class)).map_err(lookup)?;
-                judge(self.host).map(drop)
-            })
+        let (source, name, class) = (holding.source(), holding.name(), holding.class());
+        let contents = self.reader.contents(source, holding.is_copy(), name, class, structure)?;
+        let intact = IntactImage::attested(source, &structure.ddi, signed, &contents.superblock)
+            .ok_or_else(|| self.reader.nonsense())?;
+        findings.warnings.extend(intact.warnings(&structure.ddi));
+        let Some(activation) = self.verifier.activation else { return Ok(()) };
+        let rules = self.rules;
+        activation
+            .activate(&intact, contents.kind, &mut |tree| look(rules, tree, name, class))
             .map_err(|error| Refusal::new(error.reason(), &error))
     }
+}
+
+/// Judges what is in the file system of an extension.
+fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<(), Refusal> {
+    let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
+    let release = extension::find_release(tree, class, name).map_err(lookup)?;
+    let judge = |host| {
+        extension::judge(&release.file, class, host, SCOPE, rules.architecture)
+            .map_err(|error| Refusal::new(error.reason(), &error))
+    };
+    // What the extension says of itself comes before how it fits this host.
+    judge(None)?;
+    extension::refuse_os_release(tree, class).map_err(lookup)?;
+    extension::refuse_odd_hierarchies(tree, rules.hierarchies.paths(class)).map_err(lookup)?;
+    judge(rules.host).map(drop)
 }

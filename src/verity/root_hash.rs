@@ -8,6 +8,8 @@
     clippy::panic
 )]
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 use thiserror::Error;
@@ -92,6 +94,18 @@ impl RootHash {
     #[must_use]
     pub fn fits(&self, algorithm: HashAlgorithm) -> bool {
         self.0.len() == algorithm.digest_size()
+    }
+}
+
+impl Serialize for RootHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RootHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_hex(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::support::ddi::{good_image, native};
 use crate::support::harness::ignore;
 use crate::support::machine::Machine;
 use loopdev::LoopControl;
+use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::image::{Candidate, Class};
 use sextant::kernel::{Activation, Leftovers, sweep};
@@ -57,7 +58,8 @@ fn activate() {
         trust: &TrustStore::of_machine(&Firmware::read(&variables).unwrap(), &[], &policy.sources),
         architecture: native(),
         host: None,
-        activation: &activation,
+        activation: Some(&activation),
+        confinement: Confinement::Worker { until: None },
         threads: 1,
         now: SystemTime::now(),
     };

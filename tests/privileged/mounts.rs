@@ -4,6 +4,7 @@ use super::vendor;
 use crate::namespace::in_namespace;
 use crate::support::ddi::{good_image, native};
 use crate::support::machine::Machine;
+use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::image::{Candidate, Class};
 use sextant::policy::Policy;
@@ -11,7 +12,7 @@ use sextant::reason::Reason;
 use sextant::root::Root;
 use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
 use sextant::trust::TrustStore;
-use sextant::verify::{Findings, InProcess, VerifiedImage, Verifier};
+use sextant::verify::{Findings, VerifiedImage, Verifier};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -28,7 +29,8 @@ fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<Verif
         trust: &TrustStore::of_machine(&firmware, &[], &policy.sources),
         architecture: native(),
         host: None,
-        activation: &InProcess,
+        activation: None,
+        confinement: Confinement::InProcess,
         threads: 2,
         now: SystemTime::now(),
     };

@@ -8,6 +8,7 @@ mod run;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
+mod worker;
 
 use support::ddi::Blueprint;
 use support::keys::{self, Authority};

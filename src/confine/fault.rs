@@ -1,0 +1,85 @@
+//! Faults on demand: what an image could make of the process that reads it, if there were a mistake in a parser.
+//!
+//! Only where debug assertions are on, so not in what is released. `SEXTANT_FAULT=NAME/STEP/KIND` makes the reading of the extension
+//! called NAME go wrong at STEP.
+
+/// The steps at which hostile bytes are read, in their order.
+pub const STEPS: [&str; 4] = ["table", "signature", "contents", "look"];
+
+/// Goes wrong here if that is asked for.
+#[cfg(not(debug_assertions))]
+pub(crate) fn at(_: &str, _: &str) {}
+
+/// Goes wrong here if that is asked for.
+#[cfg(debug_assertions)]
+pub(crate) fn at(name: &str, step: &str) {
+    let Ok(fault) = std::env::var("SEXTANT_FAULT") else { return };
+    let mut words = fault.splitn(3, '/');
+    if words.next() == Some(name) && words.next() == Some(step) {
+        go_wrong(words.next().unwrap_or_default());
+    }
+}
+
+#[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "it is what this is for")]
+fn go_wrong(kind: &str) {
+    use super::message::send;
+    use nix::libc;
+    use std::io::Write;
+    match kind {
+        "panic" => panic!("a fault on demand"),
+        "abort" => std::process::abort(),
+        "stack" => {
+            std::hint::black_box(deeper(0));
+        }
+        "loop" => loop {
+            std::hint::spin_loop();
+        },
+        // Waits for what never comes, without using the processor.
+        "sleep" => loop {
+            std::thread::park();
+        },
+        "memory" => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 16 << 20]);
+            }
+        }
+        // Says yes, in words of its own, and goes on as if nothing had been.
+        "nonsense" => {
+            let _ = send(0, b"{\"Answer\":{\"Ok\":null}}", None);
+        }
+        // Says more than anybody wants to hear.
+        "flood" => {
+            let junk = [0xff; 1 << 12];
+            let junk = std::io::IoSlice::new(&junk);
+            let none = nix::sys::socket::MsgFlags::empty();
+            while nix::sys::socket::sendmsg::<()>(0, &[junk], &[], none, None).is_ok() {}
+        }
+        "exit" => {
+            // SAFETY: _exit(2) does not return.
+            unsafe { libc::_exit(3) }
+        }
+        // What code of an attacker's would try. That none of it works is what the others are spared by.
+        "escape" => {
+            let attempts = [
+                std::fs::read("/etc/passwd").is_ok(),
+                std::fs::write("/tmp/sextant-escape", "x").is_ok(),
+                std::process::Command::new("/bin/true").spawn().is_ok(),
+                std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
+                // SAFETY: a signal to the process that waits for this one.
+                unsafe { libc::kill(libc::getppid(), libc::SIGTERM) == 0 },
+                std::io::stderr().write_all(b"sextant-agent: staged\n").is_ok(),
+            ];
+            panic!("escaped by {attempts:?}");
+        }
+        other => panic!("no fault is called {other}"),
+    }
+}
+
+#[cfg(debug_assertions)]
+#[expect(unconditional_recursion, reason = "it is what this is for")]
+fn deeper(depth: u64) -> u64 {
+    let ballast = std::hint::black_box([depth; 64]);
+    deeper(depth + 1) + ballast[0]
+}

@@ -1,0 +1,105 @@
+//! The system calls that are left (seccomp(2)).
+
+use super::lockdown;
+use nix::errno::Errno;
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Those that take any argument: to read what is open, for memory, threads, and to come to an end.
+const FREE: &[libc::c_long] = &[
+    libc::SYS_pread64,
+    libc::SYS_close,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_clock_gettime,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Answered with ENOSYS by the second filter, so that the C library falls back to clone(2), whose flags can be seen.
+    libc::SYS_clone3,
+];
+
+/// The filters, in the order in which they are put in place: where two disagree, the stricter one counts.
+static FILTERS: LazyLock<Option<[BpfProgram; 2]>> = LazyLock::new(|| compile().ok());
+
+/// Compiles what [`apply`] puts in place, which a process does once for all that it forks.
+pub(super) fn prepare() {
+    LazyLock::force(&FILTERS);
+}
+
+/// Leaves this process no other system calls. What it may not call fails with `EPERM`.
+///
+/// Where the kernel has no seccomp (`CONFIG_SECCOMP_FILTER`) everything else still holds.
+///
+/// # Errors
+/// As `prctl(2)`, `PR_SET_SECCOMP`.
+pub(super) fn apply() -> Result<(), Errno> {
+    for filter in FILTERS.as_ref().ok_or(Errno::ENOTSUP)? {
+        let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
+        let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
+        // By prctl(2), not seccomp(2): systemd's group @system-service does not contain the latter before version 250.
+        // SAFETY: the kernel copies the program, `len` instructions that outlive the call; `sock_filter` of seccompiler is
+        // the kernel's (`#[repr(C)]`).
+        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+        match Errno::result(result) {
+            Err(Errno::EINVAL) if !is_supported() => return Ok(()),
+            result => result.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the kernel knows filters at all (prctl(2), `PR_GET_SECCOMP`: `EINVAL` where it doesn't).
+fn is_supported() -> bool {
+    // SAFETY: it takes no further argument and changes nothing.
+    Errno::result(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }).is_ok()
+}
+
+fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let errno = |errno: Errno| SeccompAction::Errno((errno as i32).unsigned_abs());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FREE.iter().map(|call| (*call, Vec::new())).collect();
+    let number = |value: libc::c_int| u64::from(value.unsigned_abs());
+    let masked = |argument, mask, value| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)?;
+        Ok(vec![SeccompRule::new(vec![condition])?])
+    };
+    // Questions come from, and answers go to, one descriptor.
+    let socket = number(lockdown::SOCKET);
+    rules.insert(libc::SYS_recvmsg, masked(0, u64::from(u32::MAX), socket)?);
+    rules.insert(libc::SYS_sendmsg, masked(0, u64::from(u32::MAX), socket)?);
+    // Memory that can be executed is not to be had.
+    rules.insert(libc::SYS_mmap, masked(2, number(libc::PROT_EXEC), 0)?);
+    rules.insert(libc::SYS_mprotect, masked(2, number(libc::PROT_EXEC), 0)?);
+    // Threads, but no process.
+    let thread = number(libc::CLONE_THREAD);
+    rules.insert(libc::SYS_clone, masked(0, thread, thread)?);
+    // No signal, not even to itself: abort(3) then ends by an instruction that is not allowed. With kill(2) or tgkill(2) a
+    // worker could end other processes of root.
+    let allowed = SeccompFilter::new(rules, errno(Errno::EPERM), SeccompAction::Allow, arch)?;
+    let without_clone3 = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
+        SeccompAction::Allow,
+        errno(Errno::ENOSYS),
+        arch,
+    )?;
+    Ok([without_clone3.try_into()?, allowed.try_into()?])
+}

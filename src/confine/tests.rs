@@ -1,0 +1,166 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::io::{FileSource, ReadAt};
+use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{dup, fork, getppid, pipe};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::{self, File};
+use std::hint::{black_box, spin_loop};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+const BOUNDS: Bounds = Bounds { processor: Duration::from_secs(1), clock: Duration::from_secs(5) };
+
+fn image() -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&[7; 4096], 0).unwrap();
+    file
+}
+
+/// Asks one worker one question.
+fn ask<A: Serialize + DeserializeOwned>(work: impl Fn() -> A) -> Result<A, WorkerError> {
+    ask_within(BOUNDS, None, work)
+}
+
+fn ask_within<A: Serialize + DeserializeOwned>(
+    bounds: Bounds,
+    until: Option<Instant>,
+    work: impl Fn() -> A,
+) -> Result<A, WorkerError> {
+    Worker::start(|(), _| work())?.ask(&(), None, bounds, until)
+}
+
+fn sum_of(descriptor: OwnedFd, times: u32) -> u32 {
+    let mut bytes = [0; 4096];
+    FileSource::with_len(File::from(descriptor), 4096).read_exact_at(&mut bytes, 0).unwrap_or_default();
+    bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>().saturating_mul(times)
+}
+
+#[test]
+fn one_worker_answers_about_one_image_after_the_other() {
+    let mut worker = Worker::start(|times, image| image.map(|image| sum_of(image, times))).unwrap();
+    for times in 1..100_u32 {
+        let answer: Option<u32> = worker.ask(&times, Some(image().as_fd()), BOUNDS, None).unwrap();
+        assert_eq!(answer, Some(7 * 4096 * times), "a descriptor that was handed over is closed again");
+    }
+    assert_eq!(worker.ask::<u32, Option<u32>>(&1, None, BOUNDS, None), Ok(None));
+}
+
+#[test]
+fn threads_can_hash_there() {
+    let sum = ask(|| {
+        let threads: Vec<_> = (0..8_u64).map(|number| thread::spawn(move || number)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or(1000)).sum::<u64>()
+    });
+    assert_eq!(sum, Ok(28));
+}
+
+#[test]
+fn nothing_can_be_opened_started_or_executed() {
+    let done = ask(|| {
+        [
+            File::open("/dev/null").is_ok(),
+            fs::read_dir("/").is_ok(),
+            std::process::Command::new("/bin/true").status().is_ok(),
+            std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
+            pipe().is_ok(),
+            dup(std::io::stdin().as_fd()).is_ok(),
+            nix::sys::signal::kill(getppid(), None).is_ok(),
+            // SAFETY: it would be a process without anything to do.
+            unsafe { fork() }.is_ok(),
+            nix::sys::prctl::set_dumpable(true).is_ok(),
+            setrlimit(Resource::RLIMIT_NOFILE, 0, 0).is_ok(),
+            rustix::thread::capabilities(None).is_ok(),
+        ]
+    });
+    assert_eq!(done, Ok([false; 11]));
+}
+
+#[test]
+fn a_file_that_can_be_written_to_is_not_written_to_there() {
+    let file = image();
+    let mut worker = Worker::start(|(), image: Option<OwnedFd>| {
+        let image = File::from(image.unwrap());
+        [
+            image.write_all_at(b"x", 0).is_ok(),
+            image.set_len(0).is_ok(),
+            std::io::Write::write(&mut &image, b"x").is_ok(),
+        ]
+    })
+    .unwrap();
+    assert_eq!(worker.ask::<(), [bool; 3]>(&(), Some(file.as_fd()), BOUNDS, None), Ok([false; 3]));
+    assert_eq!(file.metadata().unwrap().len(), 4096);
+}
+
+#[test]
+fn memory_that_is_written_there_is_not_this_processs() {
+    let here = std::cell::RefCell::new(vec![1_u8; 1 << 16]);
+    let there = ask(|| {
+        here.borrow_mut().fill(2);
+        here.borrow().iter().all(|byte| *byte == 2)
+    });
+    assert_eq!(there, Ok(true));
+    assert!(here.borrow().iter().all(|byte| *byte == 1));
+}
+
+#[test]
+fn each_end_without_an_answer_is_told_apart() {
+    assert!(matches!(ask::<()>(|| std::process::abort()), Err(WorkerError::Killed(_))));
+    // SAFETY: _exit(2) does not return.
+    assert_eq!(ask::<()>(|| unsafe { libc::_exit(3) }), Err(WorkerError::Exited(3)));
+    let looping = ask::<()>(|| {
+        loop {
+            spin_loop();
+        }
+    });
+    assert_eq!(looping, Err(WorkerError::Processor(BOUNDS.processor)));
+    let short = Bounds { clock: Duration::from_millis(200), ..BOUNDS };
+    let wait = || loop {
+        thread::park();
+    };
+    assert_eq!(ask_within::<()>(short, None, wait), Err(WorkerError::Clock(short.clock)));
+    assert_eq!(ask_within::<()>(BOUNDS, Some(Instant::now()), wait), Err(WorkerError::Budget));
+    let soon = Instant::now() + Duration::from_millis(200);
+    assert_eq!(ask_within::<()>(BOUNDS, Some(soon), wait), Err(WorkerError::Budget));
+    let mut worker = Worker::start(|(), _| "text").unwrap();
+    assert_eq!(worker.ask::<(), u64>(&(), None, BOUNDS, None), Err(WorkerError::Nonsense));
+    // Who is gone already can't be asked.
+    let mut worker = Worker::start(|(), _| std::process::abort() as ()).unwrap();
+    assert_eq!(worker.ask::<(), ()>(&(), None, BOUNDS, None), Err(WorkerError::Killed(Signal::SIGSEGV)));
+    assert!(worker.ask::<(), ()>(&(), None, BOUNDS, None).is_err());
+}
+
+#[test]
+fn memory_is_bounded() {
+    let hoard = ask(|| {
+        let mut hoard: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let mut next = Vec::new();
+            if next.try_reserve_exact(16 << 20).is_err() {
+                return hoard.len();
+            }
+            next.resize(16 << 20, 1_u8);
+            hoard.push(next);
+        }
+    });
+    let most = usize::try_from(MEMORY).unwrap() / (16 << 20);
+    assert!((4..=most).contains(&hoard.clone().unwrap()), "{hoard:?} pieces of 16 MiB");
+    // What doesn't ask first is ended.
+    assert!(matches!(ask(|| black_box(vec![1_u8; 1 << 30]).len()), Err(WorkerError::Killed(_))));
+}
+
+#[test]
+fn a_longer_answer_than_there_may_be_is_none() {
+    assert_eq!(ask(|| "x".repeat(2 << 20)), Err(WorkerError::Exited(0)));
+}
+
+#[test]
+fn bounds_follow_from_the_size() {
+    assert_eq!(Bounds::of_structure().processor, Duration::from_secs(5));
+    assert_eq!(Bounds::of_contents(1 << 30).processor, Duration::from_secs(5 + 256));
+    assert_eq!(Bounds::of_contents(u64::MAX).processor.as_secs(), 5 + (u64::MAX >> 22));
+}

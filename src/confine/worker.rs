@@ -1,0 +1,260 @@
+//! A process that answers questions about images, one after the other.
+
+use super::{Bounds, MEMORY, filter, lockdown, message};
+use crate::reason::Reason;
+use crate::text::Text;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::{ForkResult, Pid, fork};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// How often the processor time of a worker is looked at while it is waited for.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a worker that has closed its end may take to end. It has nothing to do any more.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WorkerError {
+    /// No process could be made, or it can't be reached.
+    #[error("starting the process that reads the image: {0}")]
+    Start(Errno),
+    /// It could not give up what it has.
+    #[error("confining the process that reads the image: {0}")]
+    Lockdown(Text),
+    /// It ended without an answer.
+    #[error("the process that reads the image was ended by {0}")]
+    Killed(Signal),
+    /// It ended without an answer, by itself.
+    #[error("the process that reads the image ended with status {0} and gave no answer")]
+    Exited(i32),
+    /// What it said is no answer.
+    #[error("the process that reads the image gave no answer that makes sense")]
+    Nonsense,
+    /// It used up the processor time that it may have.
+    #[error("reading the image took more than {} seconds of processor time", .0.as_secs())]
+    Processor(Duration),
+    /// It did not end.
+    #[error("reading the image took more than {} seconds", .0.as_secs_f64())]
+    Clock(Duration),
+    /// No time is left in this run.
+    #[error("no time is left in this run, which has to end before the timeout of its unit")]
+    Budget,
+}
+
+impl WorkerError {
+    /// The rule that was broken.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Processor(_) | Self::Clock(_) | Self::Budget => Reason::OutOfTime,
+            _ => Reason::InternalError,
+        }
+    }
+}
+
+/// What a worker says.
+#[derive(Serialize, Deserialize)]
+enum Said<T> {
+    /// The answer to a question.
+    Answer(T),
+    /// It could not be confined, so it has read nothing and ends.
+    Unconfined(Text),
+}
+
+/// A process at work. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Worker {
+    process: Pid,
+    socket: OwnedFd,
+    ended: bool,
+}
+
+impl Worker {
+    /// Forks a worker. In it `serve` is called for each question, with the descriptor that came along; in this process it
+    /// does nothing.
+    ///
+    /// # Errors
+    /// [`WorkerError::Start`]
+    pub fn start<Q: DeserializeOwned, A: Serialize>(
+        mut serve: impl FnMut(Q, Option<OwnedFd>) -> A,
+    ) -> Result<Self, WorkerError> {
+        filter::prepare();
+        let memory = address_space().saturating_add(MEMORY);
+        let (here, there) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(WorkerError::Start)?;
+        // SAFETY: the child runs only code of ours that takes no lock which another thread of this process could have held: the
+        // allocator, whose locks the C library resets in the child, and computation on memory and on what it is handed. It
+        // leaves by _exit(2) and so runs no destructor of the parent's values.
+        match unsafe { fork() }.map_err(WorkerError::Start)? {
+            ForkResult::Child => {
+                match lockdown::enter(there.as_raw_fd(), memory) {
+                    Ok(()) => answer_all(&mut serve),
+                    Err((step, errno)) => {
+                        say(&Said::<()>::Unconfined(Text::new(format_args!("{step}: {errno}"))));
+                    }
+                }
+                lockdown::leave()
+            }
+            ForkResult::Parent { child } => Ok(Self { process: child, socket: here, ended: false }),
+        }
+    }
+
+    /// Asks a question and waits for the answer, no longer than `bounds` and `until` allow. After an error the worker is of
+    /// no use any more.
+    ///
+    /// # Errors
+    /// [`WorkerError`]
+    pub fn ask<Q: Serialize, A: DeserializeOwned>(
+        &mut self,
+        question: &Q,
+        image: Option<BorrowedFd<'_>>,
+        bounds: Bounds,
+        until: Option<Instant>,
+    ) -> Result<A, WorkerError> {
+        let started = Instant::now();
+        let budget = until.map(|until| until.saturating_duration_since(started));
+        let limit = Limit { bounds, started, budget, processor: self.processor_time() };
+        let question = serde_json::to_vec(question).map_err(|_| WorkerError::Nonsense)?;
+        if message::send(self.socket.as_raw_fd(), &question, image).is_err() {
+            return Err(self.end(false));
+        }
+        let mut header = [0; message::HEADER];
+        self.fill(&mut header, &limit)?;
+        let len = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
+        if len > message::MAX_LEN {
+            return Err(WorkerError::Nonsense);
+        }
+        let mut answer = vec![0; len];
+        self.fill(&mut answer, &limit)?;
+        match serde_json::from_slice(&answer) {
+            Ok(Said::Answer(answer)) => Ok(answer),
+            Ok(Said::Unconfined(why)) => Err(WorkerError::Lockdown(why)),
+            Err(_) => Err(WorkerError::Nonsense),
+        }
+    }
+
+    /// Fills `buffer` with what the worker says.
+    fn fill(&mut self, buffer: &mut [u8], limit: &Limit) -> Result<(), WorkerError> {
+        let mut at = 0;
+        while at < buffer.len() {
+            let wait = limit.check(self.processor_time())?;
+            let timeout = PollTimeout::try_from(wait.max(Duration::from_millis(1))).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(errno) => return Err(WorkerError::Start(errno)),
+            }
+            let rest = buffer.get_mut(at..).unwrap_or_default();
+            match recv(self.socket.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.end(at > 0)),
+                Ok(count) => at = at.saturating_add(count),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(errno) => return Err(WorkerError::Start(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Processor time that it has used until now; zero where that can't be asked.
+    fn processor_time(&self) -> Duration {
+        let clock = clock_getcpuclockid(self.process);
+        clock.and_then(clock_gettime).map_or(Duration::ZERO, Duration::from)
+    }
+
+    /// How it ended, which it has unless it is pretending.
+    fn end(&mut self, has_spoken: bool) -> WorkerError {
+        let started = Instant::now();
+        loop {
+            match waitpid(self.process, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) if started.elapsed() < GRACE => sleep(Duration::from_millis(1)),
+                Err(Errno::EINTR) => {}
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    self.ended = true;
+                    return WorkerError::Killed(signal);
+                }
+                Ok(WaitStatus::Exited(_, status)) => {
+                    self.ended = true;
+                    return if has_spoken { WorkerError::Nonsense } else { WorkerError::Exited(status) };
+                }
+                _ => return WorkerError::Nonsense,
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.ended {
+            // It has nothing to lose, so it need not be asked to end.
+            let _ = kill(self.process, Signal::SIGKILL);
+            while waitpid(self.process, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
+/// How long one answer is waited for.
+struct Limit {
+    bounds: Bounds,
+    started: Instant,
+    /// What was left of the whole run when it began.
+    budget: Option<Duration>,
+    /// Processor time that the worker had used when it began.
+    processor: Duration,
+}
+
+impl Limit {
+    /// How long to wait before looking again.
+    fn check(&self, processor: Duration) -> Result<Duration, WorkerError> {
+        let elapsed = self.started.elapsed();
+        if self.budget.is_some_and(|budget| elapsed >= budget) {
+            return Err(WorkerError::Budget);
+        }
+        if processor.saturating_sub(self.processor) >= self.bounds.processor {
+            return Err(WorkerError::Processor(self.bounds.processor));
+        }
+        if elapsed >= self.bounds.clock {
+            return Err(WorkerError::Clock(self.bounds.clock));
+        }
+        let left = self.bounds.clock.saturating_sub(elapsed);
+        let left = self.budget.map_or(left, |budget| left.min(budget.saturating_sub(elapsed)));
+        Ok(left.min(TICK))
+    }
+}
+
+/// In the worker: answers until there are no more questions.
+fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Option<OwnedFd>) -> A) {
+    while let Ok(Some((question, descriptor))) = message::receive(lockdown::SOCKET) {
+        let Ok(question) = serde_json::from_slice(&question) else { return };
+        say(&Said::Answer(serve(question, descriptor)));
+    }
+}
+
+/// In the worker: where this fails the other side finds out by itself.
+fn say(said: &impl Serialize) {
+    let bytes = serde_json::to_vec(said).unwrap_or_default();
+    if message::send(lockdown::SOCKET, &bytes, None).is_err() {
+        lockdown::leave();
+    }
+}
+
+/// Bytes of address space that this process has (proc(5), `/proc/pid/statm`), which a forked one begins with. Where it cannot
+/// be read: more than the agent has.
+fn address_space() -> u64 {
+    const PAGE: u64 = 4096;
+    const UNKNOWN: u64 = 1 << 30;
+    let pages = fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    pages.map_or(UNKNOWN, |pages| pages.saturating_mul(PAGE))
+}

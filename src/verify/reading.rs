@@ -1,0 +1,215 @@
+//! What is done with hostile bytes, and where: in a worker, which is asked two questions about each image.
+//!
+//! The first is what an image consists of and claims. The answer is nothing but data: whether a signature holds is decided by
+//! who asked. The second is whether every byte is what the signed root hash promises, and what is in the file system.
+
+use super::activation::look_in_process;
+use super::cms::{self, SignedData};
+use super::contents::examine;
+use super::{ActivationError, SignatureError, look};
+use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
+use crate::extension::{ExtensionName, HostRelease};
+use crate::filesystem::Kind;
+use crate::image::{Architecture, Class, Ddi};
+use crate::io::{FileSource, ReadAt};
+use crate::policy::Hierarchies;
+use crate::reason::{Reason, Refusal};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+/// Most images that one worker reads.
+const MOST_IMAGES: u32 = 64;
+
+/// What images are read against. Nothing of it is a secret.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) architecture: Architecture,
+    pub(super) hierarchies: &'a Hierarchies,
+    pub(super) host: Option<&'a HostRelease>,
+    pub(super) threads: usize,
+}
+
+/// What an image consists of and claims. Nothing of it is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Structure {
+    pub(super) ddi: Ddi,
+    pub(super) signed_data: SignedData,
+}
+
+/// What reading all of an image brought to light.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Contents {
+    /// The superblock of its hash tree, as it stands on the disk.
+    pub(super) superblock: Vec<u8>,
+    /// The format of its file system.
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    /// The descriptor that comes along is an image of `len` bytes.
+    Structure { name: String, class: Class, len: u64 },
+    /// About the image of the question before, or about the copy of it that comes along.
+    Contents,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Structure(Box<Result<Structure, Refusal>>),
+    Contents(Result<Contents, Refusal>),
+}
+
+/// Has images read, one after the other.
+///
+/// A worker that has read an image to its end, and found it to be what a trusted signer signed, reads the next one too. One that has
+/// read anything else is not asked again: what it has read may have made something else of it.
+pub(super) struct Reader<'a> {
+    rules: Rules<'a>,
+    confinement: Confinement,
+    worker: RefCell<Option<(Worker, u32)>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(rules: Rules<'a>, confinement: Confinement) -> Self {
+        Self { rules, confinement, worker: RefCell::new(None) }
+    }
+
+    /// Reads what an image consists of and claims.
+    pub(super) fn structure(
+        &self,
+        source: &FileSource,
+        name: &ExtensionName,
+        class: Class,
+    ) -> Result<Structure, Refusal> {
+        let Confinement::Worker { until } = self.confinement else {
+            return guard(|| structure(self.rules, source, name));
+        };
+        let question = Question::Structure { name: name.to_string(), class, len: source.len() };
+        match self.ask(&question, source.descriptor(), Bounds::of_structure(), until)? {
+            Answer::Structure(answer) => *answer,
+            Answer::Contents(_) => Err(self.nonsense()),
+        }
+    }
+
+    /// Reads all of the image that [`Self::structure`] read last. `source` is the same file, or with `is_copy` a copy of it.
+    pub(super) fn contents(
+        &self,
+        source: &FileSource,
+        is_copy: bool,
+        name: &ExtensionName,
+        class: Class,
+        structure: &Structure,
+    ) -> Result<Contents, Refusal> {
+        let Confinement::Worker { until } = self.confinement else {
+            return guard(|| contents(self.rules, source, is_copy, name, class, structure));
+        };
+        let copy = source.descriptor().filter(|_| is_copy);
+        match self.ask(&Question::Contents, copy, Bounds::of_contents(source.len()), until)? {
+            Answer::Contents(answer) => answer,
+            Answer::Structure(_) => Err(self.nonsense()),
+        }
+    }
+
+    /// To be called when an image was refused, for whatever reason: the next one gets another worker.
+    pub(super) fn distrust(&self) {
+        self.worker.take();
+    }
+
+    /// A refusal for an answer that can't be one.
+    pub(super) fn nonsense(&self) -> Refusal {
+        self.distrust();
+        refuse(WorkerError::Nonsense)
+    }
+
+    fn ask(
+        &self,
+        question: &Question,
+        image: Option<BorrowedFd<'_>>,
+        bounds: Bounds,
+        until: Option<Instant>,
+    ) -> Result<Answer, Refusal> {
+        let mut slot = self.worker.borrow_mut();
+        let (mut worker, read) = match slot.take() {
+            Some(worker) => worker,
+            None => (self.start().map_err(refuse)?, 0),
+        };
+        let answer = worker.ask(question, image, bounds, until).map_err(refuse)?;
+        let read = read.saturating_add(u32::from(matches!(question, Question::Contents)));
+        if read < MOST_IMAGES {
+            *slot = Some((worker, read));
+        }
+        Ok(answer)
+    }
+
+    fn start(&self) -> Result<Worker, WorkerError> {
+        let rules = self.rules;
+        let mut last = None;
+        Worker::start(move |question, descriptor| serve(rules, &mut last, question, descriptor))
+    }
+}
+
+fn refuse(error: WorkerError) -> Refusal {
+    Refusal::new(error.reason(), error)
+}
+
+/// The image that a worker was asked about last.
+struct Last {
+    source: FileSource,
+    name: ExtensionName,
+    class: Class,
+    structure: Option<Structure>,
+}
+
+/// In the worker: answers one question.
+fn serve(rules: Rules<'_>, last: &mut Option<Last>, question: Question, descriptor: Option<OwnedFd>) -> Answer {
+    match question {
+        Question::Structure { name, class, len } => Answer::Structure(Box::new(guard(|| {
+            let missing = || Refusal::new(Reason::InternalError, "the image did not reach the process that reads it");
+            let source = FileSource::with_len(File::from(descriptor.ok_or_else(missing)?), len);
+            let name = ExtensionName::new(&name).map_err(|_| missing())?;
+            let answer = structure(rules, &source, &name);
+            *last = Some(Last { source, name, class, structure: answer.as_ref().ok().cloned() });
+            answer
+        }))),
+        Question::Contents => Answer::Contents(guard(|| {
+            let missing = || Refusal::new(Reason::InternalError, "the image was not read before");
+            let last = last.take().ok_or_else(missing)?;
+            let read = last.structure.ok_or_else(missing)?;
+            let copy = descriptor.map(|copy| FileSource::with_len(File::from(copy), last.source.len()));
+            let source = copy.as_ref().unwrap_or(&last.source);
+            contents(rules, source, copy.is_some(), &last.name, last.class, &read)
+        })),
+    }
+}
+
+fn structure(rules: Rules<'_>, source: &FileSource, name: &ExtensionName) -> Result<Structure, Refusal> {
+    fault::at(name.as_str(), "table");
+    let ddi = Ddi::read(source, rules.architecture).map_err(|error| Refusal::new(error.reason(), &error))?;
+    fault::at(name.as_str(), "signature");
+    let signed_data = cms::parse(&ddi.claim().signature).map_err(SignatureError::from)?;
+    Ok(Structure { ddi, signed_data })
+}
+
+fn contents(
+    rules: Rules<'_>,
+    source: &FileSource,
+    is_copy: bool,
+    name: &ExtensionName,
+    class: Class,
+    expected: &Structure,
+) -> Result<Contents, Refusal> {
+    fault::at(name.as_str(), "contents");
+    if is_copy && structure(rules, source, name).ok().as_ref() != Some(expected) {
+        return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
+    }
+    let ddi = &expected.ddi;
+    let superblock = examine(source, ddi, &ddi.claim().root_hash, rules.threads)
+        .map_err(|error| Refusal::new(error.reason(), &error))?;
+    fault::at(name.as_str(), "look");
+    let kind = look_in_process(source, ddi, &superblock, &mut |tree| look(rules, tree, name, class))
+        .map_err(|error: ActivationError| Refusal::new(error.reason(), &error))?;
+    Ok(Contents { superblock: superblock.to_bytes().to_vec(), kind })
+}
