@@ -6,6 +6,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
 DIST       := target/dist
 FUZZ_SECONDS ?= 5
+FUZZ_TARGETS ?=
 
 prefix     ?= /usr
 bindir     ?= $(prefix)/bin
@@ -87,8 +88,8 @@ doc: deps ## the documentation of the library, private items included
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: fuzz
-fuzz: deps ## every fuzz target for FUZZ_SECONDS (needs a nightly toolchain)
-	.ci/fuzz $(FUZZ_SECONDS)
+fuzz: deps ## every fuzz target, or FUZZ_TARGETS, for FUZZ_SECONDS each (needs a nightly toolchain)
+	.ci/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 .PHONY: toolbox
 toolbox: deps ## a Debian tree with the tools that tests compare with, and what they make

@@ -10,7 +10,64 @@ use sextant::extension::{ExtensionName, find_release, refuse_os_release};
 use sextant::filesystem::{Filesystem, Kind};
 use sextant::image::Class;
 use sextant::trust::{SealedFile, Source, TrustStore};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Most bytes that a target may hold at once.
+const MEMORY: usize = 64 << 20;
+
+/// Aborts where an input takes more than [`MEMORY`], which libFuzzer notes as it does a crash.
+struct Bounded {
+    held: AtomicUsize,
+}
+
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded { held: AtomicUsize::new(0) };
+
+impl Bounded {
+    fn take(&self, bytes: usize) {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if held.saturating_add(bytes) > MEMORY {
+            // Neither allocates.
+            let _ = std::io::stderr().write_all(b"fuzz: an input takes more memory than fuzz/src/lib.rs allows\n");
+            std::process::abort();
+        }
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came; counting doesn't allocate.
+unsafe impl GlobalAlloc for Bounded {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.take(layout.size());
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.take(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        self.take(size);
+        self.give_back(layout.size());
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        self.give_back(layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
 
 /// Name of the signer in the seeds (`examples/fuzz_seeds.rs`).
 const SIGNER: &str = "Vendor";

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::firmware::entry::{BootEntry, from_loader, from_stub};
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let entry = BootEntry { loader: from_loader(data), stub: from_stub(data) };

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::trust::{Certificate, Fingerprint};
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(certificate) = Certificate::from_der(data) {

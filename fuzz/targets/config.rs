@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::policy::parse;
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| match parse("fuzz.yaml", data) {
     Ok(policy) => {

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::extension::ReleaseFile;
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(file) = ReleaseFile::parse(data) else { return };

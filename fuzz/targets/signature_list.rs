@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::firmware::signature_list::{Entry, parse, parse_revocations};
+use sextant_fuzz as _;
 
 /// `SignatureOwner` and at least one byte of data.
 const LEAST_ENTRY: usize = 17;

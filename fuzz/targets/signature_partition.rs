@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use sextant::build::{signature_json, signature_partition};
 use sextant::image::signature_partition::parse;
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(mut claim) = parse(data) else { return };

@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::verity::{MAX_SALT_SIZE, SUPERBLOCK_SIZE, Superblock};
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(superblock) = Superblock::parse(data) else { return };
