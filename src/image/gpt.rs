@@ -264,7 +264,9 @@ impl Table {
 }
 
 fn check_zero(image: &dyn ReadAt, start: u64, end: u64) -> Result<(), GptError> {
-    let Some(gap) = Window::new(image, start, end.saturating_sub(start)) else { return Ok(()) };
+    let Some(gap) = Window::new(image, start, end.saturating_sub(start)) else {
+        return Err(GptError::Io { offset: start, source: io::ErrorKind::UnexpectedEof.into() });
+    };
     match first_nonzero(&gap, 0) {
         Ok(None) => Ok(()),
         Ok(Some(offset)) => Err(GptError::Stray { offset: start.saturating_add(offset) }),
@@ -435,4 +437,22 @@ fn parse_name(units: &[u8]) -> Option<String> {
     }
     let printable = |unit: &u16| u8::try_from(*unit).ok().filter(|byte| matches!(byte, b' '..=b'~')).map(char::from);
     name.iter().map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bytes_outside_of_the_image_are_not_zero() {
+        let image = vec![0; 8];
+        check_zero(&image, 2, 8).unwrap();
+        check_zero(&image, 8, 8).unwrap();
+        check_zero(&image, 8, 2).unwrap();
+        for (start, end) in [(2, 9), (9, 9), (u64::MAX, u64::MAX)] {
+            assert!(matches!(check_zero(&image, start, end), Err(GptError::Io { .. })), "{start} to {end}");
+        }
+        assert!(matches!(check_zero(&vec![0, 0, 1], 0, 3), Err(GptError::Stray { offset: 2 })));
+    }
 }

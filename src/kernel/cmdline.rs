@@ -7,22 +7,61 @@ use crate::bytes::boolean;
 /// (kernel-command-line(7)).
 pub(super) const ALLOW_USERSPACE: &str = "systemd.allow_userspace_verity";
 
-/// Whether only the kernel may say that a signature is good, as systemd decides it: of several values the last counts, the
-/// bare word changes none, `-` is as good as `_`, and after a value that it can't understand it lets the kernel alone
-/// decide (systemd 257, `src/basic/proc-cmdline.c`, `proc_cmdline_get_key`; `src/shared/dissect-image.c`,
-/// `validate_signature_userspace`).
+/// Characters between words (`src/fundamental/string-util-fundamental.h`, `WHITESPACE`).
+const SEPARATORS: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// Whether only the kernel may decide that a signature is good, as systemd reads the switch: of several values the last
+/// counts, the bare word changes none, `-` is as good as `_`, and a value that is no boolean means yes (systemd 257,
+/// `src/basic/proc-cmdline.c`, `proc_cmdline_get_key`; `src/shared/dissect-image.c`, `validate_signature_userspace`).
 pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
-    let value = |word: &str| {
-        let word = word.replace(['"', '\''], "");
+    let value = |word: &String| {
         let (key, value) = word.split_once('=')?;
         (key.replace('-', "_") == ALLOW_USERSPACE).then(|| boolean(value.as_bytes()))
     };
-    cmdline.split_ascii_whitespace().filter_map(value).next_back().is_some_and(|said| said != Some(true))
+    words(cmdline).iter().filter_map(value).next_back().is_some_and(|said| said != Some(true))
+}
+
+/// Splits a command line into words. Quotes of both kinds keep what they enclose in one word and are taken off, also in
+/// the midst of it; one that isn't closed reaches to the end; a backslash is a character like any other (systemd 257,
+/// `src/basic/proc-cmdline.c`, `proc_cmdline_strv_internal`: `EXTRACT_UNQUOTE|EXTRACT_RELAX|EXTRACT_RETAIN_ESCAPE`;
+/// `src/basic/extract-word.c`, `extract_first_word`).
+fn words(cmdline: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for character in cmdline.chars() {
+        if quote == Some(character) {
+            quote = None;
+        } else if quote.is_none() && matches!(character, '"' | '\'') {
+            quote = Some(character);
+            word.get_or_insert_default();
+        } else if quote.is_none() && SEPARATORS.contains(&character) {
+            words.extend(word.take());
+        } else {
+            word.get_or_insert_default().push(character);
+        }
+    }
+    words.extend(word);
+    words
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_what_systemd_takes_for_words() {
+        for (text, expected) in [
+            ("", &[] as &[&str]),
+            (" \t a\r\nb ", &["a", "b"]),
+            ("a\"b c\"d 'e \"f' \"\" ''", &["ab cd", "e \"f", "", ""]),
+            ("a 'b c", &["a", "b c"]),
+            ("a\\ b \"c\\\" d", &["a\\", "b", "c\\", "d"]),
+            ("a\u{b}b\u{c}c\u{a0}d", &["a\u{b}b\u{c}c\u{a0}d"]),
+        ] {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn whatever_is_no_clear_yes_leaves_the_say_to_the_kernel() {
@@ -34,6 +73,11 @@ mod tests {
             "\"systemd.allow_userspace_verity=0\"",
             "systemd.allow_userspace_verity=1 systemd.allow_userspace_verity=maybe",
             "systemd.allow_userspace_verity=",
+            "systemd.allow_userspace_verity=0 note=\"x systemd.allow_userspace_verity=1 y\"",
+            "systemd.allow_userspace_verity='1 0'",
+            "systemd.allow_userspace_verity=0 'x systemd.allow_userspace_verity=1",
+            "systemd.allow_userspace_verity=0\u{c} systemd.allow_userspace_verity=0\n",
+            "note=\\\" x\" systemd.allow_userspace_verity=0",
         ] {
             assert!(only_kernel_verifies(text), "{text}");
         }
@@ -44,6 +88,10 @@ mod tests {
             "systemd.allow_userspace_verity=0 systemd.allow_userspace_verity=on",
             "systemd.allow_userspace_verity_not=0",
             "xsystemd.allow_userspace_verity=0",
+            "note=\"x systemd.allow_userspace_verity=0\"",
+            "note='\" systemd.allow_userspace_verity=0 '",
+            "note=\" systemd.allow_userspace_verity=0",
+            "systemd.allow_userspace_verity=0 systemd.allow_'userspace'_verity=\"1\"",
         ] {
             assert!(!only_kernel_verifies(text), "{text}");
         }
