@@ -15,6 +15,7 @@ dracutdir  ?= $(prefix)/lib/dracut/modules.d
 unitdir    ?= $(prefix)/lib/systemd/system
 catalogdir ?= $(prefix)/lib/systemd/catalog
 mandir     ?= $(prefix)/share/man
+docdir     ?= $(prefix)/share/doc/sextant
 bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 zshcompletiondir  ?= $(prefix)/share/zsh/site-functions
 fishcompletiondir ?= $(prefix)/share/fish/vendor_completions.d
@@ -26,6 +27,9 @@ UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
 # drop-ins of systemd's units are only there: on a host without an agent nobody would open their gate.
 INITRD       = $(DESTDIR)$(libexecdir)/initrd/usr
 INITRD_FILES = $(patsubst systemd-units/%,%,$(UNITS) $(wildcard systemd-units/*.service.d/*.conf))
+
+# The pages that the catalogue, `--help` and installed files refer to, and those that these link to.
+DOCS := configuration initrd plan reasons report
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -119,6 +123,7 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man1 $(DIST)/man/man1/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 $(DIST)/man/man5/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 $(DIST)/man/man8/*
+	install -D -m 644 -t $(DESTDIR)$(docdir) $(DOCS:%=docs/%.md)
 	install -D -m 644 -t $(DESTDIR)$(bashcompletiondir) $(DIST)/completions/bash/sextant
 	install -D -m 644 -t $(DESTDIR)$(zshcompletiondir) $(DIST)/completions/zsh/_sextant
 	install -D -m 644 -t $(DESTDIR)$(fishcompletiondir) $(DIST)/completions/fish/sextant.fish
@@ -126,6 +131,7 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS)
 	install -D -m 644 -t $(DESTDIR)$(unitdir)/sextant-merge.service.d systemd-units/sextant-merge.service.d/*.conf
 	install -D -m 644 -t $(DESTDIR)$(catalogdir) systemd-units/sextant.catalog
+	sed -i 's|/usr/share/doc/sextant/|$(docdir)/|' $(DESTDIR)$(catalogdir)/sextant.catalog
 	install -D -m 644 -t $(DESTDIR)$(libexecdir)/yip systemd-units/yip/*.yaml
 	set -e; for file in $(INITRD_FILES); do \
 		install -D -m 644 systemd-units/$$file $(INITRD)/lib/systemd/system/$$file; \

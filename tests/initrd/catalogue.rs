@@ -41,6 +41,21 @@ fn only_fields_that_entries_have_are_named() {
     }
 }
 
+/// Who reads the journal has what is installed, not the sources.
+#[test]
+fn only_what_is_installed_is_referred_to() {
+    let installed = Installed::new();
+    let mut files = 0;
+    for (id, (_, text)) in entries() {
+        assert!(!text.contains("docs/"), "{id} refers to the sources");
+        for word in text.split_whitespace().filter(|word| word.starts_with("/usr/")) {
+            files += 1;
+            assert!(installed.path().join(&word[1..]).is_file(), "{id} refers to {word}");
+        }
+    }
+    assert!(files > 0);
+}
+
 #[test]
 fn journalctl_takes_the_catalogue() {
     let installed = Installed::new();

@@ -50,6 +50,11 @@ const LAYOUT: &[&str] = &[
     "usr/lib/systemd/system/sextant-merge.service.d/10-stage-runners.conf",
     "usr/lib/systemd/system/sextant-stage.service",
     "usr/share/bash-completion/completions/sextant",
+    "usr/share/doc/sextant/configuration.md",
+    "usr/share/doc/sextant/initrd.md",
+    "usr/share/doc/sextant/plan.md",
+    "usr/share/doc/sextant/reasons.md",
+    "usr/share/doc/sextant/report.md",
     "usr/share/fish/vendor_completions.d/sextant.fish",
     "usr/share/zsh/site-functions/_sextant",
 ];
@@ -74,6 +79,31 @@ fn the_layout_is_the_one_that_is_promised() {
         assert_eq!(metadata.permissions().mode() & 0o7777, expected, "{path}");
         assert!(metadata.len() > 0, "{path} is empty");
     }
+}
+
+/// Names of pages behind each `before` in a text.
+fn pages<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    let name = |rest: &'a str| {
+        let end = rest.find(|character: char| !character.is_ascii_lowercase()).unwrap_or(rest.len());
+        rest[end..].starts_with(".md").then(|| &rest[..end])
+    };
+    text.split(before).skip(1).filter_map(name)
+}
+
+#[test]
+fn every_page_that_an_installed_file_refers_to_is_installed() {
+    let installed = Installed::new();
+    let doc = installed.path().join("usr/share/doc/sextant");
+    let mut referred = 0;
+    for path in files(&installed.path()) {
+        let Ok(text) = fs::read_to_string(installed.path().join(&path)) else { continue };
+        let before: &[&str] = if path.starts_with("usr/share/doc/") { &["]("] } else { &["docs/", "doc/sextant/"] };
+        for page in before.iter().flat_map(|before| pages(&text, before)) {
+            referred += 1;
+            assert!(doc.join(format!("{page}.md")).is_file(), "{path} refers to {page}.md");
+        }
+    }
+    assert!(referred > 10, "{referred}");
 }
 
 /// What would be in the way of a host that booted without the agent.
