@@ -1,7 +1,8 @@
 //! Archives that somebody made to do harm: nothing is written anywhere, and each is refused with its cause.
 
 use crate::layers::{GENEROUS, Layer, Stack, spool};
-use sextant::build::tree::{Layers, apply};
+use sextant::build::tree::{LayerError, Layers, MemberError, TreeTooLarge, apply};
+use std::time::{Duration, Instant};
 use tar::EntryType;
 
 fn refused(layers: &[Vec<u8>], words: &str) {
@@ -89,6 +90,72 @@ fn bombs_are_bounded() {
     huge[124..136].copy_from_slice(b"77777777777\0");
     fix_checksum(&mut huge);
     refused(&[huge], "the most is 1048576");
+}
+
+/// What one member makes the tree hold in memory may be far more than its size in the archive, and far more again than the
+/// archive's size once it is compressed.
+#[test]
+fn memory_is_bounded_whatever_is_held_in_it() {
+    let value = vec![b'x'; 120_000];
+    let deep = |number: usize| (0..126).map(|_| format!("{number:x}/")).collect::<String>();
+    let pieces: String =
+        std::iter::once("500000\n".to_owned()).chain((0..500_000).map(|at| format!("{}\n1\n", 2 * at))).collect();
+    let holes: [(&str, &[u8]); 4] = [
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.name", b"usr/holes"),
+        ("GNU.sparse.realsize", b"1000000"),
+    ];
+    let mut map = pieces.into_bytes();
+    map.resize(map.len().next_multiple_of(512), 0);
+    map.resize(map.len() + 500_000, b'x');
+    let attributes =
+        |layer: Layer, at: usize| layer.pax(&[("SCHILY.xattr.user.a", &value)]).file(&format!("usr/{at}"), "");
+    let directories =
+        |layer: Layer, at: usize| layer.pax(&[("path", format!("{}x", deep(at)).as_bytes())]).file("x", "");
+    let sparse = |layer: Layer, _| layer.pax(&holes).entry(EntryType::Regular, "x", "", &map);
+    for (what, layer) in [
+        ("attributes", (0..2500).fold(Layer::new(), attributes)),
+        ("directories that no member describes", (0..8000).fold(Layer::new(), directories)),
+        ("pieces between holes", (0..15).fold(Layer::new(), sparse)),
+    ] {
+        let mut stack = Stack(vec![layer.spool()]);
+        let error = apply(&mut stack, &Layers::All, 8 << 30).map(drop).unwrap_err();
+        let LayerError::Member { cause, .. } = &error else { panic!("{what}: {error}") };
+        let is_bound = matches!(
+            cause,
+            MemberError::TooLarge(TreeTooLarge::Memory)
+                | MemberError::Path(sextant::build::tree::PathError::TooLarge(TreeTooLarge::Memory))
+        );
+        assert!(is_bound, "{what}: {error}");
+        assert!(error.to_string().contains("more than 256 MiB of memory"), "{what}: {error}");
+    }
+}
+
+#[test]
+fn attributes_and_records_are_counted() {
+    let names: Vec<String> = (0..257).map(|number| format!("SCHILY.xattr.user.{number}")).collect();
+    let records = |count: usize| names.iter().take(count).map(|name| (name.as_str(), &b"x"[..])).collect::<Vec<_>>();
+    refused(&[Layer::new().pax(&records(257)).file("usr/a", "").bytes()], "more than 256");
+    let mut stack = Stack(vec![Layer::new().pax(&records(256)).file("usr/a", "").spool()]);
+    apply(&mut stack, &Layers::All, GENEROUS).unwrap();
+    let many: Vec<(&str, &[u8])> = vec![("comment", b""); 16_385];
+    refused(&[Layer::new().pax(&many).file("usr/a", "").bytes()], "more than 16384 records");
+}
+
+/// Each whiteout and directory goes down its path once.
+#[test]
+fn what_is_taken_away_at_great_depth_takes_no_longer() {
+    let deep: String = (0..120).map(|level| format!("{level:030}/")).collect();
+    let at = |name: &str| format!("{deep}{name}");
+    let file = |layer: Layer, name: &str| layer.pax(&[("path", at(name).as_bytes())]).file("x", "");
+    let lower = file(Layer::new(), "kept").bytes();
+    let whiteouts = (0..3000).fold(Layer::new(), |layer, number| file(layer, &format!(".wh.{number}"))).bytes();
+    let begun = Instant::now();
+    let mut stack = Stack(vec![spool(&lower), spool(&whiteouts)]);
+    let tree = apply(&mut stack, &Layers::All, GENEROUS).unwrap();
+    assert_eq!(tree.walk().len(), 121);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
 #[test]

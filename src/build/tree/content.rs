@@ -88,6 +88,17 @@ impl Content {
         }
     }
 
+    /// Memory that it takes as long as it isn't read, in bytes.
+    pub(super) fn held(&self) -> u64 {
+        let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+        match &self.0 {
+            Inner::Bytes(bytes) => count(bytes.len()),
+            Inner::Spool(_) => 0,
+            Inner::Sparse { parts, .. } => count(parts.len()).saturating_mul(super::PART_COST),
+            Inner::Host { path, .. } => count(path.len()),
+        }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::content::Stamp;
 use super::path::{display, join};
-use super::{Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TooManyNodes};
+use super::{Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
 use crate::filesystem::EntryKind;
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -38,9 +38,9 @@ pub enum DirectoryError {
         /// The directory
         path: String,
     },
-    /// More nodes than [`super::MAX_NODES`].
+    /// More than one tree may have.
     #[error(transparent)]
-    TooMany(#[from] TooManyNodes),
+    TooLarge(#[from] TreeTooLarge),
 }
 
 /// Whose the files of a directory become.
@@ -106,9 +106,7 @@ pub fn read_directory(path: &Path, owners: Owners) -> Result<FileTree, Directory
     let mut reading = Reading { base, owners, tree: FileTree::default(), links: HashMap::new() };
     let own = reading.metadata(&metadata, &proc_path(&reading.base.directory)).map_err(io)?;
     let root = reading.tree.root();
-    if let Some(node) = reading.tree.node_mut(root) {
-        node.metadata = own;
-    }
+    reading.tree.describe(root, own)?;
     let mut todo = vec![(Vec::new(), root, 0_usize)];
     while let Some((path, id, depth)) = todo.pop() {
         if depth > MAX_DEPTH {
@@ -146,7 +144,7 @@ impl Reading {
             let full = join(path, &name);
             let at = place.join(OsStr::from_bytes(&name));
             let (child, is_directory) = self.node(&full, &at)?;
-            self.tree.link(id, &name, child);
+            self.tree.link(id, &name, child)?;
             if is_directory {
                 below.push((full, child));
             }
@@ -221,8 +219,8 @@ fn xattrs(at: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         };
         match got {
             Ok(count) => {
-                value.truncate(count);
-                found.insert(name.to_vec(), value);
+                // Not the buffer itself: it is far larger.
+                found.insert(name.to_vec(), value.get(..count).unwrap_or_default().to_vec());
             }
             // Taken away meanwhile.
             Err(rustix::io::Errno::NODATA) => {}

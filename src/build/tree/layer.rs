@@ -8,14 +8,14 @@
     clippy::panic
 )]
 
-use super::members::{ArchiveError, Member, Members};
-use super::path::{components, display};
+use super::members::{ArchiveError, MAX_HEADERS, Member, Members};
+use super::path::{Names, Steps, Way, components, display};
 use super::pax::{self, PaxError};
 use super::sparse::{self, SparseError};
-use super::{Content, FileTree, Kind, MAX_NODES, Metadata, PathError, Time, TooManyNodes};
+use super::{Content, FileTree, Kind, Metadata, PathError, Time, TreeTooLarge, len};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use tar::EntryType;
 
@@ -29,6 +29,9 @@ const AUFS: &[u8] = b".wh..wh.";
 /// Most that all extended attributes of a file may hold, names and values, in bytes: Linux has room for as much in one value, and
 /// in the list of names (xattr(7)).
 const MAX_XATTRS: usize = 128 << 10;
+
+/// Most extended attributes of a file. Files in practice have a handful.
+const MAX_XATTR_COUNT: usize = 256;
 
 /// Why a layer can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +115,9 @@ pub enum MemberError {
         /// Its name
         name: String,
     },
+    /// The tree would grow too large with it.
+    #[error(transparent)]
+    TooLarge(#[from] TreeTooLarge),
     /// Together with what came before it, more than is allowed.
     #[error("the files would have more than {limit} bytes; if that is meant, allow it with --max-size")]
     TooMuch {
@@ -188,7 +194,9 @@ fn assemble(
         tree: FileTree::default(),
         max_size,
         used: 0,
-        directories: HashSet::new(),
+        headers: MAX_HEADERS,
+        steps: Steps::all(),
+        replaced: Names::new(),
         lower,
         adopted: HashMap::new(),
     };
@@ -204,8 +212,11 @@ struct Assembly {
     tree: FileTree,
     max_size: u64,
     used: u64,
-    /// Directories that the layer at hand has as members of its own, by path.
-    directories: HashSet<Vec<u8>>,
+    /// Headers that may still be read.
+    headers: u64,
+    steps: Steps,
+    /// Names of the tree in place of which the layer at hand has a directory, and that aren't one before it.
+    replaced: Names,
     /// What lies below the layers that count.
     lower: Option<FileTree>,
     /// Nodes of `lower` that have come into the tree, by path.
@@ -214,56 +225,53 @@ struct Assembly {
 
 impl Assembly {
     fn apply(&mut self, archive: &Spool, number: usize) -> Result<(), LayerError> {
-        let wrap = |error| LayerError::Archive { number, error };
+        self.replaced.clear();
         // First what the layer takes away, for that means the layers below and never itself.
-        self.directories.clear();
+        let mut left = self.headers;
         for pass in [Self::note_directory, Self::take_away, Self::put] {
-            let mut members = Members::of(archive);
-            while let Some(member) = members.next().map_err(wrap)? {
+            let mut members = Members::of(archive, self.headers);
+            while let Some(member) = members.next().map_err(|error| LayerError::Archive { number, error })? {
                 pass(self, archive, &member).map_err(|cause| LayerError::Member {
                     number,
                     path: display(&member.path),
                     cause,
                 })?;
             }
+            left = members.left();
         }
+        self.headers = left;
         Ok(())
     }
 
+    /// What lies behind a link that the layer has a directory in place of is not what it takes something away from.
     fn note_directory(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
-        if member.entry_type() == EntryType::Directory {
-            self.directories.insert(components(&member.path)?.join(&b'/'));
-            // More than the tree may have; it would only find out later.
-            if self.directories.len() > MAX_NODES {
-                return Err(PathError::from(TooManyNodes).into());
-            }
+        if member.entry_type() != EntryType::Directory {
+            return Ok(());
+        }
+        let parts = components(&member.path)?;
+        let Some((name, parents)) = parts.split_last() else { return Ok(()) };
+        let directory = match self.tree.way(parents, &self.replaced, &mut self.steps) {
+            Ok(Way::Found(directory)) => directory,
+            Err(error @ PathError::TooManySteps) => return Err(error.into()),
+            // What is wrong with it is told when it is put.
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        let found = self.tree.entry(directory, name).and_then(|id| self.tree.node(id));
+        // As many as there are names in the tree, at most.
+        if found.is_some_and(|node| !matches!(node.kind, Kind::Directory(_))) {
+            self.replaced.insert((directory, name.to_vec()));
         }
         Ok(())
-    }
-
-    /// Whether the layer has a directory of its own in place of something that leads elsewhere: then what it takes away
-    /// in there isn't there yet.
-    fn is_replaced(&self, path: &[&[u8]]) -> bool {
-        (1..=path.len()).any(|len| {
-            let Some((name, above)) = path.get(..len).and_then(<[_]>::split_last) else { return false };
-            let Ok(Some(directory)) = self.tree.directory(above) else { return false };
-            let found = self.tree.entry(directory, name).and_then(|id| self.tree.node(id));
-            found.is_some_and(|node| !matches!(node.kind, Kind::Directory(_)))
-                && path.get(..len).is_some_and(|path| self.directories.contains(&path.join(&b'/')))
-        })
     }
 
     fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
         let parts = components(&member.path)?;
         let Some((name, parents)) = parts.split_last() else { return Ok(()) };
         let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
-        if self.is_replaced(parents) {
-            return Ok(());
-        }
-        let directory = match self.tree.directory(parents) {
-            Ok(Some(directory)) => directory,
+        let directory = match self.tree.way(parents, &self.replaced, &mut self.steps) {
+            Ok(Way::Found(directory)) => directory,
             // What isn't there needs no taking away.
-            Ok(None) | Err(PathError::NotADirectory { .. }) => return Ok(()),
+            Ok(Way::Missing(..) | Way::Marked) | Err(PathError::NotADirectory { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         if *name == OPAQUE {
@@ -283,21 +291,21 @@ impl Assembly {
             if kind == EntryType::Directory {
                 let metadata = metadata(member)?;
                 let root = self.tree.root();
-                self.describe(root, metadata);
+                self.tree.describe(root, metadata)?;
             }
             return Ok(());
         };
         if name.starts_with(WHITEOUT) {
             return Ok(());
         }
-        let directory = self.tree.make_directory(parents)?;
+        let directory = self.tree.make_directory(parents, &mut self.steps)?;
         if kind == EntryType::Link {
             let id = self.target(&member.link)?;
             // Some file systems read and write it anew for each of its names.
             if let Some(Kind::File(content)) = self.tree.node(id).map(|node| &node.kind) {
                 self.count(content.len())?;
             }
-            self.tree.link(directory, name, id);
+            self.tree.link(directory, name, id)?;
             return Ok(());
         }
         let metadata = metadata(member)?;
@@ -305,13 +313,13 @@ impl Assembly {
             metadata
                 .xattrs
                 .iter()
-                .fold(0, |sum: u64, (name, value)| sum.saturating_add(len_of(name)).saturating_add(len_of(value))),
+                .fold(0, |sum: u64, (name, value)| sum.saturating_add(len(name)).saturating_add(len(value))),
         )?;
         if kind == EntryType::Directory
             && let Some(id) = self.tree.entry(directory, name)
             && matches!(self.tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)))
         {
-            self.describe(id, metadata);
+            self.tree.describe(id, metadata)?;
             return Ok(());
         }
         let kind = match kind {
@@ -323,15 +331,9 @@ impl Assembly {
             EntryType::Fifo => Kind::Special(EntryKind::Fifo),
             other => return Err(MemberError::Type(char::from(other.as_byte()))),
         };
-        let id = self.tree.add(metadata, kind).map_err(PathError::from)?;
-        self.tree.link(directory, name, id);
+        let id = self.tree.add(metadata, kind)?;
+        self.tree.link(directory, name, id)?;
         Ok(())
-    }
-
-    fn describe(&mut self, id: super::NodeId, metadata: Metadata) {
-        if let Some(node) = self.tree.node_mut(id) {
-            node.metadata = metadata;
-        }
     }
 
     fn content(&mut self, archive: &Spool, member: &Member) -> Result<Content, MemberError> {
@@ -355,7 +357,7 @@ impl Assembly {
     /// The node that a hard link leads to.
     fn target(&mut self, path: &[u8]) -> Result<super::NodeId, MemberError> {
         let parts = components(path)?;
-        let found = self.tree.find(&parts)?;
+        let found = self.tree.find(&parts, &mut self.steps)?;
         let id = match found {
             Some(id) => id,
             None => self.adopt(&parts)?.ok_or_else(|| MemberError::MissingTarget { target: display(path) })?,
@@ -373,19 +375,16 @@ impl Assembly {
         if let Some(id) = self.adopted.get(&key) {
             return Ok(Some(*id));
         }
-        let Some(found) = lower.find(parts)? else { return Ok(None) };
+        let Some(found) = lower.find(parts, &mut self.steps)? else { return Ok(None) };
         let Some(node) = lower.node(found).cloned() else { return Ok(None) };
         if matches!(node.kind, Kind::Directory(_)) {
             return Err(MemberError::DirectoryTarget { target: display(&key) });
         }
-        let id = self.tree.add(node.metadata, node.kind).map_err(PathError::from)?;
+        let id = self.tree.add(node.metadata, node.kind)?;
+        self.tree.hold(len(&key))?;
         self.adopted.insert(key, id);
         Ok(Some(id))
     }
-}
-
-fn len_of(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 fn link_target(target: &[u8]) -> Result<Vec<u8>, MemberError> {
@@ -433,6 +432,10 @@ fn xattrs(member: &Member) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
                 return Err(MemberError::Attribute { name: display(name) });
             }
             held = held.saturating_add(name.len()).saturating_add(value.len());
+            if found.len() >= MAX_XATTR_COUNT && !found.contains_key(name) {
+                let cause = format!("more than {MAX_XATTR_COUNT}");
+                return Err(MemberError::Field { field: "the number of its extended attributes", cause });
+            }
             if held > MAX_XATTRS {
                 let cause = format!("more than {MAX_XATTRS} bytes");
                 return Err(MemberError::Field { field: "what its extended attributes hold", cause });

@@ -1,5 +1,6 @@
 //! A tree that isn't an image yet, looked into as a boot will look into the image.
 
+use super::path::Steps;
 use super::{FileTree, Kind, NodeId};
 use crate::filesystem::{DirEntry, EntryKind, FilesystemError, Tree};
 use std::ffi::OsString;
@@ -16,9 +17,9 @@ impl FileTree {
                 path.split(|byte| *byte == b'/').filter(|it| !it.is_empty() && *it != b".").collect();
             let (name, parents) = match parts.split_last() {
                 Some((name, parents)) if *name != b".." => (*name, parents),
-                _ => return self.directory(&parts).ok()?,
+                _ => return self.directory(&parts, &mut Steps::all()).ok()?,
             };
-            let id = self.entry(self.directory(parents).ok()??, name)?;
+            let id = self.entry(self.directory(parents, &mut Steps::all()).ok()??, name)?;
             let Some(Kind::Symlink(target)) = self.node(id).map(|node| &node.kind) else { return Some(id) };
             path = if target.starts_with(b"/") {
                 target.clone()

@@ -21,6 +21,13 @@ use tar::{EntryType, Header};
 /// Bytes of a block; headers are one, data is padded to whole ones.
 pub(super) const BLOCK: u64 = 512;
 
+/// Most headers, extended ones included, in all layers of an image: four for each node of the largest tree.
+pub const MAX_HEADERS: u64 = 4_000_000;
+/// Most members of an archive of images. Each blob of an image is one.
+const MAX_PARTS: usize = 65_536;
+/// Most bytes that their names and the targets of links have together.
+const MAX_NAMES: usize = 16 << 20;
+
 /// Why an archive can't be read on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,6 +57,14 @@ pub enum ArchiveError {
         /// Bytes
         found: u64,
     },
+    /// More headers than [`MAX_HEADERS`].
+    #[error("the archives have more than {MAX_HEADERS} headers together")]
+    TooMany,
+    /// More or longer names than an archive of images has.
+    #[error(
+        "it has more than {MAX_PARTS} members, or more than {MAX_NAMES} bytes of names: it is no archive of images"
+    )]
+    TooManyParts,
     /// An extended header that can't be understood.
     #[error("the member at byte {offset}: {error}")]
     Pax {
@@ -103,11 +118,18 @@ impl Member {
 pub(super) struct Members<'a> {
     archive: &'a Spool,
     position: u64,
+    left: u64,
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn of(archive: &'a Spool) -> Self {
-        Self { archive, position: 0 }
+    /// Of which `left` headers may be read.
+    pub(super) fn of(archive: &'a Spool, left: u64) -> Self {
+        Self { archive, position: 0, left }
+    }
+
+    /// Headers that may still be read.
+    pub(super) const fn left(&self) -> u64 {
+        self.left
     }
 
     /// The next member; `None` at the end.
@@ -116,6 +138,7 @@ impl<'a> Members<'a> {
         loop {
             let offset = self.position;
             let Some(header) = self.header()? else { return Ok(None) };
+            self.left = self.left.checked_sub(1).ok_or(ArchiveError::TooMany)?;
             let fail = |error: io::Error| ArchiveError::Header { offset, cause: error.to_string() };
             let kind = header.entry_type();
             let own_size = header.entry_size().map_err(fail)?;
@@ -234,8 +257,13 @@ pub(in crate::build) struct ArchiveMember {
 /// The files and links of an archive of images; what has no name in UTF-8 isn't one of its parts.
 pub(in crate::build) fn archive_members(archive: &Spool) -> Result<Vec<ArchiveMember>, ArchiveError> {
     let mut found = Vec::new();
-    let mut members = Members::of(archive);
+    let mut members = Members::of(archive, MAX_HEADERS);
+    let mut names = 0_usize;
     while let Some(member) = members.next()? {
+        names = names.saturating_add(member.path.len()).saturating_add(member.link.len());
+        if found.len() >= MAX_PARTS || names > MAX_NAMES {
+            return Err(ArchiveError::TooManyParts);
+        }
         let Ok(path) = String::from_utf8(member.path.clone()) else { continue };
         let link = String::from_utf8_lossy(&member.link).into_owned();
         let (content, link) = match member.entry_type() {
@@ -244,10 +272,51 @@ pub(in crate::build) fn archive_members(archive: &Spool) -> Result<Vec<ArchiveMe
             EntryType::Link => (None, Some((link, false))),
             _ => continue,
         };
-        if found.len() >= super::MAX_NODES {
-            return Err(io::Error::other(super::TooManyNodes).into());
-        }
         found.push(ArchiveMember { path, content, link });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    fn spool(headers: &[Header]) -> Spool {
+        let mut file = tempfile::tempfile().unwrap();
+        headers.iter().for_each(|header| file.write_all(header.as_bytes()).unwrap());
+        Spool::new(file).unwrap()
+    }
+
+    fn header(kind: EntryType, name: &str) -> Header {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_path(name).unwrap();
+        header.set_size(0);
+        header.set_cksum();
+        header
+    }
+
+    #[test]
+    fn headers_are_counted_also_those_that_describe_nothing() {
+        let archive = spool(&[
+            header(EntryType::XGlobalHeader, "g"),
+            header(EntryType::XGlobalHeader, "g"),
+            header(EntryType::Fifo, "f"),
+        ]);
+        let mut members = Members::of(&archive, 3);
+        assert_eq!(members.next().unwrap().unwrap().path, b"f");
+        assert_eq!(members.left(), 0);
+        assert!(members.next().unwrap().is_none());
+        assert!(matches!(Members::of(&archive, 2).next(), Err(ArchiveError::TooMany)));
+    }
+
+    #[test]
+    fn an_archive_of_images_has_names_of_usual_length() {
+        let long = header(EntryType::Regular, &"n".repeat(99));
+        let count = MAX_PARTS + 1;
+        let archive = spool(&vec![long; count]);
+        assert!(matches!(archive_members(&archive), Err(ArchiveError::TooManyParts)));
+    }
 }

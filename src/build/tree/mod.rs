@@ -27,9 +27,10 @@ mod sparse;
 pub use archive::write_tar;
 pub use content::{Content, Reader as ContentReader};
 pub use directory::{DirectoryError, Owners, read_directory};
-pub use layer::{LayerError, Layers, apply};
+pub use layer::{LayerError, Layers, MemberError, apply};
 pub(in crate::build) use members::archive_members;
-pub use path::{MAX_DEPTH, PathError};
+pub use members::{ArchiveError, MAX_HEADERS};
+pub use path::{MAX_DEPTH, MAX_STEPS, PathError};
 pub use release::{ReleaseOptions, ReleaseProblem, complete_release};
 pub use select::{Omission, select};
 
@@ -38,6 +39,24 @@ use std::collections::BTreeMap;
 
 /// Most files, directories and links in one tree.
 pub const MAX_NODES: usize = 1_000_000;
+
+/// Most memory that the names, paths and attributes of one tree may take, in bytes, as the constants below count it.
+/// Half a million files with paths of 100 bytes need as much.
+pub const MAX_MEMORY: u64 = 256 << 20;
+
+/// What a node takes besides what is listed here, with its share of the vector's spare room.
+const NODE_COST: u64 = 192;
+/// A map with its first entry: an allocation for eleven.
+const MAP_COST: u64 = 560;
+/// A name or attribute: its place in a map, and its allocation.
+const ENTRY_COST: u64 = 64;
+/// A piece of a file with holes.
+const PART_COST: u64 = 48;
+
+/// A length as a number of bytes.
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
 
 /// Where a node is in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,6 +95,14 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// Memory that its attributes take, in bytes.
+    fn held(&self) -> u64 {
+        let map = if self.xattrs.is_empty() { 0 } else { MAP_COST };
+        let each =
+            |(name, value): (&Vec<u8>, &Vec<u8>)| ENTRY_COST.saturating_add(len(name)).saturating_add(len(value));
+        self.xattrs.iter().map(each).fold(map, u64::saturating_add)
+    }
+
     /// A directory that nobody described: root's, 0755.
     #[must_use]
     pub fn implied_directory() -> Self {
@@ -116,24 +143,35 @@ pub struct Node {
     pub metadata: Metadata,
     /// What it is
     pub kind: Kind,
+    /// Length of the path by which a directory was put into the tree, in bytes.
+    path_len: u64,
 }
 
-/// There are more nodes than [`MAX_NODES`].
+/// A tree would grow beyond its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_NODES} files")]
-pub struct TooManyNodes;
+#[non_exhaustive]
+pub enum TreeTooLarge {
+    /// More nodes than [`MAX_NODES`].
+    #[error("there are more than {MAX_NODES} files, directories and links")]
+    Nodes,
+    /// More memory than [`MAX_MEMORY`].
+    #[error("paths, links, extended attributes and maps of holes take more than {} MiB of memory together", MAX_MEMORY >> 20)]
+    Memory,
+}
 
 /// A tree of files.
 #[derive(Debug, Clone)]
 pub struct FileTree {
     /// Nodes that were replaced stay here without a name; the root is the first and never replaced.
     nodes: Vec<Node>,
+    /// Bytes of memory, by the constants above. What was replaced or taken away still counts.
+    held: u64,
 }
 
 impl Default for FileTree {
     fn default() -> Self {
         let kind = Kind::Directory(BTreeMap::new());
-        Self { nodes: vec![Node { metadata: Metadata::implied_directory(), kind }] }
+        Self { nodes: vec![Node { metadata: Metadata::implied_directory(), kind, path_len: 0 }], held: NODE_COST }
     }
 }
 
@@ -157,14 +195,38 @@ impl FileTree {
     /// Puts a node into the tree that no name leads to yet.
     ///
     /// # Errors
-    /// Beyond [`MAX_NODES`].
-    pub fn add(&mut self, metadata: Metadata, kind: Kind) -> Result<NodeId, TooManyNodes> {
+    /// [`TreeTooLarge`]
+    pub fn add(&mut self, metadata: Metadata, kind: Kind) -> Result<NodeId, TreeTooLarge> {
         if self.nodes.len() >= MAX_NODES {
-            return Err(TooManyNodes);
+            return Err(TreeTooLarge::Nodes);
         }
+        let own = match &kind {
+            Kind::Directory(entries) => {
+                entries.keys().map(|name| ENTRY_COST.saturating_add(len(name))).fold(0, u64::saturating_add)
+            }
+            Kind::Symlink(target) => len(target),
+            Kind::File(content) => content.held(),
+            Kind::Special(_) => 0,
+        };
+        self.hold(NODE_COST.saturating_add(own).saturating_add(metadata.held()))?;
         let id = NodeId(self.nodes.len());
-        self.nodes.push(Node { metadata, kind });
+        self.nodes.push(Node { metadata, kind, path_len: 0 });
         Ok(id)
+    }
+
+    /// Replaces what is known about a node.
+    fn describe(&mut self, id: NodeId, metadata: Metadata) -> Result<(), TreeTooLarge> {
+        self.hold(metadata.held())?;
+        if let Some(node) = self.node_mut(id) {
+            node.metadata = metadata;
+        }
+        Ok(())
+    }
+
+    /// Counts memory that is about to be taken.
+    fn hold(&mut self, bytes: u64) -> Result<(), TreeTooLarge> {
+        self.held = self.held.saturating_add(bytes);
+        if self.held > MAX_MEMORY { Err(TreeTooLarge::Memory) } else { Ok(()) }
     }
 
     /// The entries of a directory; empty for anything else.
@@ -186,10 +248,23 @@ impl FileTree {
     }
 
     /// Gives a node a name in a directory, in place of what had it. Nothing happens if `directory` isn't one.
-    pub fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) {
+    ///
+    /// # Errors
+    /// [`TreeTooLarge::Memory`]. Each name counts with its whole path: that is what whoever writes the tree holds.
+    pub fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Result<(), TreeTooLarge> {
+        let Some(Node { kind: Kind::Directory(entries), path_len, .. }) = self.node(directory) else { return Ok(()) };
+        let path_len = path_len.saturating_add(len(name)).saturating_add(1);
+        if !entries.contains_key(name) {
+            let map = if entries.is_empty() { MAP_COST } else { 0 };
+            self.hold(ENTRY_COST.saturating_add(map).saturating_add(path_len).saturating_add(len(name)))?;
+        }
         if let Some(Node { kind: Kind::Directory(entries), .. }) = self.node_mut(directory) {
             entries.insert(name.to_vec(), id);
         }
+        if let Some(node) = self.node_mut(id) {
+            node.path_len = path_len;
+        }
+        Ok(())
     }
 
     /// Takes a name away.

@@ -16,6 +16,9 @@ use super::Time;
 /// Most bytes of one extended header. A hundred attributes of usual size have a few KiB, the longest path 4.
 pub(super) const MAX_LEN: u64 = 1 << 20;
 
+/// Most records of one extended header: files with holes may have two for each piece of data.
+const MAX_RECORDS: usize = 16_384;
+
 /// An extended header that can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaxError {
@@ -25,6 +28,9 @@ pub enum PaxError {
         /// Where in the header's data
         offset: usize,
     },
+    /// More than [`MAX_RECORDS`].
+    #[error("the extended header has more than {MAX_RECORDS} records")]
+    TooMany,
     /// A value that should be a number and isn't.
     #[error("{keyword} of the extended header is no number that can be used")]
     Number {
@@ -39,13 +45,16 @@ pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
 /// The records in the order in which they stand.
 ///
 /// # Errors
-/// [`PaxError::Record`]
+/// [`PaxError::Record`], [`PaxError::TooMany`]
 pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
     let mut found = Vec::new();
     let mut rest = data;
     while !rest.is_empty() {
         let offset = data.len().saturating_sub(rest.len());
         let (keyword, value, next) = record(rest).ok_or(PaxError::Record { offset })?;
+        if found.len() >= MAX_RECORDS {
+            return Err(PaxError::TooMany);
+        }
         found.push((keyword, value));
         rest = next;
     }

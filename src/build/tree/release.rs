@@ -8,6 +8,7 @@
     clippy::panic
 )]
 
+use super::path::Steps;
 use super::{Content, FileTree, Kind, Metadata, PathError, Time};
 use crate::extension::{self, ExtensionName, Incompatible, LookupError};
 use crate::filesystem::Tree;
@@ -119,10 +120,10 @@ pub fn complete_release(
     let wrap = |error: PathError| ReleaseProblem::Path { path: format!("{directory}/{file}"), error };
     let before: BTreeSet<_> = tree.walk().into_iter().map(|(_, id)| id).collect();
     let parts: Vec<&[u8]> = directory.split('/').map(str::as_bytes).collect();
-    let place = tree.make_directory(&parts).map_err(wrap)?;
+    let place = tree.make_directory(&parts, &mut Steps::all()).map_err(wrap)?;
     let described = Metadata { mode: 0o644, mtime: time, xattrs: BTreeMap::new(), ..Metadata::implied_directory() };
     let id = tree.add(described, Kind::File(Content::bytes(text.as_bytes()))).map_err(|error| wrap(error.into()))?;
-    tree.link(place, file.as_bytes(), id);
+    tree.link(place, file.as_bytes(), id).map_err(|error| wrap(error.into()))?;
     // Directories made on the way have no time of their own either.
     for (_, id) in tree.walk() {
         if !before.contains(&id)
@@ -177,9 +178,9 @@ mod tests {
         let mut tree = FileTree::default();
         let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
         let (file, parents) = parts.split_last().unwrap();
-        let directory = tree.make_directory(parents).unwrap();
+        let directory = tree.make_directory(parents, &mut Steps::all()).unwrap();
         let id = tree.add(Metadata::implied_directory(), Kind::File(Content::bytes(content.as_bytes()))).unwrap();
-        tree.link(directory, file, id);
+        tree.link(directory, file, id).unwrap();
         tree
     }
 

@@ -8,7 +8,7 @@
     clippy::panic
 )]
 
-use super::path::display;
+use super::path::{Steps, display};
 use super::{FileTree, Kind, NodeId};
 use crate::filesystem::EntryKind;
 use crate::image::Class;
@@ -116,7 +116,7 @@ fn omit_os_release(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omissi
         Class::Confext => (&[b"etc"], "etc/os-release"),
     };
     // A link on the way leads to where the file would be refused as well.
-    if let Ok(Some(directory)) = tree.directory(directory)
+    if let Ok(Some(directory)) = tree.directory(directory, &mut Steps::all())
         && tree.unlink(directory, b"os-release").is_some()
     {
         omissions.push(Omission::OsRelease { path });
@@ -135,9 +135,9 @@ mod tests {
         for (path, kind) in paths {
             let parts = crate::build::tree::path::components(path.as_bytes()).unwrap();
             let (name, parents) = parts.split_last().unwrap();
-            let directory = tree.make_directory(parents).unwrap();
+            let directory = tree.make_directory(parents, &mut Steps::all()).unwrap();
             let id = tree.add(Metadata::implied_directory(), kind.clone()).unwrap();
-            tree.link(directory, name, id);
+            tree.link(directory, name, id).unwrap();
         }
         tree
     }
