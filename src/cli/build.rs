@@ -13,6 +13,7 @@ use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
 use crate::io::FileSource;
 use crate::reason::printable;
+use crate::size::parse_size;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::cell::RefCell;
@@ -83,7 +84,7 @@ pub(super) struct Arguments {
     /// Keep owners of a directory as they are; else what is yours becomes root's
     #[arg(long)]
     keep_owners: bool,
-    /// Most bytes that the files may have together
+    /// Maximum total size of the files, in bytes or with K, M, G or T (KiB, MiB, GiB, TiB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8G")]
     max_size: u64,
     /// Credentials for registries, as `skopeo login` and `docker login` write them [default: where those tools keep them]
@@ -148,19 +149,6 @@ fn parse_scope(text: &str) -> Result<String, String> {
         return Err("without the word system every boot would refuse it".into());
     }
     Ok(words.join(" "))
-}
-
-/// A number of bytes, with K, M, G or T for powers of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.chars().last().map(|last| last.to_ascii_uppercase()) {
-        Some('K') => (&text[..text.len() - 1], 10),
-        Some('M') => (&text[..text.len() - 1], 20),
-        Some('G') => (&text[..text.len() - 1], 30),
-        Some('T') => (&text[..text.len() - 1], 40),
-        _ => (text, 0),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number.and_then(|number| number.checked_mul(1 << shift)).ok_or_else(|| "write a size such as 500M or 8G".into())
 }
 
 impl Arguments {

@@ -82,6 +82,11 @@ impl Machine {
         })
     }
 
+    /// Takes images for `architecture` from now on.
+    pub(super) const fn set_architecture(&mut self, architecture: Architecture) {
+        self.architecture = architecture;
+    }
+
     fn verifier(&self) -> Verifier<'_> {
         Verifier {
             policy: &self.policy,

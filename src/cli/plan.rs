@@ -22,6 +22,8 @@ use std::process::ExitCode;
 const MAX_STAGE_FILE: u64 = 1 << 20;
 /// Most files of stages.
 const MAX_STAGE_FILES: usize = 4096;
+/// Most directories of stages within each other.
+const MAX_STAGE_DEPTH: usize = 32;
 
 /// Tell what a set of extensions will come to when it is merged
 #[derive(Debug, Args)]
@@ -75,10 +77,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut extensions: Vec<Extension> = Vec::new();
     let mut left_out = Vec::new();
-    let mut judged = true;
+    let mut judge = judge(arguments, &policy)?;
     for path in images::find(&arguments.images)? {
         let shown = printable(&path.display().to_string());
-        match read(arguments, &policy, &path, &mut judged) {
+        match read(arguments, judge.as_mut().ok(), &path) {
             Ok(Ok(extension)) => {
                 if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
                     let detail = format!("an extension named {} is in the plan already", extension.name);
@@ -99,13 +101,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     plan.unreadable = unreadable;
     if arguments.json {
         let mut value = serde_json::to_value(&plan)?;
-        value["verified"] = judged.into();
+        value["verified"] = judge.is_ok().into();
+        value["not_verified"] = judge.as_ref().err().cloned().into();
         super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
     } else {
         super::print(&text(&plan, super::style()))?;
     }
-    if !judged {
-        eprintln!("sextant: nobody was named whom to trust: the images were read without being verified");
+    if let Err(cause) = &judge {
+        eprintln!("sextant: images were not verified: {cause}");
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -113,8 +116,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Why a boot would not take an image: token and sentence.
 type Refused = (&'static str, String);
 
+/// Reads the trust anchors, once for all images. What keeps them from being read is fatal if they were named; otherwise
+/// it is why images can't be verified.
+fn judge(arguments: &Arguments, policy: &Policy) -> Result<Result<Machine, String>> {
+    // Each image says itself what it is for, unless it has to be for one architecture.
+    let Some(architecture) = arguments.arch.or_else(Architecture::native) else {
+        return Ok(Err("no partition types are defined for this architecture: use --arch".to_owned()));
+    };
+    match Machine::with_policy(&arguments.trust, policy.clone(), architecture) {
+        Ok(machine) => Ok(Ok(machine)),
+        Err(error) if arguments.trust.is_given() => Err(error),
+        Err(error) => Ok(Err(printable(&format!("{error:#}")))),
+    }
+}
+
 /// Reads an image, if a boot would take it.
-fn read(arguments: &Arguments, policy: &Policy, path: &Path, judged: &mut bool) -> Result<Result<Extension, Refused>> {
+fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Result<Result<Extension, Refused>> {
     let class = class_of(path);
     let source = FileSource::new(File::open(path)?)?;
     let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
@@ -123,15 +140,12 @@ fn read(arguments: &Arguments, policy: &Policy, path: &Path, judged: &mut bool) 
     };
     let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
-    match Machine::with_policy(&arguments.trust, policy.clone(), architecture) {
-        Ok(machine) => {
-            let image = machine.verify(path);
-            if let Some(reason) = image.reason {
-                return Ok(Err((reason.token(), image.detail.unwrap_or_default())));
-            }
+    if let Some(machine) = machine {
+        machine.set_architecture(architecture);
+        let image = machine.verify(path);
+        if let Some(reason) = image.reason {
+            return Ok(Err((reason.token(), image.detail.unwrap_or_default())));
         }
-        Err(error) if arguments.trust.is_given() => return Err(error),
-        Err(_) => *judged = false,
     }
     let data = Inspection::filesystem_of(&source)?;
     let nodes = Filesystem::open(&data)?.walk()?;
@@ -143,7 +157,7 @@ fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> 
     let (mut files, mut unreadable) = (Vec::new(), Vec::new());
     for directory in directories {
         let mut paths = Vec::new();
-        find_stage_files(directory, &mut paths)?;
+        find_stage_files(directory, 0, &mut paths)?;
         for path in paths {
             let shown = printable(&path.display().to_string());
             match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
@@ -156,8 +170,11 @@ fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> 
 }
 
 /// Goes through directories in the order of names, as Go's `filepath.Walk` does. Links are not followed.
-fn find_stage_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+fn find_stage_files(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
     let context = || format!("listing {}", directory.display());
+    if depth > MAX_STAGE_DEPTH {
+        bail!("listing {}: directories are nested more than {MAX_STAGE_DEPTH} deep", directory.display());
+    }
     let mut entries = Vec::new();
     for entry in directory.read_dir().with_context(context)? {
         entries.push(entry.with_context(context)?);
@@ -166,7 +183,7 @@ fn find_stage_files(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let path = entry.path();
         if entry.file_type().with_context(context)?.is_dir() {
-            find_stage_files(&path, found)?;
+            find_stage_files(&path, depth + 1, found)?;
         } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             if found.len() >= MAX_STAGE_FILES {
                 bail!("listing {}: there are more than {MAX_STAGE_FILES} files of stages", directory.display());

@@ -5,6 +5,7 @@
 //! runs in the stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
 
 use super::commands::{PACKAGES, UNIT_LINKS, Words, words};
+use crate::yaml::{self, YamlLimit};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use thiserror::Error;
@@ -16,8 +17,11 @@ const USERS: &str = "/etc/passwd";
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StageError {
+    /// Beyond the bounds of a document.
+    #[error(transparent)]
+    Limit(#[from] YamlLimit),
     /// Not YAML, or not of yip's form.
-    #[error("{0}")]
+    #[error(transparent)]
     Yaml(#[from] serde_yaml::Error),
 }
 
@@ -143,7 +147,7 @@ struct Override {
 /// [`StageError`]
 pub fn parse(file: &str, text: &str) -> Result<StageFile, StageError> {
     // An empty file is no mistake.
-    let document: Option<Document> = serde_yaml::from_str(text)?;
+    let document = Option::<Document>::deserialize(yaml::deserializer(text)?)?;
     let document = document.unwrap_or_default();
     let mut steps = Vec::new();
     for (stage, raw) in document.stages {

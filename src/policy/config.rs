@@ -3,11 +3,13 @@
 
 use super::{Hierarchies, HierarchyList, Limits, Policy};
 use crate::root::Root;
+use crate::size::{SizeError, parse_size};
 use crate::trust::Source;
 use crate::verity::RootHash;
+use crate::yaml::{self, YamlLimit};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use thiserror::Error;
 
@@ -35,6 +37,14 @@ pub enum ConfigError {
         path: String,
         /// Where.
         offset: usize,
+    },
+    /// It is beyond the bounds of a document.
+    #[error("reading {path}: {limit}")]
+    Limit {
+        /// The file.
+        path: String,
+        /// Which bound.
+        limit: YamlLimit,
     },
     /// A key or value isn't understood.
     #[error("reading {path}, line {line}, {key}: {message}")]
@@ -73,7 +83,12 @@ pub fn load(root: &Root) -> Result<Policy, ConfigError> {
 /// [`ConfigError`]
 pub fn load_file(path: &Path) -> Result<Policy, ConfigError> {
     let name = path.display().to_string();
-    match std::fs::read(path) {
+    let read = || {
+        let mut content = Vec::new();
+        std::fs::File::open(path)?.take(MAX_FILE.saturating_add(1)).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    match read() {
         Ok(content) => parse(&name, &content),
         Err(cause) => Err(ConfigError::Io { path: name, cause }),
     }
@@ -90,7 +105,12 @@ pub fn parse(path: &str, content: &[u8]) -> Result<Policy, ConfigError> {
         Err(error) => return Err(ConfigError::Utf8 { path, offset: error.valid_up_to() }),
     };
     // A file of comments is an empty configuration, which YAML calls null.
-    let document = serde_yaml::Deserializer::from_str(text);
+    let document = match yaml::deserializer(text) {
+        Ok(document) => document,
+        Err(limit) => {
+            return Err(ConfigError::Limit { path, limit });
+        }
+    };
     let config: Option<Config> = serde_path_to_error::deserialize(document).map_err(|error| {
         let (key, cause) = (error.path().to_string(), error.into_inner());
         let message = cause.to_string();
@@ -233,7 +253,7 @@ impl<'de> Deserialize<'de> for Paths {
     }
 }
 
-/// Bytes, as a number or with a unit: `67108864`, `64MiB`, `2 GiB`.
+/// Bytes, as a number or as [`parse_size`] takes them.
 #[derive(Debug)]
 struct Size(u64);
 
@@ -245,21 +265,9 @@ impl<'de> Deserialize<'de> for Size {
             Number(u64),
             Text(String),
         }
-        let wrong = || de::Error::custom("a size is a number of bytes, or a number with KiB, MiB or GiB");
-        match NumberOrText::deserialize(deserializer).map_err(|_| wrong())? {
+        match NumberOrText::deserialize(deserializer).map_err(|_| de::Error::custom(SizeError))? {
             NumberOrText::Number(bytes) => Ok(Self(bytes)),
-            NumberOrText::Text(text) => {
-                let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
-                let unit: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
-                    "" => 1,
-                    "KiB" => 1 << 10,
-                    "MiB" => 1 << 20,
-                    "GiB" => 1 << 30,
-                    _ => return Err(wrong()),
-                };
-                let number: u64 = digits.parse().map_err(|_| wrong())?;
-                number.checked_mul(unit).map(Self).ok_or_else(wrong)
-            }
+            NumberOrText::Text(text) => parse_size(&text).map(Self).map_err(de::Error::custom),
         }
     }
 }
@@ -295,7 +303,7 @@ deny:
   root_hashes: [ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB]
 limits:
   images: 3
-  image_size: 64MiB
+  image_size: 64M
   total_size: 1 GiB
   memory: 4096
   keep_free: 1KiB
@@ -343,5 +351,7 @@ merge:
         let once = message("limits:\n  imags: 3\n");
         assert_eq!(once.matches("unknown field").count(), 1, "{once}");
         assert!(matches!(parse("x", b"a: \xff"), Err(ConfigError::Utf8 { offset: 3, .. })));
+        let deep = message(&"[".repeat(60_000));
+        assert_eq!(deep, "reading /etc/sextant.yaml: lists and mappings are nested more than 64 deep at line 1");
     }
 }

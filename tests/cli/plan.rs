@@ -102,7 +102,7 @@ fn what_a_boot_would_refuse_is_left_out() {
     // Without anybody to trust the stranger's is planned as well, and said to be unverified.
     let said = desk.run(&["plan", "extra/tools.sysext.raw", "bad.sysext.raw", "junk.sysext.raw"]);
     assert_eq!(said.status, Some(1));
-    assert!(said.stderr.contains("the images were read without being verified"), "{said:?}");
+    assert!(said.stderr.contains("images were not verified: reading firmware variables: "), "{said:?}");
     assert!(said.stdout.contains("left out: junk.sysext.raw: no GUID partition table"), "{said:?}");
     assert!(said.stdout.contains("  bad  "), "{said:?}");
 }
@@ -132,6 +132,73 @@ fn steps_are_found_in_the_files_that_yip_reads() {
     let said = desk.run(&["plan", "extra", "--stages", "nowhere"]);
     assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""));
     assert!(said.stderr.contains("listing nowhere: No such file"), "{said:?}");
+}
+
+/// Anchors that were named and can't be read are no reason to go on without.
+#[test]
+fn trust_is_read_once_and_what_is_wrong_with_it_is_told() {
+    let desk = desk();
+    let said = desk.run(&["plan", "--certificate", "nowhere.crt", "extra"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""), "{said:?}");
+    assert_eq!(said.stderr.matches("nowhere.crt").count(), 1, "{said:?}");
+    let json: Value = serde_json::from_str(&desk.run(&["plan", "--json", "extra/tools.sysext.raw"]).stdout).unwrap();
+    assert_eq!(json["verified"], json!(false));
+    assert!(json["not_verified"].as_str().unwrap().starts_with("reading firmware variables: "), "{json:#}");
+    let (_, json) = plan(&desk, &["extra/tools.sysext.raw"]);
+    assert_eq!((&json["verified"], &json["not_verified"]), (&json!(true), &json!(null)));
+}
+
+/// A file that would keep the parser busy for hours is told about, and the others are read.
+#[test]
+fn stage_files_are_bounded_before_they_are_parsed() {
+    let brackets = "[".repeat(1 << 20);
+    let doubling = (1..60).fold("a0: &a0 [x, x]\n".to_owned(), |text, level| {
+        format!("{text}a{level}: &a{level} [*a{}, *a{}]\n", level - 1, level - 1)
+    });
+    let early = "stages:\n  initramfs:\n  - commands: [k3s check-config]\n";
+    let desk = desk()
+        .file("oem/10.yaml", brackets.as_bytes())
+        .file("oem/20.yaml", doubling.as_bytes())
+        .file("oem/30.yaml", "- ".repeat(100).as_bytes())
+        .file("oem/40.yaml", early.as_bytes());
+    let begun = std::time::Instant::now();
+    let (said, json) = plan(&desk, &["extra/k3s_1.10.sysext.raw", "--stages", "oem"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(json["findings"][0]["trouble"], "too-early", "{said:?}");
+    let causes: Vec<_> =
+        json["unreadable"].as_array().unwrap().iter().map(|it| it["cause"].as_str().unwrap()).collect();
+    let expected = [
+        "lists and mappings are nested more than 64 deep at line 1",
+        "more than 16 aliases at line 10",
+        "lists and mappings are nested more than 64 deep at line 1",
+    ];
+    assert_eq!(causes, expected);
+    let deep = "d/".repeat(40);
+    let said = desk.file(format!("oem/{deep}x.yaml"), b"").run(&["plan", "extra", "--stages", "oem"]);
+    assert!(said.stderr.contains("directories are nested more than 32 deep"), "{said:?}");
+}
+
+/// What we ship and test with, and a cloud-config with all that people write into one.
+#[test]
+fn ordinary_stage_files_are_within_the_bounds() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for directory in ["systemd-units/yip", "docs", "tests/cli/stages"] {
+        for entry in std::fs::read_dir(root.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let blocks: Vec<&str> = if path.extension().is_some_and(|extension| extension == "md") {
+                text.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect()
+            } else {
+                vec![&text]
+            };
+            for block in blocks {
+                sextant::yaml::check(block).unwrap_or_else(|error| panic!("{}: {error}\n{block}", path.display()));
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 5, "{count}");
 }
 
 /// The order of names is what `systemd-analyze compare-versions` says.

@@ -285,7 +285,9 @@ mod tests {
 
     fn spool(headers: &[Header]) -> Spool {
         let mut file = tempfile::tempfile().unwrap();
-        headers.iter().for_each(|header| file.write_all(header.as_bytes()).unwrap());
+        for header in headers {
+            file.write_all(header.as_bytes()).unwrap();
+        }
         Spool::new(file).unwrap()
     }
 

@@ -1,0 +1,624 @@
+//! YAML from outside, bounded before a parser sees it.
+//!
+//! libyaml, which `serde_yaml` is made of, looks at every open bracket again at each token: 60 kB of `[` take it ten
+//! seconds. And it replays what an alias stands for as often as it is asked to. So documents are gone through here first, by
+//! the rules by which libyaml 0.2.5's `src/scanner.c` finds tokens, without keeping any. Where a document isn't YAML the
+//! parser stops, and so what is counted behind that place doesn't matter.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use thiserror::Error;
+
+/// Longest document in bytes.
+pub const MAX_LEN: usize = 1 << 20;
+/// How deep lists and mappings may lie within each other, in brackets or by indentation. Stage files need ten.
+pub const MAX_NESTING: usize = 64;
+/// Most aliases (`*name`) in a document. Each may stand for a list of others.
+pub const MAX_ALIASES: usize = 16;
+/// Longest document that may have aliases, in bytes.
+pub const MAX_LEN_WITH_ALIASES: usize = 64 << 10;
+
+/// Why a document isn't given to the parser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum YamlLimit {
+    /// Longer than [`MAX_LEN`].
+    #[error("document is {found} bytes; the limit is {MAX_LEN}")]
+    TooLong {
+        /// Bytes
+        found: usize,
+    },
+    /// Deeper than [`MAX_NESTING`].
+    #[error("lists and mappings are nested more than {MAX_NESTING} deep at line {line}")]
+    TooDeep {
+        /// Line, from 1
+        line: usize,
+    },
+    /// More than [`MAX_ALIASES`].
+    #[error("more than {MAX_ALIASES} aliases at line {line}")]
+    TooManyAliases {
+        /// Line, from 1
+        line: usize,
+    },
+    /// Longer than [`MAX_LEN_WITH_ALIASES`].
+    #[error("document with aliases is {found} bytes; the limit is {MAX_LEN_WITH_ALIASES}")]
+    TooLongForAliases {
+        /// Bytes
+        found: usize,
+    },
+}
+
+impl YamlLimit {
+    /// The line at which the document was refused, from 1.
+    #[must_use]
+    pub const fn line(self) -> usize {
+        match self {
+            Self::TooDeep { line } | Self::TooManyAliases { line } => line,
+            Self::TooLong { .. } | Self::TooLongForAliases { .. } => 1,
+        }
+    }
+}
+
+/// Returns a parser for `text`, which is within all bounds.
+///
+/// # Errors
+/// [`YamlLimit`]
+pub(crate) fn deserializer(text: &str) -> Result<serde_yaml::Deserializer<'_>, YamlLimit> {
+    check(text)?;
+    Ok(serde_yaml::Deserializer::from_str(text))
+}
+
+/// Checks the bounds of a document, which needn't be YAML.
+///
+/// # Errors
+/// [`YamlLimit`]
+pub fn check(text: &str) -> Result<(), YamlLimit> {
+    if text.len() > MAX_LEN {
+        return Err(YamlLimit::TooLong { found: text.len() });
+    }
+    let mut scanner = Scanner::of(text);
+    while scanner.token()? {}
+    if scanner.aliases > 0 && text.len() > MAX_LEN_WITH_ALIASES {
+        return Err(YamlLimit::TooLongForAliases { found: text.len() });
+    }
+    Ok(())
+}
+
+/// Where a token begins that may turn out to be a key.
+#[derive(Clone, Copy)]
+struct Key {
+    line: usize,
+    index: usize,
+    column: usize,
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    /// Position in bytes.
+    at: usize,
+    /// The same in characters.
+    index: usize,
+    /// Counted from 0.
+    line: usize,
+    /// In characters, counted from 0.
+    column: usize,
+    /// Open brackets.
+    flow: usize,
+    /// Columns, plus one, of the lists and mappings that indentation has opened.
+    indents: Vec<usize>,
+    /// Whether a key may begin here.
+    key_allowed: bool,
+    /// A key outside of brackets that may end here.
+    key: Option<Key>,
+    aliases: usize,
+    /// Most lists and mappings that lay within each other.
+    deepest: usize,
+}
+
+/// Most characters of a key that isn't marked as one.
+const MAX_KEY: usize = 1024;
+
+impl<'a> Scanner<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+            index: 0,
+            line: 0,
+            column: 0,
+            flow: 0,
+            indents: Vec::new(),
+            key_allowed: true,
+            key: None,
+            aliases: 0,
+            deepest: 0,
+        }
+    }
+
+    /// The byte `offset` behind the position; NUL at the end of the text, as in the parser.
+    fn peek(&self, offset: usize) -> u8 {
+        self.at.checked_add(offset).and_then(|at| self.text.get(at)).copied().unwrap_or_default()
+    }
+
+    fn is_end(&self) -> bool {
+        self.peek(0) == 0
+    }
+
+    fn is_blank(&self, offset: usize) -> bool {
+        matches!(self.peek(offset), b' ' | b'\t')
+    }
+
+    /// Bytes of the end of a line (two of `\r\n`), 0 if there is none.
+    fn line_end(&self, offset: usize) -> usize {
+        let behind = |more: usize| self.peek(offset.saturating_add(more));
+        match behind(0) {
+            b'\r' if behind(1) == b'\n' => 2,
+            b'\r' | b'\n' => 1,
+            0xc2 if behind(1) == 0x85 => 2,
+            0xe2 if behind(1) == 0x80 && matches!(behind(2), 0xa8 | 0xa9) => 3,
+            _ => 0,
+        }
+    }
+
+    fn is_line_end(&self) -> bool {
+        self.line_end(0) > 0
+    }
+
+    /// A blank, the end of a line or that of the text.
+    fn is_space(&self, offset: usize) -> bool {
+        self.is_blank(offset) || self.line_end(offset) > 0 || self.peek(offset) == 0
+    }
+
+    /// Skips a character.
+    fn skip(&mut self) {
+        let width = match self.peek(0) {
+            0..0x80 => 1,
+            0x80..0xe0 => 2,
+            0xe0..0xf0 => 3,
+            _ => 4,
+        };
+        self.at = self.at.saturating_add(width);
+        self.index = self.index.saturating_add(1);
+        self.column = self.column.saturating_add(1);
+    }
+
+    /// Skips the end of a line, if there is one.
+    fn skip_line_end(&mut self) {
+        let width = self.line_end(0);
+        if width > 0 {
+            self.index = self.index.saturating_add(if self.peek(1) == b'\n' && width == 2 { 2 } else { 1 });
+            self.at = self.at.saturating_add(width);
+            self.column = 0;
+            self.line = self.line.saturating_add(1);
+        }
+    }
+
+    fn skip_to_line_end(&mut self) {
+        while !self.is_line_end() && !self.is_end() {
+            self.skip();
+        }
+    }
+
+    fn is_document_mark(&self) -> bool {
+        let is_mark = |byte| (0..3).all(|offset| self.peek(offset) == byte);
+        self.column == 0 && (is_mark(b'-') || is_mark(b'.')) && self.is_space(3)
+    }
+
+    /// One more than the column of the innermost list or mapping that indentation has opened, 0 without one.
+    fn indent(&self) -> usize {
+        self.indents.last().copied().unwrap_or_default()
+    }
+
+    /// Opens a list or mapping at a column, unless one is open there.
+    fn open(&mut self, column: usize) -> Result<(), YamlLimit> {
+        let indent = column.saturating_add(1);
+        if self.flow == 0 && self.indent() < indent {
+            self.indents.push(indent);
+            self.check_nesting()?;
+        }
+        Ok(())
+    }
+
+    /// Closes those that are indented more than what comes next.
+    fn close(&mut self, columns: usize) {
+        while self.flow == 0 && self.indent() > columns {
+            self.indents.pop();
+        }
+    }
+
+    fn check_nesting(&mut self) -> Result<(), YamlLimit> {
+        self.deepest = self.deepest.max(self.indents.len().saturating_add(self.flow));
+        if self.deepest > MAX_NESTING {
+            return Err(YamlLimit::TooDeep { line: self.line.saturating_add(1) });
+        }
+        Ok(())
+    }
+
+    /// What begins here may be a key.
+    fn may_be_key(&mut self) {
+        if self.flow == 0 {
+            if self.key_allowed {
+                self.key = Some(Key { line: self.line, index: self.index, column: self.column });
+            }
+            self.key_allowed = false;
+        }
+    }
+
+    /// What begins here is none, and a key may begin behind it.
+    fn is_no_key(&mut self, key_allowed: bool) {
+        if self.flow == 0 {
+            (self.key, self.key_allowed) = (None, key_allowed);
+        }
+    }
+
+    /// Goes on behind the next token; `false` where the parser stops.
+    fn token(&mut self) -> Result<bool, YamlLimit> {
+        self.skip_to_token();
+        if self.key.is_some_and(|key| key.line < self.line || key.index.saturating_add(MAX_KEY) < self.index) {
+            self.key = None;
+        }
+        self.close(self.column.saturating_add(1));
+        if self.is_end() {
+            return Ok(false);
+        }
+        if self.column == 0 && self.peek(0) == b'%' {
+            self.close(0);
+            self.is_no_key(false);
+            self.skip_to_line_end();
+            return Ok(true);
+        }
+        if self.is_document_mark() {
+            self.close(0);
+            self.is_no_key(false);
+            (0..3).for_each(|_| self.skip());
+            return Ok(true);
+        }
+        let ends_here = self.is_space(1);
+        match self.peek(0) {
+            b'[' | b'{' => {
+                self.may_be_key();
+                self.flow = self.flow.saturating_add(1);
+                self.skip();
+                self.check_nesting()?;
+            }
+            b']' | b'}' => {
+                self.is_no_key(false);
+                self.flow = self.flow.saturating_sub(1);
+                if self.flow == 0 {
+                    self.key_allowed = false;
+                }
+                self.skip();
+            }
+            b',' => {
+                self.is_no_key(true);
+                self.skip();
+            }
+            b'-' if ends_here => {
+                self.open(self.column)?;
+                self.is_no_key(true);
+                self.skip();
+            }
+            b'?' if self.flow > 0 || ends_here => {
+                self.open(self.column)?;
+                self.is_no_key(true);
+                self.skip();
+            }
+            b':' if self.flow > 0 || ends_here => {
+                let key = self.key.filter(|_| self.flow == 0);
+                self.open(key.map_or(self.column, |key| key.column))?;
+                self.is_no_key(key.is_none());
+                self.skip();
+            }
+            b'*' => {
+                self.aliases = self.aliases.saturating_add(1);
+                if self.aliases > MAX_ALIASES {
+                    return Err(YamlLimit::TooManyAliases { line: self.line.saturating_add(1) });
+                }
+                self.name();
+            }
+            b'&' => self.name(),
+            b'!' => self.tag(),
+            b'|' | b'>' if self.flow == 0 => return Ok(self.block_scalar()),
+            quote @ (b'\'' | b'"') => return Ok(self.quoted(quote)),
+            b'\t' | b'|' | b'>' | b'%' | b'@' | b'`' => return Ok(false),
+            _ => return Ok(self.plain()),
+        }
+        Ok(true)
+    }
+
+    fn skip_to_token(&mut self) {
+        loop {
+            if self.column == 0 && self.text.get(self.at..).is_some_and(|rest| rest.starts_with("\u{feff}".as_bytes()))
+            {
+                self.skip();
+            }
+            while self.peek(0) == b' ' || (self.flow > 0 || !self.key_allowed) && self.peek(0) == b'\t' {
+                self.skip();
+            }
+            if self.peek(0) == b'#' {
+                self.skip_to_line_end();
+            }
+            if !self.is_line_end() {
+                return;
+            }
+            self.skip_line_end();
+            if self.flow == 0 {
+                self.key_allowed = true;
+            }
+        }
+    }
+
+    /// An anchor or alias.
+    fn name(&mut self) {
+        self.may_be_key();
+        self.skip();
+        while matches!(self.peek(0), b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-') {
+            self.skip();
+        }
+    }
+
+    fn tag(&mut self) {
+        self.may_be_key();
+        self.skip();
+        if self.peek(0) == b'<' {
+            while !self.is_space(0) && self.peek(0) != b'>' {
+                self.skip();
+            }
+        }
+        while !(self.is_space(0) || self.flow > 0 && self.peek(0) == b',') {
+            self.skip();
+        }
+    }
+
+    /// A scalar without quotes; `false` if there is none.
+    fn plain(&mut self) -> bool {
+        self.may_be_key();
+        let (start, mut new_line) = (self.at, false);
+        loop {
+            if self.is_document_mark() || self.peek(0) == b'#' {
+                break;
+            }
+            while !self.is_space(0) {
+                let byte = self.peek(0);
+                if byte == b':' && self.is_space(1) || self.flow > 0 && matches!(byte, b',' | b'[' | b']' | b'{' | b'}')
+                {
+                    break;
+                }
+                new_line = false;
+                self.skip();
+            }
+            if !self.is_blank(0) && !self.is_line_end() {
+                break;
+            }
+            while self.is_blank(0) || self.is_line_end() {
+                if self.is_blank(0) {
+                    self.skip();
+                } else {
+                    self.skip_line_end();
+                    new_line = true;
+                }
+            }
+            if self.flow == 0 && self.column < self.indent() {
+                break;
+            }
+        }
+        if new_line && self.flow == 0 {
+            self.key_allowed = true;
+        }
+        self.at > start
+    }
+
+    /// A scalar in quotes; `false` if it has no end.
+    fn quoted(&mut self, quote: u8) -> bool {
+        self.may_be_key();
+        self.skip();
+        loop {
+            if self.is_end() || self.is_document_mark() {
+                return false;
+            }
+            if self.is_line_end() {
+                self.skip_line_end();
+            } else if self.peek(0) == quote {
+                self.skip();
+                if quote == b'"' || self.peek(0) != quote {
+                    return true;
+                }
+                self.skip();
+            } else if quote == b'"' && self.peek(0) == b'\\' {
+                self.skip();
+                if self.is_line_end() { self.skip_line_end() } else { self.skip() }
+            } else {
+                self.skip();
+            }
+        }
+    }
+
+    /// A scalar that ends where its indentation does; `false` if it isn't one.
+    fn block_scalar(&mut self) -> bool {
+        self.is_no_key(true);
+        self.skip();
+        let mut increment = 0_usize;
+        for _ in 0..2 {
+            match self.peek(0) {
+                b'+' | b'-' => self.skip(),
+                digit @ b'1'..=b'9' if increment == 0 => {
+                    increment = usize::from(digit.saturating_sub(b'0'));
+                    self.skip();
+                }
+                _ => {}
+            }
+        }
+        while self.is_blank(0) {
+            self.skip();
+        }
+        if self.peek(0) == b'#' {
+            self.skip_to_line_end();
+        }
+        if !self.is_line_end() && !self.is_end() {
+            return false;
+        }
+        self.skip_line_end();
+        let wanted =
+            if increment == 0 { None } else { Some(self.indent().saturating_sub(1).saturating_add(increment)) };
+        let widest = self.empty_lines(wanted);
+        let indent = wanted.unwrap_or_else(|| widest.max(self.indent()).max(1));
+        while self.column == indent && !self.is_end() {
+            self.skip_to_line_end();
+            self.skip_line_end();
+            self.empty_lines(Some(indent));
+        }
+        true
+    }
+
+    /// Skips lines without text and the indentation of the first that has some, up to `indent`. Returns the largest
+    /// indentation.
+    fn empty_lines(&mut self, indent: Option<usize>) -> usize {
+        let mut widest = 0;
+        loop {
+            while indent.is_none_or(|indent| self.column < indent) && self.peek(0) == b' ' {
+                self.skip();
+            }
+            widest = widest.max(self.column);
+            if !self.is_line_end() {
+                return widest;
+            }
+            self.skip_line_end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_yaml::Value;
+    use std::time::{Duration, Instant};
+
+    fn deepest(text: &str) -> usize {
+        let mut scanner = Scanner::of(text);
+        while scanner.token().unwrap_or(false) {}
+        scanner.deepest
+    }
+
+    #[test]
+    fn nesting_is_refused_in_brackets_and_by_indentation() {
+        let brackets = |count: usize| "[".repeat(count) + &"]".repeat(count);
+        let indented = |count: usize| (0..count).map(|level| " ".repeat(level) + "a:\n").collect::<String>();
+        for text in
+            [brackets, indented, |count| "- ".repeat(count), |count| "? ".repeat(count), |count| "{a: ".repeat(count)]
+        {
+            check(&text(MAX_NESTING)).unwrap();
+            assert!(matches!(check(&text(MAX_NESTING + 1)), Err(YamlLimit::TooDeep { .. })), "{}", text(3));
+        }
+        assert_eq!(check(&format!("a: 1\nb:\n{}", indented(65).replace("a:", " a:"))).unwrap_err().line(), 66);
+        assert_eq!(check(&"a".repeat(MAX_LEN + 1)), Err(YamlLimit::TooLong { found: MAX_LEN + 1 }));
+        // A mapping in brackets that indentation has led to.
+        assert!(check(&format!("{}{}{}", indented(33), " ".repeat(40), brackets(32))).is_err());
+    }
+
+    #[test]
+    fn brackets_that_open_nothing_do_not_count() {
+        let many = "[{".repeat(100);
+        for text in [
+            format!("# {many}\na: 1"),
+            format!("a: b {many}"),
+            format!("a: \"{many}\\\"{many}\"\nb: '{many}''{many}'"),
+            format!("a: |\n  {many}\n\n   {many}\nb: >-\n {many}\n"),
+            format!("- |2\n    {many}\n  {many}\n- a"),
+            format!("a:\n  - if [[ x ]]; then {many}\n  - 'it''s' # {many}\n"),
+            format!("plain\n  goes on {many}\n"),
+            format!("!<tag:x,[> a{many}"),
+            format!("{{\"a\": \"{many}\"}}"),
+        ] {
+            assert!(deepest(&text) <= 2, "{text}");
+        }
+        // And those that do, behind what looks like text.
+        assert!(check(&format!("[!<x,'> a, {many}")).is_err());
+        assert!(check(&format!("- |\n a\n- {many}")).is_err());
+        assert!(check(&format!("it's:\n {many}")).is_err());
+    }
+
+    #[test]
+    fn aliases_are_counted() {
+        let text = |count: usize| format!("a: &a [x]\nb:\n{}", "- *a\n".repeat(count));
+        check(&text(MAX_ALIASES)).unwrap();
+        assert!(matches!(check(&text(MAX_ALIASES + 1)), Err(YamlLimit::TooManyAliases { line: 19 })));
+        check(&format!("a: |\n{}", " *a\n".repeat(100))).unwrap();
+        let long = format!("{}c: {}", text(1), "x".repeat(MAX_LEN_WITH_ALIASES));
+        assert!(matches!(check(&long), Err(YamlLimit::TooLongForAliases { .. })));
+    }
+
+    /// Where the parser of stage files is made busy by what isn't nested, that has to end too.
+    #[test]
+    fn nothing_else_keeps_the_parser_busy() {
+        for piece in [
+            "? ",
+            "- ",
+            "&a ",
+            "!a ",
+            "a,",
+            "[],",
+            "a: b\n",
+            "'",
+            "\"\\n",
+            "|\n",
+            "%TAG !a! b\n",
+            "---\n",
+            "\n",
+            "\u{feff}",
+            ": ",
+            "{a: b}, ",
+            "&a a\n",
+            "- *a\n",
+            "a:\n- ",
+        ] {
+            for start in ["", "[", "a: "] {
+                let started = Instant::now();
+                let text = start.to_owned() + &piece.repeat(MAX_LEN / 4 / piece.len());
+                if check(&text).is_ok() {
+                    let _ = Value::deserialize(deserializer(&text).unwrap());
+                }
+                // A quarter of the largest document, in a parser that is compiled without optimization.
+                assert!(started.elapsed() < Duration::from_secs(5), "{start:?} {piece:?}: {:?}", started.elapsed());
+            }
+        }
+    }
+
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Sequence(list) => 1 + list.iter().map(depth).max().unwrap_or_default(),
+            Value::Mapping(map) => {
+                1 + map.iter().map(|(key, value)| depth(key).max(depth(value))).max().unwrap_or_default()
+            }
+            Value::Tagged(tagged) => depth(&tagged.value),
+            _ => 0,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..Default::default() })]
+
+        /// What the parser finds within each other was counted. It may be twice as deep: pairs in lists have no brackets
+        /// of their own, and lists may be indented as the mapping that they are in.
+        #[test]
+        fn no_nesting_is_overlooked(pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "[", "]", "{", "}", ", ", ": ", ":\n", "- ", "? ", "a", "b: ", "\n", "\n  ", "\n    ", " ", "'", "\"", "\\", "|\n",
+                ">-\n", "|1\n", "#", " #", "&x ", "!t ", "!<x,> ", "---\n", "\t", "\r\n", "\u{85}", "ä", "\u{feff}",
+            ]), 0..24)) {
+            let text = pieces.concat();
+            if let Ok(value) = serde_yaml::from_str::<Value>(&text) {
+                prop_assert!(depth(&value) <= 2 * deepest(&text) + 1, "{text:?}: {value:?}");
+                prop_assert!(deepest(&text) <= depth(&value), "{text:?}: {value:?}");
+            }
+        }
+    }
+}
