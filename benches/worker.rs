@@ -4,7 +4,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use sextant::agent::{Environment, Options, stage};
+use sextant::agent::{BUDGET, Environment, Options, stage};
 use sextant::image::Architecture;
 use std::fs;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn run(root: &Path, confined: bool) -> Duration {
 
 fn stage_once(root: &Path, confined: bool) {
     let environment = Environment::open(Some(root)).unwrap();
-    let options = Options { config: None, architecture: Architecture::native().unwrap(), confined };
+    let options = Options { config: None, architecture: Architecture::native().unwrap(), confined, budget: BUDGET };
     let started = Instant::now();
     stage(&environment, &options).unwrap();
     println!("{}", started.elapsed().as_nanos());

@@ -3,7 +3,7 @@
 use super::confirm::confirm;
 use super::environment::Environment;
 use super::merge::merge;
-use super::stage::{Options, stage};
+use super::stage::{BUDGET, Options, stage};
 use crate::image::Architecture;
 use crate::report;
 use clap::{Parser, Subcommand};
@@ -95,7 +95,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
             let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
-            stage(&environment, &Options { config, architecture, confined: true })
+            stage(&environment, &Options { config, architecture, confined: true, budget: BUDGET })
         }
         Command::Merge { .. } => merge(&environment),
         Command::Confirm { .. } => confirm(&environment),

@@ -11,4 +11,4 @@ pub use cli::{Cli, run};
 pub use confirm::confirm;
 pub use environment::Environment;
 pub use merge::merge;
-pub use stage::{Options, stage};
+pub use stage::{BUDGET, Options, stage};

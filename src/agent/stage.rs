@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 const UNFINISHED: &str = "the agent was stopped before it had looked at all files";
 /// How long the whole run may take: below the timeout of its unit (`TimeoutStartSec=` of sextant-stage.service), so that what has
 /// been staged by then is handed over, and not lost with an agent that systemd has to kill.
-const BUDGET: Duration = Duration::from_mins(4);
+pub const BUDGET: Duration = Duration::from_mins(4);
 /// How often the report is written while nothing is staged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub architecture: Architecture,
     /// Read images in processes of their own. Without it a benchmark sees what that costs.
     pub confined: bool,
+    /// How long the run may take. Files that are left then are refused, and what has been staged is handed over.
+    pub budget: Duration,
 }
 
 /// Verifies all images and stages the good ones. Once the lock is held, a report is written in any case in which that is
@@ -92,7 +94,7 @@ fn run(environment: &Environment, options: &Options, report: &mut Report, starte
         host: host.as_ref(),
         activation: activation.as_deref(),
         confinement: if options.confined {
-            Confinement::Worker { until: Some(started + BUDGET) }
+            Confinement::Worker { until: Some(started + options.budget) }
         } else {
             Confinement::InProcess
         },

@@ -1,23 +1,35 @@
 //! The process that reads an image, and everything that it could do instead.
 
 use super::vendor;
-use crate::support::ddi::good_image;
-use crate::support::machine::{Machine, Outcome};
+use crate::support::ddi::{good_image, native};
+use crate::support::machine::Machine;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use sextant::agent::{BUDGET, Environment, Options, stage as stage_here};
 use sextant::confine::fault::STEPS;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// Stages three images, while reading the second one goes wrong at `step`.
-fn stage(step: &str, kind: &str) -> (Machine, Outcome) {
-    let machine = ["a", "victim", "z"].into_iter().fold(Machine::trusting(&[vendor()]), |machine, name| {
+/// Three good images, the second of which will go wrong.
+fn three_images() -> Machine {
+    ["a", "victim", "z"].into_iter().fold(Machine::trusting(&[vendor()]), |machine, name| {
         machine.sysext(&format!("{name}.sysext.raw"), &good_image(name, vendor()))
-    });
+    })
+}
+
+/// The agent, to stage them while reading the second one goes wrong at `step`.
+fn faulty(machine: &Machine, step: &str, kind: &str) -> Command {
     let mut command = machine.agent("stage");
     command.env("SEXTANT_FAULT", format!("victim/{step}/{kind}"));
-    let outcome = machine.outcome(command);
-    (machine, outcome)
+    command
 }
 
 fn check(step: &str, kind: &str, reason: &str, detail: &str) {
-    let (machine, outcome) = stage(step, kind);
+    let machine = three_images();
+    let outcome = machine.outcome(faulty(&machine, step, kind));
     let context = format!("{kind} at {step}: {}", outcome.stderr);
     assert_eq!(outcome.status, Some(0), "{context}");
     assert_eq!(machine.staged_names(), ["a", "z"], "{context}");
@@ -52,10 +64,10 @@ fn a_memory_bomb_at_any_step_costs_one_row() {
 }
 
 #[test]
-fn an_endless_loop_costs_one_row() {
-    // Looking at a structure has less time than hashing, and both have an end.
-    check("table", "loop", "out-of-time", "took more than 5 seconds of processor time");
-    check("look", "loop", "out-of-time", "took more than 5 seconds of processor time");
+fn an_endless_loop_at_any_step_costs_one_row() {
+    for step in STEPS {
+        check(step, "loop", "out-of-time", "took more than ");
+    }
 }
 
 #[test]
@@ -69,4 +81,61 @@ fn code_of_an_attackers_reaches_nothing() {
         check(step, "escape", "internal-error", "escaped by [false, false, false, false, false, false]");
         assert!(!std::path::Path::new("/tmp/sextant-escape").exists());
     }
+}
+
+#[test]
+fn a_process_that_is_killed_costs_one_row() {
+    for step in STEPS {
+        let machine = three_images();
+        let mut agent = faulty(&machine, step, "sleep").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", agent.id());
+        let patience = Instant::now() + Duration::from_secs(8);
+        // Of the workers that there are one after the other the one that waits is there for long.
+        let mut last = String::new();
+        while agent.try_wait().unwrap().is_none() && Instant::now() < patience {
+            let now = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+            if !now.is_empty() && now == last && is_waiting(&now) {
+                kill(Pid::from_raw(now.parse().unwrap()), Signal::SIGKILL).unwrap();
+            }
+            last = now;
+            sleep(Duration::from_millis(300));
+        }
+        let output = agent.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{step}: {said}");
+        assert!(said.contains("was ended by SIGKILL (internal-error)"), "{step}: {said}");
+        assert_eq!(machine.staged_names(), ["a", "z"], "{step}: {said}");
+    }
+}
+
+/// Whether a process has nothing to do.
+fn is_waiting(process: &str) -> bool {
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") S "))
+}
+
+#[test]
+fn a_run_ends_in_time_and_hands_over_what_it_has() {
+    let run = |budget| {
+        let machine = (0..20).fold(Machine::trusting(&[vendor()]), |machine, number| {
+            let name = format!("image{number:02}");
+            machine.sysext(&format!("{name}.sysext.raw"), &good_image(&name, vendor()))
+        });
+        let options = Options { config: None, architecture: native(), confined: true, budget };
+        stage_here(&Environment::open(Some(machine.root())).unwrap(), &options).unwrap();
+        let report = fs::read(machine.path("run/sextant/report.json")).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(report["error"], Value::Null);
+        let rows = report["images"].as_array().unwrap();
+        assert_eq!(rows.len(), 20);
+        let staged = rows.iter().filter(|row| row["verdict"] == "staged").count();
+        let late = rows.iter().filter(|row| row["reason"] == "out-of-time").count();
+        assert_eq!(staged + late, 20, "{report:#}");
+        assert_eq!(machine.staged_names().len(), staged);
+        // What could not be looked at is not lost.
+        assert_eq!(machine.left_in_extra().len(), staged);
+        staged
+    };
+    assert_eq!(run(Duration::ZERO), 0);
+    run(Duration::from_millis(20));
+    assert_eq!(run(BUDGET), 20);
 }
