@@ -20,13 +20,16 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.persist(path, mode)
 }
 
-/// Reads a file of ours, at most `limit` bytes of it.
+/// Reads a file of ours.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`.
+/// As `open(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] where it has more than `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut content)?;
+    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     Ok(content)
 }
 
@@ -118,6 +121,15 @@ impl Drop for Temporary {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn nothing_is_cut_off_silently() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        fs::write(&path, b"12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(read(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_other() {

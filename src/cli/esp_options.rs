@@ -1,6 +1,6 @@
 //! Options that say which partition and which boot entries are meant.
 
-use crate::esp::{self, Entry, Esp};
+use crate::esp::{self, Entries, Entry, Esp};
 use crate::policy::{self, Policy};
 use crate::root::Root;
 use anyhow::{Context, Result};
@@ -47,13 +47,23 @@ impl EntryOptions {
 
     /// The entries that are meant.
     pub(super) fn entries(&self, esp: &Esp) -> Result<Vec<Entry>> {
-        if self.all { Ok(esp.entries().with_context(|| listing(esp))?) } else { entries(esp, &self.entry) }
+        if self.all { Ok(all_entries(esp)?.found) } else { entries(esp, &self.entry) }
     }
+}
+
+/// All boot entries. What had to be left out is said on standard error.
+pub(super) fn all_entries(esp: &Esp) -> Result<Entries> {
+    let entries = esp.entries().with_context(|| listing(esp))?;
+    for line in &entries.left_out {
+        eprintln!("sextant: {line}");
+    }
+    Ok(entries)
 }
 
 /// The entries of these names, each UKI once.
 pub(super) fn entries(esp: &Esp, names: &[String]) -> Result<Vec<Entry>> {
-    let found = names.iter().map(|name| esp.entry(name).with_context(|| listing(esp)));
+    let all = all_entries(esp)?;
+    let found = names.iter().map(|name| all.named(name).with_context(|| listing(esp)));
     Ok(Entry::by_uki(found.collect::<Result<Vec<_>>>()?))
 }
 

@@ -151,11 +151,15 @@ impl<'o> Job<'o> {
                 bail!("installing {}: {} has the same name", image.path().display(), other.path().display());
             }
         }
-        for entry in Entry::by_uki(esp.entries().with_context(|| listing(esp))?) {
-            job.note_leftovers(&esp.extra(&entry).with_context(|| listing(esp))?)?;
+        for entry in Entry::by_uki(esp.entries().with_context(|| listing(esp))?.found) {
+            match esp.extra(&entry) {
+                Ok(extra) => job.note_leftovers(&extra)?,
+                // Those that are installed for are looked at below.
+                Err(error) => job.left_alone.push(printable(&format!("{}: {error}", entry.extra_directory()))),
+            }
         }
         for entry in entries {
-            let extra = esp.extra(entry).with_context(|| listing(esp))?;
+            let extra = esp.extra(entry).with_context(|| format!("listing {}", entry.extra_directory()))?;
             job.new_directories += u64::from(extra.place().is_none());
             for image in images {
                 let planned = plan(entry, &extra, image)

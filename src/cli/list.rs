@@ -1,6 +1,6 @@
 //! `sextant list`
 
-use super::esp_options::{self, EspOptions, listing};
+use super::esp_options::{self, EspOptions};
 use crate::esp::{Entry, Esp, Extra, Item};
 use crate::extension::{ExtensionName, compare_versions};
 use crate::image::{Architecture, Ddi};
@@ -29,7 +29,7 @@ Each extension is laid over those above it, so that of several versions of one t
 files of one path. THIS BOOT says merged, missing (staged, and not merged), staged (nobody has looked), or why it was
 rejected; and \"not yet\" for what has come or changed since. Another boot entry than the running one has \"-\".
 
-Exit status: 0 listed; 1 the partition can't be read; 2 usage.")]
+Exit status: 0 listed; 1 the partition, or the directory of an entry, can't be read; 2 usage.")]
 pub(super) struct Arguments {
     /// Only the boot entry NAME; may be given several times
     #[arg(long, value_name = "NAME")]
@@ -66,6 +66,8 @@ struct Listing<'a> {
     gone: Vec<String>,
     /// What an interrupted change left.
     leftovers: Vec<String>,
+    /// Directories of extensions that can't be listed, and why.
+    unreadable: Vec<String>,
     /// Free space on the partition in bytes.
     free: u64,
 }
@@ -73,7 +75,7 @@ struct Listing<'a> {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let esp = arguments.esp.open()?;
     let entries = match arguments.entry.as_slice() {
-        [] => esp.entries().with_context(|| listing(&esp))?,
+        [] => esp_options::all_entries(&esp)?.found,
         names => esp_options::entries(&esp, names)?,
     };
     let seen = match Seen::read(&arguments.report) {
@@ -95,10 +97,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         files: Vec::new(),
         gone: Vec::new(),
         leftovers: Vec::new(),
+        unreadable: Vec::new(),
         free,
     };
     for entry in &entries {
-        let extra = esp.extra(entry).with_context(|| listing(&esp))?;
+        let extra = match esp.extra(entry) {
+            Ok(extra) => extra,
+            Err(error) => {
+                list.unreadable.push(printable(&format!("{}: {error}", entry.extra_directory())));
+                continue;
+            }
+        };
         let of_this_boot = seen.as_ref().filter(|_| is_booted(entry, booted));
         list.files.extend(rows(entry, &extra, of_this_boot));
         list.gone.extend(of_this_boot.map(|seen| gone(&extra, seen)).unwrap_or_default());
@@ -109,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         super::print(&text(&list, &esp, &entries)?)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if list.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn is_booted(entry: &Entry, booted: Option<&str>) -> bool {
@@ -215,6 +224,9 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
     }
     for leftover in &list.leftovers {
         writeln!(out, "{}", style.paint("33", &format!("{leftover}: left by an interrupted installation")))?;
+    }
+    for directory in &list.unreadable {
+        writeln!(out, "{}", style.paint("31", &format!("not listed: {directory}")))?;
     }
     let free = super::size(list.free);
     let of = match entries {

@@ -1,6 +1,6 @@
 //! `sextant remove`, `sextant enable`, `sextant disable`
 
-use super::esp_options::{self, EntryOptions, EspOptions, listing};
+use super::esp_options::{self, EntryOptions, EspOptions};
 use super::install::advised;
 use super::installation::Outcome;
 use crate::esp::{Entry, Esp, Extra, Item, change};
@@ -207,7 +207,7 @@ fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<(
     let mut unknown: BTreeSet<&String> = which.names.iter().collect();
     let mut there = BTreeSet::new();
     for entry in which.entries.entries(esp)? {
-        let extra = esp.extra(&entry).with_context(|| listing(esp))?;
+        let extra = esp.extra(&entry).with_context(|| format!("listing {}", entry.extra_directory()))?;
         there.extend(extra.items.iter().map(|item| item.name.clone().unwrap_or_else(|| item.file.clone())));
         for name in &which.names {
             let context = || format!("{} {} for {}", verb.doing(), printable(name), printable(&entry.name));

@@ -3,6 +3,7 @@
 use crate::bytes::strip_suffix_ignore_case;
 use crate::firmware::entry::{BootEntry, from_file_name};
 use crate::root::Root;
+use crate::text::{Message, Text};
 use std::fmt;
 use std::io;
 use thiserror::Error;
@@ -14,7 +15,7 @@ const UKI_DIRECTORIES: [&str; 2] = ["/EFI/kairos", "/EFI/Linux"];
 /// Largest entry file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 /// Most files of a directory that are looked at.
-const MAX_FILES: usize = 4096;
+pub(super) const MAX_FILES: usize = 4096;
 
 /// A boot entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +57,6 @@ impl Entry {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EntryError {
-    /// The partition can't be read.
-    #[error("{0}")]
-    Io(io::Error),
     /// No entry has this name.
     #[error("there is no boot entry {name:?} with a UKI; there are: {}", Names(.known))]
     Unknown {
@@ -85,8 +83,30 @@ impl fmt::Display for Names<'_> {
     }
 }
 
-/// The one called `name`, in any case, as FAT has none.
-pub(super) fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
+/// The boot entries of a partition.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    /// By name.
+    pub found: Vec<Entry>,
+    /// What could not be looked at, as sentences.
+    pub left_out: Vec<Message>,
+}
+
+impl Entries {
+    /// The boot entry called `name`, in any case, as FAT has none.
+    ///
+    /// # Errors
+    /// [`EntryError`]
+    pub fn named(&self, name: &str) -> Result<Entry, EntryError> {
+        named(self.found.clone(), name)
+    }
+
+    fn leave_out(&mut self, path: &str, cause: &dyn fmt::Display) {
+        self.left_out.push(Message::new(format_args!("{path} is left out: {cause}")));
+    }
+}
+
+fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
     let known = entries.iter().map(|entry| entry.name.clone()).collect();
     // With a boot counter and without is one entry twice.
     let mut found = Entry::by_uki(entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)));
@@ -100,36 +120,64 @@ pub(super) fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError
     }
 }
 
-/// All entries, by name.
-pub(super) fn all(root: &Root) -> io::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for file in files(root, ENTRIES, ".conf")? {
-        let content = root.read(&format!("{ENTRIES}/{file}"), MAX_FILE).unwrap_or_default().unwrap_or_default();
+/// All entries.
+pub(super) fn all(root: &Root) -> io::Result<Entries> {
+    let mut entries = Entries::default();
+    for file in files(root, ENTRIES, ".conf", &mut entries)? {
+        let path = format!("{ENTRIES}/{file}");
+        let content = match root.read(&path, MAX_FILE) {
+            Ok(content) => content.unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                entries.leave_out(&path, &format_args!("more than {MAX_FILE} bytes"));
+                continue;
+            }
+            Err(error) => {
+                entries.leave_out(&path, &error);
+                continue;
+            }
+        };
         let (Some(name), Some(uki)) = (from_file_name(&file), uki_of(&String::from_utf8_lossy(&content))) else {
             continue;
         };
-        if root.metadata(&uki).is_ok_and(|metadata| metadata.is_file()) {
-            entries.push(Entry { name, uki });
+        match root.metadata(&uki) {
+            Ok(metadata) if metadata.is_file() => entries.found.push(Entry { name, uki }),
+            // It names what isn't there, so that it boots nothing.
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => entries.leave_out(&path, &format_args!("looking for {uki}: {error}")),
         }
     }
     for directory in UKI_DIRECTORIES {
-        for file in files(root, directory, ".efi")? {
+        for file in files(root, directory, ".efi", &mut entries)? {
             let uki = format!("{directory}/{file}");
-            let is_known = entries.iter().any(|entry| entry.uki.eq_ignore_ascii_case(&uki));
+            let is_known = entries.found.iter().any(|entry| entry.uki.eq_ignore_ascii_case(&uki));
             if let Some(name) = from_file_name(&file).filter(|_| !is_known) {
-                entries.push(Entry { name, uki });
+                entries.found.push(Entry { name, uki });
             }
         }
     }
-    entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.uki.cmp(&b.uki)));
+    entries.found.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.uki.cmp(&b.uki)));
     Ok(entries)
 }
 
-/// Names of files with this end, in any case, as far as they are UTF-8.
-fn files(root: &Root, directory: &str, end: &str) -> io::Result<Vec<String>> {
-    let names = root.list(directory)?.unwrap_or_default().into_iter().take(MAX_FILES);
-    let fits = |name: &String| strip_suffix_ignore_case(name, end).is_some();
-    Ok(names.filter_map(|name| name.into_string().ok()).filter(fits).collect())
+/// Names of files with this end, in any case.
+fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::Result<Vec<String>> {
+    let names = root.list(directory)?.unwrap_or_default();
+    if names.len() > MAX_FILES {
+        let line = format_args!("{directory}: only the first {MAX_FILES} of {} files are looked at", names.len());
+        entries.left_out.push(Message::new(line));
+    }
+    let mut files = Vec::new();
+    for name in names.into_iter().take(MAX_FILES) {
+        match name.into_string() {
+            Ok(name) if strip_suffix_ignore_case(&name, end).is_some() => files.push(name),
+            Ok(_) => {}
+            Err(name) => {
+                entries.leave_out(&format!("{directory}/{}", Text::from_os(&name)), &"its name is not UTF-8");
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// The UKI that an entry's file names, as a path with a leading slash; `None` where it names none, or one that no
@@ -160,7 +208,7 @@ mod tests {
 
     fn found(directory: &Path) -> Vec<(String, String)> {
         let root = Root::open(directory).unwrap();
-        all(&root).unwrap().into_iter().map(|entry| (entry.name, entry.uki)).collect()
+        all(&root).unwrap().found.into_iter().map(|entry| (entry.name, entry.uki)).collect()
     }
 
     fn pair(name: &str, uki: &str) -> (String, String) {
@@ -201,11 +249,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_looked_at_is_named() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "EFI/kairos/active.efi", "");
+        write(dir.path(), "loader/entries/active.conf", "efi /EFI/kairos/active.efi\n");
+        write(dir.path(), "loader/entries/large.conf", &" ".repeat((64 << 10) + 1));
+        fs::create_dir_all(dir.path().join("loader/entries/directory.conf")).unwrap();
+        let odd = std::ffi::OsStr::from_bytes(b"\xff.conf");
+        fs::write(dir.path().join("loader/entries").join(odd), "").unwrap();
+        for number in 0..MAX_FILES {
+            write(dir.path(), &format!("EFI/Linux/{number:04}.txt"), "");
+        }
+        write(dir.path(), "EFI/Linux/last.efi", "");
+        let found = all(&Root::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(found.found.len(), 1, "{found:?}");
+        let left_out: Vec<_> = found.left_out.iter().map(Message::as_str).collect();
+        assert_eq!(
+            left_out,
+            [
+                "/loader/entries/\\xff.conf is left out: its name is not UTF-8",
+                "/loader/entries/directory.conf is left out: not a regular file",
+                "/loader/entries/large.conf is left out: more than 65536 bytes",
+                "/EFI/Linux: only the first 4096 of 4097 files are looked at",
+            ]
+        );
+    }
+
+    #[test]
     fn a_name_that_two_ukis_have_is_not_guessed_about() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), "EFI/kairos/active.efi", "");
         write(dir.path(), "EFI/Linux/active.efi", "");
-        let entries = || all(&Root::open(dir.path()).unwrap()).unwrap();
+        let entries = || all(&Root::open(dir.path()).unwrap()).unwrap().found;
         let error = named(entries(), "active").unwrap_err().to_string();
         assert!(error.contains("/EFI/Linux/active.efi, /EFI/kairos/active.efi"), "{error}");
         let error = named(entries(), "passive").unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! The directory beside a UKI: which extensions are in it, and which of them systemd-stub takes.
 
-use super::entry::Entry;
+use super::entry::{Entry, MAX_FILES};
 use crate::durable;
 use crate::extension::compare_versions;
 use crate::image::{Class, extension_name};
@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 
 /// Stands behind the name of a file that is there and not to be taken: systemd-stub takes `*.raw` only.
 pub(super) const DISABLED: &str = ".disabled";
-/// Most files of a directory that are looked at.
-const MAX_FILES: usize = 4096;
 
 /// A file that systemd-stub takes, or would take if it weren't disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,9 +59,18 @@ impl Extra {
         let directory = entry.extra_directory();
         let place = root.directory(&directory)?;
         let (mut items, mut leftovers) = (Vec::new(), Vec::new());
-        for found in root.list(&directory)?.unwrap_or_default().into_iter().take(MAX_FILES) {
-            let Some(metadata) = place.as_ref().and_then(|place| place.join(&found).symlink_metadata().ok()) else {
-                continue;
+        let names = root.list(&directory)?.unwrap_or_default();
+        if names.len() > MAX_FILES {
+            // What to do with a file depends on all the others of its directory.
+            let cause = format!("{} files, of which at most {MAX_FILES} are looked at", names.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+        }
+        for found in names {
+            let Some(place) = &place else { continue };
+            let metadata = match place.join(&found).symlink_metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
             };
             // systemd-stub doesn't see names that aren't ASCII, and no directories.
             let Some(found) = found.to_str().filter(|_| metadata.is_file()) else { continue };
@@ -111,6 +118,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_directory_with_too_many_files_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let extra = dir.path().join("x.efi.extra.d");
+        fs::create_dir(&extra).unwrap();
+        let entry = Entry { name: "x".to_owned(), uki: "/x.efi".to_owned() };
+        let read = || Extra::read(&Root::open(dir.path()).unwrap(), &entry);
+        for number in 0..MAX_FILES {
+            fs::write(extra.join(format!("{number}.sysext.raw")), "").unwrap();
+        }
+        assert_eq!(read().unwrap().items.len(), MAX_FILES);
+        fs::write(extra.join("one.more"), "").unwrap();
+        let error = read().unwrap_err().to_string();
+        assert_eq!(error, "4097 files, of which at most 4096 are looked at");
+    }
 
     #[test]
     fn what_the_stub_takes_is_listed_in_the_order_of_the_merge() {

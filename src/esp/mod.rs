@@ -10,7 +10,7 @@ mod extra;
 mod locate;
 mod space;
 
-pub use entry::{Entry, EntryError};
+pub use entry::{Entries, Entry, EntryError};
 pub use extra::{Extra, Item};
 pub use locate::{LocateError, find};
 pub use space::Space;
@@ -51,22 +51,14 @@ impl Esp {
     ///
     /// # Errors
     /// Where a directory is there and can't be listed.
-    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+    pub fn entries(&self) -> io::Result<Entries> {
         entry::all(&self.root)
-    }
-
-    /// The boot entry called `name`.
-    ///
-    /// # Errors
-    /// [`EntryError`]
-    pub fn entry(&self, name: &str) -> Result<Entry, EntryError> {
-        entry::named(self.entries().map_err(EntryError::Io)?, name)
     }
 
     /// The extensions of an entry.
     ///
     /// # Errors
-    /// Where the directory is there and can't be listed.
+    /// Where the directory is there and can't be listed, or has more files than are looked at.
     pub fn extra(&self, entry: &Entry) -> io::Result<Extra> {
         Extra::read(&self.root, entry)
     }

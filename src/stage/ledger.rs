@@ -83,7 +83,14 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
     let directory = format!("{DIRECTORY}/{class}");
     let context = || format!("reading {directory}");
     let Some(notes) = root.directory(&directory).with_context(context)? else { return Ok(None) };
-    let text = durable::read(&notes.join(file), MAX_NOTE).with_context(context)?;
+    let text = match durable::read(&notes.join(file), MAX_NOTE) {
+        Ok(text) => text,
+        // It costs the one image its place, not all of them.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Ok(Some("its note is none of the agent's"));
+        }
+        Err(error) => return Err(error).with_context(context),
+    };
     let Ok(stamp) = String::from_utf8_lossy(&text).parse::<Stamp>() else {
         return Ok(Some("staging it was interrupted"));
     };

@@ -313,6 +313,35 @@ fn what_an_interrupted_run_left_for_another_entry_is_cleaned_up_too() {
 }
 
 #[test]
+fn what_cannot_be_looked_at_is_said_and_keeps_nothing_else_out() {
+    let desk = desk().file("esp/loader/entries/large.conf", &vec![b' '; (64 << 10) + 1]);
+    let line = "/loader/entries/large.conf is left out: more than 65536 bytes";
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
+    assert_eq!((said.status, said.stderr.matches(line).count()), (Some(0), 1), "{said:?}");
+    install(&desk, &["k3s.sysext.raw", "--entry", "large"]).complains(1, &[line, "no boot entry \"large\""]);
+    let said = desk.run(&["remove", "k3s", "--all", "--esp", "esp"]);
+    assert_eq!((said.status, said.stderr.matches(line).count()), (Some(0), 1), "{said:?}");
+
+    for number in 0..4097 {
+        fs::create_dir_all(desk.path().join(extra("passive", ""))).unwrap();
+        fs::write(desk.path().join(extra("passive", &format!("{number}.txt"))), "").unwrap();
+    }
+    let cause = "/EFI/kairos/passive.efi.extra.d: 4097 files, of which at most 4096 are looked at";
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.contains(&format!("left alone: {cause}")), "{said:?}");
+    install(&desk, &["k3s.sysext.raw", "--entry", "passive"]).complains(1, &["passive.efi.extra.d", "4097 files"]);
+    let said = desk.run(&["list", "--esp", "esp"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(
+        said.stdout.contains("k3s.sysext.raw") && said.stdout.contains(&format!("not listed: {cause}")),
+        "{said:?}"
+    );
+    let json = desk.run(&["list", "--esp", "esp", "--json"]).json();
+    assert_eq!(json["unreadable"], serde_json::json!([cause]));
+}
+
+#[test]
 fn what_was_disabled_can_be_enabled_whatever_it_is_called() {
     let desk = desk().file(extra("active", "odd.raw"), b"no extension");
     let run = |arguments: &[&str]| desk.run(&[arguments, &["--entry", "active", "--esp", "esp"]].concat());
