@@ -3,7 +3,8 @@
 //!
 //! A disk may reorder what no flush separates, and writes a sector whole or not at all. In every state each
 //! extension has to be the old or the new one, byte for byte; nothing that nobody touched may have changed; and what the
-//! command reported as done has to be there from then on.
+//! command reported as done has to be there from then on. A set of extensions isn't changed at once: of its files, in the
+//! order in which they get their names, the first ones are new in a state and the others old.
 
 mod actions;
 mod fat;
@@ -25,7 +26,8 @@ use std::time::Instant;
 use victim::{Kind, Victim};
 
 pub const NAME: &str = "power-cut";
-pub const ABOUT: &str = "the power is cut at every write while extensions are installed, replaced, moved and removed";
+pub const ABOUT: &str =
+    "the power is cut at every write while extensions are installed, replaced, moved, removed and changed as a set";
 
 /// The smallest clusters make the most of tables and directories. With so many other files, names are written that lie in
 /// two sectors: the temporary one, the final one, and neither.

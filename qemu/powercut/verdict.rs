@@ -1,6 +1,6 @@
 //! Whether a state of the disk is one that a power cut may leave.
 
-use super::actions::{Action, Files};
+use super::actions::{Action, Change, Files};
 use super::fat::{Fat, Found, Reader};
 use super::states::{Case, Cut};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +25,8 @@ pub struct Tally {
     pub shared: BTreeMap<usize, (usize, usize)>,
     /// States with a directory that can't be read to its end, for its clusters aren't all linked.
     pub directories: usize,
+    /// States in which a set is neither the old one nor the new one. Only a prefix of its changes may be done.
+    pub mixed: usize,
     /// Kinds of violations that were told.
     kinds: BTreeSet<String>,
 }
@@ -41,7 +43,8 @@ impl fmt::Display for Tally {
         let (in_order, otherwise) = self.shared.values().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         write!(f, "{} states; an extension shares clusters with another file ", self.states)?;
         write!(f, "in {in_order} in order and {otherwise} others, at events {:?}; ", self.shared.keys())?;
-        write!(f, "has a short name only in {}; a directory breaks off in {}", self.short, self.directories)
+        write!(f, "has a short name only in {}; a directory breaks off in {}", self.short, self.directories)?;
+        write!(f, "; a set is mixed in {}", self.mixed)
     }
 }
 
@@ -62,6 +65,13 @@ pub fn look(tally: &mut Tally, action: &Action, cut: Cut, disk: &[u8]) {
             }
             let mut wrong = [wrong(&fat, &files, action), wrong(&fat, &fat.files(Reader::Strict), action)].concat();
             wrong.dedup();
+            let done: Vec<bool> = action.order.iter().map(|change| is_done(&fat, &files, change)).collect();
+            if done.contains(&true) && done.contains(&false) {
+                tally.mixed += 1;
+            }
+            if !done.is_sorted_by(|earlier, later| earlier >= later) {
+                wrong.push(format!("the changes of the set are not done in their order: {done:?}"));
+            }
             let directory = files.iter().find(|file| file.is_directory && file.damage.is_some());
             if let Some(Found { path, damage: Some(damage), .. }) = directory {
                 tally.directories += 1;
@@ -81,6 +91,14 @@ pub fn look(tally: &mut Tally, action: &Action, cut: Cut, disk: &[u8]) {
         if tally.told.len() < TOLD && tally.kinds.insert(text.clone()) {
             tally.told.push(format!("{cut}: {text}"));
         }
+    }
+}
+
+/// Whether a change of a set has come about. A rename may leave two names for a while: then it has.
+fn is_done(fat: &Fat<'_>, files: &[Found], change: &Change) -> bool {
+    match change {
+        Change::Comes(path, content) => files.iter().any(|file| file.path == *path && fat.holds(file, content)),
+        Change::Goes(path) => files.iter().all(|file| file.path != *path),
     }
 }
 

@@ -135,6 +135,9 @@ impl Victim {
             let told = tally.told.join("\n  ");
             wrong.push(format!("{} of {} states may not be:\n  {told}", tally.violations, tally.states));
         }
+        if tally.mixed == 0 && !action.order.is_empty() {
+            wrong.push("no state has a part of the set, so that its order wasn't looked at".to_owned());
+        }
         wrong.extend(verdict::finished(&action.after, disk).err().map(|error| format!("at the end: {error}")));
         wrong.extend(durable.err().map(|error| format!("what it reported as done isn't on the disk: {error}")));
         Ok(wrong)
