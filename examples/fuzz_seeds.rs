@@ -35,6 +35,7 @@ fn main() {
         ("image", images()),
         ("signature_partition", signature_partitions()),
         ("pkcs7", signatures()),
+        ("cms", recipes()),
         ("superblock", superblocks()),
         ("certificate", certificates()),
         ("release_file", release_files()),
@@ -109,6 +110,21 @@ fn signatures() -> Vec<Vec<u8>> {
         blueprint(rsa()).pkcs7(),
         blueprint(ec()).pkcs7(),
     ]
+}
+
+/// What `fuzz/src/signatures.rs` makes signatures of: steps, each of an operation and its argument.
+fn recipes() -> Vec<Vec<u8>> {
+    let step = |operation: u8, argument: u8| [operation, argument];
+    let recipe = |steps: &[[u8; 2]]| steps.concat();
+    let mut recipes: Vec<_> = (0..16).map(|operation| recipe(&[step(0, 0), step(operation, 1)])).collect();
+    recipes.extend([
+        recipe(&[step(0, 0)]),
+        recipe(&[step(0, 1), step(0, 0)]),
+        recipe(&[step(1, 0), step(0, 0), step(5, 1)]),
+        recipe(&[step(1, 0), step(2, 3), step(0, 1), step(6, 0)]),
+        recipe(&[step(0, 0), step(4, 15)]),
+    ]);
+    recipes
 }
 
 fn superblocks() -> Vec<Vec<u8>> {

@@ -5,6 +5,16 @@
 #[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
 mod keys;
 
+#[path = "../../tests/support/der.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs)]
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
+mod der;
+#[path = "../../tests/support/pkcs7.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs)]
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
+mod pkcs7;
+pub mod signatures;
+
 use sextant::build::gpt::{HEADER_SIZE, fix_header_crc};
 use sextant::extension::{ExtensionName, find_release, refuse_os_release};
 use sextant::filesystem::{Filesystem, Kind};

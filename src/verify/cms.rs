@@ -233,7 +233,7 @@ pub fn parse(der: &[u8]) -> Result<SignedData, CmsError> {
     content_info.finish().map_err(&outside)?;
     let mut signed_data = Reader::new(Reader::new(explicit.content).only(SEQUENCE).map_err(&outside)?);
 
-    version(&mut signed_data, "signed data")?;
+    let version = signed_data.expect(INTEGER).map_err(at("a version"))?.content;
     let announced = signed_data.enter(SET).map_err(at("the digest algorithms"))?;
     let digests = list(announced, "digest algorithms", MAX_SIGNERS, algorithm_identifier)?;
     let content = encapsulated(signed_data.enter(SEQUENCE).map_err(at("the content"))?)?;
@@ -248,6 +248,10 @@ pub fn parse(der: &[u8]) -> Result<SignedData, CmsError> {
     let infos = signed_data.enter(SET).map_err(at("the signers"))?;
     signed_data.finish().map_err(&outside)?;
     let signers = list(infos, "signers", MAX_SIGNERS, signer_info)?;
+    // Only now, for another version follows from signers that are named in another way.
+    if version != VERSION {
+        return Err(CmsError::Version("signed data"));
+    }
 
     let signed_data = SignedData { digests, content, certificates, signers };
     signed_data.check()?;
@@ -269,14 +273,6 @@ fn list<'a, T>(
         found.push(read(&mut reader)?);
     }
     Ok(found)
-}
-
-fn version(reader: &mut Reader<'_>, what: &'static str) -> Result<(), CmsError> {
-    if reader.expect(INTEGER).map_err(at("a version"))?.content == VERSION {
-        Ok(())
-    } else {
-        Err(CmsError::Version(what))
-    }
 }
 
 /// The content that is sent along.
@@ -306,12 +302,12 @@ fn certificate(reader: &mut Reader<'_>) -> Result<Octets, CmsError> {
 fn signer_info(reader: &mut Reader<'_>) -> Result<SignerInfo, CmsError> {
     let place = at("a signer");
     let mut info = reader.enter(SEQUENCE).map_err(&place)?;
-    // Whoever writes the identifier of a key also writes version 3; the cause deserves to be named.
-    let number = info.expect(INTEGER).map_err(&place)?.content;
+    // The identifier of a key comes with version 3, and is the cause to be named.
+    let version = info.expect(INTEGER).map_err(at("a version"))?.content;
     if info.optional(KEY_IDENTIFIER).map_err(&place)?.is_some() {
         return Err(CmsError::KeyIdentifier);
     }
-    if number != VERSION {
+    if version != VERSION {
         return Err(CmsError::Version("signer"));
     }
     let mut identifier = info.enter(SEQUENCE).map_err(&place)?;

@@ -11,6 +11,7 @@ mod peers;
 mod registry;
 mod reproducible;
 mod service;
+mod signers;
 mod signing;
 #[path = "../support/mod.rs"]
 mod support;

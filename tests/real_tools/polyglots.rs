@@ -4,12 +4,16 @@
 //! system there, systemd takes the whole disk for that, refuses the image, and with it the merge of all others.
 
 use crate::support::ddi::{Crc, RawImage, Which, entry, good, header};
+use crate::support::der::{oid, tlv};
 use crate::support::keys::{self, Authority};
-use crate::support::pkcs7::{SignedData, SignerInfo};
+use crate::support::pkcs7::{Digest, MESSAGE_DIGEST, SignedData, SignerInfo, usual_attributes};
 use crate::support::toolbox::{Toolbox, directory};
 use crate::{reason, verify};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
+use openssl::stack::Stack;
+use openssl::x509::store::X509StoreBuilder;
 use sextant::build::gpt::{FLAG_READ_ONLY, fix_header_crc};
 use sextant::build::signature_partition;
 use sextant::image::{Guid, PartitionKind};
@@ -133,6 +137,17 @@ fn what_libblkid_would_take_for_something_else_is_refused() {
     }
 }
 
+/// libblkid 2.41 also wants a byte in front of this magic number that JSON can't have; 2.38 doesn't.
+#[test]
+fn an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form() {
+    let Some(toolbox) = Toolbox::older() else { return };
+    let shapes = [Shape::new("iso9660", iso9660_in_attributes()), Shape::new("nothing", image())];
+    let judgements = judge(&toolbox, &shapes);
+    let [spelled, nothing] = judgements.as_slice() else { panic!("{judgements:?}") };
+    assert_eq!((nothing.reason.as_str(), nothing.seen.as_str()), ("", ""), "the image itself is good");
+    assert_eq!((spelled.reason.as_str(), spelled.seen.as_str()), ("bad-signature", "iso9660"), "{spelled:?}");
+}
+
 /// Bytes that no rule wants to have a certain value, and that someone else may read.
 fn odd_shapes() -> Vec<Shape> {
     let uuid = |at: usize, bytes: &[u8]| image().patch_entry(Which::Both, 0, entry::UUID + at, bytes, Crc::Fix);
@@ -238,12 +253,9 @@ fn thousand_entries(places: [usize; 3]) -> RawImage {
     RawImage { bytes: image, places: partitions, sector_size }
 }
 
-/// The good image with its signature partition in front. Its signature, good in itself, carries content along
-/// that every verifier passes over, and that spells the magic number of reiser4 in base64 where libblkid
-/// looks for it.
+/// The good image with a signature that is good in itself. It carries content along that every verifier passes over, and
+/// that spells the magic number of reiser4 in base64 where libblkid looks for it.
 fn reiser4_in_base64() -> RawImage {
-    const START: usize = 20480;
-    const MAGIC: (usize, &str) = (64 * 1024, "ReIsEr4");
     let blueprint = good(NAME, vendor());
     let magic = STANDARD.decode("ReIsEr4A").unwrap();
     // Where in the structure the content begins decides how base64 groups its bytes.
@@ -253,9 +265,58 @@ fn reiser4_in_base64() -> RawImage {
         let der = SignedData::new(blueprint.root_hash.to_string()).attaching(&content).signer(info).build();
         blueprint.clone().with_pkcs7(&der).signature_text()
     });
-    let text = spelled.into_iter().find(|text| text.contains(MAGIC.1)).unwrap();
+    let text = spelled.into_iter().find(|text| text.contains("ReIsEr4")).unwrap();
+    with_signature_in_front(&text, "ReIsEr4", 64 * 1024)
+}
+
+/// The good image with a signature that OpenSSL finds good. The message digest in its signed attributes is in pieces,
+/// which OpenSSL puts together before it verifies. Their lengths spell a magic number in base64 where libblkid looks for
+/// it: that of High Sierra, which it calls ISO 9660 as well.
+fn iso9660_in_attributes() -> RawImage {
+    // `82 0d 13` is this length, and `8c` begins a piece of a kind that doesn't matter to OpenSSL.
+    const LENGTH: usize = 0x0d13;
+    const PIECE: u8 = 0x8c;
+    let blueprint = good(NAME, vendor());
+    let root_hash = blueprint.root_hash.to_string();
+    let [kind, time, digest] = usual_attributes(Digest::Sha256, root_hash.as_bytes());
+    let digest = tlv(PIECE, &digest[digest.len() - 32..]);
+    // Empty pieces, the first of which has a length in two bytes, for an odd number is to be filled.
+    let filling = [&[4, 0x81, 0], [4, 0].repeat((LENGTH - digest.len() - 3) / 2).as_slice()].concat();
+    let pieces = [digest, filling].concat();
+    assert_eq!(pieces.len(), LENGTH);
+    let value = tlv(0x24, &pieces);
+    let spelled = (0..3).map(|shift| {
+        // A length with zeros in front moves what follows it.
+        let fields = [oid(MESSAGE_DIGEST), tlv(0x31, &value)].concat();
+        let length = u32::try_from(fields.len()).unwrap().to_be_bytes();
+        let length = &length[2 - shift.min(2)..];
+        let header = [&[0x30, 0x80 | u8::try_from(length.len()).unwrap()], length].concat();
+        let stored = [kind.clone(), time.clone(), header, fields].concat();
+        let der = SignedData::new(&root_hash).signer(SignerInfo::new(vendor()).storing_attributes(stored)).build();
+        assert!(openssl_accepts(&der, &root_hash), "no signature at all");
+        blueprint.clone().with_pkcs7(&der).signature_text()
+    });
+    let text = spelled.into_iter().find(|text| text.contains("CDROM")).unwrap();
+    with_signature_in_front(&text, "CDROM", 32 * 1024 + 9)
+}
+
+/// As systemd asks it (257, `validate_signature_userspace`).
+fn openssl_accepts(der: &[u8], content: &str) -> bool {
+    let mut certificates = Stack::new().unwrap();
+    certificates.push(vendor().certificate.clone()).unwrap();
+    let store = X509StoreBuilder::new().unwrap().build();
+    let flags = Pkcs7Flags::NOINTERN | Pkcs7Flags::NOVERIFY;
+    let signature = Pkcs7::from_der(der).unwrap();
+    signature.verify(&certificates, &store, Some(content.as_bytes()), None, flags).is_ok()
+}
+
+/// The good image with another text of its signature partition, which is in front of all others so that `magic` is
+/// where it is looked for.
+fn with_signature_in_front(text: &str, magic: &str, place: usize) -> RawImage {
+    const START: usize = 20480;
+    let blueprint = good(NAME, vendor());
     let (before, after) = text.split_at(1);
-    let padding = " ".repeat(MAGIC.0 - START - text.find(MAGIC.1).unwrap());
+    let padding = " ".repeat(place - START - text.find(magic).unwrap());
     let content = signature_partition(format!("{before}{padding}{after}").as_bytes());
 
     let position = blueprint.position(PartitionKind::RootVeritySig);

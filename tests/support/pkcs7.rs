@@ -8,10 +8,14 @@ use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Signer as Raw};
 use openssl::x509::X509;
 
-const DATA: &str = "1.2.840.113549.1.7.1";
-const SIGNED_DATA: &str = "1.2.840.113549.1.7.2";
-const CONTENT_TYPE: &str = "1.2.840.113549.1.9.3";
-const MESSAGE_DIGEST: &str = "1.2.840.113549.1.9.4";
+/// Plain data.
+pub const DATA: &str = "1.2.840.113549.1.7.1";
+/// Signed data.
+pub const SIGNED_DATA: &str = "1.2.840.113549.1.7.2";
+/// The attribute that says what is signed.
+pub const CONTENT_TYPE: &str = "1.2.840.113549.1.9.3";
+/// The attribute with the digest of what is signed.
+pub const MESSAGE_DIGEST: &str = "1.2.840.113549.1.9.4";
 const SIGNING_TIME: &str = "1.2.840.113549.1.9.5";
 const RSA_ENCRYPTION: &str = "1.2.840.113549.1.1.1";
 const RSA_PSS: &str = "1.2.840.113549.1.1.10";
@@ -62,7 +66,8 @@ impl Digest {
         }
     }
 
-    fn algorithm(self) -> Vec<u8> {
+    /// Its `AlgorithmIdentifier`.
+    pub fn algorithm(self) -> Vec<u8> {
         sequence(&[oid(self.oid()), null()])
     }
 }
@@ -74,6 +79,21 @@ pub enum Identify {
     IssuerAndSerial,
     /// By the identifier of the key (CMS only).
     SubjectKeyId,
+}
+
+/// A signed attribute with one value.
+pub fn attribute(kind: &str, value: Vec<u8>) -> Vec<u8> {
+    sequence(&[oid(kind), set(&[value])])
+}
+
+/// Content type, time and message digest: the attributes that OpenSSL writes, in this order.
+pub fn usual_attributes(digest: Digest, content: &[u8]) -> [Vec<u8>; 3] {
+    let digest = openssl::hash::hash(digest.openssl(), content).unwrap();
+    [
+        attribute(CONTENT_TYPE, oid(DATA)),
+        attribute(SIGNING_TIME, tlv(0x17, b"250101000000Z")),
+        attribute(MESSAGE_DIGEST, octets(&digest)),
+    ]
 }
 
 /// One signer of a [`SignedData`].
@@ -88,6 +108,9 @@ pub struct SignerInfo<'a> {
     identify: Identify,
     algorithm: Option<Vec<u8>>,
     signed_content: Option<Vec<u8>>,
+    signed_attributes: Option<Vec<Vec<u8>>>,
+    stored_attributes: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
     damaged: bool,
 }
 
@@ -104,6 +127,9 @@ impl<'a> SignerInfo<'a> {
             identify: Identify::IssuerAndSerial,
             algorithm: None,
             signed_content: None,
+            signed_attributes: None,
+            stored_attributes: None,
+            value: None,
             damaged: false,
         }
     }
@@ -148,6 +174,21 @@ impl<'a> SignerInfo<'a> {
         Self { signed_content: Some(content.to_vec()), ..self }
     }
 
+    /// Signs these attributes, encoded already, instead of the usual ones.
+    pub fn signing_attributes(self, attributes: &[Vec<u8>]) -> Self {
+        Self { signed_attributes: Some(attributes.to_vec()), ..self.attributes() }
+    }
+
+    /// Stores other bytes than the content of the signed set.
+    pub fn storing_attributes(self, content: Vec<u8>) -> Self {
+        Self { stored_attributes: Some(content), ..self.attributes() }
+    }
+
+    /// A signature value that was made elsewhere.
+    pub fn value(self, value: Vec<u8>) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
     /// Flips a bit of the signature.
     pub fn damaged(self) -> Self {
         Self { damaged: true, ..self }
@@ -156,17 +197,13 @@ impl<'a> SignerInfo<'a> {
     fn encode(&self, content: &[u8]) -> Vec<u8> {
         let content = self.signed_content.as_deref().unwrap_or(content);
         let attributes = self.attributes.then(|| {
-            let digest = openssl::hash::hash(self.digest.openssl(), content).unwrap();
-            let attribute = |kind: &str, value: Vec<u8>| sequence(&[oid(kind), set(&[value])]);
-            set_content(&[
-                attribute(CONTENT_TYPE, oid(DATA)),
-                attribute(MESSAGE_DIGEST, octets(&digest)),
-                attribute(SIGNING_TIME, tlv(0x17, b"250101000000Z")),
-            ])
+            let usual = || usual_attributes(self.digest, content).to_vec();
+            set_content(&self.signed_attributes.clone().unwrap_or_else(usual))
         });
         // What is signed is the SET, although it is stored under another tag (RFC 5652, section 5.4).
         let signed = attributes.as_ref().map_or_else(|| content.to_vec(), |attributes| tlv(0x31, attributes));
-        let mut signature = self.raw_signature(&signed);
+        let mut signature = self.value.clone().unwrap_or_else(|| self.raw_signature(&signed));
+        let attributes = self.stored_attributes.clone().or(attributes);
         if self.damaged {
             let last = signature.len() - 1;
             signature[last] ^= 1;
@@ -225,6 +262,7 @@ impl<'a> SignerInfo<'a> {
 pub struct SignedData<'a> {
     content: Vec<u8>,
     attached: Option<Vec<u8>>,
+    digests: Option<Vec<Vec<u8>>>,
     signers: Vec<SignerInfo<'a>>,
     certificates: Vec<X509>,
     trailing: Vec<u8>,
@@ -234,7 +272,8 @@ impl<'a> SignedData<'a> {
     /// Over `content`, detached, nobody having signed it yet.
     pub fn new(content: impl AsRef<[u8]>) -> Self {
         let content = content.as_ref().to_vec();
-        Self { content, attached: None, signers: Vec::new(), certificates: Vec::new(), trailing: Vec::new() }
+        let (signers, certificates, trailing) = (Vec::new(), Vec::new(), Vec::new());
+        Self { content, attached: None, digests: None, signers, certificates, trailing }
     }
 
     /// Adds a signer.
@@ -254,6 +293,11 @@ impl<'a> SignedData<'a> {
         Self { attached: Some(content.to_vec()), ..self }
     }
 
+    /// Announces these digests, encoded already, instead of those of the signers.
+    pub fn announcing(self, digests: &[Vec<u8>]) -> Self {
+        Self { digests: Some(digests.to_vec()), ..self }
+    }
+
     /// Embeds a certificate.
     pub fn certificate(mut self, authority: &Authority) -> Self {
         self.certificates.push(authority.certificate.clone());
@@ -270,6 +314,7 @@ impl<'a> SignedData<'a> {
         let mut digests: Vec<_> = self.signers.iter().map(|signer| signer.claimed_digest.algorithm()).collect();
         digests.sort();
         digests.dedup();
+        let digests = self.digests.clone().unwrap_or(digests);
         let mut encapsulated = vec![oid(DATA)];
         encapsulated.extend(self.attached.as_ref().map(|content| explicit(0, &octets(content))));
         let certificates: Vec<_> = self.certificates.iter().map(|x509| x509.to_der().unwrap()).collect();

@@ -149,6 +149,11 @@ impl Toolbox {
         Self::of(beside_toolbox("-forky"))
     }
 
+    /// The tree of an older distribution, where few tools are; `None`, and a word about it, where it can't be entered.
+    pub fn older() -> Option<Self> {
+        Self::of(beside_toolbox("-bookworm"))
+    }
+
     fn of(tree: PathBuf) -> Option<Self> {
         let toolbox = Self { run: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run"), tree };
         let output = toolbox.command("true").output().unwrap();

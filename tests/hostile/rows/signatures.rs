@@ -2,9 +2,11 @@
 
 use super::{NAME, Row, authority, denied, edwards, revoked, stranger, vendor, weak_rsa};
 use crate::support::ddi::{Blueprint, good};
-use crate::support::der::{explicit, sequence, tlv};
+use crate::support::der::{explicit, octets, oid, sequence, set, set_content, tlv};
 use crate::support::keys;
-use crate::support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
+use crate::support::pkcs7::{
+    CONTENT_TYPE, DATA, Digest, Identify, MESSAGE_DIGEST, SignedData, SignerInfo, attribute, plain, usual_attributes,
+};
 use crate::support::trees::Tree;
 use sextant::build::signature_json;
 use sextant::image::PartitionKind::RootVeritySig;
@@ -23,7 +25,7 @@ fn signed_by(signer: SignerInfo<'static>) -> Blueprint {
 }
 
 pub fn rows() -> Vec<Row> {
-    [partition(), signers(), algorithms(), content(), structure(), baggage(), revocation()]
+    [partition(), signers(), algorithms(), content(), structure(), numbers(), attributes(), baggage(), revocation()]
         .into_iter()
         .flatten()
         .collect()
@@ -183,6 +185,115 @@ fn structure() -> Vec<Row> {
 
 fn nested(depth: usize) -> Vec<u8> {
     (0..depth).fold(vec![0x30, 0], |inner, _| sequence(&[inner]))
+}
+
+/// More of something than there may be, or something twice. OpenSSL takes time or stack for each of many digests, and
+/// overlooks the rest.
+fn numbers() -> Vec<Row> {
+    let sound = |text: &str| SignedData::new(text).signer(SignerInfo::new(vendor()));
+    let bad = |what, make: &dyn Fn(&str) -> SignedData<'static>| {
+        Row::image("bad-signature", what, image().signed_by(|text| make(text).build()))
+    };
+    let announced = |count: usize| vec![Digest::Sha256.algorithm(); count];
+    let certificates = |text: &str, count: usize| (0..count).fold(sound(text), |data, _| data.certificate(vendor()));
+    let bloated = |text: &str| {
+        let parameters = octets(&vec![0x5a; 33_000]);
+        sound(text).announcing(&[sequence(&[oid("2.16.840.1.101.3.4.2.1"), parameters])])
+    };
+    vec![
+        bad("60,000 digest algorithms", &|text| sound(text).announcing(&announced(60_000))),
+        bad("2,000 digest algorithms", &|text| sound(text).announcing(&announced(2000))),
+        bad("a digest algorithm twice", &|text| sound(text).announcing(&announced(2))),
+        bad("no digest algorithm", &|text| sound(text).announcing(&[])),
+        bad("a digest algorithm that no signer uses", &|text| {
+            sound(text).announcing(&[Digest::Sha256.algorithm(), Digest::Sha512.algorithm()])
+        }),
+        bad("a signer twice", &|text| sound(text).signer(SignerInfo::new(vendor()))),
+        bad("a trusted certificate twice", &|text| certificates(text, 2)),
+        bad("seventeen certificates", &|text| certificates(text, 17)),
+        bad("a signature of 33,000 bytes", &bloated),
+        bad("a signature value that is longer than the key", &|text| {
+            SignedData::new(text).signer(SignerInfo::new(vendor()).value(vec![0; 257]))
+        }),
+        bad("a signature value of 2,049 bytes", &|text| {
+            SignedData::new(text).signer(SignerInfo::new(vendor()).value(vec![0; 2049]))
+        }),
+    ]
+}
+
+fn usual(text: &str) -> [Vec<u8>; 3] {
+    usual_attributes(Digest::Sha256, text.as_bytes())
+}
+
+fn stored(text: &str, change: impl Fn(&mut [Vec<u8>; 3])) -> SignerInfo<'static> {
+    let mut attributes = usual(text);
+    change(&mut attributes);
+    SignerInfo::new(vendor()).storing_attributes(attributes.concat())
+}
+
+fn digest(text: &str) -> Vec<u8> {
+    openssl::hash::hash(Digest::Sha256.openssl(), text.as_bytes()).unwrap().to_vec()
+}
+
+/// Signed attributes. OpenSSL writes them anew before it verifies, so that it accepts them in other forms too.
+fn attributes() -> Vec<Row> {
+    type Change = fn(&str) -> SignerInfo<'static>;
+    let bad = |what, change: Change| {
+        Row::image("bad-signature", what, image().signed_by(|text| SignedData::new(text).signer(change(text)).build()))
+    };
+    vec![
+        bad("signed attributes with a string in pieces", |text| {
+            let (first, second) = (octets(&digest(text)[..16]), octets(&digest(text)[16..]));
+            stored(text, |all| all[2] = attribute(MESSAGE_DIGEST, tlv(0x24, &[first.clone(), second.clone()].concat())))
+        }),
+        bad("signed attributes with an indefinite length", |text| {
+            let string = [&[0x24, 0x80], octets(&digest(text)).as_slice(), &[0, 0]].concat();
+            stored(text, |all| all[2] = attribute(MESSAGE_DIGEST, string.clone()))
+        }),
+        bad("signed attributes with a long length", |text| {
+            stored(text, |all| all[0] = [&[0x30, 0x81, all[0][1]], &all[0][2..]].concat())
+        }),
+        bad("signed attributes in another order", |text| stored(text, |all| all.swap(0, 2))),
+        bad("signed attributes that were added to", |text| {
+            stored(text, |all| all[2].extend(attribute("1.2.840.113549.1.9.15", sequence(&[]))))
+        }),
+        bad("no signed attributes in their place", |_| SignerInfo::new(vendor()).storing_attributes(Vec::new())),
+        bad("a signed attribute that nobody needs", |text| {
+            let note = attribute("1.2.840.113549.1.9.13", tlv(0x0c, b"CD001"));
+            SignerInfo::new(vendor()).signing_attributes(&[usual(text).to_vec(), vec![note]].concat())
+        }),
+        bad("signed attributes without a digest", |text| {
+            SignerInfo::new(vendor()).signing_attributes(&usual(text)[..2])
+        }),
+        bad("signed attributes without a content type", |text| {
+            SignerInfo::new(vendor()).signing_attributes(&usual(text)[1..])
+        }),
+        bad("two digests in the signed attributes", |text| {
+            let other = usual_attributes(Digest::Sha256, b"other")[2].clone();
+            SignerInfo::new(vendor()).signing_attributes(&[usual(text).to_vec(), vec![other]].concat())
+        }),
+        bad("a digest with two values", |text| {
+            let values = set_content(&[octets(&digest(text)), octets(&digest("other"))]);
+            let twice = sequence(&[oid(MESSAGE_DIGEST), tlv(0x31, &values)]);
+            SignerInfo::new(vendor()).signing_attributes(&[usual(text)[0].clone(), twice])
+        }),
+        bad("signed attributes about another root hash", |_| {
+            SignerInfo::new(vendor()).signing_attributes(&usual(&other().root_hash.to_string()))
+        }),
+        bad("signed attributes about other content than data", |text| {
+            let kind = attribute(CONTENT_TYPE, oid("1.3.6.1.4.1.311.2.1.4"));
+            SignerInfo::new(vendor()).signing_attributes(&[kind, usual(text)[2].clone()])
+        }),
+        bad("large signed attributes", |text| {
+            let capabilities = attribute("1.2.840.113549.1.9.15", sequence(&vec![sequence(&[oid(DATA)]); 400]));
+            SignerInfo::new(vendor()).signing_attributes(&[usual(text).to_vec(), vec![capabilities]].concat())
+        }),
+        bad("signed attributes instead of the root hash", |text| {
+            // A signature over attributes, told as one over content that looks like them.
+            let signed = set(&usual(text));
+            SignerInfo::new(vendor()).over(&signed)
+        }),
+    ]
 }
 
 /// What is sent along with a sound signature without being covered by it.
