@@ -1,13 +1,21 @@
 //! Options that say who signs, shared by the commands that make images.
 
 use crate::build::{MAX_PASSPHRASE, SigningKey};
+use crate::reason::printable;
 use anyhow::{Context, Result};
 use clap::Args;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Environment variable with the passphrase of an encrypted key.
 const VARIABLE: &str = "SEXTANT_PASSPHRASE";
+
+/// Largest file with a key or passphrase in bytes.
+const MAX_SECRET: u64 = 64 << 10;
 
 /// Who signs
 #[derive(Debug, Args)]
@@ -31,7 +39,7 @@ impl SigningOptions {
         let missing = || super::usage("signing needs --private-key KEY and --certificate CERT");
         let key_path = self.private_key.as_deref().ok_or_else(missing)?;
         let certificate = self.read_certificate()?;
-        let key = read(key_path)?;
+        let key = read_secret(key_path).with_context(|| format!("reading private key {}", key_path.display()))?;
         let passphrase = &mut |buf: &mut [u8]| self.passphrase(key_path, buf);
         SigningKey::read(&key, &certificate, passphrase)
             .with_context(|| format!("reading private key {}", key_path.display()))
@@ -43,27 +51,48 @@ impl SigningOptions {
     }
 
     fn passphrase(&self, key: &Path, buf: &mut [u8]) -> io::Result<usize> {
-        let text = if let Some(path) = &self.passphrase_file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| io::Error::new(error.kind(), format!("reading {}: {error}", path.display())))?;
-            text.lines().next().unwrap_or_default().to_owned()
-        } else if let Ok(text) = std::env::var(VARIABLE) {
-            text
+        let secret = if let Some(path) = &self.passphrase_file {
+            read_secret(path)
+                .map_err(|error| io::Error::new(error.kind(), format!("reading {}: {error}", path.display())))?
+        } else if let Some(text) = std::env::var_os(VARIABLE) {
+            Zeroizing::new(text.into_vec())
         } else {
-            rpassword::prompt_password(format!("Passphrase of {}: ", key.display())).map_err(|error| {
+            let asked = rpassword::prompt_password(format!("Passphrase of {}: ", key.display()));
+            let asked = asked.map_err(|error| {
                 let advice = format!(
                     "there is no terminal to ask for the passphrase ({error}): use --passphrase-file or {VARIABLE}"
                 );
                 io::Error::new(error.kind(), advice)
-            })?
+            })?;
+            Zeroizing::new(asked.into_bytes())
         };
-        let bytes = text.as_bytes();
+        let line = secret.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let bytes = line.strip_suffix(b"\r").unwrap_or(line);
         let target = buf.get_mut(..bytes.len()).filter(|_| bytes.len() <= MAX_PASSPHRASE);
         target
             .ok_or_else(|| io::Error::other(format!("a passphrase has at most {MAX_PASSPHRASE} bytes")))?
             .copy_from_slice(bytes);
         Ok(bytes.len())
     }
+}
+
+/// Reads a file with a key or passphrase, whose memory is wiped afterwards, and warns if others can read it as well.
+fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    // A pipe, such as a shell's `<(…)`, is nobody else's.
+    if metadata.is_file() && metadata.mode() & 0o044 != 0 {
+        let shown = printable(&path.display().to_string());
+        eprintln!("sextant: {shown} can be read by others (mode {:04o}): chmod 600 {shown}", metadata.mode() & 0o7777);
+    }
+    // A vector that grows would leave copies behind.
+    let limit = MAX_SECRET.saturating_add(1);
+    let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(limit).unwrap_or_default()));
+    file.take(limit).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_SECRET {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MAX_SECRET} bytes")));
+    }
+    Ok(content)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -51,7 +51,8 @@ impl Desk {
     /// With the key and certificate of `authority` in `key.pem` and `crt.pem`.
     pub(crate) fn of(authority: &Authority) -> Self {
         let desk = Self(tempfile::Builder::new().prefix("sextant-build.").tempdir_in("/tmp").unwrap());
-        desk.file("key.pem", &authority.key.private_key_to_pem_pkcs8().unwrap());
+        let key = desk.file("key.pem", &authority.key.private_key_to_pem_pkcs8().unwrap());
+        fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
         desk.file("crt.pem", &authority.pem());
         desk
     }

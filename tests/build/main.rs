@@ -6,6 +6,7 @@ mod desk;
 mod directories;
 mod formats;
 mod hostile_layers;
+mod hostile_registry;
 mod layers;
 mod peers;
 mod registry;

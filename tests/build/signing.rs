@@ -1,9 +1,13 @@
 //! Who signs, and what is found out about that before and after.
 
 use crate::desk::{Desk, Said};
+use crate::support::ddi::{Blueprint, Part};
 use crate::support::keys::{self, Authority, Key, Recipe};
+use crate::support::trees::{Tree, noise};
 use openssl::symm::Cipher;
+use sextant::image::{Guid, PartitionKind};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 fn vendor() -> &'static Authority {
@@ -182,7 +186,9 @@ fn what_was_damaged_since_it_was_built_is_not_signed() {
     desk.run(&["build", "tool", "tree", "--unsigned"]).good();
     let good = fs::read(desk.path("tool.sysext.unsigned")).unwrap();
     // The file system begins at one MiB; the hash tree stands behind it.
-    for (offset, words) in [((1 << 20) + 200, "does not fit its data"), (600, "signing tool.sysext.unsigned")] {
+    for (offset, words) in
+        [((1 << 20) + 200, "may have been damaged since it was built"), (600, "signing tool.sysext.unsigned")]
+    {
         let mut bad = good.clone();
         bad[offset] ^= 1;
         desk.file("tool.sysext.unsigned", &bad);
@@ -192,6 +198,58 @@ fn what_was_damaged_since_it_was_built_is_not_signed() {
     }
     let said = desk.run(&["sign", "tree", "--private-key", "key.pem", "--certificate", "crt.pem"]);
     said.refuses(&["it is called neither NAME.sysext.unsigned nor NAME.sysext.raw"]);
+}
+
+/// Partition UUIDs that don't derive from the root hash are worth a warning at a boot, and no reason not to sign.
+#[test]
+fn an_image_is_signed_anew_whatever_its_uuids_are() {
+    let desk = desk(vendor());
+    let uuids = |blueprint: Blueprint| {
+        let other = |part: &mut Part| part.uuid = Guid::from_bytes([3; 16]);
+        blueprint.change(PartitionKind::Root, other).change(PartitionKind::RootVerity, other)
+    };
+    let large = Tree::sysext("tool").file("usr/share/noise", &noise(50_000)).squashfs();
+    let small = Tree::sysext("tool").squashfs();
+    let sign = ["sign", "tool.sysext.raw", "--private-key", "key.pem", "--certificate", "crt.pem"];
+    for data in [&large, &small] {
+        desk.file("tool.sysext.raw", &uuids(Blueprint::new("tool", data, vendor())).render().bytes);
+        assert_eq!(desk.verdict("tool.sysext.raw"), "");
+        desk.run(&sign).good();
+        assert_eq!(desk.verdict("tool.sysext.raw"), "");
+    }
+    // What was damaged since it was signed still isn't, although the tree of one block says nothing.
+    let mut damaged = uuids(Blueprint::new("tool", &small, vendor())).render().bytes;
+    damaged[(1 << 20) + 200] ^= 1;
+    desk.file("tool.sysext.raw", &damaged);
+    desk.run(&sign).refuses(&["its data has been damaged since it was signed"]);
+}
+
+/// As `ssh` says it of its keys; a pipe is nobody else's.
+#[test]
+fn keys_that_others_can_read_are_told_about() {
+    let desk = desk(vendor());
+    let build = |more: &[&str]| desk.build("tool", "tree", more).good().stderr;
+    assert_eq!(build(&[]), "");
+    for mode in [0o644, 0o640, 0o604] {
+        fs::set_permissions(desk.path("key.pem"), fs::Permissions::from_mode(mode)).unwrap();
+        let expected = format!("sextant: key.pem can be read by others (mode {mode:04o}): chmod 600 key.pem\n");
+        assert_eq!(build(&[]), expected);
+    }
+    let script = r#"exec "$0" build tool tree --certificate crt.pem --private-key <(cat key.pem)"#;
+    let output =
+        Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_sextant")]).current_dir(desk.path(".")).output();
+    let said = Said::from(output.unwrap()).good();
+    assert_eq!(said.stderr, "");
+    // Nothing of a key or a passphrase is in what is said.
+    let pem = vendor().key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"open sesame").unwrap();
+    desk.file("key.pem", &pem);
+    fs::set_permissions(desk.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    desk.file("passphrase", b"hunter2\n");
+    let said = desk.build("tool", "tree", &["--passphrase-file", "passphrase"]);
+    assert!(said.stderr.contains("passphrase can be read by others"), "{said:?}");
+    assert_eq!((said.status, said.stderr.contains("hunter2")), (Some(1), false), "{said:?}");
+    desk.file("key.pem", &vec![b'k'; 100_000]);
+    desk.build("tool", "tree", &[]).refuses(&["reading private key key.pem: it has more than 65536 bytes"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest}
 const MAX_DEPTH: usize = 4;
 
 /// Most layers of one image; container engines stop at half of it.
-const MAX_LAYERS: usize = 256;
+pub(super) const MAX_LAYERS: usize = 256;
 
 /// Where blobs can be had.
 pub(super) trait Blobs {

@@ -2,11 +2,11 @@
 
 use super::{Options, SourceError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
-use oci_client::secrets::RegistryAuth;
 use std::env;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Most bytes of a file with credentials.
 const MAX_LEN: u64 = 1 << 20;
@@ -34,8 +34,14 @@ fn files(options: &Options) -> Vec<(PathBuf, bool)> {
     .collect()
 }
 
+/// What a registry is told when it asks who is there.
+pub(super) enum Login {
+    Anonymous,
+    Password { user: String, password: Zeroizing<String> },
+}
+
 /// What to say to `registry`.
-pub(super) fn find(registry: &str, options: &Options) -> Result<RegistryAuth, SourceError> {
+pub(super) fn find(registry: &str, options: &Options) -> Result<Login, SourceError> {
     let wrong = |path: &Path, cause: &dyn std::fmt::Display| SourceError::Credentials {
         registry: registry.to_owned(),
         cause: format!("{}: {cause}", path.display()),
@@ -45,18 +51,22 @@ pub(super) fn find(registry: &str, options: &Options) -> Result<RegistryAuth, So
         other => &[other],
     };
     for (path, named) in files(options) {
-        let mut content = Vec::new();
+        let mut content = Zeroizing::new(Vec::new());
         match File::open(&path) {
             Ok(file) => {
-                BufReader::new(file).take(MAX_LEN).read_to_end(&mut content).map_err(|error| wrong(&path, &error))?
+                let file = BufReader::new(file).take(MAX_LEN + 1);
+                { file }.read_to_end(&mut content).map_err(|error| wrong(&path, &error))?
             }
             Err(error) if error.kind() == ErrorKind::NotFound && !named => continue,
             Err(error) => return Err(wrong(&path, &error)),
         };
+        if content.len() as u64 > MAX_LEN {
+            return Err(wrong(&path, &format_args!("it has more than {MAX_LEN} bytes")));
+        }
         for name in names {
             match get_credential_from_reader(content.as_slice(), name) {
                 Ok(DockerCredential::UsernamePassword(user, password)) => {
-                    return Ok(RegistryAuth::Basic(user, password));
+                    return Ok(Login::Password { user, password: Zeroizing::new(password) });
                 }
                 Ok(DockerCredential::IdentityToken(_)) => {
                     return Err(wrong(&path, &"an identity token, which is not supported: log in with a password"));
@@ -69,5 +79,5 @@ pub(super) fn find(registry: &str, options: &Options) -> Result<RegistryAuth, So
             }
         }
     }
-    Ok(RegistryAuth::Anonymous)
+    Ok(Login::Anonymous)
 }

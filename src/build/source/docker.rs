@@ -1,6 +1,7 @@
 //! Archives of `docker save` (moby, `image/tarexport`), old and new.
 
 use super::archive::{self, Index};
+use super::blobs::MAX_LAYERS;
 use super::document;
 use super::unpack::unpack;
 use super::unpacked::Unpacked;
@@ -40,6 +41,10 @@ pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<B
     };
     let entries: Vec<Entry> = document::parse(&document::bytes(&manifest, "manifest.json")?, "manifest.json")?;
     let entry = pick(&entries, tag)?;
+    if entry.layers.len() > MAX_LAYERS {
+        let cause = format!("it has {} layers, the most is {MAX_LAYERS}", entry.layers.len());
+        return Err(SourceError::Document { what: "manifest.json".into(), cause });
+    }
     let what = format!("configuration {}", entry.config);
     let configuration = document::bytes(&index.need(&entry.config)?, &what)?;
     let configuration: ImageConfiguration = document::parse(&configuration, &what)?;
@@ -59,7 +64,7 @@ fn pick(entries: &[Entry], tag: Option<&str>) -> Result<Entry, SourceError> {
     let names = || entries.iter().flat_map(|entry| entry.repo_tags.iter().flatten().cloned()).collect::<Vec<_>>();
     match (tag, entries) {
         (Some(tag), _) => {
-            let full = |name: &str| name.parse::<oci_client::Reference>().map(|name| name.whole()).ok();
+            let full = |name: &str| name.parse::<oci_spec::distribution::Reference>().map(|name| name.whole()).ok();
             let wanted = full(tag);
             let fits = |name: &String| name == tag || (wanted.is_some() && full(name) == wanted);
             let found = entries.iter().find(|entry| entry.repo_tags.iter().flatten().any(fits));

@@ -1,5 +1,6 @@
 //! Why a source can't be read.
 
+use crate::text::Message;
 use std::io;
 use thiserror::Error;
 
@@ -132,7 +133,7 @@ pub enum SourceError {
         /// Its name
         registry: String,
         /// Its words
-        message: String,
+        message: Message,
         /// Whether it is a question of credentials
         denied: bool,
     },

@@ -97,7 +97,9 @@ fn image_name(name: &str) -> Result<String, ReferenceError> {
     if name.starts_with(['/', '.']) {
         return Err(wrong("there is no such directory".to_owned()));
     }
-    name.parse::<oci_client::Reference>().map(|reference| reference.whole()).map_err(|error| wrong(error.to_string()))
+    name.parse::<oci_spec::distribution::Reference>()
+        .map(|reference| reference.whole())
+        .map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]
