@@ -6,6 +6,7 @@ use super::merge::merge;
 use super::stage::{BUDGET, Options, stage};
 use crate::image::Architecture;
 use crate::report;
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,7 +95,9 @@ pub fn run(cli: Cli) -> ExitCode {
     report::install_logger(machine);
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
-            let architecture = arch.or_else(Architecture::native).unwrap_or(Architecture::X86_64);
+            let architecture = arch.or_else(Architecture::native);
+            let architecture =
+                architecture.context("no partition types are defined for this machine's architecture: use --arch")?;
             stage(&environment, &Options { config, architecture, confined: true, budget: BUDGET })
         }
         Command::Merge { .. } => merge(&environment),

@@ -25,6 +25,9 @@ pub enum BuildError {
     /// A file system without a byte.
     #[error("the file system is empty")]
     Empty,
+    /// Nobody named an architecture, and there are no partition types for this program's own.
+    #[error("no partition types are defined for this architecture, and no other was named")]
+    NoArchitecture,
     /// More bytes than a file can hold.
     #[error("the image would be larger than a file can be")]
     TooLarge,
@@ -78,19 +81,19 @@ impl VerityParams {
 /// Settings of an image. `DdiBuilder::new(name)` gives what fits an extension of this name on this machine.
 #[derive(Debug, Clone)]
 pub struct DdiBuilder {
-    architecture: Architecture,
+    architecture: Option<Architecture>,
     sector_size: u32,
     verity: VerityParams,
     threads: usize,
 }
 
 impl DdiBuilder {
-    /// Starts from the defaults: the architecture of this program (x86-64 where that has no partition
-    /// types), sectors of 512 bytes, [`VerityParams::derived`] from `seed`.
+    /// Starts from the defaults: the architecture of this program (if it has partition types), sectors of 512 bytes,
+    /// [`VerityParams::derived`] from `seed`.
     #[must_use]
     pub fn new(seed: &str) -> Self {
         Self {
-            architecture: Architecture::native().unwrap_or(Architecture::X86_64),
+            architecture: Architecture::native(),
             sector_size: 512,
             verity: VerityParams::derived(seed.as_bytes()),
             threads: verity::default_threads(),
@@ -100,7 +103,7 @@ impl DdiBuilder {
     /// Makes the partitions those of `architecture`.
     #[must_use]
     pub fn architecture(self, architecture: Architecture) -> Self {
-        Self { architecture, ..self }
+        Self { architecture: Some(architecture), ..self }
     }
 
     /// Sets the sector size in bytes, 512 to 4096.
@@ -127,6 +130,7 @@ impl DdiBuilder {
     /// # Errors
     /// [`BuildError`], but never `Sign` or `Gpt`.
     pub fn protect<'a>(&self, filesystem: &'a dyn ReadAt) -> Result<Parts<'a>, BuildError> {
+        let architecture = self.architecture.ok_or(BuildError::NoArchitecture)?;
         if filesystem.is_empty() {
             return Err(BuildError::Empty);
         }
@@ -135,7 +139,7 @@ impl DdiBuilder {
         let data_blocks = data.len().checked_div(u64::from(*data_block_size)).unwrap_or(0);
         let superblock = Superblock::new(*algorithm, *data_block_size, *hash_block_size, data_blocks, salt, *uuid)?;
         let (root_hash, verity) = verity::build(&data, &superblock, self.threads)?;
-        let (architecture, sector_size) = (self.architecture, self.sector_size);
+        let sector_size = self.sector_size;
         Ok(Parts { architecture, sector_size, data, verity, root_hash, signature: None })
     }
 }

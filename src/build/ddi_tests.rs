@@ -55,6 +55,15 @@ fn image(builder: &DdiBuilder, data: &Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
+fn an_architecture_without_partition_types_is_an_error_and_never_another_one() {
+    let unknown = DdiBuilder { architecture: None, ..DdiBuilder::new("k3s") };
+    let filesystem = filesystem(9000);
+    assert!(matches!(unknown.protect(&filesystem), Err(BuildError::NoArchitecture)));
+    let parts = unknown.architecture(Architecture::Riscv64).protect(&filesystem).unwrap().architecture;
+    assert_eq!(parts, Architecture::Riscv64);
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes() {
     let data = filesystem(100_000);
     let builder = DdiBuilder::new("k3s");

@@ -1,6 +1,6 @@
 //! `sextant inspect`
 
-use super::machine::{Machine, class_of};
+use super::machine::Machine;
 use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::extension::ExtensionName;
@@ -100,8 +100,6 @@ fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Stri
 /// What the file name says, with or without a signature.
 fn name(path: &Path) -> Option<(ExtensionName, Class)> {
     let file = path.file_name()?.to_str()?;
-    let class = class_of(path);
-    let stem = file.strip_suffix(class.file_suffix());
-    let stem = stem.or_else(|| file.strip_suffix(".unsigned")?.strip_suffix(&format!(".{class}")))?;
+    let (class, stem) = Class::of_file_name(file).or_else(|| Class::of_unsigned_file_name(file))?;
     Some((ExtensionName::new(stem).ok()?, class))
 }

@@ -103,6 +103,7 @@ impl Machine {
 
 /// What kind of extension a file wants to be; a sysext unless its name says otherwise.
 pub(super) fn class_of(path: &Path) -> Class {
-    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if file.contains(".confext.") { Class::Confext } else { Class::Sysext }
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let named = Class::of_file_name(file).or_else(|| Class::of_unsigned_file_name(file));
+    named.map_or(Class::Sysext, |(class, _)| class)
 }

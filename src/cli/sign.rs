@@ -96,13 +96,9 @@ impl Signature {
 /// What the file name says: `NAME.sysext.unsigned`, or `NAME.sysext.raw`.
 fn name(path: &Path) -> Result<(Class, ExtensionName)> {
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    for class in Class::ALL {
-        let unsigned = format!(".{class}.unsigned");
-        let stem = file.strip_suffix(class.file_suffix()).or_else(|| file.strip_suffix(&unsigned));
-        if let Some(stem) = stem {
-            let name = ExtensionName::new(stem).with_context(|| format!("signing {}", path.display()))?;
-            return Ok((class, name));
-        }
+    if let Some((class, stem)) = Class::of_file_name(file).or_else(|| Class::of_unsigned_file_name(file)) {
+        let name = ExtensionName::new(stem).with_context(|| format!("signing {}", path.display()))?;
+        return Ok((class, name));
     }
     bail!("signing {}: it is called neither NAME.sysext.unsigned nor NAME.sysext.raw (or .confext)", path.display())
 }

@@ -102,12 +102,11 @@ fn item(found: &str, size: u64) -> Option<Item> {
     let stem = found.strip_suffix(DISABLED);
     let file = stem.unwrap_or(found);
     let is_raw = Path::new(file).extension().is_some_and(|end| end.eq_ignore_ascii_case("raw"));
-    let named = |class: Class| extension_name(OsStr::new(file), class).ok().map(|name| (class, name.to_string()));
-    let named = Class::ALL.into_iter().find_map(named);
+    let class = Class::of_file_name(file).map_or(Class::Sysext, |(class, _)| class);
     is_raw.then(|| Item {
         file: file.to_owned(),
-        class: named.as_ref().map_or(Class::Sysext, |(class, _)| *class),
-        name: named.map(|(_, name)| name),
+        class,
+        name: extension_name(OsStr::new(file), class).ok().map(|name| name.to_string()),
         enabled: stem.is_none(),
         size,
     })

@@ -187,10 +187,7 @@ pub fn judge(
 }
 
 fn check_scope(extension: &ReleaseFile, class: Class, wanted: &str) -> Result<(), Incompatible> {
-    let key = match class {
-        Class::Sysext => "SYSEXT_SCOPE",
-        Class::Confext => "CONFEXT_SCOPE",
-    };
+    let key = class.scope_key();
     // An empty list is a list without the wanted word, unlike a missing one.
     let found = extension.get(key).unwrap_or(DEFAULT_SCOPE);
     if found.split([' ', '\t', '\n', '\r']).any(|word| word == wanted) {
@@ -200,10 +197,7 @@ fn check_scope(extension: &ReleaseFile, class: Class, wanted: &str) -> Result<()
 }
 
 fn check_version(extension: &ReleaseFile, class: Class, host: &HostRelease) -> Result<Compatible, Incompatible> {
-    let key = match class {
-        Class::Sysext => "SYSEXT_LEVEL",
-        Class::Confext => "CONFEXT_LEVEL",
-    };
+    let key = class.level_key();
     let host_level = host.level(class);
     if host_level.is_empty() && host.version_id.is_empty() {
         return Ok(Compatible::RollingHost);

@@ -190,16 +190,9 @@ fn refuse_in(filesystem: &dyn Tree, directory: &'static str, path: &'static str)
     }
 }
 
-fn release_directory(class: Class) -> &'static str {
-    match class {
-        Class::Sysext => "usr/lib/extension-release.d",
-        Class::Confext => "etc/extension-release.d",
-    }
-}
-
 /// The path of the file that systemd would open.
 fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
-    let directory = release_directory(class);
+    let directory = class.release_directory();
     let exact = format!("{directory}/extension-release.{name}");
     if filesystem.entry(&exact).map_err(LookupError::reading(&exact))?.is_some() {
         return Ok(exact);

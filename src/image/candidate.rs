@@ -1,7 +1,6 @@
 //! A file that somebody left to be found, and what its name alone says.
 
 use super::Class;
-use crate::bytes::strip_suffix_ignore_case;
 use crate::extension::ExtensionName;
 use crate::io::{FileSource, ReadAt};
 use crate::reason::{Reason, Refusal};
@@ -92,9 +91,8 @@ impl Candidate {
 pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, Refusal> {
     let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
     let file_name = file_name.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
-    let suffix = class.file_suffix();
-    let stem = strip_suffix_ignore_case(file_name, suffix);
-    let stem = stem.ok_or_else(|| bad(&format_args!("the name does not end in {suffix}")))?;
+    let named = Class::of_file_name(file_name).filter(|(found, _)| *found == class);
+    let (_, stem) = named.ok_or_else(|| bad(&format_args!("the name does not end in {}", class.file_suffix())))?;
     ExtensionName::new(stem).map_err(|error| bad(&error))
 }
 

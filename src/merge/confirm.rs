@@ -11,22 +11,13 @@ pub const MOUNTS: &str = "/proc/self/mountinfo";
 /// Largest list of extensions that is read, in bytes.
 const MAX_LIST: u64 = 1 << 20;
 
-/// The file in each hierarchy in which systemd notes what it merged there
-/// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
-const fn note(class: Class) -> &'static str {
-    match class {
-        Class::Sysext => ".systemd-sysext/extensions",
-        Class::Confext => ".systemd-confext/confexts",
-    }
-}
-
 /// Names of the extensions of `class` that are merged, as systemd noted it in the hierarchies that it overlaid: the usual
 /// ones, and those that it was told to take (`SYSTEMD_SYSEXT_HIERARCHIES`), as far as `mountinfo` shows overlays there.
 ///
 /// # Errors
 /// Where a note is there and can't be read.
 pub fn merged(root: &Root, class: Class, mountinfo: &str) -> Result<BTreeSet<String>> {
-    let file = note(class);
+    let file = class.merged_list();
     let mut hierarchies: BTreeSet<String> = Hierarchies::default().paths(class).map(str::to_owned).collect();
     hierarchies.extend(overlaid(mountinfo, class));
     let mut names = BTreeSet::new();

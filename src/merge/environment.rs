@@ -11,13 +11,9 @@ use anyhow::{Context, Result};
 
 const DIRECTORY: &str = "/run/sextant";
 
-/// The name of the file, which the drop-ins in `systemd-units/` have too, and of the variable in it
-/// (systemd 257, `src/sysext/sysext.c`, `image_class_info`).
-const fn names(class: Class) -> (&'static str, &'static str) {
-    match class {
-        Class::Sysext => ("sysext.env", "SYSTEMD_SYSEXT_HIERARCHIES"),
-        Class::Confext => ("confext.env", "SYSTEMD_CONFEXT_HIERARCHIES"),
-    }
+/// The name of the file, which the drop-ins in `systemd-units/` have too.
+fn file_name(class: Class) -> String {
+    format!("{class}.env")
 }
 
 /// Writes what is configured, and removes what isn't.
@@ -27,9 +23,9 @@ const fn names(class: Class) -> (&'static str, &'static str) {
 /// directories read-only that have to be writable.
 pub fn limit(root: &Root, hierarchies: &Hierarchies) -> Result<()> {
     for class in Class::ALL {
-        let (file, variable) = names(class);
+        let (file, variable) = (file_name(class), class.hierarchies_variable());
         let context = || format!("writing {DIRECTORY}/{file}");
-        let path = root.make_directory(DIRECTORY).with_context(context)?.join(file);
+        let path = root.make_directory(DIRECTORY).with_context(context)?.join(&file);
         match hierarchies.of(class) {
             // No path in it needs quotes.
             Some(list) => durable::write(&path, format!("{variable}={list}\n").as_bytes(), 0o444),

@@ -140,13 +140,9 @@ impl Hierarchies {
         }
     }
 
-    /// Where extensions of a class are merged: what is configured, else where systemd does it by itself (systemd 257,
-    /// `src/sysext/sysext.c`, `image_class_info`).
+    /// Where extensions of a class are merged: what is configured, else where systemd does it by itself.
     pub fn paths(&self, class: Class) -> impl Iterator<Item = &str> {
-        let default: &[&str] = match class {
-            Class::Sysext => &["/usr", "/opt"],
-            Class::Confext => &["/etc"],
-        };
+        let default = class.hierarchies();
         let configured = self.of(class).map(|list| list.0.iter().map(String::as_str));
         let default = configured.is_none().then(|| default.iter().copied());
         configured.into_iter().flatten().chain(default.into_iter().flatten())

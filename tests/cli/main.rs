@@ -208,6 +208,18 @@ fn a_firmware_that_cannot_be_read_is_an_error_and_not_an_empty_one() {
 }
 
 #[test]
+fn the_suffix_tells_the_class_to_every_command_as_to_the_agent() {
+    let image = good_image("a.confext.b", vendor());
+    let desk = Desk::new().file("a.confext.b.SYSEXT.raw", &image).file("k3s.Sysext.RAW", &good_image("k3s", vendor()));
+    for (file, name) in [("a.confext.b.SYSEXT.raw", "a.confext.b"), ("k3s.Sysext.RAW", "k3s")] {
+        let found = desk.run(&["inspect", "--certificate", "vendor.crt", "--json", file]).json();
+        assert_eq!((&found["name"], &found["class"]), (&json!(name), &json!("sysext")));
+        assert_eq!(found["verdict"]["verdict"], "accepted", "{found}");
+        assert_eq!(desk.verify(&["--json", file]).reasons(), [""], "{file}");
+    }
+}
+
+#[test]
 fn a_dbx_that_cannot_be_read_whole_is_judged_as_a_boot_would() {
     let dbx = [List::certificate(keys::ec("Listed")).encode(), vec![0; 5]].concat();
     let desk = Desk::new()

@@ -94,7 +94,7 @@ pub(super) fn choose(index: &ImageIndex, options: &Options) -> Result<Descriptor
     };
     let fitting = entries
         .iter()
-        .find(|entry| platform(entry).is_some_and(|(os, architecture, _)| os == "linux" && architecture == wanted));
+        .find(|entry| platform(entry).is_some_and(|(os, found, _)| os == "linux" && Some(found.as_str()) == wanted));
     fitting.cloned().ok_or_else(|| {
         let show = |(os, architecture, variant): (String, String, Option<String>)| {
             let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
@@ -102,6 +102,9 @@ pub(super) fn choose(index: &ImageIndex, options: &Options) -> Result<Descriptor
         };
         // Attestations stand in an index as images of no platform.
         let known = entries.iter().filter_map(platform).filter(|(os, ..)| os != "unknown");
-        SourceError::NoSuchPlatform { wanted: wanted.to_owned(), found: known.map(show).collect() }
+        SourceError::NoSuchPlatform {
+            wanted: wanted.unwrap_or("an unknown architecture").to_owned(),
+            found: known.map(show).collect(),
+        }
     })
 }

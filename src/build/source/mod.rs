@@ -60,10 +60,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// What Go calls the architecture that is wanted, this machine's unless another was named.
-    fn go_architecture(&self) -> &'static str {
-        let wanted = self.architecture.or_else(Architecture::native);
-        wanted.map_or("amd64", |wanted| wanted.go_name().unwrap_or(wanted.systemd_name()))
+    /// What Go calls the architecture that is wanted, this machine's unless another was named; `None` if it has no name.
+    fn go_architecture(&self) -> Option<&'static str> {
+        let wanted = self.architecture.or_else(Architecture::native)?;
+        Some(wanted.go_name().unwrap_or(wanted.systemd_name()))
     }
 }
 

@@ -96,10 +96,7 @@ pub fn complete_release(
     options: &ReleaseOptions,
     time: Time,
 ) -> Result<(), ReleaseProblem> {
-    let directory = match class {
-        Class::Sysext => "usr/lib/extension-release.d",
-        Class::Confext => "etc/extension-release.d",
-    };
+    let directory = class.release_directory();
     match extension::find_release(&*tree, class, name) {
         Ok(found) if *options == ReleaseOptions::default() => {
             extension::judge(&found.file, class, None, "system", architecture)
@@ -136,10 +133,7 @@ pub fn complete_release(
 }
 
 fn text(class: Class, architecture: Architecture, options: &ReleaseOptions) -> Result<String, ReleaseProblem> {
-    let (level, scope) = match class {
-        Class::Sysext => ("SYSEXT_LEVEL", "SYSEXT_SCOPE"),
-        Class::Confext => ("CONFEXT_LEVEL", "CONFEXT_SCOPE"),
-    };
+    let (level, scope) = (class.level_key(), class.scope_key());
     let mut text = String::new();
     let pairs = [
         ("ID", Some(options.id.as_deref().unwrap_or("_any"))),

@@ -54,14 +54,6 @@ impl fmt::Display for Omission {
     }
 }
 
-/// The top directories that extensions of a class may have (systemd 257, `src/shared/extension-util.c`).
-const fn hierarchies(class: Class) -> &'static [&'static str] {
-    match class {
-        Class::Sysext => &["usr", "opt"],
-        Class::Confext => &["etc"],
-    }
-}
-
 /// Takes out of the tree what an extension can't have, and says what that was. At the top only whole names count:
 /// `usr-local` isn't below `/usr`.
 pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
@@ -69,7 +61,8 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     let root = tree.root();
     let top: Vec<(Vec<u8>, NodeId)> = tree.entries(root).map(|(name, id)| (name.to_vec(), id)).collect();
     for (name, id) in top {
-        let wanted = hierarchies(class).iter().any(|hierarchy| hierarchy.as_bytes() == name);
+        let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
+        let wanted = hierarchies.any(|hierarchy| hierarchy.as_bytes() == name);
         let is_directory = matches!(tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)));
         if !(wanted && is_directory) {
             tree.unlink(root, &name);
@@ -111,13 +104,12 @@ fn omit_special(tree: &mut FileTree, omissions: &mut Vec<Omission>) {
 }
 
 fn omit_os_release(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
-    let (directory, path): (&[&[u8]], _) = match class {
-        Class::Sysext => (&[b"usr", b"lib"], "usr/lib/os-release"),
-        Class::Confext => (&[b"etc"], "etc/os-release"),
-    };
+    let path = class.os_release();
+    let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
     // A link on the way leads to where the file would be refused as well.
-    if let Ok(Some(directory)) = tree.directory(directory, &mut Steps::all())
-        && tree.unlink(directory, b"os-release").is_some()
+    if let Some((name, directory)) = parts.split_last()
+        && let Ok(Some(directory)) = tree.directory(directory, &mut Steps::all())
+        && tree.unlink(directory, name).is_some()
     {
         omissions.push(Omission::OsRelease { path });
     }
