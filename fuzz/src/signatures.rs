@@ -168,7 +168,8 @@ impl State {
     fn change_attribute(&mut self, argument: u8) {
         let mut all = self.attributes.take().unwrap_or_else(|| self.usual());
         if let Some(last) = all.get_mut(2) {
-            let bytes = last[last.len() - digest(self.digest).openssl().size()..].to_vec();
+            let size = digest(self.digest).openssl().size();
+            let bytes = last[last.len().saturating_sub(size)..].to_vec();
             let half = bytes.len() / 2;
             let empty = octets(&[]).repeat(times(argument));
             let pieces = [octets(&bytes[..half]), empty, octets(&bytes[half..])].concat();
