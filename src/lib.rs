@@ -1,5 +1,9 @@
 //! Decides, in the initrd of a Trusted Boot machine, which system extensions may become part of `/usr`.
 
+// What is written to a terminal goes through `cli::output`, and what is logged through `report::Event`: both make
+// text from outside harmless.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
 pub mod agent;
 pub mod build;
 mod bytes;
@@ -27,6 +31,7 @@ pub mod root;
 pub mod size;
 pub mod stage;
 mod stamp;
+pub mod state;
 pub mod text;
 pub mod trust;
 pub mod verify;

@@ -1,6 +1,6 @@
 //! Why an image was refused: the tokens that reports, journal entries and scripts rely on.
 
-use crate::text::{Message, Text};
+use crate::text::Message;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -148,6 +148,12 @@ impl Refusal {
     pub fn detail(&self) -> &str {
         self.detail.as_str()
     }
+
+    /// The same, for a row or an event.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.detail
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -157,12 +163,6 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// `text` escaped, and cut if it is long. [`Text`] says the same by its type.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    Text::new(text).to_string()
-}
 
 #[cfg(test)]
 mod tests {

@@ -106,7 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::Event::Failed.emit(&format!("{error:#}"));
+            report::Event::Failed.emit(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,10 @@ use super::environment::Environment;
 use super::lock;
 use crate::image::Class;
 use crate::merge;
-use crate::report::{Event, Merge, PATH, Recorded};
+use crate::report::{self, Event, MERGE_NAMES, Merge, Report};
+use crate::root::Root;
+use crate::state::{PATH, State};
+use crate::text::Text;
 use anyhow::{Context, Result, bail};
 use std::io;
 
@@ -20,32 +23,65 @@ pub fn confirm(environment: &Environment) -> Result<()> {
         bail!(nothing());
     }
     let _lock = lock::exclusive(root)?;
-    let mut recorded = Recorded::read(root)?.with_context(nothing)?;
+    let state = State::read(root)?.with_context(nothing)?;
     let mounts = environment.mounts()?;
-    let mut outcome = Merge { requested: recorded.requested, confirmed: true, ..Merge::default() };
+    let mut outcome = Merge { requested: state.requested, confirmed: true, ..Merge::default() };
+    let mut unexpected = 0_usize;
     for class in Class::ALL {
-        let staged = recorded.staged().filter(|(of, _)| *of == class).map(|(_, name)| name);
+        let staged = state.staged.iter().filter(|extension| extension.class == class);
         let hiding = merge::hiding(root, class)?;
-        let comparison = merge::compare(staged, &merge::merged(root, class, &mounts)?, &hiding);
+        let names = staged.clone().map(|extension| &extension.name);
+        let comparison = merge::compare(names, &merge::merged(root, class, &mounts)?, &hiding);
         for name in &comparison.missing {
-            let why = if hiding.contains(name) {
-                "/etc/extensions has another of this name, which systemd prefers".to_owned()
-            } else {
-                format!("see the journal of systemd-{class}.service")
-            };
-            let text = format!("{name} ({class}) was staged and is not merged: {why}");
-            Event::NotMerged.emit_about(name, &text);
+            let withdrawn = staged.clone().find(|extension| extension.name == *name);
+            let withdrawn = withdrawn.and_then(|extension| extension.withdrawn.as_ref());
+            let text = format!("{name} ({class}) was staged and is not merged");
+            match withdrawn {
+                Some(cause) => Event::NotMerged.emit_about(
+                    name,
+                    format_args!("{text}: it was withdrawn in the initrd, {cause}: see journalctl -b -t sextant-agent"),
+                ),
+                None if hiding.contains(name) => Event::NotMerged.emit_about(
+                    name,
+                    format_args!("{text}: /etc/extensions has another of this name, which systemd prefers"),
+                ),
+                None => Event::NotMerged
+                    .emit_about(name, format_args!("{text}: see the journal of systemd-{class}.service")),
+            }
         }
         for name in &comparison.unexpected {
-            Event::UnexpectedlyMerged.emit_about(name, &format!("{name} ({class}) is merged and was not staged"));
+            unexpected = unexpected.saturating_add(1);
+            if unexpected <= MERGE_NAMES {
+                let text = format_args!("{name} ({class}) is merged and was not staged");
+                Event::UnexpectedlyMerged.emit_about(name, text);
+            }
         }
         outcome.merged.extend(comparison.merged);
         outcome.missing.extend(comparison.missing);
         outcome.unexpected.extend(comparison.unexpected);
     }
-    recorded.complete(root, &outcome)?;
-    let total = outcome.merged.len() + outcome.missing.len();
-    let names = if outcome.merged.is_empty() { String::new() } else { format!(": {}", outcome.merged.join(", ")) };
-    Event::Merged.emit(&format!("{} of {total} staged extensions merged{names}", outcome.merged.len()));
+    if unexpected > MERGE_NAMES {
+        let more = unexpected.saturating_sub(MERGE_NAMES);
+        Event::UnexpectedlyMerged.emit(format_args!("and {more} more are merged and were not staged"));
+        outcome.unexpected.truncate(MERGE_NAMES);
+    }
+    let total = outcome.merged.len().saturating_add(outcome.missing.len());
+    let names: Vec<&str> = outcome.merged.iter().map(Text::as_str).collect();
+    let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}", outcome.merged.len()));
+    complete(root, &state, outcome);
     Ok(())
+}
+
+/// Fills in what became of the merge in the report, where there is one. Nothing depends on it.
+pub(super) fn complete(root: &Root, state: &State, merge: Merge) {
+    let completed = Report::read(root).map_err(anyhow::Error::from).and_then(|report| {
+        let mut report = report.context("it is gone")?;
+        state.mark_withdrawn(&mut report);
+        report.merge = Some(Merge { rest: report.merge.take().unwrap_or_default().rest, ..merge });
+        report::write(root, &report)
+    });
+    if let Err(error) = completed {
+        Event::ReportIncomplete.emit(format_args!("completing {}: {error:#}", report::PATH));
+    }
 }

@@ -1,10 +1,13 @@
 //! `sextant-agent merge`: the last thing in the initrd.
 
+use super::confirm::complete;
 use super::environment::Environment;
 use super::lock;
 use crate::merge;
-use crate::report::{self, Event, Merge, PATH, Recorded};
+use crate::report::{self, Event, Merge};
 use crate::stage::recheck;
+use crate::state::{PATH, StagedExtension, State};
+use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 
 /// Hands what was staged over to the host's systemd.
@@ -17,7 +20,7 @@ use anyhow::{Context, Result};
 pub fn merge(environment: &Environment) -> Result<()> {
     let _lock = lock::exclusive(environment.root())?;
     if let Err(error) = environment.sweep() {
-        Event::Failed.emit(&format!("removing what the agent left when it was stopped: {error:#}"));
+        Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
     }
     let outcome = hand_over(environment);
     if outcome.is_err() {
@@ -31,29 +34,37 @@ fn hand_over(environment: &Environment) -> Result<()> {
     let root = environment.root();
     // The policy comes first: it has to be there whatever else goes wrong.
     merge::prepare(root, environment.delivery())?;
-    let mut recorded = Recorded::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
-    let withdrawn = recheck(root, &|class, name| recorded.staged().any(|staged| staged == (class, name)))?;
+    let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
+    let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
+    let withdrawn = recheck(root, &is_left)?;
     for image in &withdrawn {
-        let file = image.file.display();
-        Event::Withdrawn.emit(&format!("{file} ({}) will not be merged: {}", image.class, image.cause));
+        let cause = Message::new(image.cause);
+        let is_it = |extension: &&mut StagedExtension| {
+            extension.class == image.class && *image.file == *format!("{}.raw", extension.name)
+        };
+        if let Some(extension) = state.staged.iter_mut().find(is_it) {
+            Event::emit_withdrawn(extension, &cause);
+            extension.withdrawn = Some(cause);
+        } else {
+            let file = Text::from_os(&image.file);
+            Event::Withdrawn.emit(format_args!("{file} ({}) will not be merged: {cause}", image.class));
+        }
     }
-    merge::admit(&recorded)?;
-    if recorded.requested && merge::is_open(root) && withdrawn.is_empty() {
+    merge::admit(&state)?;
+    if state.requested && merge::is_open(root) && withdrawn.is_empty() {
         report::tell_terminal("everything staged has been handed over to the host already");
         return Ok(());
     }
-    let merge = Merge { requested: true, ..Merge::default() };
-    recorded.complete(root, &merge)?;
+    state.requested = true;
+    state.write(root)?;
     merge::open(root)?;
-    let is_withdrawn =
-        |class, name: &str| withdrawn.iter().any(|image| image.class == class && *image.file == *format!("{name}.raw"));
-    let left = recorded.staged().filter(|(class, name)| !is_withdrawn(*class, name));
-    let names: Vec<_> = left.map(|(_, name)| name).collect();
+    let names: Vec<&str> = state.left().map(|extension| extension.name.as_str()).collect();
     let text = match names.as_slice() {
         [] => "there is no extension to merge".to_owned(),
         names => format!("{} to be merged by the host: {}", count(names.len()), names.join(", ")),
     };
     Event::MergeRequested.emit(&text);
+    complete(root, &state, Merge { requested: true, ..Merge::default() });
     Ok(())
 }
 

@@ -12,6 +12,8 @@ use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Custody, quarantine, stage as stage_image, withdraw};
+use crate::state::State;
+use crate::text::{Message, Text};
 use crate::trust::{self, TrustStore};
 use crate::verify::{Findings, Session, VerifiedImage, Verifier};
 use crate::verity::default_threads;
@@ -52,24 +54,37 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
-    let mut report = Report { error: Some(UNFINISHED.to_owned()), ..Report::default() };
-    let outcome = run(environment, options, &mut report, started);
-    report.error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    let mut report = Report { error: Some(UNFINISHED.into()), ..Report::default() };
+    let mut state = State::new(UNFINISHED);
+    let outcome = run(environment, options, &mut report, &mut state, started);
+    report.error = outcome.as_ref().err().map(|error| Message::new(format_args!("{error:#}")));
+    state.error.clone_from(&report.error);
+    // Each is of use without the other.
+    let remembered = state.write(root);
     let written = report::write(root, &report);
-    if outcome.is_ok() {
-        let summary = report::table::summary(&report.images);
-        let milliseconds = started.elapsed().as_millis();
-        Event::Summary.emit(&format!("{summary}; {} trust anchors, {milliseconds} ms", report.trust.len()));
+    if let Some(omitted) = report.omitted.as_ref().filter(|omitted| omitted.total > 0) {
+        Event::Omitted.emit(format_args!("and {omitted}"));
     }
-    outcome.and(written)
+    if outcome.is_ok() {
+        let (summary, anchors) = (report.summary(), report.anchors());
+        let milliseconds = started.elapsed().as_millis();
+        Event::Summary.emit(format_args!("{summary}; {anchors} trust anchors, {milliseconds} ms"));
+    }
+    outcome.and(remembered).and(written)
 }
 
-fn run(environment: &Environment, options: &Options, report: &mut Report, started: Instant) -> Result<()> {
+fn run(
+    environment: &Environment,
+    options: &Options,
+    report: &mut Report,
+    state: &mut State,
+    started: Instant,
+) -> Result<()> {
     let root = environment.root();
-    // Until `merge` has looked at what this run stages, nothing of it may be merged.
-    let withdrawn = merge::close(root).and_then(|()| withdraw(root));
+    // Until `merge` has looked at what this run stages, nothing of it may be merged, and nothing of an earlier run.
+    let withdrawn = merge::close(root).and_then(|()| state.write(root)).and_then(|()| withdraw(root));
     if let Err(error) = environment.sweep() {
-        Event::Failed.emit(&format!("removing what an earlier run left: {error:#}"));
+        Event::Failed.emit(format_args!("removing what an earlier run left: {error:#}"));
     }
     let preparation = Preparation::new(environment, options, report);
     let mut failure = preparation.failure;
@@ -116,10 +131,21 @@ fn run(environment: &Environment, options: &Options, report: &mut Report, starte
             match root.list(directory) {
                 Ok(files) => {
                     for file in files.unwrap_or_default() {
-                        let image = run.process(directory, &file, class);
-                        Event::emit_image(&image);
+                        let mut image = run.process(directory, &file, class);
+                        let left = if image.is_good() { None } else { take_away(root, directory, &file, &mut image) };
                         let staged = image.is_good();
-                        report.images.push(image);
+                        if staged {
+                            state.add(&image);
+                            if let Err(error) = state.write(root) {
+                                failure.get_or_insert(error);
+                            }
+                        }
+                        if let Some(image) = report.add(image) {
+                            Event::emit_image(image);
+                            if let Some(left) = left {
+                                Event::NotQuarantined.emit_about_file(&image.file, left);
+                            }
+                        }
                         if staged || written.is_none_or(|written| written.elapsed() > REPORT_INTERVAL) {
                             written = report::write(root, report).ok().map(|()| Instant::now());
                         }
@@ -131,7 +157,7 @@ fn run(environment: &Environment, options: &Options, report: &mut Report, starte
             }
         }
     }
-    let unstaged = report.images.iter().filter(|image| image.reason == Some(Reason::NotStaged)).count();
+    let unstaged = report.rejected_for(Reason::NotStaged);
     if unstaged > 0 {
         failure.get_or_insert_with(|| anyhow!("staging {unstaged} images failed"));
     }
@@ -194,8 +220,8 @@ impl Preparation {
     /// Logs what doesn't count of what was offered, and what may be missing of what is revoked.
     fn announce(&self) {
         for ignored in self.trust.ignored() {
-            Event::CertificateIgnored
-                .emit(&format!("ignoring a certificate of {}: {}", ignored.origin, ignored.reason));
+            let text = format_args!("ignoring a certificate of {}: {}", ignored.origin, ignored.reason);
+            Event::CertificateIgnored.emit(text);
         }
         let consequence = if self.policy.require_whole_dbx {
             "nothing is staged"
@@ -203,7 +229,7 @@ impl Preparation {
             "it revokes nobody, as the configuration allows (trust.dbx)"
         };
         for fault in self.trust.dbx_faults() {
-            Event::DbxUnreadable.emit(&format!("reading dbx: {}; {consequence}", fault.reason));
+            Event::DbxUnreadable.emit(format_args!("reading dbx: {}; {consequence}", fault.reason));
         }
     }
 
@@ -235,6 +261,14 @@ fn host_release(root: &Root) -> Option<HostRelease> {
     sysroot.or_else(|| if root.open_file("/etc/initrd-release").is_ok() { None } else { find(root) })
 }
 
+/// Moves a rejected file out of systemd's way. Where that fails the row gets a warning, which is returned for an event.
+fn take_away(root: &Root, directory: &str, file: &OsStr, image: &mut Image) -> Option<Message> {
+    let error = quarantine(root, directory, file).err()?;
+    let warning = Message::new(format_args!("it is still in {directory}, where systemd may find it: {error:#}"));
+    image.warn(warning.clone());
+    Some(Message::new(format_args!("{}: {warning}", image.file)))
+}
+
 struct Run<'a> {
     root: &'a Root,
     session: Session<'a>,
@@ -249,18 +283,11 @@ impl Run<'_> {
     /// One file, from its name to its row. Nothing that is wrong with it gets out of here.
     fn process(&mut self, directory: &str, file: &OsStr, class: Class) -> Image {
         let mut image = Image::new(file, class);
-        image.directory = Some(directory.to_owned());
+        image.directory = Some(directory.into());
         let mut findings = Findings::default();
         let result = guard(|| self.verify_and_stage(directory, file, &mut image, &mut findings));
         image.set_findings(findings);
         image.set_verdict(result.as_ref().map(|()| Verdict::Staged));
-        if !image.is_good()
-            && let Err(error) = quarantine(self.root, directory, file)
-        {
-            let warning = format!("it is still in {directory}, where systemd may find it: {error:#}");
-            Event::NotQuarantined.emit(&format!("{}: {warning}", image.file));
-            image.warnings.push(warning);
-        }
         image
     }
 
@@ -300,7 +327,7 @@ impl Run<'_> {
         let path = found.ok_or_else(|| Refusal::new(Reason::Unreadable, "its directory is gone"))?.join(file);
         let class = image.class;
         image.size = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
-        image.name = crate::image::extension_name(file, class).ok().map(|name| name.to_string());
+        image.name = crate::image::extension_name(file, class).ok().map(Text::new);
         let candidate = Candidate::open(&path, class)?;
         if let Some(refusal) = &self.gate {
             return Err(refusal.clone());

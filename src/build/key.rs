@@ -127,7 +127,7 @@ pub(super) fn trust_in(certificate: &X509) -> Result<TrustStore, KeyError> {
     let offers: Vec<Offer> = vec![file.offer(Source::File)];
     let trust = TrustStore::decide(offers, &SignatureDatabase::default());
     match trust.ignored().first() {
-        Some(ignored) => Err(KeyError::Certificate(ignored.reason.clone())),
+        Some(ignored) => Err(KeyError::Certificate(ignored.reason.to_string())),
         None => Ok(trust),
     }
 }

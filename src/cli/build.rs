@@ -12,8 +12,8 @@ use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
 use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
 use crate::io::FileSource;
-use crate::reason::printable;
 use crate::size::parse_size;
+use crate::text::Text;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::cell::RefCell;
@@ -253,7 +253,7 @@ fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
             let name = image.architecture();
             let named = name.and_then(Architecture::from_go_name);
             if let Some(name) = name.filter(|_| named.is_none() && arguments.arch.is_none()) {
-                let name = printable(name);
+                let name = Text::new(name);
                 bail!("reading {}: it is for {name}, which is no known architecture: use --arch", arguments.source);
             }
             (tree, named)
@@ -318,10 +318,10 @@ fn make(
 
 fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
     for omission in omissions.iter().take(OMISSIONS_SHOWN) {
-        eprintln!("sextant: {omission}");
+        super::warn(format_args!("{omission}"));
     }
     if omissions.len() > OMISSIONS_SHOWN {
-        eprintln!("sextant: and left out {} more", omissions.len() - OMISSIONS_SHOWN);
+        super::warn(format_args!("and left out {} more", omissions.len() - OMISSIONS_SHOWN));
     }
     if strict && !omissions.is_empty() {
         bail!("{} things would be left out, and --strict forbids that", omissions.len());
@@ -331,7 +331,7 @@ fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
 
 fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Class) -> Result<()> {
     for remark in &made.remarks {
-        eprintln!("sextant: {remark}");
+        super::warn(format_args!("{remark}"));
     }
     if arguments.json {
         let value = serde_json::json!({
@@ -346,7 +346,7 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
             "left_out": omissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "remarks": made.remarks,
         });
-        return super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?));
+        return super::output::json(&value);
     }
     let size = super::size(made.size);
     super::print(&format!("{}  {size}  root hash {}\n", made.path.display(), made.root_hash))?;

@@ -55,7 +55,7 @@ impl EntryOptions {
 pub(super) fn all_entries(esp: &Esp) -> Result<Entries> {
     let entries = esp.entries().with_context(|| listing(esp))?;
     for line in &entries.left_out {
-        eprintln!("sextant: {line}");
+        super::warn(line);
     }
     Ok(entries)
 }
@@ -70,7 +70,7 @@ pub(super) fn entries(esp: &Esp, names: &[String]) -> Result<Vec<Entry>> {
 /// Has the partition to itself, until what is returned is dropped.
 pub(super) fn lock(esp: &Esp) -> Result<File> {
     let path = esp.path().display();
-    let waiting = || eprintln!("sextant: waiting for another sextant that is changing {path}");
+    let waiting = || super::warn(format_args!("waiting for another sextant that is changing {path}"));
     esp.lock(waiting).with_context(|| format!("locking {path}"))
 }
 

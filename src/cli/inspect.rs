@@ -7,8 +7,8 @@ use crate::extension::ExtensionName;
 use crate::image::{Architecture, Class};
 use crate::inspect::{Inspection, list, text};
 use crate::io::FileSource;
-use crate::reason::printable;
 use crate::report::Image;
+use crate::text::{Message, Text};
 use crate::verity::default_threads;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -55,22 +55,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     drop(waiting);
     let verdict = judge(arguments, &found)?;
     let files = if arguments.list { Some(found.files(&source).with_context(context)?) } else { None };
-    let file = printable(&path.display().to_string());
+    let file = Text::from_os(path.as_os_str());
     if arguments.json {
         let mut value = serde_json::to_value(&found)?;
-        value["file"] = file.into();
+        value["file"] = file.as_str().into();
         value["name"] = name.as_ref().map(|(name, _)| name.as_str()).into();
         value["class"] = name.as_ref().map(|(_, class)| class.as_str()).into();
         value["files"] = serde_json::to_value(&files)?;
         value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
-        value["no_verdict"] = verdict.as_ref().err().cloned().into();
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+        value["no_verdict"] = serde_json::to_value(verdict.as_ref().err())?;
+        super::output::json(&value)?;
     } else {
         let what = match &name {
-            Some((name, class)) => format!("{name}, a {class}"),
-            None => "not by its name, which is neither NAME.sysext.raw nor NAME.confext.raw".to_owned(),
+            Some((name, class)) => Text::new(format_args!("{name}, a {class}")),
+            None => "not by its name, which is neither NAME.sysext.raw nor NAME.confext.raw".into(),
         };
-        let shown = verdict.as_ref().map_err(String::as_str);
+        let shown = verdict.as_ref();
         super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
         if let Some(files) = &files {
             super::print(&format!("\n{}", list(files)))?;
@@ -82,17 +82,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// What a boot would say, or why that can't be told.
-fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, String>> {
+fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Message>> {
     if arguments.image.extension().is_some_and(|extension| extension == "unsigned") && found.signature.is_none() {
-        return Ok(Err("it is not signed yet; `sextant sign` completes it".to_owned()));
+        return Ok(Err("it is not signed yet; `sextant sign` completes it".into()));
     }
     let Some(architecture) = found.architecture.or_else(Architecture::native) else {
-        return Ok(Err("no partition types are defined for this architecture".to_owned()));
+        return Ok(Err("no partition types are defined for this architecture".into()));
     };
     match Machine::read(&arguments.trust, None, architecture) {
         Ok(machine) => Ok(Ok(machine.verify(&arguments.image))),
         // Without anybody to ask all the rest is still worth showing.
-        Err(error) if !arguments.trust.is_given() => Ok(Err(format!("{error:#}"))),
+        Err(error) if !arguments.trust.is_given() => Ok(Err(Message::new(format_args!("{error:#}")))),
         Err(error) => Err(error),
     }
 }

@@ -9,8 +9,8 @@ use super::trust_options::TrustOptions;
 use crate::esp::{Esp, change};
 use crate::image::Architecture;
 use crate::policy::Policy;
-use crate::reason::printable;
 use crate::report::{Image, table};
+use crate::text::Text;
 use crate::verify::VerifiedImage;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -71,10 +71,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for entry in &entries {
         policy
             .admit_entry(&entry.boot_entry())
-            .with_context(|| format!("installing for {} (configuration: entries.deny)", printable(&entry.name)))?;
+            .with_context(|| format!("installing for {} (configuration: entries.deny)", Text::new(&entry.name)))?;
     }
     if images.is_empty() {
-        eprintln!("sextant: there are no extensions in {}", shown(&arguments.images));
+        super::warn(format_args!("there are no extensions in {}", shown(&arguments.images)));
     }
     let machine = if images.is_empty() { None } else { machine(arguments, policy)? };
     let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
         if arguments.json {
-            super::print(&document(arguments, &esp, &verified, &[])?)?;
+            super::output::json(&document(arguments, &esp, &verified, &[]))?;
         } else {
             super::print(&table::images(&verified, super::style()))?;
         }
@@ -92,7 +92,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if refused > 0 {
-        eprintln!("sextant: installing {refused} of {} though a boot will refuse them (--force)", verified.len());
+        super::warn(format_args!(
+            "installing {refused} of {} though a boot will refuse them (--force)",
+            verified.len()
+        ));
     }
     // Open from here to the end: what was verified is what is copied.
     let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
@@ -107,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         commit(&esp, &mut job, prepared)
     };
     if arguments.json {
-        super::print(&document(arguments, &esp, &verified, &job.planned)?)?;
+        super::output::json(&document(arguments, &esp, &verified, &job.planned))?;
     } else {
         super::print(&text(arguments, &esp, &job)?)?;
     }
@@ -121,7 +124,7 @@ fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
     match Machine::with_policy(&arguments.trust, policy, architecture) {
         Ok(machine) => Ok(Some(machine)),
         Err(error) if arguments.force => {
-            eprintln!("sextant: {}; nothing is verified (--force)", printable(&format!("{error:#}")));
+            super::warn(format_args!("{error:#}; nothing is verified (--force)"));
             Ok(None)
         }
         Err(error) => Err(error),
@@ -154,7 +157,7 @@ fn commit(esp: &Esp, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Resu
 }
 
 fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| printable(&path.display().to_string())).collect::<Vec<_>>().join(", ")
+    paths.iter().map(|path| Text::from_os(path.as_os_str()).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
@@ -175,7 +178,7 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
     for planned in &job.planned {
         let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
         let what = cell(planned.outcome, planned.action.word(), colour);
-        let (entry, size) = (printable(&planned.entry.name), super::size(planned.size));
+        let (entry, size) = (Text::new(&planned.entry.name), super::size(planned.size));
         writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
         if let Some(removed) = &planned.removes {
             let what = cell(planned.removal, "removed", "33");
@@ -198,13 +201,12 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
     Ok(out)
 }
 
-fn document(arguments: &Arguments, esp: &Esp, verified: &[Image], planned: &[Planned<'_>]) -> Result<String> {
-    let value = json!({
+fn document(arguments: &Arguments, esp: &Esp, verified: &[Image], planned: &[Planned<'_>]) -> serde_json::Value {
+    json!({
         "version": 1,
         "esp": esp.path(),
         "dry_run": arguments.dry_run,
         "images": verified,
         "files": planned,
-    });
-    Ok(format!("{}\n", serde_json::to_string_pretty(&value)?))
+    })
 }

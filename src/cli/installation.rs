@@ -9,8 +9,8 @@ use crate::durable;
 use crate::esp::{Entry, Esp, Extra, Item, change};
 use crate::image::Class;
 use crate::io::ReadAt;
-use crate::reason::printable;
 use crate::stage::Holding;
+use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ impl Planned<'_> {
 
     /// A sentence for what is being done to it.
     pub(super) fn doing(&self, what: &str) -> String {
-        format!("{what} {} for {}", self.file, printable(&self.entry.name))
+        format!("{what} {} for {}", self.file, Text::new(&self.entry.name))
     }
 
     fn place(&self) -> std::io::Result<&Path> {
@@ -135,7 +135,7 @@ impl Planned<'_> {
 pub(super) struct Job<'o> {
     pub(super) planned: Vec<Planned<'o>>,
     /// What can't be cleaned up, as sentences.
-    pub(super) left_alone: Vec<String>,
+    pub(super) left_alone: Vec<Message>,
     /// Temporary files that an interrupted run left, whichever entry it was for: place, name, size.
     leftovers: Vec<(PathBuf, String, u64)>,
     new_directories: u64,
@@ -155,7 +155,9 @@ impl<'o> Job<'o> {
             match esp.extra(&entry) {
                 Ok(extra) => job.note_leftovers(&extra)?,
                 // Those that are installed for are looked at below.
-                Err(error) => job.left_alone.push(printable(&format!("{}: {error}", entry.extra_directory()))),
+                Err(error) => {
+                    job.left_alone.push(Message::new(format_args!("{}: {error}", entry.extra_directory())));
+                }
             }
         }
         for entry in entries {
@@ -163,7 +165,7 @@ impl<'o> Job<'o> {
             job.new_directories += u64::from(extra.place().is_none());
             for image in images {
                 let planned = plan(entry, &extra, image)
-                    .with_context(|| format!("installing {} for {}", image.path().display(), printable(&entry.name)))?;
+                    .with_context(|| format!("installing {} for {}", image.path().display(), Text::new(&entry.name)))?;
                 job.planned.push(planned);
             }
         }
@@ -180,7 +182,9 @@ impl<'o> Job<'o> {
                     let size = place.join(leftover).metadata().with_context(context)?.len();
                     self.leftovers.push((place.to_owned(), leftover.clone(), size));
                 }
-                Err(twin) => self.left_alone.push(printable(&format!("{}/{leftover}: {twin}", extra.directory))),
+                Err(twin) => {
+                    self.left_alone.push(Message::new(format_args!("{}/{leftover}: {twin}", extra.directory)));
+                }
             }
         }
         Ok(())
@@ -317,7 +321,7 @@ impl Planned<'_> {
     }
 
     fn verify(&self, machine: Option<&Machine>, written: change::Written) -> Result<Prepared> {
-        let _waiting = Waiting::begin(&self.doing("verifying the copy of"));
+        let _waiting = Waiting::begin(self.doing("verifying the copy of"));
         let holding = self.original.check_written(machine, written.file());
         Ok(Prepared { holding: holding.with_context(|| self.doing("verifying the copy of"))?, written })
     }

@@ -5,9 +5,8 @@ use crate::esp::{Entry, Esp, Extra, Item};
 use crate::extension::{ExtensionName, compare_versions};
 use crate::image::{Architecture, Ddi};
 use crate::io::FileSource;
-use crate::reason::printable;
-use crate::report::PATH;
-use crate::report::seen::{Fate, Seen, SeenImage};
+use crate::report::{Fate, Image, PATH, Report};
+use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
@@ -47,13 +46,19 @@ pub(super) struct Arguments {
 /// A line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
-    entry: String,
+    entry: Text,
     #[serde(flatten)]
     item: Item,
     /// What this boot made of it; null for another boot entry.
-    this_boot: Option<String>,
+    this_boot: Option<Text>,
     /// Older versions whose files it hides.
     wins_over: Vec<String>,
+}
+
+impl Row {
+    fn shown(&self) -> Text {
+        Text::new(&self.item.file)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -63,11 +68,11 @@ struct Listing<'a> {
     booted: Option<&'a str>,
     files: Vec<Row>,
     /// Merged by this boot, and no longer there.
-    gone: Vec<String>,
+    gone: Vec<Text>,
     /// What an interrupted change left.
-    leftovers: Vec<String>,
+    leftovers: Vec<Text>,
     /// Directories of extensions that can't be listed, and why.
-    unreadable: Vec<String>,
+    unreadable: Vec<Message>,
     /// Free space on the partition in bytes.
     free: u64,
 }
@@ -78,17 +83,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         [] => esp_options::all_entries(&esp)?.found,
         names => esp_options::entries(&esp, names)?,
     };
-    let seen = match Seen::read(&arguments.report) {
-        Ok((seen, _)) => Some(seen),
+    let seen = match Report::read_file(&arguments.report) {
+        Ok(seen) => Some(seen),
         Err(error) => {
-            eprintln!(
-                "sextant: reading the report {}: {error}; what this boot merged isn't known",
+            super::warn(format_args!(
+                "reading the report {}: {error}; what this boot merged isn't known",
                 arguments.report.display()
-            );
+            ));
             None
         }
     };
-    let booted = seen.as_ref().and_then(|seen| seen.firmware.as_ref()?.entry.as_deref());
+    let booted = seen.as_ref().and_then(|seen| seen.firmware.as_ref()?.entry.as_ref()).map(Text::as_str);
     let free = esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free;
     let mut list = Listing {
         version: 1,
@@ -104,17 +109,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let extra = match esp.extra(entry) {
             Ok(extra) => extra,
             Err(error) => {
-                list.unreadable.push(printable(&format!("{}: {error}", entry.extra_directory())));
+                list.unreadable.push(Message::new(format_args!("{}: {error}", entry.extra_directory())));
                 continue;
             }
         };
         let of_this_boot = seen.as_ref().filter(|_| is_booted(entry, booted));
         list.files.extend(rows(entry, &extra, of_this_boot));
         list.gone.extend(of_this_boot.map(|seen| gone(&extra, seen)).unwrap_or_default());
-        list.leftovers.extend(extra.leftovers.iter().map(|name| printable(&format!("{}/{name}", extra.directory))));
+        list.leftovers.extend(extra.leftovers.iter().map(|name| Text::new(format_args!("{}/{name}", extra.directory))));
     }
     if arguments.json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&list)?))?;
+        super::output::json(&list)?;
     } else {
         super::print(&text(&list, &esp, &entries)?)?;
     }
@@ -125,46 +130,47 @@ fn is_booted(entry: &Entry, booted: Option<&str>) -> bool {
     booted.is_some_and(|booted| entry.name.eq_ignore_ascii_case(booted))
 }
 
-fn rows(entry: &Entry, extra: &Extra, seen: Option<&Seen>) -> Vec<Row> {
+fn rows(entry: &Entry, extra: &Extra, seen: Option<&Report>) -> Vec<Row> {
     let row = |item: &Item| Row {
-        entry: printable(&entry.name),
+        entry: Text::new(&entry.name),
         this_boot: seen.map(|seen| this_boot(extra, item, seen)),
         wins_over: if item.enabled { wins_over(extra, item) } else { Vec::new() },
-        item: Item { file: printable(&item.file), ..item.clone() },
+        item: item.clone(),
     };
     extra.items.iter().map(row).collect()
 }
 
 /// Whether it lay beside the UKI: systemd-stub takes others from `\loader\extensions`, for all entries, and leaves them
 /// elsewhere (systemd-stub(7), since systemd 258).
-fn is_of_entry(image: &SeenImage) -> bool {
-    image.directory.as_deref().is_none_or(|directory| !directory.contains("/global_"))
+fn is_of_entry(image: &Image) -> bool {
+    image.directory.as_ref().is_none_or(|directory| !directory.as_str().contains("/global_"))
 }
 
 /// What this boot made of a file that is there now.
-fn this_boot(extra: &Extra, item: &Item, seen: &Seen) -> String {
-    let image = seen.images.iter().find(|image| is_of_entry(image) && image.file == printable(&item.file));
+fn this_boot(extra: &Extra, item: &Item, seen: &Report) -> Text {
+    let image = seen.images.iter().find(|image| is_of_entry(image) && image.file == Text::new(&item.file));
     let Some(image) = image else {
-        return "not yet".to_owned();
+        return "not yet".into();
     };
     // Another file of the same name has come since.
     let claimed = extra.place().and_then(|place| claimed_root_hash(&place.join(item.file_now())));
     if image.size.is_some_and(|size| size != item.size) || (image.root_hash.is_some() && image.root_hash != claimed) {
-        return "not yet".to_owned();
+        return "not yet".into();
     }
     match seen.fate(image) {
-        Fate::Merged => "merged".to_owned(),
-        Fate::Staged => "staged".to_owned(),
-        Fate::Missing => "missing".to_owned(),
-        Fate::Rejected => image.reason.clone().unwrap_or_else(|| "rejected".to_owned()),
+        Fate::Merged => "merged".into(),
+        Fate::Staged => "staged".into(),
+        Fate::Missing => "missing".into(),
+        Fate::Withdrawn => "withdrawn".into(),
+        Fate::Rejected => image.reason.as_ref().map_or_else(|| "rejected".into(), Text::new),
     }
 }
 
 /// What the signature partition says the root hash is. Nothing is verified.
-fn claimed_root_hash(path: &Path) -> Option<String> {
+fn claimed_root_hash(path: &Path) -> Option<Text> {
     let source = FileSource::new(File::open(path).ok()?).ok()?;
     let ddi = Ddi::read(&source, Architecture::native()?).ok()?;
-    Some(ddi.claim().root_hash.to_string())
+    Some(Text::new(&ddi.claim().root_hash))
 }
 
 /// Enabled versions of the same extension that lie below it.
@@ -186,8 +192,8 @@ fn base_of(name: &str) -> Option<String> {
 }
 
 /// Files that this boot merged and that are no longer there.
-fn gone(extra: &Extra, seen: &Seen) -> Vec<String> {
-    let is_there = |file: &str| extra.items.iter().any(|item| item.enabled && printable(&item.file) == file);
+fn gone(extra: &Extra, seen: &Report) -> Vec<Text> {
+    let is_there = |file: &Text| extra.items.iter().any(|item| item.enabled && Text::new(&item.file) == *file);
     let merged = seen.images.iter().filter(|image| is_of_entry(image) && seen.fate(image) == Fate::Merged);
     merged.filter(|image| !is_there(&image.file)).map(|image| image.file.clone()).collect()
 }
@@ -197,16 +203,16 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
     let mut out = String::new();
     let width = |cell: &dyn Fn(&Row) -> usize, least| list.files.iter().map(cell).max().unwrap_or(0).max(least);
     let (names, files, fates) = (
-        width(&|row| row.entry.chars().count(), 5),
-        width(&|row| row.item.file.chars().count(), 4),
-        width(&|row| row.this_boot.as_ref().map_or(1, String::len), 9),
+        width(&|row| row.entry.as_str().chars().count(), 5),
+        width(&|row| row.shown().as_str().chars().count(), 4),
+        width(&|row| row.this_boot.as_ref().map_or(1, |fate| fate.as_str().len()), 9),
     );
     if !list.files.is_empty() {
         writeln!(out, "{:<names$}  {:<files$}  {:<8}  {:<fates$}  SIZE", "ENTRY", "FILE", "STATE", "THIS BOOT")?;
     }
     for row in &list.files {
         let state = if row.item.enabled { "enabled" } else { "disabled" };
-        let fate = row.this_boot.as_deref().unwrap_or("-");
+        let fate = row.this_boot.as_ref().map_or("-", Text::as_str);
         let colour = match fate {
             "merged" => "32",
             "-" | "not yet" => "2",
@@ -215,9 +221,10 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
         };
         let fate = style.paint(colour, &format!("{fate:<fates$}"));
         let size = super::size(row.item.size);
-        write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry, row.item.file)?;
-        let over = row.wins_over.join(", ");
-        writeln!(out, "{}", if over.is_empty() { over } else { format!("  wins over {over}") })?;
+        write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry, row.shown())?;
+        let over = Text::new(row.wins_over.join(", "));
+        let over = if over == "" { String::new() } else { format!("  wins over {over}") };
+        writeln!(out, "{over}")?;
     }
     for file in &list.gone {
         writeln!(out, "{}", style.paint("33", &format!("{file}: merged by this boot, no longer there or disabled")))?;
@@ -230,7 +237,7 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
     }
     let free = super::size(list.free);
     let of = match entries {
-        [entry] => printable(&entry.name),
+        [entry] => Text::new(&entry.name).to_string(),
         entries => format!("{} boot entries", entries.len()),
     };
     writeln!(out, "{}: {} for {of}; {free} free", esp.path().display(), files_of(list.files.len()))?;

@@ -6,9 +6,10 @@ use crate::confine::{Confinement, guard};
 use crate::firmware::SecureBoot;
 use crate::image::{Architecture, Candidate, Class, extension_name};
 use crate::policy::{self, Policy};
-use crate::reason::{Reason, Refusal, printable};
+use crate::reason::{Reason, Refusal};
 use crate::report::{Image, Verdict, usec};
 use crate::stage::InPlaceCustody;
+use crate::text::Text;
 use crate::verify::{Findings, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::Result;
@@ -55,8 +56,8 @@ impl Machine {
         let class = class_of(path);
         let mut image = Image::new(path.as_os_str(), class);
         image.size = path.metadata().ok().map(|metadata| metadata.len());
-        image.name = extension_name(file, class).ok().map(|name| name.to_string());
-        let _waiting = Waiting::begin(&format!("verifying {}", printable(&file.to_string_lossy())));
+        image.name = extension_name(file, class).ok().map(Text::new);
+        let _waiting = Waiting::begin(Text::new(format_args!("verifying {}", Text::from_os(file))));
         let started = Instant::now();
         let mut findings = Findings::default();
         let result =

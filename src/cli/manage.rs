@@ -4,7 +4,7 @@ use super::esp_options::{self, EntryOptions, EspOptions};
 use super::install::advised;
 use super::installation::Outcome;
 use crate::esp::{Entry, Esp, Extra, Item, change};
-use crate::reason::printable;
+use crate::text::Text;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -162,11 +162,11 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) ->
         let value = json!({
             "version": 1, "esp": esp.path(), "dry_run": which.dry_run, "files": files.collect::<Vec<_>>(),
         });
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+        super::output::json(&value)?;
     } else {
         let mut out = String::new();
         for step in &steps {
-            let (dry, entry) = (if which.dry_run { "dry run: " } else { "" }, printable(&step.entry.name));
+            let (dry, entry) = (if which.dry_run { "dry run: " } else { "" }, Text::new(&step.entry.name));
             let what = match step.outcome {
                 None | Some(Outcome::Done) => action(step),
                 Some(Outcome::Failed) => "failed",
@@ -192,7 +192,7 @@ fn change_all(verb: Verb, steps: &mut [Step], esp: &Esp) -> Result<()> {
             Verb::Disable => change::rename(&step.place, &now, &change::disabled(file)),
         };
         step.outcome = Some(Outcome::of(&result));
-        result.map_err(advised).with_context(|| format!("{} {now} for {}", verb.doing(), printable(&step.entry.name)))
+        result.map_err(advised).with_context(|| format!("{} {now} for {}", verb.doing(), Text::new(&step.entry.name)))
     });
     let (all, count) = (steps.len(), steps.iter().filter(|step| step.outcome == Some(Outcome::Done)).count());
     let failed = failed.with_context(|| format!("{count} of {all} files are {}, the others are not", verb.done()));
@@ -210,7 +210,7 @@ fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<(
         let extra = esp.extra(&entry).with_context(|| format!("listing {}", entry.extra_directory()))?;
         there.extend(extra.items.iter().map(|item| item.name.clone().unwrap_or_else(|| item.file.clone())));
         for name in &which.names {
-            let context = || format!("{} {} for {}", verb.doing(), printable(name), printable(&entry.name));
+            let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&entry.name));
             let items = only_one(verb, &extra, name).with_context(context)?;
             if items.is_empty() && !which.entries.is_all() {
                 bail!("{}: there is none of this whole name; there are: {}", context(), listed(&there));
@@ -232,7 +232,7 @@ fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<(
         bail!(
             "{} {}: no boot entry has one of this whole name; there are: {}",
             verb.doing(),
-            printable(name),
+            Text::new(name),
             listed(&there)
         );
     }
@@ -267,5 +267,5 @@ fn listed(names: &BTreeSet<String>) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }
-    names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| Text::new(name).to_string()).collect::<Vec<_>>().join(", ")
 }

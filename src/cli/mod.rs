@@ -11,6 +11,7 @@ mod list;
 mod machine;
 mod manage;
 mod original;
+mod output;
 mod plan;
 mod progress;
 mod sign;
@@ -20,9 +21,8 @@ mod trust;
 mod trust_options;
 mod verify;
 
-use crate::reason::printable;
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use output::{print, style, warn};
 use std::process::ExitCode;
 
 /// Makes, looks at, verifies, installs and explains system extensions
@@ -70,6 +70,15 @@ enum Command {
     Status(status::Arguments),
 }
 
+/// Reads the command line and does what it asks for.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) => output::usage(&error),
+    }
+}
+
 /// Does what the command line asks for.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
@@ -89,10 +98,9 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {
-            let _ = usage.print();
-            return ExitCode::from(2);
+            return output::usage(usage);
         }
-        eprintln!("sextant: {}", printable(&format!("{error:#}")));
+        warn(format_args!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -102,22 +110,7 @@ fn usage(message: &str) -> anyhow::Error {
     clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, format!("{message}\n")).into()
 }
 
-/// Colour only for people: on a terminal, and not where `NO_COLOR` asks for none (no-color.org).
-fn style() -> crate::report::table::Style {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    crate::report::table::Style { colour: std::io::stdout().is_terminal() && !unwanted }
-}
-
 /// Bytes for people, in powers of 1024.
 fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
-}
-
-/// Writes to standard output; a reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
-    }
 }

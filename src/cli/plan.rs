@@ -10,7 +10,9 @@ use crate::inspect::Inspection;
 use crate::io::FileSource;
 use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, parse, text};
 use crate::policy::{self, HierarchyList, Policy};
-use crate::reason::printable;
+use crate::reason::Reason;
+use crate::report::Word;
+use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs::File;
@@ -79,19 +81,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut left_out = Vec::new();
     let mut judge = judge(arguments, &policy)?;
     for path in images::find(&arguments.images)? {
-        let shown = printable(&path.display().to_string());
+        let shown = Text::from_os(path.as_os_str());
         match read(arguments, judge.as_mut().ok(), &path) {
             Ok(Ok(extension)) => {
                 if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
-                    let detail = format!("an extension named {} is in the plan already", extension.name);
-                    left_out.push(LeftOut { file: shown, reason: Some("duplicate-name"), detail });
+                    let detail =
+                        Message::new(format_args!("an extension named {} is in the plan already", extension.name));
+                    left_out.push(LeftOut { file: shown, reason: Some(Reason::DuplicateName.into()), detail });
                 } else {
                     extensions.push(extension);
                 }
             }
             Ok(Err((reason, detail))) => left_out.push(LeftOut { file: shown, reason: Some(reason), detail }),
             Err(error) => {
-                left_out.push(LeftOut { file: shown, reason: None, detail: printable(&format!("{error:#}")) });
+                let detail = Message::new(format_args!("{error:#}"));
+                left_out.push(LeftOut { file: shown, reason: None, detail });
             }
         }
     }
@@ -102,31 +106,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.json {
         let mut value = serde_json::to_value(&plan)?;
         value["verified"] = judge.is_ok().into();
-        value["not_verified"] = judge.as_ref().err().cloned().into();
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+        value["not_verified"] = serde_json::to_value(judge.as_ref().err())?;
+        super::output::json(&value)?;
     } else {
         super::print(&text(&plan, super::style()))?;
     }
     if let Err(cause) = &judge {
-        eprintln!("sextant: images were not verified: {cause}");
+        super::warn(format_args!("images were not verified: {cause}"));
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Why a boot would not take an image: token and sentence.
-type Refused = (&'static str, String);
+type Refused = (Word<Reason>, Message);
 
 /// Reads the trust anchors, once for all images. What keeps them from being read is fatal if they were named; otherwise
 /// it is why images can't be verified.
-fn judge(arguments: &Arguments, policy: &Policy) -> Result<Result<Machine, String>> {
+fn judge(arguments: &Arguments, policy: &Policy) -> Result<Result<Machine, Message>> {
     // Each image says itself what it is for, unless it has to be for one architecture.
     let Some(architecture) = arguments.arch.or_else(Architecture::native) else {
-        return Ok(Err("no partition types are defined for this architecture: use --arch".to_owned()));
+        return Ok(Err("no partition types are defined for this architecture: use --arch".into()));
     };
     match Machine::with_policy(&arguments.trust, policy.clone(), architecture) {
         Ok(machine) => Ok(Ok(machine)),
         Err(error) if arguments.trust.is_given() => Err(error),
-        Err(error) => Ok(Err(printable(&format!("{error:#}")))),
+        Err(error) => Ok(Err(Message::new(format_args!("{error:#}")))),
     }
 }
 
@@ -136,7 +140,7 @@ fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Re
     let source = FileSource::new(File::open(path)?)?;
     let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
         Ok(name) => name,
-        Err(refusal) => return Ok(Err((refusal.reason().token(), refusal.detail().to_owned()))),
+        Err(refusal) => return Ok(Err((refusal.reason().into(), refusal.message().clone()))),
     };
     let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
@@ -144,7 +148,7 @@ fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Re
         machine.set_architecture(architecture);
         let image = machine.verify(path);
         if let Some(reason) = image.reason {
-            return Ok(Err((reason.token(), image.detail.unwrap_or_default())));
+            return Ok(Err((reason, image.detail.unwrap_or_default())));
         }
     }
     let data = Inspection::filesystem_of(&source)?;
@@ -159,10 +163,13 @@ fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> 
         let mut paths = Vec::new();
         find_stage_files(directory, 0, &mut paths)?;
         for path in paths {
-            let shown = printable(&path.display().to_string());
+            let shown = Text::from_os(path.as_os_str());
             match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
                 Ok(file) => files.push(file),
-                Err(error) => unreadable.push(Unreadable { file: shown, cause: printable(&format!("{error:#}")) }),
+                Err(error) => {
+                    let cause = Message::new(format_args!("{error:#}"));
+                    unreadable.push(Unreadable { file: shown, cause });
+                }
             }
         }
     }

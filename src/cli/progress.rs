@@ -1,8 +1,8 @@
 //! Bars for people who wait: on a terminal, and only for what takes longer than a second.
 
+use crate::text::Text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::RefCell;
-use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ pub(super) struct Progress {
 }
 
 struct State {
-    label: String,
+    label: Text,
     total: Option<u64>,
     done: u64,
     bar: RefCell<Option<ProgressBar>>,
@@ -26,8 +26,8 @@ struct State {
 
 impl Progress {
     /// Begins a step of `total` bytes, if that is known.
-    pub(super) fn begin(label: &str, total: Option<u64>) -> Self {
-        let state = State { label: label.to_owned(), total, done: 0, bar: RefCell::new(None) };
+    pub(super) fn begin(label: impl Into<Text>, total: Option<u64>) -> Self {
+        let state = State { label: label.into(), total, done: 0, bar: RefCell::new(None) };
         Self { started: Instant::now(), state: Mutex::new(state) }
     }
 
@@ -59,12 +59,12 @@ impl State {
     }
 }
 
-fn bar(label: &str, total: Option<u64>, template: &str) -> ProgressBar {
+fn bar(label: &Text, total: Option<u64>, template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.set_message(label.to_owned());
+    bar.set_message(label.to_string());
     bar
 }
 
@@ -72,11 +72,11 @@ fn bar(label: &str, total: Option<u64>, template: &str) -> ProgressBar {
 pub(super) struct Waiting(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Waiting {
-    pub(super) fn begin(label: &str) -> Self {
-        if !std::io::stderr().is_terminal() {
+    pub(super) fn begin(label: impl Into<Text>) -> Self {
+        if !super::output::is_watched() {
             return Self(None);
         }
-        let label = label.to_owned();
+        let label = label.into();
         let (alive, end) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {

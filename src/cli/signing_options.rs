@@ -1,7 +1,7 @@
 //! Options that say who signs, shared by the commands that make images.
 
 use crate::build::{MAX_PASSPHRASE, SigningKey};
-use crate::reason::printable;
+use crate::text::Text;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::fs::File;
@@ -82,8 +82,9 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let metadata = file.metadata()?;
     // A pipe, such as a shell's `<(…)`, is nobody else's.
     if metadata.is_file() && metadata.mode() & 0o044 != 0 {
-        let shown = printable(&path.display().to_string());
-        eprintln!("sextant: {shown} can be read by others (mode {:04o}): chmod 600 {shown}", metadata.mode() & 0o7777);
+        let shown = Text::from_os(path.as_os_str());
+        let mode = metadata.mode() & 0o7777;
+        super::warn(format_args!("{shown} can be read by others (mode {mode:04o}): chmod 600 {shown}"));
     }
     // A vector that grows would leave copies behind.
     let limit = MAX_SECRET.saturating_add(1);

@@ -2,10 +2,10 @@
 
 use crate::image::Class;
 use crate::merge;
-use crate::report::PATH;
-use crate::report::seen::{Fate, Seen, SeenImage};
 use crate::report::table::Style;
+use crate::report::{Fate, Image, PATH, Report};
 use crate::root::Root;
+use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -30,37 +30,37 @@ pub(super) struct Arguments {
     /// The report to show
     #[arg(long, value_name = "FILE", default_value = PATH)]
     report: PathBuf,
-    /// Print the report as it is
+    /// Output the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let path = &arguments.report;
-    let (mut seen, value) = Seen::read(path).with_context(|| {
+    let mut report = Report::read_file(path).with_context(|| {
         format!("reading the report {} (without one, sextant-agent did not run in this boot)", path.display())
     })?;
     // The report tells of the boot; what it was completed with can be over.
     if path == Path::new(PATH) {
-        for name in no_longer_merged(&mut seen) {
-            eprintln!(
-                "sextant: {name} was merged in this boot and isn't any more (a soft reboot, or an unmerge by hand)"
-            );
+        for name in no_longer_merged(&mut report) {
+            super::warn(format_args!(
+                "{name} was merged in this boot and isn't any more (a soft reboot, or an unmerge by hand)"
+            ));
         }
     }
     if arguments.json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+        super::output::json(&report)?;
     } else {
-        super::print(&text(&seen, super::style()))?;
+        super::print(&text(&report, super::style()))?;
     }
-    Ok(if seen.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn no_longer_merged(seen: &mut Seen) -> Vec<String> {
+fn no_longer_merged(report: &mut Report) -> Vec<Text> {
     let Ok(root) = Root::open(Path::new("/")) else { return Vec::new() };
     let Ok(mounts) = std::fs::read_to_string(merge::MOUNTS) else { return Vec::new() };
     let gone =
-        |class| merge::merged(&root, class, &mounts).map(|merged| seen.update(class, &merged)).unwrap_or_default();
+        |class| merge::merged(&root, class, &mounts).map(|merged| report.update(class, &merged)).unwrap_or_default();
     Class::ALL.into_iter().flat_map(gone).collect()
 }
 
@@ -90,10 +90,10 @@ impl Lines {
     }
 }
 
-fn text(seen: &Seen, style: Style) -> String {
+fn text(seen: &Report, style: Style) -> String {
     let mut lines = Lines { out: String::new(), style };
     let firmware = seen.firmware.as_ref();
-    let entry = firmware.and_then(|firmware| firmware.entry.as_deref()).unwrap_or("unknown");
+    let entry = firmware.and_then(|firmware| firmware.entry.as_ref()).map_or("unknown", Text::as_str);
     let secure_boot = firmware.map_or("unknown", |firmware| firmware.secure_boot.as_str());
     lines.fact("Boot", &format!("entry {entry}, Secure Boot {secure_boot}"));
     if let Some(error) = &seen.error {
@@ -101,14 +101,15 @@ fn text(seen: &Seen, style: Style) -> String {
     }
     lines.fact("Extensions", &summary(seen));
     images(&mut lines, seen);
+    omitted(&mut lines, seen);
     if let Some(merge) = &seen.merge
         && !merge.unexpected.is_empty()
     {
-        let names = merge.unexpected.join(", ");
+        let names = merge.unexpected.iter().map(Text::as_str).collect::<Vec<_>>().join(", ");
         lines.fact("Not ours", &style.paint("31", &format!("{names}: merged, and not staged by sextant")));
     }
     trust(&mut lines, seen);
-    let sum = |time: fn(&SeenImage) -> u64| milliseconds(seen.images.iter().map(time).sum());
+    let sum = |time: fn(&Image) -> u64| milliseconds(seen.images.iter().map(time).sum());
     if !seen.images.is_empty() {
         let (verify, stage) = (sum(|image| image.verify_usec), sum(|image| image.stage_usec));
         lines.fact("Time", &format!("{verify} for verifying, {stage} for staging"));
@@ -119,19 +120,21 @@ fn text(seen: &Seen, style: Style) -> String {
     lines.out
 }
 
-fn summary(seen: &Seen) -> String {
-    let count = |fate: Fate| seen.images.iter().filter(|image| seen.fate(image) == fate).count();
-    let mut parts = vec![format!("{} found", seen.images.len())];
+fn summary(seen: &Report) -> String {
+    let count = |fate: Fate| seen.images.iter().filter(|image| seen.fate(image) == fate).map(|_| 1_u64).sum::<u64>();
+    let omitted = seen.omitted.as_ref().map_or(0, |omitted| omitted.total);
+    let mut parts = vec![format!("{} found", seen.found())];
     let fates = [
         (Fate::Merged, "merged"),
         (Fate::Staged, "staged, and nobody has looked yet whether they are merged"),
         (Fate::Missing, "staged and NOT merged"),
+        (Fate::Withdrawn, "staged and withdrawn"),
         (Fate::Rejected, "rejected"),
     ];
     parts.extend(
         fates
             .iter()
-            .map(|(fate, word)| (count(*fate), word))
+            .map(|(fate, word)| (count(*fate).saturating_add(if *fate == Fate::Rejected { omitted } else { 0 }), word))
             .filter(|(count, _)| *count > 0)
             .map(|(count, word)| format!("{count} {word}")),
     );
@@ -141,23 +144,24 @@ fn summary(seen: &Seen) -> String {
     parts.join(", ")
 }
 
-fn images(lines: &mut Lines, seen: &Seen) {
-    let shown = |image: &SeenImage| image.name.clone().unwrap_or_else(|| image.file.clone());
-    let width = seen.images.iter().map(|image| shown(image).chars().count()).max().unwrap_or(0).clamp(4, 40);
+fn images(lines: &mut Lines, seen: &Report) {
+    let shown = |image: &Image| image.name.clone().unwrap_or_else(|| image.file.clone());
+    let width = seen.images.iter().map(|image| shown(image).as_str().chars().count()).max().unwrap_or(0).clamp(4, 40);
     for image in &seen.images {
         let fate = seen.fate(image);
         let (word, colour) = match fate {
             Fate::Merged => ("merged", "32"),
             Fate::Staged => ("staged", "33"),
             Fate::Missing => ("missing", "31"),
+            Fate::Withdrawn => ("withdrawn", "31"),
             Fate::Rejected => ("rejected", "31"),
         };
-        let signer = || image.signer.as_ref().map(|signer| format!("{} ({})", signer.subject, signer.source));
-        let last = image.reason.clone().or_else(signer).unwrap_or_default();
+        let signer = || image.signer.as_ref().map(Message::new);
+        let last = image.reason.as_ref().map(Message::new).or_else(signer).unwrap_or_default();
         let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<8}")));
         let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");
         if let Some(detail) = &image.detail {
-            lines.below(6, detail);
+            lines.below(6, detail.as_str());
         }
         for warning in &image.warnings {
             lines.below(6, &format!("warning: {warning}"));
@@ -165,16 +169,23 @@ fn images(lines: &mut Lines, seen: &Seen) {
     }
 }
 
-fn trust(lines: &mut Lines, seen: &Seen) {
+/// What has no row.
+fn omitted(lines: &mut Lines, seen: &Report) {
+    if let Some(omitted) = seen.omitted.as_ref().filter(|omitted| omitted.total > 0) {
+        lines.below(2, &format!("and {omitted}"));
+    }
+}
+
+fn trust(lines: &mut Lines, seen: &Report) {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for anchor in &seen.trust {
-        *counts.entry(&anchor.source).or_default() += 1;
+        *counts.entry(anchor.source.as_str()).or_default() += 1;
     }
     let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{count} of {source}")).collect();
     let all = if counts.is_empty() { "nobody".to_owned() } else { counts.join(", ") };
     lines.fact("Trust", &all);
     for anchor in &seen.trust {
-        let short: String = anchor.sha256.chars().take(8).collect();
+        let short: String = anchor.sha256.as_str().chars().take(8).collect();
         lines.below(12, &format!("{:<6}  {short}  {}", anchor.source, anchor.subject));
     }
     for ignored in &seen.ignored_certificates {

@@ -2,6 +2,7 @@
 
 use super::trust_options::TrustOptions;
 use crate::report::{Report, table};
+use crate::text::Text;
 use crate::trust::Source;
 use anyhow::Result;
 use clap::Args;
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             })).collect::<Vec<_>>(),
             "dbx_faults": trust.store.dbx_faults().len(),
         });
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&value)?))?;
+        super::output::json(&value)?;
     } else {
         super::print(&text(&report, &trust.store, super::style())?)?;
     }
@@ -53,12 +54,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn text(report: &Report, store: &crate::trust::TrustStore, style: table::Style) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     if let Some(firmware) = &report.firmware {
-        let entry = firmware.entry.as_deref().unwrap_or("unknown");
+        let entry = firmware.entry.as_ref().map_or("unknown", Text::as_str);
         writeln!(out, "Secure Boot: {}, boot entry: {entry}\n", firmware.secure_boot)?;
     }
     writeln!(out, "{:<8}{:<12}SUBJECT", "SOURCE", "SHA-256")?;
     for anchor in &report.trust {
-        writeln!(out, "{:<8}{:<12}{}", anchor.source, short(&anchor.sha256), style.paint("32", &anchor.subject))?;
+        writeln!(
+            out,
+            "{:<8}{:<12}{}",
+            anchor.source,
+            short(anchor.sha256.as_str()),
+            style.paint("32", &anchor.subject)
+        )?;
     }
     for revoked in store.revoked() {
         let sha256 = revoked.certificate.fingerprint().to_string();
@@ -68,7 +75,7 @@ fn text(report: &Report, store: &crate::trust::TrustStore, style: table::Style) 
     if !report.ignored_certificates.is_empty() {
         writeln!(out, "\nIgnored:")?;
         for ignored in &report.ignored_certificates {
-            let sha256 = ignored.sha256.as_deref().map_or("", short);
+            let sha256 = ignored.sha256.as_ref().map_or("", |sha256| short(sha256.as_str()));
             writeln!(out, "{:<8}{sha256:<12}{}", ignored.source, ignored.reason)?;
         }
     }

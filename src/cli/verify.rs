@@ -47,15 +47,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.set_trust(&machine.trust.store, false);
     report.images = arguments.images.iter().map(|path| machine.verify(path)).collect();
     if arguments.json {
-        super::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        super::output::json(&report)?;
     } else {
         super::print(&table::images(&report.images, super::style()))?;
         super::print(&format!("{}\n", table::summary(&report.images)))?;
         let ignored = report.ignored_certificates.len();
         if ignored > 0 {
-            eprintln!(
-                "sextant: ignored {ignored} of the certificates; `sextant trust` with the same options tells why"
-            );
+            super::warn(format_args!(
+                "ignored {ignored} of the certificates; `sextant trust` with the same options tells why"
+            ));
         }
     }
     let all_good = report.images.iter().all(Image::is_good);

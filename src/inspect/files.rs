@@ -1,7 +1,7 @@
 //! The files of an image, one a line or row.
 
 use crate::filesystem::{EntryKind, Node};
-use crate::reason::printable;
+use crate::text::Text;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use std::fmt::Write;
 #[derive(Debug, Serialize)]
 pub struct FileRow {
     /// Its path, from the root of the image, with a slash.
-    pub path: String,
+    pub path: Text,
     /// `file`, `directory`, `symlink`; others don't belong into an extension.
     pub kind: &'static str,
     /// Permissions as octal digits.
@@ -21,14 +21,13 @@ pub struct FileRow {
     /// Bytes of content.
     pub size: u64,
     /// Where a symbolic link leads.
-    pub target: Option<String>,
+    pub target: Option<Text>,
     #[serde(skip)]
     letters: String,
 }
 
 impl From<&Node> for FileRow {
     fn from(node: &Node) -> Self {
-        let text = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
         let (kind, letter) = match node.kind {
             EntryKind::File => ("file", '-'),
             EntryKind::Directory => ("directory", 'd'),
@@ -39,13 +38,13 @@ impl From<&Node> for FileRow {
             EntryKind::Socket => ("socket", 's'),
         };
         Self {
-            path: format!("/{}", text(&node.path)),
+            path: Text::from_bytes(&[b"/", node.path.as_slice()].concat()),
             kind,
             mode: format!("{:04o}", node.mode),
             uid: node.uid,
             gid: node.gid,
             size: node.size,
-            target: node.target.as_deref().map(text),
+            target: node.target.as_deref().map(Text::from_bytes),
             letters: letters(letter, node.mode),
         }
     }

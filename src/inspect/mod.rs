@@ -25,7 +25,7 @@ use crate::filesystem::{Filesystem, FilesystemError};
 use crate::image::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
 use crate::image::{Architecture, Class, PartitionKind, classify};
 use crate::io::{ReadAt, Window};
-use crate::reason::printable;
+use crate::text::{Message, Text};
 use crate::verity::{self, SUPERBLOCK_SIZE, Superblock, first_nonzero};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub struct Inspection {
     /// The release file.
     pub release: Option<Release>,
     /// What could not be read, and why.
-    pub problems: Vec<String>,
+    pub problems: Vec<Message>,
 }
 
 /// A partition.
@@ -90,7 +90,7 @@ pub struct PartitionRow {
     /// Its own GUID.
     pub uuid: String,
     /// Its label.
-    pub label: String,
+    pub label: Text,
     /// First byte in the image.
     pub offset: u64,
     /// Length in bytes.
@@ -136,9 +136,9 @@ pub struct FilesystemRow {
 #[derive(Debug, Serialize)]
 pub struct Release {
     /// Its path.
-    pub path: String,
+    pub path: Text,
     /// What it says.
-    pub fields: BTreeMap<String, String>,
+    pub fields: BTreeMap<Text, Text>,
 }
 
 /// `serialize_with` hands over a reference to the field.
@@ -183,7 +183,7 @@ impl Inspection {
         let table = match Table::read(image) {
             Ok(table) => Some(table),
             Err(error) => {
-                found.problems.push(format!("partition table: {error}"));
+                found.problems.push(Message::new(format_args!("partition table: {error}")));
                 None
             }
         };
@@ -191,7 +191,7 @@ impl Inspection {
         if let Some(partition) = parts.signature {
             match Signature::read(image, partition) {
                 Ok(signature) => found.signature = Some(signature),
-                Err(error) => found.problems.push(format!("signature partition: {error}")),
+                Err(error) => found.problems.push(Message::new(format_args!("signature partition: {error}"))),
             }
         }
         // A file system by itself is worth a look too.
@@ -211,7 +211,7 @@ impl Inspection {
                         data = covered;
                     }
                 }
-                Err(error) => found.problems.push(format!("hash tree: {error}")),
+                Err(error) => found.problems.push(Message::new(format_args!("hash tree: {error}"))),
             }
         }
         found.read_filesystem(&data, place.map_or(0, |(start, _)| start), name);
@@ -246,7 +246,7 @@ impl Inspection {
             Err(error) => {
                 // A file without table and file system is no image; its table has been complained about.
                 if self.sector_size.is_some() {
-                    self.problems.push(format!("file system: {error}"));
+                    self.problems.push(Message::new(format_args!("file system: {error}")));
                 }
                 return;
             }
@@ -255,10 +255,10 @@ impl Inspection {
         let Some((name, class)) = name else { return };
         match find_release(&filesystem, class, name) {
             Ok(release) => {
-                let fields = release.file.iter().map(|(key, value)| (printable(key), printable(value))).collect();
-                self.release = Some(Release { path: release.path, fields });
+                let fields = release.file.iter().map(|(key, value)| (Text::new(key), Text::new(value))).collect();
+                self.release = Some(Release { path: Text::new(release.path), fields });
             }
-            Err(error) => self.problems.push(format!("release file: {error}")),
+            Err(error) => self.problems.push(Message::new(format_args!("release file: {error}"))),
         }
     }
 
@@ -308,7 +308,7 @@ impl PartitionRow {
             kind: kind.unwrap_or_default(),
             type_guid: partition.type_guid.to_string(),
             uuid: partition.uuid.to_string(),
-            label: printable(&partition.name),
+            label: Text::new(&partition.name),
             offset: partition.start,
             size: partition.len,
             flags,

@@ -3,7 +3,7 @@
 use crate::image::gpt::Partition;
 use crate::image::signature_partition::{self, MAX_SIZE};
 use crate::io::ReadAt;
-use crate::text::Text;
+use crate::text::{Message, Text};
 use crate::verify::cms::{self, Algorithm, CertificateNames, Digest};
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct Signature {
     /// The root hash that the signature is about.
     pub root_hash: String,
     /// Fingerprint of the signer's certificate, if it is named.
-    pub certificate_fingerprint: Option<String>,
+    pub certificate_fingerprint: Option<Text>,
     /// Bytes of the signature.
     pub size: usize,
     /// Who signed.
@@ -21,7 +21,7 @@ pub struct Signature {
     /// Subjects of the certificates that were sent along.
     pub certificates: Vec<Text>,
     /// Why the signature can't be taken apart, if it can't.
-    pub problem: Option<String>,
+    pub problem: Option<Message>,
 }
 
 /// By what a signature names a signer: the certificate's issuer and serial number (RFC 2315, section 6.7).
@@ -32,7 +32,7 @@ pub struct SignerName {
     /// Serial number in hexadecimal.
     pub serial: String,
     /// Signature algorithm.
-    pub algorithm: String,
+    pub algorithm: Text,
 }
 
 impl Signature {
@@ -45,7 +45,7 @@ impl Signature {
         let claim = signature_partition::parse(&bytes)?;
         let mut found = Self {
             root_hash: claim.root_hash.to_string(),
-            certificate_fingerprint: claim.certificate_fingerprint.clone(),
+            certificate_fingerprint: claim.certificate_fingerprint.as_ref().map(Text::new),
             size: claim.signature.len(),
             signers: Vec::new(),
             certificates: Vec::new(),
@@ -57,7 +57,7 @@ impl Signature {
                 let subject = |der: &[u8]| CertificateNames::read(der).map(|names| names.subject.to_text());
                 found.certificates = data.certificates.iter().map(|der| subject(der).unwrap_or("?".into())).collect();
             }
-            Err(error) => found.problem = Some(error.to_string()),
+            Err(error) => found.problem = Some(Message::new(error)),
         }
         Ok(found)
     }
@@ -77,7 +77,7 @@ impl SignerName {
         Self {
             issuer: info.issuer.to_text(),
             serial: info.serial.to_string(),
-            algorithm: format!("{algorithm} {digest}").trim_end().to_owned(),
+            algorithm: Text::new(format!("{algorithm} {digest}").trim_end()),
         }
     }
 }

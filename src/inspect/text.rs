@@ -2,7 +2,8 @@
 
 use super::{Inspection, PartitionRow};
 use crate::report::{Image, Verdict, table::Style};
-use std::fmt::Write;
+use crate::text::{Message, Text};
+use std::fmt::{Display, Write};
 
 /// Two columns, labels to the right of theirs.
 struct Facts {
@@ -11,11 +12,11 @@ struct Facts {
 }
 
 impl Facts {
-    fn line(&mut self, label: &str, text: &str) {
+    fn line(&mut self, label: &str, text: impl Display) {
         let _ = writeln!(self.out, "{}: {text}", self.style.paint("1", &format!("{label:>12}")));
     }
 
-    fn more(&mut self, text: &str) {
+    fn more(&mut self, text: impl Display) {
         let _ = writeln!(self.out, "{:14}{text}", "");
     }
 }
@@ -25,40 +26,44 @@ impl Facts {
 #[must_use]
 pub fn text(
     found: &Inspection,
-    file: &str,
-    what: &str,
-    verdict: Result<&Image, &str>,
+    file: &Text,
+    what: &Text,
+    verdict: Result<&Image, &Message>,
     size: &dyn Fn(u64) -> String,
     style: Style,
 ) -> String {
     let mut facts = Facts { out: String::new(), style };
     facts.line("File", file);
-    facts.line("Size", &format!("{} ({} bytes)", size(found.size), found.size));
+    facts.line("Size", format_args!("{} ({} bytes)", size(found.size), found.size));
     facts.line("Extension", what);
     if let Some(architecture) = found.architecture {
-        facts.line("Architecture", &architecture.to_string());
+        facts.line("Architecture", architecture);
     }
     if let Some(filesystem) = &found.filesystem {
-        facts.line("File system", &format!("{}, {}", filesystem.kind, size(filesystem.size)));
+        facts.line("File system", format_args!("{}, {}", filesystem.kind, size(filesystem.size)));
     }
     verity(&mut facts, found, size);
     signature(&mut facts, found, verdict.ok());
     match verdict {
-        Err(cause) => facts.line("Verdict", &format!("unknown: {cause}")),
+        Err(cause) => facts.line("Verdict", format_args!("unknown: {cause}")),
         Ok(image) => {
-            let word = match image.verdict {
-                Verdict::Rejected => style.paint("31", "rejected"),
-                _ => style.paint("32", "accepted"),
+            let word = if image.verdict == Verdict::Rejected {
+                style.paint("31", "rejected")
+            } else {
+                style.paint("32", "accepted")
             };
-            let reason = image.reason.map(|reason| format!(": {}", reason.token())).unwrap_or_default();
-            facts.line("Verdict", &format!("{word}{reason}"));
-            for line in image.detail.iter().cloned().chain(image.warnings.iter().map(|it| format!("warning: {it}"))) {
-                facts.more(&line);
+            let reason = image.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            facts.line("Verdict", format_args!("{word}{reason}"));
+            if let Some(detail) = &image.detail {
+                facts.more(detail);
+            }
+            for warning in &image.warnings {
+                facts.more(format_args!("warning: {warning}"));
             }
         }
     }
     for problem in &found.problems {
-        facts.line("Problem", &style.paint("31", problem));
+        facts.line("Problem", style.paint("31", problem));
     }
     partitions(&mut facts.out, found, size);
     if let Some(release) = &found.release {
@@ -76,7 +81,7 @@ fn verity(facts: &mut Facts, found: &Inspection, size: &dyn Fn(u64) -> String) {
     let state = if verity.intact { "intact" } else { "NOT intact" };
     let state = facts.style.paint(if verity.intact { "32" } else { "31" }, state);
     let shape = format!("{}, {} × {} bytes", verity.algorithm, verity.data_blocks, verity.data_block_size);
-    facts.line("Hash tree", &format!("{shape}, {}, {state}", size(verity.size)));
+    facts.line("Hash tree", format_args!("{shape}, {}, {state}", size(verity.size)));
     facts.line("Salt", if verity.salt.is_empty() { "none" } else { &verity.salt });
 }
 
@@ -88,15 +93,15 @@ fn signature(facts: &mut Facts, found: &Inspection, verdict: Option<&Image>) {
         return;
     };
     for signer in &signature.signers {
-        facts.line("Signer", &format!("{} ({})", signer.issuer, signer.algorithm));
-        facts.more(&format!("certificate with serial number {}", signer.serial));
+        facts.line("Signer", format_args!("{} ({})", signer.issuer, signer.algorithm));
+        facts.more(format_args!("certificate with serial number {}", signer.serial));
     }
     if let Some(problem) = &signature.problem {
         facts.line("Signature", problem);
     }
     match verdict.and_then(|image| image.signer.as_ref()) {
         Some(signer) => {
-            facts.more(&format!("trusted by {}, with the fingerprint", signer.source));
+            facts.more(format_args!("trusted by {}, with the fingerprint", signer.source));
             facts.more(&signer.sha256);
         }
         None => {

@@ -3,6 +3,7 @@
 use crate::image::Class;
 use crate::policy::Hierarchies;
 use crate::root::Root;
+use crate::text::Text;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ const MAX_LIST: u64 = 1 << 20;
 ///
 /// # Errors
 /// Where a note is there and can't be read.
-pub fn merged(root: &Root, class: Class, mountinfo: &str) -> Result<BTreeSet<String>> {
+pub fn merged(root: &Root, class: Class, mountinfo: &str) -> Result<BTreeSet<Text>> {
     let file = class.merged_list();
     let mut hierarchies: BTreeSet<String> = Hierarchies::default().paths(class).map(str::to_owned).collect();
     hierarchies.extend(overlaid(mountinfo, class));
@@ -25,7 +26,7 @@ pub fn merged(root: &Root, class: Class, mountinfo: &str) -> Result<BTreeSet<Str
         let path = format!("{hierarchy}/{file}");
         let list = root.read(&path, MAX_LIST).with_context(|| format!("reading {path}"))?;
         let text = String::from_utf8_lossy(&list.unwrap_or_default()).into_owned();
-        names.extend(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+        names.extend(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(Text::new));
     }
     Ok(names)
 }
@@ -55,10 +56,10 @@ fn searched_first(class: Class) -> Option<&'static str> {
 ///
 /// # Errors
 /// Where the directory is there and can't be listed.
-pub fn hiding(root: &Root, class: Class) -> Result<BTreeSet<String>> {
+pub fn hiding(root: &Root, class: Class) -> Result<BTreeSet<Text>> {
     let Some(directory) = searched_first(class) else { return Ok(BTreeSet::new()) };
     let found = root.list(directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default();
-    Ok(found.iter().filter_map(|name| name.to_str()).map(|name| image_name(name).to_owned()).collect())
+    Ok(found.iter().filter_map(|name| name.to_str()).map(|name| Text::new(image_name(name))).collect())
 }
 
 /// What systemd calls the image in a file or directory of that name (systemd 257, `src/basic/os-util.c`,
@@ -75,26 +76,26 @@ fn image_name(file: &str) -> &str {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Staged and merged.
-    pub merged: Vec<String>,
+    pub merged: Vec<Text>,
     /// Staged, and not merged.
-    pub missing: Vec<String>,
+    pub missing: Vec<Text>,
     /// Merged, though it wasn't staged.
-    pub unexpected: Vec<String>,
+    pub unexpected: Vec<Text>,
 }
 
 /// Compares names of one class. What is merged under the name of one that is in `hiding` isn't what was staged.
 #[must_use]
 pub fn compare<'n>(
-    staged: impl Iterator<Item = &'n str>,
-    merged: &BTreeSet<String>,
-    hiding: &BTreeSet<String>,
+    staged: impl Iterator<Item = &'n Text>,
+    merged: &BTreeSet<Text>,
+    hiding: &BTreeSet<Text>,
 ) -> Comparison {
-    let staged: BTreeSet<&str> = staged.collect();
-    let is_ours = |name: &str| staged.contains(name) && !hiding.contains(name);
-    let (found, missing): (Vec<&str>, Vec<&str>) =
+    let staged: BTreeSet<&Text> = staged.collect();
+    let is_ours = |name: &Text| staged.contains(name) && !hiding.contains(name);
+    let (found, missing): (Vec<&Text>, Vec<&Text>) =
         staged.iter().copied().partition(|name| merged.contains(*name) && is_ours(name));
     let unexpected = merged.iter().filter(|name| !is_ours(name)).cloned().collect();
-    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    let owned = |names: Vec<&Text>| names.into_iter().cloned().collect();
     Comparison { merged: owned(found), missing: owned(missing), unexpected }
 }
 
@@ -103,6 +104,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::fs;
+
+    fn texts<const N: usize>(names: [&str; N]) -> [Text; N] {
+        names.map(Text::new)
+    }
 
     #[test]
     fn hierarchies_are_found_by_what_is_mounted_there() {
@@ -128,7 +133,7 @@ junk";
             fs::write(dir.path().join(hierarchy).join(".systemd-sysext/extensions"), names).unwrap();
         }
         let found = merged(&root, Class::Sysext, "").unwrap();
-        let comparison = compare(["a", "b", "c"].into_iter(), &found, &BTreeSet::new());
+        let comparison = compare(texts(["a", "b", "c"]).iter(), &found, &BTreeSet::new());
         assert_eq!(comparison.merged, ["a", "b"]);
         assert_eq!(comparison.missing, ["c"]);
         assert_eq!(comparison.unexpected, ["other"]);
@@ -144,11 +149,11 @@ junk";
             fs::create_dir_all(dir.path().join("etc/extensions").join(name)).unwrap();
         }
         let hidden = hiding(&root, Class::Sysext).unwrap();
-        assert!(hidden.iter().map(String::as_str).eq(["a", "b", "c", "d", "e"]), "{hidden:?}");
-        let found: BTreeSet<String> = ["a", "ours"].map(str::to_owned).into();
-        let comparison = compare(["a", "ours"].into_iter(), &found, &hidden);
+        assert!(hidden.iter().map(Text::as_str).eq(["a", "b", "c", "d", "e"]), "{hidden:?}");
+        let found: BTreeSet<Text> = texts(["a", "ours"]).into();
+        let comparison = compare(texts(["a", "ours"]).iter(), &found, &hidden);
         assert_eq!(comparison.merged, ["ours"]);
-        assert_eq!((comparison.missing, comparison.unexpected), (vec!["a".to_owned()], vec!["a".to_owned()]));
+        assert_eq!((comparison.missing, comparison.unexpected), (vec!["a".into()], vec!["a".into()]));
         // systemd looks there after /run/confexts, or not at all.
         assert_eq!(hiding(&root, Class::Confext).unwrap(), BTreeSet::new());
     }

@@ -15,8 +15,8 @@ pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
 pub use environment::limit;
 
 use crate::durable;
-use crate::report::Recorded;
 use crate::root::Root;
+use crate::state::State;
 use anyhow::{Context, Result, bail};
 use std::io;
 
@@ -63,7 +63,7 @@ pub fn open(root: &Root) -> Result<()> {
     written.with_context(|| format!("opening {GATE}"))
 }
 
-/// Whether what the report of `stage` says is a reason to let systemd merge.
+/// Whether what `stage` left is a reason to let systemd merge.
 ///
 /// A stage that was stopped half-way, or failed for some images, still staged only what it had verified: the good
 /// images don't pay for what happened to others. One that failed as a whole staged nothing, and then nothing that
@@ -71,9 +71,9 @@ pub fn open(root: &Root) -> Result<()> {
 ///
 /// # Errors
 /// Why not.
-pub fn admit(recorded: &Recorded) -> Result<()> {
-    match &recorded.error {
-        Some(error) if recorded.staged().next().is_none() => bail!("nothing was staged: {error}"),
+pub fn admit(state: &State) -> Result<()> {
+    match &state.error {
+        Some(error) if state.left().next().is_none() => bail!("nothing was staged: {error}"),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use crate::extension::compare_versions;
 use crate::filesystem::EntryKind;
 use crate::image::Class;
 use crate::policy::Hierarchies;
-use crate::reason::printable;
+use crate::text::Text;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -26,18 +26,18 @@ pub struct ReadOnly {
     /// The directory
     pub path: String,
     /// Whose doing that is
-    pub by: Vec<String>,
+    pub by: Vec<Text>,
 }
 
 /// A path that several extensions ship.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
     /// The path
-    pub path: String,
+    pub path: Text,
     /// Whose is seen
-    pub winner: String,
+    pub winner: Text,
     /// Whose are not, uppermost first
-    pub hidden: Vec<String>,
+    pub hidden: Vec<Text>,
 }
 
 /// The order in which systemd merges: by `strverscmp_improved` over the names, the last of which lies uppermost
@@ -50,9 +50,9 @@ pub fn merge_order(extensions: &[Extension]) -> Vec<&Extension> {
     ordered
 }
 
-/// A path as it is seen on the host, fit to be shown.
-pub(super) fn shown(path: &[u8]) -> String {
-    format!("/{}", printable(&String::from_utf8_lossy(path)))
+/// A path as it is on the host. To be shown it becomes a [`Text`].
+pub(super) fn absolute(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
 }
 
 /// Hierarchies that at least one extension has something in (`determine_used_extensions`: one that is empty in an
@@ -65,7 +65,7 @@ pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
             let has = |extension: &&&Extension| {
                 extension.class == class && extension.nodes.iter().any(|node| node.path.starts_with(prefix.as_bytes()))
             };
-            let by: Vec<String> = ordered.iter().filter(has).map(|extension| extension.name.clone()).collect();
+            let by: Vec<Text> = ordered.iter().filter(has).map(|extension| Text::new(&extension.name)).collect();
             if !by.is_empty() {
                 found.push(ReadOnly { path: hierarchy.to_owned(), by });
             }
@@ -78,7 +78,7 @@ pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
 pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize, usize) {
     let files = extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory);
     let (inside, outside): (Vec<_>, Vec<_>) =
-        files.partition(|node| is_merged(hierarchies, extension.class, &shown(&node.path)));
+        files.partition(|node| is_merged(hierarchies, extension.class, &absolute(&node.path)));
     (inside.len(), outside.len())
 }
 
@@ -91,7 +91,7 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
         let mut paths: BTreeMap<Vec<&[u8]>, Vec<(usize, EntryKind)>> = BTreeMap::new();
         for (number, extension) in members.iter().enumerate().rev() {
             for node in &extension.nodes {
-                if is_merged(hierarchies, class, &shown(&node.path)) {
+                if is_merged(hierarchies, class, &absolute(&node.path)) {
                     paths.entry(node.path.split(|byte| *byte == b'/').collect()).or_default().push((number, node.kind));
                 }
             }
@@ -117,9 +117,10 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
                     *cut = Some(path.clone());
                 }
             }
-            let name = |number: usize| members.get(number).map(|extension| extension.name.clone()).unwrap_or_default();
+            let name =
+                |number: usize| members.get(number).map(|extension| Text::new(&extension.name)).unwrap_or_default();
             found.push(Conflict {
-                path: shown(&path.join(&b'/')),
+                path: Text::from_bytes(&[b"/".as_slice(), &path.join(&b'/')].concat()),
                 winner: name(*winner),
                 hidden: hidden.into_iter().map(name).collect(),
             });

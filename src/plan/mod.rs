@@ -16,6 +16,9 @@ pub use writes::{Finding, Trouble};
 use crate::filesystem::Node;
 use crate::image::Class;
 use crate::policy::Hierarchies;
+use crate::reason::Reason;
+use crate::report::Word;
+use crate::text::{Message, Text};
 use serde::Serialize;
 
 /// Version of the form in which a plan is printed for programs.
@@ -55,7 +58,7 @@ pub struct Plan {
 #[derive(Debug, Serialize)]
 pub struct Member {
     /// Name
-    pub name: String,
+    pub name: Text,
     /// What it extends
     pub class: Class,
     /// How many files, links and the like it brings into hierarchies that are merged.
@@ -68,20 +71,20 @@ pub struct Member {
 #[derive(Debug, Serialize)]
 pub struct LeftOut {
     /// The file
-    pub file: String,
+    pub file: Text,
     /// Token of the rule that it breaks; `null` if it can't even be read
-    pub reason: Option<&'static str>,
+    pub reason: Option<Word<Reason>>,
     /// The same as a sentence
-    pub detail: String,
+    pub detail: Message,
 }
 
 /// A file that can't be understood.
 #[derive(Debug, Serialize)]
 pub struct Unreadable {
     /// The file
-    pub file: String,
+    pub file: Text,
     /// Why
-    pub cause: String,
+    pub cause: Message,
 }
 
 impl Plan {
@@ -94,7 +97,7 @@ impl Plan {
             .iter()
             .map(|extension| {
                 let (inside, outside) = layers::split(extension, hierarchies);
-                Member { name: extension.name.clone(), class: extension.class, files: inside, unseen: outside }
+                Member { name: Text::new(&extension.name), class: extension.class, files: inside, unseen: outside }
             })
             .collect();
         Self {

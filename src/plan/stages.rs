@@ -5,6 +5,7 @@
 //! runs in the stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
 
 use super::commands::{PACKAGES, UNIT_LINKS, Words, words};
+use crate::text::Text;
 use crate::yaml::{self, YamlLimit};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub enum StageError {
 #[derive(Debug)]
 pub struct StageFile {
     /// Its path, as it is to be shown.
-    pub file: String,
+    pub file: Text,
     /// The steps, by stage in the order of names, then as they stand in the file.
     pub steps: Vec<Step>,
 }
@@ -145,7 +146,7 @@ struct Override {
 ///
 /// # Errors
 /// [`StageError`]
-pub fn parse(file: &str, text: &str) -> Result<StageFile, StageError> {
+pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
     // An empty file is no mistake.
     let document = Option::<Document>::deserialize(yaml::deserializer(text)?)?;
     let document = document.unwrap_or_default();
@@ -175,7 +176,7 @@ pub fn parse(file: &str, text: &str) -> Result<StageFile, StageError> {
     if plain.writes.len() + plain.programs.len() + plain.units.len() > 0 {
         steps.push(plain);
     }
-    Ok(StageFile { file: file.to_owned(), steps })
+    Ok(StageFile { file: file.clone(), steps })
 }
 
 /// Whether the first line that isn't empty or another comment says so; after nine such lines nobody looks any further.

@@ -24,7 +24,7 @@ fn extension(name: &str, paths: &[&str]) -> Extension {
 }
 
 fn plan(extensions: &[Extension], stages: &str) -> Plan {
-    Plan::of(extensions, &Hierarchies::default(), &[parse("90.yaml", stages).unwrap()])
+    Plan::of(extensions, &Hierarchies::default(), &[parse(&"90.yaml".into(), stages).unwrap()])
 }
 
 fn troubles(plan: &Plan) -> Vec<(Trouble, &str)> {
@@ -51,7 +51,7 @@ fn the_uppermost_file_is_seen_and_directories_are_joined() {
     let found: Vec<_> = plan
         .conflicts
         .iter()
-        .map(|conflict| format!("{} {} {}", conflict.path, conflict.winner, conflict.hidden.join(",")))
+        .map(|conflict| format!("{} {} {}", conflict.path, conflict.winner, text::joined(&conflict.hidden)))
         .collect();
     // What lies in the directory that a file hides is not told again.
     assert_eq!(found, ["/usr/bin/x a_2 a_1", "/usr/lib/a/1 b a_1", "/usr/share/d a_2 a_1"]);
@@ -70,7 +70,7 @@ fn a_file_between_two_directories_hides_the_lower_one() {
 fn only_what_somebody_fills_becomes_read_only() {
     let extensions = [extension("a", &["usr/bin/x", "opt/"]), extension("b", &["usr/bin/y"])];
     let plan = plan(&extensions, "");
-    let by = vec!["a".to_owned(), "b".to_owned()];
+    let by = vec!["a".into(), "b".into()];
     assert_eq!(plan.read_only, [ReadOnly { path: "/usr".into(), by }]);
     assert!(plan.is_calm());
 }
@@ -119,7 +119,10 @@ stages:
     ];
     assert_eq!(troubles(&plan), expected);
     let early = &plan.findings[2];
-    assert_eq!((early.stage.as_str(), early.step, early.name.as_deref()), ("initramfs.after", 1, Some("early")));
+    assert_eq!(
+        (early.stage.as_str(), early.step, early.name.as_ref().map(Text::as_str)),
+        ("initramfs.after", 1, Some("early"))
+    );
     assert_eq!(plan.findings[1].step, 2);
 }
 
@@ -215,7 +218,7 @@ runcmd: [touch /usr/neither]
         ("name: x\n#cloud-config\n", false),
         ("# 1\n# 2\n# 3\n# 4\n# 5\n# 6\n# 7\n# 8\n# 9\n# 10\n#cloud-config\n", false),
     ] {
-        let file = parse("x", &format!("{head}write_files: [{{path: /usr/x}}]\n")).unwrap();
+        let file = parse(&"x".into(), &format!("{head}write_files: [{{path: /usr/x}}]\n")).unwrap();
         assert_eq!(file.steps.len(), usize::from(counts), "{head:?}");
     }
 }
@@ -252,15 +255,15 @@ fn commands_are_read_as_a_shell_divides_them() {
 #[test]
 fn files_that_are_not_of_the_form_are_refused() {
     for text in ["stages: 1", "stages: {boot: {}}", "{", "stages: {boot: [{files: x}]}", "- a"] {
-        assert!(parse("x", text).is_err(), "{text}");
+        assert!(parse(&"x".into(), text).is_err(), "{text}");
     }
-    assert_eq!(parse("x", "#cloud-config\n").unwrap().steps, []);
-    assert_eq!(parse("x", "install: {device: auto}\nstages: {boot: }\n").unwrap().steps, []);
+    assert_eq!(parse(&"x".into(), "#cloud-config\n").unwrap().steps, []);
+    assert_eq!(parse(&"x".into(), "install: {device: auto}\nstages: {boot: }\n").unwrap().steps, []);
     // Aliases that would unfold into more than there is memory for.
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..12 {
         let below = format!("*a{},", level - 1).repeat(10);
         bomb = format!("{bomb}a{level}: &a{level} [{below}]\n");
     }
-    assert!(parse("x", &format!("{bomb}stages: *a11\n")).is_err());
+    assert!(parse(&"x".into(), &format!("{bomb}stages: *a11\n")).is_err());
 }

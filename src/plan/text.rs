@@ -3,6 +3,7 @@
 use super::{Plan, Trouble};
 use crate::image::Class;
 use crate::report::table::Style;
+use crate::text::Text;
 use std::fmt::Write;
 
 /// Conflicts of one pair of extensions that are shown one by one.
@@ -14,19 +15,19 @@ pub fn text(plan: &Plan, style: Style) -> String {
     let mut out = String::new();
     order(&mut out, plan);
     for left_out in &plan.left_out {
-        let reason = left_out.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let reason = left_out.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let _ = writeln!(out, "{}: {}: {}{reason}", style.paint("31", "left out"), left_out.file, left_out.detail);
     }
     if !plan.read_only.is_empty() {
         out.push_str("\nRead-only after the merge:\n");
         for directory in &plan.read_only {
-            let _ = writeln!(out, "  {}  because of {}", directory.path, directory.by.join(", "));
+            let _ = writeln!(out, "  {}  because of {}", directory.path, joined(&directory.by));
         }
     }
     if !plan.conflicts.is_empty() {
         out.push_str("\nShipped by several:\n");
         for conflict in plan.conflicts.iter().take(CONFLICTS_SHOWN) {
-            let hidden = conflict.hidden.join(", ");
+            let hidden = joined(&conflict.hidden);
             let winner = style.paint("32", &conflict.winner);
             let _ = writeln!(out, "  {}  of {winner} is seen, not of {hidden}", conflict.path);
         }
@@ -54,6 +55,11 @@ pub fn text(plan: &Plan, style: Style) -> String {
         }
     }
     out
+}
+
+/// Names with commas between them.
+pub(super) fn joined(names: &[Text]) -> String {
+    names.iter().map(Text::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn order(out: &mut String, plan: &Plan) {

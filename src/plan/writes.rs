@@ -1,11 +1,12 @@
 //! Steps of stages against what is merged.
 
 use super::Extension;
-use super::layers::{ReadOnly, is_within, shown};
+use super::layers::{ReadOnly, absolute, is_within};
 use super::stages::{StageFile, Step};
+use super::text::joined;
 use crate::filesystem::EntryKind;
 use crate::image::Class;
-use crate::reason::printable;
+use crate::text::{Message, Text};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,13 @@ const PROGRAM_DIRECTORIES: [&str; 4] = ["usr/bin/", "usr/sbin/", "usr/local/bin/
 /// Where units lie.
 const UNIT_DIRECTORIES: [&str; 4] =
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/", "etc/systemd/system/", "lib/systemd/system/"];
+
+/// A sentence about a step.
+macro_rules! message {
+    ($($arguments:tt)*) => {
+        Message::new(format_args!($($arguments)*))
+    };
+}
 
 /// What is the matter with a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,17 +47,17 @@ pub struct Finding {
     /// What is the matter
     pub trouble: Trouble,
     /// The file
-    pub file: String,
+    pub file: Text,
     /// The stage
-    pub stage: String,
+    pub stage: Text,
     /// Number of the step in that stage of the file, from 1
     pub step: usize,
     /// Its name
-    pub name: Option<String>,
+    pub name: Option<Text>,
     /// The path, program or unit that it is about
-    pub what: String,
+    pub what: Text,
     /// The same as a sentence
-    pub detail: String,
+    pub detail: Message,
 }
 
 /// What extensions bring, by path.
@@ -80,7 +88,7 @@ impl<'a> Brought<'a> {
                 if let Some(unit) = name(&UNIT_DIRECTORIES) {
                     brought.units.insert(unit, owner);
                 }
-                brought.paths.insert(shown(&node.path), owner);
+                brought.paths.insert(absolute(&node.path), owner);
             }
         }
         brought
@@ -107,18 +115,18 @@ pub(super) fn findings(ordered: &[&Extension], read_only: &[ReadOnly], files: &[
             found.extend(told.into_iter().map(|(trouble, what, detail)| Finding {
                 trouble,
                 file: file.file.clone(),
-                stage: printable(&step.stage),
+                stage: Text::new(&step.stage),
                 step: step.number,
-                name: step.name.as_deref().map(printable),
-                what: printable(&what),
-                detail: printable(&detail),
+                name: step.name.as_ref().map(Text::new),
+                what: Text::new(what),
+                detail,
             }));
         }
     }
     found
 }
 
-type Told = Vec<(Trouble, String, String)>;
+type Told = Vec<(Trouble, String, Message)>;
 
 fn merged<'r>(path: &str, read_only: &'r [ReadOnly]) -> Option<&'r ReadOnly> {
     read_only.iter().find(|directory| is_within(path, &directory.path))
@@ -129,8 +137,8 @@ fn after(step: &Step, read_only: &[ReadOnly]) -> Told {
     let mut told = Told::new();
     for (path, key) in &step.writes {
         if let Some(directory) = merged(path, read_only) {
-            let by = directory.by.join(", ");
-            let detail = format!(
+            let by = joined(&directory.by);
+            let detail = message!(
                 "{key}: {path} is written after the merge, and {} is read-only then because of {by}, unless another \
                  file system is mounted at the place",
                 directory.path
@@ -148,10 +156,10 @@ fn before(step: &Step, read_only: &[ReadOnly], brought: &Brought<'_>) -> Told {
         // What an extension has in place of a directory hides all that is below it.
         let above = brought.paths.iter().find(|(owned, _)| is_within(path, owned));
         if let Some((owned, owner)) = above {
-            let detail = format!("{key}: what is written to {path} is hidden by {owned} of {owner} after the merge");
+            let detail = message!("{key}: what is written to {path} is hidden by {owned} of {owner} after the merge");
             told.push((Trouble::Hidden, path.clone(), detail));
         } else if let Some(directory) = merged(path, read_only) {
-            let detail = format!(
+            let detail = message!(
                 "{key}: {path} is written before the merge; it stays, and {} is read-only then",
                 directory.path
             );
@@ -164,13 +172,13 @@ fn before(step: &Step, read_only: &[ReadOnly], brought: &Brought<'_>) -> Told {
             None => brought.programs.get(program),
         };
         if let Some(owner) = owner {
-            let detail = format!("{program} comes with {owner}, which is merged after this step");
+            let detail = message!("{program} comes with {owner}, which is merged after this step");
             told.push((Trouble::TooEarly, program.clone(), detail));
         }
     }
     for unit in &step.units {
         if let Some((unit, owner)) = brought.unit(unit) {
-            let detail = format!("{unit} comes with {owner}, which is merged after this step");
+            let detail = message!("{unit} comes with {owner}, which is merged after this step");
             told.push((Trouble::TooEarly, unit, detail));
         }
     }

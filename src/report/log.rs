@@ -5,11 +5,13 @@
 //! it is a terminal; that the agent could not do its work it is told unless it is the journal.
 
 use super::{Image, Verdict};
+use crate::state::StagedExtension;
+use crate::text::{Message, Text};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write as _, stderr};
+use std::io::{IsTerminal, Stderr, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use systemd_journal_logger::JournalLog;
@@ -27,6 +29,8 @@ pub enum Event {
     Staged,
     /// An image was rejected.
     Rejected,
+    /// More images were rejected than have an entry each.
+    Omitted,
     /// All images have been looked at.
     Summary,
     /// The agent could not do its job.
@@ -41,6 +45,8 @@ pub enum Event {
     Withdrawn,
     /// What was staged was handed over to the host.
     MergeRequested,
+    /// The report could not be completed.
+    ReportIncomplete,
     /// The host has merged.
     Merged,
     /// An extension was staged and isn't merged.
@@ -51,9 +57,10 @@ pub enum Event {
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Staged,
         Self::Rejected,
+        Self::Omitted,
         Self::Summary,
         Self::Failed,
         Self::CertificateIgnored,
@@ -61,6 +68,7 @@ impl Event {
         Self::NotQuarantined,
         Self::Withdrawn,
         Self::MergeRequested,
+        Self::ReportIncomplete,
         Self::Merged,
         Self::NotMerged,
         Self::UnexpectedlyMerged,
@@ -72,6 +80,7 @@ impl Event {
         match self {
             Self::Staged => "6c2b5fd9a6d84a0c9d1e0a3f8b7c4e51",
             Self::Rejected => "b1f0a3c27e5d4f6a8c93d2e1470b9a68",
+            Self::Omitted => "0ef4961e13764609a5dae0f2c8db484d",
             Self::Summary => "0f7d41e8c35b4b2fa61c9be2d8a05374",
             Self::Failed => "e94a6d1b70c34c8fb25f83a7d61e0c92",
             Self::CertificateIgnored => "3a8e57c1f2d946b0a7d4c6095be1f83d",
@@ -79,6 +88,7 @@ impl Event {
             Self::NotQuarantined => "d75c0b9e41f84e3796a2f1c83b6d50ea",
             Self::Withdrawn => "81f2d6c04b9e4e7fa35d7c1e92b06a48",
             Self::MergeRequested => "27c9e4a15d8f4b60b3f1086ed5a7924c",
+            Self::ReportIncomplete => "c52b1365e06949889efc14938e24ceb1",
             Self::Merged => "f50b3d9172ac4c8e96e4d5a80c6b1f37",
             Self::NotMerged => "4ad81e7c3f604d25b9c07a6f52e1d893",
             Self::UnexpectedlyMerged => "c36f90b85e174a0d8b2de4f71a95c06e",
@@ -86,39 +96,50 @@ impl Event {
     }
 
     /// Logs an event that isn't about an image.
-    pub fn emit(self, message: &str) {
+    pub fn emit(self, message: impl Display) {
+        let message = Message::new(message);
         log::log!(self.level(), MESSAGE_ID = self.message_id(); "{message}");
     }
 
     /// Logs an event about the extension called `name`.
-    pub fn emit_about(self, name: &str, message: &str) {
-        log::log!(self.level(), MESSAGE_ID = self.message_id(), SEXTANT_IMAGE = name; "{message}");
+    pub fn emit_about(self, name: &Text, message: impl Display) {
+        let message = Message::new(message);
+        log::log!(self.level(), MESSAGE_ID = self.message_id(), SEXTANT_EXTENSION = name.as_str(); "{message}");
+    }
+
+    /// Logs an event about the file called `file`, beside the entry that says what was decided about it.
+    pub fn emit_about_file(self, file: &Text, message: impl Display) {
+        let message = Message::new(message);
+        log::log!(self.level(), MESSAGE_ID = self.message_id(), SEXTANT_IMAGE = file.as_str(); "{message}");
     }
 
     const fn level(self) -> Level {
         match self {
             Self::Rejected
+            | Self::Omitted
             | Self::Failed
             | Self::DbxUnreadable
             | Self::NotQuarantined
             | Self::Withdrawn
             | Self::NotMerged
             | Self::UnexpectedlyMerged => Level::Error,
-            Self::CertificateIgnored => Level::Warn,
+            Self::CertificateIgnored | Self::ReportIncomplete => Level::Warn,
             Self::Staged | Self::Summary | Self::MergeRequested | Self::Merged => Level::Info,
         }
     }
 
     /// Logs what was decided about an image: exactly one entry.
     pub fn emit_image(image: &Image) {
-        let signer = image.signer.as_ref().map(|signer| format!("{} ({})", signer.subject, signer.source));
-        let root_hash = image.root_hash.as_deref().unwrap_or_default();
-        let mut text = match (image.verdict, &image.reason) {
-            (Verdict::Rejected, Some(reason)) => {
-                let detail = image.detail.as_deref().unwrap_or_default();
-                format!("verifying {}: {detail} ({reason})", image.file)
-            }
-            _ => format!("staged {}, signed by {}", image.file, signer.as_deref().unwrap_or("nobody")),
+        let signer = image.signer.as_ref().map(Message::new).unwrap_or_default();
+        let name = image.name.as_ref().map_or("", Text::as_str);
+        // Of bounded pieces, so that the token behind a long detail isn't cut off.
+        let mut text = if image.is_good() {
+            let by = if image.signer.is_some() { signer.as_str() } else { "nobody" };
+            format!("staged {}, signed by {by}", image.file)
+        } else {
+            let detail = image.detail.as_ref().map_or("", Message::as_str);
+            let reason = image.reason.as_ref().map_or("", |reason| reason.as_str());
+            format!("verifying {}: {detail} ({reason})", image.file)
         };
         for warning in &image.warnings {
             let _ = write!(text, "; warning: {warning}");
@@ -128,15 +149,32 @@ impl Event {
             (true, false) => (Self::Staged, Level::Warn),
             (false, _) => (Self::Rejected, Level::Error),
         };
-        let verdict = if image.is_good() { "staged" } else { "rejected" };
+        let verdict = if image.is_good() { Verdict::Staged } else { Verdict::Rejected };
         log::log!(
             level,
             MESSAGE_ID = event.message_id(),
             SEXTANT_IMAGE = image.file.as_str(),
-            SEXTANT_VERDICT = verdict,
-            SEXTANT_REASON = image.reason.map_or("", crate::reason::Reason::token),
-            SEXTANT_ROOT_HASH = root_hash,
-            SEXTANT_SIGNER = signer.as_deref().unwrap_or_default();
+            SEXTANT_EXTENSION = name,
+            SEXTANT_VERDICT = verdict.as_str(),
+            SEXTANT_REASON = image.reason.as_ref().map_or("", |reason| reason.as_str()),
+            SEXTANT_ROOT_HASH = image.root_hash.as_ref().map_or("", Text::as_str),
+            SEXTANT_SIGNER = signer.as_str();
+            "{text}"
+        );
+    }
+
+    /// Logs that a staged extension was taken back.
+    pub fn emit_withdrawn(extension: &StagedExtension, cause: &Message) {
+        let text = format!("{}.raw ({}) will not be merged: {cause}", extension.name, extension.class);
+        log::log!(
+            Self::Withdrawn.level(),
+            MESSAGE_ID = Self::Withdrawn.message_id(),
+            SEXTANT_IMAGE = extension.file.as_str(),
+            SEXTANT_EXTENSION = extension.name.as_str(),
+            SEXTANT_VERDICT = Verdict::Withdrawn.as_str(),
+            SEXTANT_REASON = "",
+            SEXTANT_ROOT_HASH = extension.root_hash.as_ref().map_or("", Text::as_str),
+            SEXTANT_SIGNER = extension.signer.as_ref().map_or("", Message::as_str);
             "{text}"
         );
     }
@@ -161,7 +199,7 @@ pub fn install(machine: bool) {
 }
 
 /// Tells a person what is of no interest afterwards.
-pub(crate) fn tell_terminal(text: &str) {
+pub(crate) fn tell_terminal(text: &'static str) {
     if stderr().is_terminal() {
         write_line(format_args!("{text}"));
     }
@@ -172,6 +210,11 @@ fn is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let identity = std::fs::metadata("/proc/self/fd/2").map(|found| format!("{}:{}", found.dev(), found.ino()));
     identity.is_ok_and(|identity| identity == stream)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is written here is bounded and escaped")]
+fn stderr() -> Stderr {
+    std::io::stderr()
 }
 
 fn write_line(text: std::fmt::Arguments<'_>) {
@@ -223,6 +266,20 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
+        // Our own entries are made of `Text` and `Message`; what other crates say is made so here.
+        if record.target().split("::").next() == Some(env!("CARGO_CRATE_NAME")) {
+            self.write(record);
+        } else {
+            let text = Message::new(record.args());
+            self.write(&Record::builder().level(record.level()).args(format_args!("{text}")).build());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    fn write(&self, record: &Record<'_>) {
         // A log that can't be written is no reason to stop: the report says the same.
         match &self.sink {
             Some(Sink::Journal(journal)) => journal.log(record),
@@ -237,13 +294,12 @@ impl Log for Logger {
             write_line(*record.args());
         }
     }
-
-    fn flush(&self) {}
 }
 
 /// What the kernel's log is told: everything that isn't about a single image, and so many of those.
 fn bounded_kernel_line(record: &Record<'_>, entries: &AtomicUsize) -> Option<String> {
-    if record.key_values().get(Key::from("SEXTANT_IMAGE")).is_none() {
+    let is_about = |field| record.key_values().get(Key::from_str(field)).is_some();
+    if !is_about("SEXTANT_IMAGE") && !is_about("SEXTANT_EXTENSION") {
         return Some(kernel_line(record));
     }
     match entries.fetch_add(1, Ordering::Relaxed) {
@@ -271,11 +327,13 @@ fn kernel_line(record: &Record<'_>) -> String {
     let mut line = format!("<{}>{IDENTIFIER}: {}", FACILITY_DAEMON << 3 | severity, record.args());
     let mut fields = Reasons(String::new());
     let _ = record.key_values().visit(&mut fields);
-    line.push_str(&fields.0);
-    if line.len() > 900 {
-        let end = (0..=900).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    // The verdict stays, however long the sentence is.
+    let room = 900_usize.saturating_sub(fields.0.len());
+    if line.len() > room {
+        let end = (0..=room).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
         line.truncate(end);
     }
+    line.push_str(&fields.0);
     line
 }
 
@@ -321,8 +379,11 @@ mod tests {
     #[test]
     fn a_kernel_line_has_priority_prefix_and_bounded_length() {
         let long = "ä".repeat(1000);
-        let line = kernel_line(&Record::builder().level(Level::Error).args(format_args!("{long}")).build());
-        assert!(line.starts_with("<27>sextant-agent: ä"));
+        let verdict = [("SEXTANT_VERDICT", "rejected")];
+        let line = kernel_line(
+            &Record::builder().level(Level::Error).args(format_args!("{long}")).key_values(&verdict).build(),
+        );
+        assert!(line.starts_with("<27>sextant-agent: ä") && line.ends_with("ä [rejected]"), "{line}");
         assert!(line.len() <= 900);
     }
 }

@@ -1,39 +1,39 @@
 //! Telling what was decided: the report, the journal, a table for people.
 
+mod bounds;
 mod log;
-mod recorded;
+mod read;
 mod schema;
-#[cfg(feature = "cli")]
-pub mod seen;
 pub mod table;
+mod word;
 
 pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, install as install_logger};
-pub use recorded::Recorded;
+pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, REJECTED_ROWS};
+#[cfg(feature = "cli")]
+pub use read::Fate;
+pub use read::ReportError;
 pub(crate) use schema::usec;
-pub use schema::{Anchor, FirmwareState, IgnoredCertificate, Image, Merge, Report, SCHEMA_VERSION, Signer, Verdict};
+pub use schema::{
+    Anchor, FirmwareState, IgnoredCertificate, Image, Merge, Omitted, Report, SCHEMA_VERSION, Signer, Verdict,
+};
+pub use word::{Vocabulary, Word};
 
 use crate::durable;
 use crate::root::Root;
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 /// Where the report of this boot lies.
 pub const PATH: &str = "/run/sextant/report.json";
 const DIRECTORY: &str = "/run/sextant";
 const FILE: &str = "report.json";
 
-/// Writes the report, whole or not at all.
+/// Writes the report, whole or not at all. It has at most [`MAX_LEN`] bytes.
 ///
 /// # Errors
 /// Where it can't be written.
 pub fn write(root: &Root, report: &Report) -> Result<()> {
-    write_value(root, report)
-}
-
-fn write_value(root: &Root, report: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(report).context("encoding the report")?;
-    text.push(b'\n');
+    let text = report.encode().context("encoding the report")?;
     let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
     durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
 }

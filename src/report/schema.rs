@@ -1,19 +1,26 @@
 //! The report: an interface, versioned. Fields are added, never changed or taken away, within a version.
+//!
+//! One set of types writes and reads it. Members that this version doesn't know are kept in `rest` and written back.
 
+use super::word::Word;
 use crate::firmware::{Firmware, SecureBoot};
 use crate::image::Class;
-use crate::reason::{Reason, Refusal, printable};
-use crate::trust::{self, TrustStore};
+use crate::reason::{Reason, Refusal};
+use crate::text::{Message, Text};
+use crate::trust::{self, Source, TrustStore};
 use crate::verify::Findings;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// Version of the schema.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Everything about one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA_VERSION`]
     pub version: u32,
@@ -23,12 +30,20 @@ pub struct Report {
     pub trust: Vec<Anchor>,
     /// What was offered as a trust anchor and isn't one.
     pub ignored_certificates: Vec<IgnoredCertificate>,
-    /// One row for each file found.
+    /// One row for each file found, as far as [`Report::add`] keeps them.
     pub images: Vec<Image>,
+    /// What the lists above leave out; `null` where they are complete.
+    pub omitted: Option<Omitted>,
     /// What became of it, filled in after the merge.
     pub merge: Option<Merge>,
     /// Why the agent could not do its job; `null` where it could.
-    pub error: Option<String>,
+    pub error: Option<Message>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+    /// Rows of rejected files, and their bytes.
+    #[serde(skip)]
+    pub(crate) rejected: (usize, usize),
 }
 
 impl Default for Report {
@@ -39,8 +54,11 @@ impl Default for Report {
             trust: Vec::new(),
             ignored_certificates: Vec::new(),
             images: Vec::new(),
+            omitted: None,
             merge: None,
             error: None,
+            rest: Map::new(),
+            rejected: (0, 0),
         }
     }
 }
@@ -52,10 +70,11 @@ impl Report {
             .anchors()
             .iter()
             .map(|anchor| Anchor {
-                source: anchor.source().as_str(),
-                subject: anchor.certificate().subject().to_owned(),
-                sha256: anchor.certificate().fingerprint().to_string(),
-                file: exported.then(|| anchor.file_name()),
+                source: anchor.source().into(),
+                subject: anchor.certificate().subject().clone(),
+                sha256: Text::new(anchor.certificate().fingerprint()),
+                file: exported.then(|| Text::new(anchor.file_name())),
+                rest: Map::new(),
             })
             .collect();
         self.ignored_certificates = store
@@ -64,86 +83,111 @@ impl Report {
             .chain(store.dbx_faults())
             .map(|ignored| IgnoredCertificate {
                 source: ignored.origin.clone(),
-                sha256: ignored.sha256.map(|sha256| sha256.to_string()),
+                sha256: ignored.sha256.map(Text::new),
                 reason: ignored.reason.clone(),
+                rest: Map::new(),
             })
             .collect();
+        self.bound_certificates();
     }
 }
 
 /// What the firmware says.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FirmwareState {
     /// State of Secure Boot.
-    pub secure_boot: SecureBoot,
+    pub secure_boot: Word<SecureBoot>,
     /// The boot entry.
-    pub entry: Option<String>,
+    pub entry: Option<Text>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 impl From<&Firmware> for FirmwareState {
     fn from(firmware: &Firmware) -> Self {
-        Self { secure_boot: firmware.secure_boot, entry: firmware.entries.name().map(printable) }
+        let entry = firmware.entries.name().map(Text::new);
+        Self { secure_boot: firmware.secure_boot.into(), entry, rest: Map::new() }
     }
 }
 
 /// A trusted certificate.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Anchor {
     /// `PK`, `KEK`, `db`, `sealed` or `file`.
-    pub source: &'static str,
+    pub source: Word<Source>,
     /// Subject.
-    pub subject: String,
+    pub subject: Text,
     /// SHA-256 of the DER encoding.
-    pub sha256: String,
+    pub sha256: Text,
     /// Name of its file in `/run/verity.d`; `null` where it wasn't written.
-    pub file: Option<String>,
+    pub file: Option<Text>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// A certificate that isn't trusted though it was offered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IgnoredCertificate {
     /// Variable or path.
-    pub source: String,
+    pub source: Text,
     /// SHA-256 of what was offered, where it could be told apart.
-    pub sha256: Option<String>,
+    pub sha256: Option<Text>,
     /// Why.
-    pub reason: String,
+    pub reason: Message,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// What was decided about a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It will be merged.
+    /// It was staged: it will be merged.
     Staged,
     /// It would be staged (where nothing is staged: `sextant verify`).
     Accepted,
-    /// It will not.
+    /// It was refused.
     Rejected,
+    /// It was staged, and taken back at the end of the initrd.
+    Withdrawn,
+}
+
+impl Verdict {
+    /// The report's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
 }
 
 /// One file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
     /// The file as it was found.
-    pub file: String,
+    pub file: Text,
     /// The directory in which the agent found it; `null` where a person named the file.
-    pub directory: Option<String>,
+    pub directory: Option<Text>,
     /// The extension's name, where the file's name gives one.
-    pub name: Option<String>,
+    pub name: Option<Text>,
     /// Kind of extension.
     pub class: Class,
     /// Decision.
-    pub verdict: Verdict,
+    pub verdict: Word<Verdict>,
     /// Token of the rule that was broken.
-    #[serde(serialize_with = "token")]
-    pub reason: Option<Reason>,
+    pub reason: Option<Word<Reason>>,
     /// The same as a sentence.
-    pub detail: Option<String>,
+    pub detail: Option<Message>,
     /// What a person should know though it changes nothing.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
     /// The signed root hash, where a signature was verified.
-    pub root_hash: Option<String>,
+    pub root_hash: Option<Text>,
     /// Who signed it, where a signature was verified.
     pub signer: Option<Signer>,
     /// Size of the file in bytes; `null` where it couldn't be asked.
@@ -152,6 +196,9 @@ pub struct Image {
     pub verify_usec: u64,
     /// Time spent on staging, in microseconds.
     pub stage_usec: u64,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 impl Image {
@@ -159,88 +206,130 @@ impl Image {
     #[must_use]
     pub fn new(file: &OsStr, class: Class) -> Self {
         Self {
-            file: printable(&file.to_string_lossy()),
+            file: Text::from_bytes(file.as_bytes()),
             directory: None,
             name: None,
             class,
-            verdict: Verdict::Rejected,
-            reason: Some(Reason::InternalError),
-            detail: Some("nothing was decided".to_owned()),
+            verdict: Verdict::Rejected.into(),
+            reason: Some(Reason::InternalError.into()),
+            detail: Some("nothing was decided".into()),
             warnings: Vec::new(),
             root_hash: None,
             signer: None,
             size: None,
             verify_usec: 0,
             stage_usec: 0,
+            rest: Map::new(),
         }
     }
 
     /// Notes what came to light.
     pub fn set_findings(&mut self, findings: Findings) {
-        self.root_hash = findings.root_hash.map(|root_hash| root_hash.to_string());
+        self.root_hash = findings.root_hash.map(Text::new);
         self.signer = findings.signer.as_ref().map(Signer::from);
-        self.warnings.extend(findings.warnings);
+        for warning in findings.warnings {
+            self.warn(warning);
+        }
     }
 
     /// Notes the decision.
     pub fn set_verdict(&mut self, verdict: Result<Verdict, &Refusal>) {
         match verdict {
-            Ok(verdict) => (self.verdict, self.reason, self.detail) = (verdict, None, None),
+            Ok(verdict) => (self.verdict, self.reason, self.detail) = (verdict.into(), None, None),
             Err(refusal) => {
-                self.verdict = Verdict::Rejected;
-                self.reason = Some(refusal.reason());
-                self.detail = Some(refusal.detail().to_owned());
+                self.verdict = Verdict::Rejected.into();
+                self.reason = Some(refusal.reason().into());
+                self.detail = Some(refusal.message().clone());
             }
         }
     }
 
-    /// Whether it is in.
+    /// Notes that what had been staged was taken back, and why.
+    pub fn withdraw(&mut self, cause: &Message) {
+        (self.verdict, self.reason, self.detail) = (Verdict::Withdrawn.into(), None, Some(cause.clone()));
+    }
+
+    /// Whether it was accepted, and staged where images are staged.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.verdict != Verdict::Rejected
+        self.verdict == Verdict::Staged || self.verdict == Verdict::Accepted
+    }
+
+    /// The rule that was broken, if this version knows it.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason.as_ref().and_then(Word::known)
     }
 }
 
-/// `serialize_with` hands over a reference to the field.
-#[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)]
-fn token<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
-    reason.map(Reason::token).serialize(serializer)
-}
-
 /// Who signed an image.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Signer {
     /// `PK`, `KEK`, `db`, `sealed` or `file`.
-    pub source: &'static str,
+    pub source: Word<Source>,
     /// Subject.
-    pub subject: String,
+    pub subject: Text,
     /// SHA-256 of the DER encoding.
-    pub sha256: String,
+    pub sha256: Text,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// `O=Acme, CN=Extensions (db)`
+impl std::fmt::Display for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.subject, self.source)
+    }
 }
 
 impl From<&trust::Anchor> for Signer {
     fn from(anchor: &trust::Anchor) -> Self {
         Self {
-            source: anchor.source().as_str(),
-            subject: anchor.certificate().subject().to_owned(),
-            sha256: anchor.certificate().fingerprint().to_string(),
+            source: anchor.source().into(),
+            subject: anchor.certificate().subject().clone(),
+            sha256: Text::new(anchor.certificate().fingerprint()),
+            rest: Map::new(),
         }
     }
 }
 
+/// How many rows the lists of a report leave out, so that it stays small whatever is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Omitted {
+    /// Rejected files without a row.
+    pub total: u64,
+    /// The same by the reason's token.
+    pub by_reason: BTreeMap<Text, u64>,
+    /// Trust anchors without a row.
+    #[serde(default)]
+    pub trust: u64,
+    /// Ignored certificates without a row.
+    #[serde(default)]
+    pub ignored_certificates: u64,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
 /// What systemd made of it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Merge {
     /// Whether a merge was asked for.
     pub requested: bool,
-    /// Whether somebody has looked what came of it: before that the lists are empty.
+    /// Whether `sextant-agent confirm` has compared: before that the lists are empty.
+    #[serde(default)]
     pub confirmed: bool,
     /// Names of the extensions that were staged and are merged.
-    pub merged: Vec<String>,
+    pub merged: Vec<Text>,
     /// Names of those that were staged and are not.
-    pub missing: Vec<String>,
+    pub missing: Vec<Text>,
     /// Names of those that are merged though they weren't staged.
-    pub unexpected: Vec<String>,
+    #[serde(default)]
+    pub unexpected: Vec<Text>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
 /// Microseconds, as much as fits.

@@ -2,7 +2,12 @@
 
 use super::Image;
 use crate::reason::Reason;
-use std::fmt::Write;
+use crate::text::Message;
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write};
+
+/// Widest column of names, in characters; longer names push what is behind them to the right.
+pub(crate) const MAX_WIDTH: usize = 60;
 
 /// Whether and how to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,56 +17,53 @@ pub struct Style {
 }
 
 impl Style {
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    pub(crate) fn paint(self, code: &str, text: &(impl Display + ?Sized)) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
     }
 }
 
 /// One line a file, with reason and detail below what was rejected.
 #[must_use]
 pub fn images(images: &[Image], style: Style) -> String {
-    let width = images.iter().map(|image| image.file.chars().count()).max().unwrap_or(0).max(4);
+    let chars = |image: &Image| image.file.as_str().chars().count();
+    let width = images.iter().map(chars).max().unwrap_or(0).clamp(4, MAX_WIDTH);
     let mut out = format!("{:<width$}  {:<8}  {}\n", "FILE", "VERDICT", "SIGNER OR REASON");
     for image in images {
-        let (word, colour) = match image.is_good() {
-            true if image.warnings.is_empty() => (verdict(image), "32"),
-            true => (verdict(image), "33"),
-            false => (verdict(image), "31"),
+        let colour = match image.is_good() {
+            true if image.warnings.is_empty() => "32",
+            true => "33",
+            false => "31",
         };
         let last = match (&image.reason, &image.signer) {
-            (Some(reason), _) => reason.token().to_owned(),
-            (None, Some(signer)) => format!("{} ({})", signer.subject, signer.source),
-            (None, None) => String::new(),
+            (Some(reason), _) => Message::new(reason),
+            (None, Some(signer)) => Message::new(signer),
+            (None, None) => Message::default(),
         };
-        let padding = " ".repeat(width.saturating_sub(image.file.chars().count()));
-        let verdict = style.paint(colour, &format!("{word:<8}"));
-        let _ = writeln!(out, "{}{padding}  {verdict}  {last}", image.file);
-        for line in image.detail.iter().cloned().chain(image.warnings.iter().map(|text| format!("warning: {text}"))) {
-            let _ = writeln!(out, "{:width$}  {}", "", style.paint("2", &line));
+        let verdict = style.paint(colour, &format!("{:<8}", image.verdict));
+        let _ = writeln!(out, "{:<width$}  {verdict}  {last}", image.file);
+        if let Some(detail) = &image.detail {
+            let _ = writeln!(out, "{:width$}  {}", "", style.paint("2", detail));
+        }
+        for warning in &image.warnings {
+            let _ = writeln!(out, "{:width$}  {}", "", style.paint("2", &format!("warning: {warning}")));
         }
     }
     out
 }
 
-fn verdict(image: &Image) -> &'static str {
-    match image.verdict {
-        super::Verdict::Staged => "staged",
-        super::Verdict::Accepted => "accepted",
-        super::Verdict::Rejected => "rejected",
-    }
-}
-
 /// The summary below a table.
 #[must_use]
-pub fn summary(images: &[Image]) -> String {
+pub fn summary(images: &[Image]) -> Message {
     let good = images.iter().filter(|image| image.is_good()).count();
-    let mut reasons: Vec<Reason> = images.iter().filter_map(|image| image.reason).collect();
-    reasons.sort_unstable();
-    reasons.dedup();
-    let rejected = images.len() - good;
+    let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
+    summarize(count(good), count(images.len()), images.iter().filter_map(Image::reason).collect())
+}
+
+pub(super) fn summarize(good: u64, found: u64, reasons: BTreeSet<Reason>) -> Message {
+    let rejected = found.saturating_sub(good);
     if rejected == 0 {
-        return format!("{good} of {} good", images.len());
+        return Message::new(format_args!("{good} of {found} good"));
     }
     let reasons: Vec<_> = reasons.into_iter().map(Reason::token).collect();
-    format!("{good} of {} good, {rejected} rejected: {}", images.len(), reasons.join(", "))
+    Message::new(format_args!("{good} of {found} good, {rejected} rejected: {}", reasons.join(", ")))
 }

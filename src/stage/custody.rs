@@ -13,6 +13,7 @@ use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
 use crate::stamp::Stamp;
+use crate::text::Message;
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
@@ -36,7 +37,7 @@ pub struct Holding {
     /// Of `source` before the first byte of it was verified.
     stamp: Stamp,
     way: Way,
-    remark: Option<String>,
+    remark: Option<Message>,
 }
 
 /// How the bytes get to where systemd finds them.
@@ -69,14 +70,14 @@ impl Holding {
     }
 
     /// Notes what a person should know about how it is held.
-    pub(super) fn with_remark(self, remark: String) -> Self {
+    pub(super) fn with_remark(self, remark: Message) -> Self {
         Self { remark: Some(remark), ..self }
     }
 
     /// What a person should know about how it is held.
     #[must_use]
-    pub fn remark(&self) -> Option<&str> {
-        self.remark.as_deref()
+    pub fn remark(&self) -> Option<&Message> {
+        self.remark.as_ref()
     }
 
     /// Makes sure that the file, or the copy of it, has the stamp that it had before it was verified.

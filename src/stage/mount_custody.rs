@@ -16,6 +16,7 @@ use super::custody::{CopyCustody, Custody, Holding};
 use crate::image::Candidate;
 use crate::kernel::mounts::{DetachedMount, Use};
 use crate::reason::Refusal;
+use crate::text::Message;
 
 /// Mounts each image where that is possible, and copies it where it isn't.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ impl Custody for MountCustody {
             Ok(mount) => (Holding::mounted(candidate, mount), None),
             Err(error) => {
                 let (holding, refusal) = self.copies.take(candidate);
-                (holding.with_remark(format!("it is staged as a copy, since it can't be mounted: {error}")), refusal)
+                let remark = format_args!("it is staged as a copy, since it can't be mounted: {error}");
+                (holding.with_remark(Message::new(remark)), refusal)
             }
         }
     }

@@ -10,7 +10,6 @@
 
 use crate::bytes::hex;
 use crate::firmware::signature_list::TbsDigest;
-use crate::reason::printable;
 use crate::text::Text;
 use openssl::bn::BigNumContext;
 use openssl::ec::PointConversionForm;
@@ -24,8 +23,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Largest certificate that is looked at, in bytes.
 const MAX_CERTIFICATE: usize = 64 * 1024;
-/// Longest subject that is shown, in characters.
-const MAX_SUBJECT: usize = 256;
 
 /// SHA-256 of a certificate's DER encoding: how reports name it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +68,7 @@ pub enum CertificateError {
     #[error("not a DER certificate: {message}")]
     Malformed {
         /// What the parser said.
-        message: String,
+        message: Text,
     },
     /// Bytes after the certificate.
     #[error("{found} bytes follow the certificate")]
@@ -116,7 +113,7 @@ impl KeyId {
 pub struct Certificate {
     der: Vec<u8>,
     x509: X509,
-    subject: String,
+    subject: Text,
     issuer: Vec<u8>,
     serial: Vec<u8>,
     tbs: Vec<u8>,
@@ -135,20 +132,19 @@ impl Certificate {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
         }
-        let malformed = |message: String| CertificateError::Malformed { message: printable(&message) };
-        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let malformed = |message: &dyn fmt::Display| CertificateError::Malformed { message: Text::new(message) };
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
         if !rest.is_empty() {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
-        let x509 = X509::from_der(der).map_err(|error| malformed(error.to_string()))?;
+        let x509 = X509::from_der(der).map_err(|error| malformed(&error))?;
         // What systemd gets is what OpenSSL writes. Of a part that nothing signs it can write something that it
         // doesn't read itself; images of that signer would then be staged here and refused there.
         if x509.to_der().ok().as_deref() != Some(der) {
-            return Err(malformed("OpenSSL would write it in another way".to_owned()));
+            return Err(malformed(&"OpenSSL would write it in another way"));
         }
-        let subject = parsed.subject().to_string();
         Ok(Self {
-            subject: printable(&subject).chars().take(MAX_SUBJECT).collect(),
+            subject: Text::new(parsed.subject()),
             issuer: parsed.issuer().as_raw().to_vec(),
             serial: parsed.raw_serial().to_vec(),
             tbs: parsed.tbs_certificate.as_ref().to_vec(),
@@ -183,9 +179,9 @@ impl Certificate {
         &self.x509
     }
 
-    /// Subject as text, safe to print.
+    /// Subject as text.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub fn subject(&self) -> &Text {
         &self.subject
     }
 

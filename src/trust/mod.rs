@@ -13,7 +13,7 @@ pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;
 use crate::firmware::signature_list::{Entry, SignatureDatabase};
-use crate::reason::printable;
+use crate::text::{Message, Text};
 use revocation::Revocations;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,11 +93,11 @@ impl Anchor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// Where it was found: a variable (`PK`, `KEK`, `db`, `dbx`), or a file's path.
-    pub origin: String,
+    pub origin: Text,
     /// Fingerprint, where the bytes could be told apart.
     pub sha256: Option<Fingerprint>,
     /// Why.
-    pub reason: String,
+    pub reason: Message,
 }
 
 /// A certificate that would be trusted if dbx didn't revoke it, or that dbx itself holds.
@@ -106,7 +106,7 @@ pub struct Revoked {
     /// The certificate.
     pub certificate: Certificate,
     /// How dbx names it, for people.
-    pub by: String,
+    pub by: Text,
 }
 
 /// Certificates that somebody offers, before anything is decided about them.
@@ -117,7 +117,7 @@ pub struct Offer {
     /// Kind of place.
     pub source: Source,
     /// Place, for people.
-    pub origin: String,
+    pub origin: Text,
     /// Fingerprint of the bytes that were offered.
     pub sha256: Option<Fingerprint>,
 }
@@ -161,7 +161,7 @@ impl TrustStore {
             store.dbx_faults.add("dbx", fault);
         }
         let of_dbx = revocations.certificates.iter().cloned();
-        store.revoked.extend(of_dbx.map(|certificate| Revoked { certificate, by: revocation::ITSELF.to_owned() }));
+        store.revoked.extend(of_dbx.map(|certificate| Revoked { certificate, by: revocation::ITSELF.into() }));
         let certificates: Vec<_> = offers.iter().map(|offer| offer.certificate.as_ref().ok()).collect();
         let judged = revocations.judge(&certificates);
         for (offer, revoked_by) in offers.into_iter().zip(judged) {
@@ -170,19 +170,19 @@ impl TrustStore {
         store
     }
 
-    fn admit(&mut self, offer: Offer, sources: &[Source], revoked_by: Option<String>) {
+    fn admit(&mut self, offer: Offer, sources: &[Source], revoked_by: Option<Text>) {
         let reason = match offer.certificate {
-            _ if !sources.contains(&offer.source) => NOT_ADMITTED.to_owned(),
-            Err(error) => error.to_string(),
+            _ if !sources.contains(&offer.source) => NOT_ADMITTED.into(),
+            Err(error) => Message::new(error),
             Ok(certificate) => {
                 if let Some(by) = revoked_by {
-                    let reason = format!("revoked by dbx ({by})");
+                    let reason = Message::new(format_args!("revoked by dbx ({by})"));
                     if !self.revoked.iter().any(|revoked| revoked.certificate == certificate) {
                         self.revoked.push(Revoked { certificate, by });
                     }
                     reason
                 } else if let Some(twin) = self.anchors.iter().find(|anchor| anchor.certificate == certificate) {
-                    format!("the same certificate as {}", twin.file_name())
+                    Message::new(format_args!("the same certificate as {}", twin.file_name()))
                 } else {
                     let number = self.anchors.iter().filter(|anchor| anchor.source == offer.source).count() + 1;
                     self.anchors.push(Anchor { certificate, source: offer.source, number });
@@ -190,7 +190,7 @@ impl TrustStore {
                 }
             }
         };
-        let ignored = Ignored { origin: printable(&offer.origin), sha256: offer.sha256, reason };
+        let ignored = Ignored { origin: offer.origin, sha256: offer.sha256, reason };
         self.ignored.add(offer.source.as_str(), ignored);
     }
 
@@ -198,7 +198,7 @@ impl TrustStore {
     pub fn note_faults(&mut self, firmware: &Firmware) {
         for (source, database) in databases(firmware) {
             for error in &database.errors {
-                let ignored = Ignored { origin: source.to_string(), sha256: None, reason: error.to_string() };
+                let ignored = Ignored { origin: source.as_str().into(), sha256: None, reason: Message::new(error) };
                 self.ignored.add(source.as_str(), ignored);
             }
         }
@@ -248,8 +248,9 @@ impl Ignorings {
             }
             Some(more) => {
                 if let Some(row) = self.rows.get_mut(*last) {
-                    let reason = format!("and {} more of {source} that are not told one by one", more + 1);
-                    *row = Ignored { origin: source.to_owned(), sha256: None, reason };
+                    let reason = format_args!("and {} more of {source} that are not told one by one", more + 1);
+                    let reason = Message::new(reason);
+                    *row = Ignored { origin: source.into(), sha256: None, reason };
                 }
             }
         }
@@ -272,7 +273,7 @@ fn offers_of(source: Source, database: &SignatureDatabase) -> impl Iterator<Item
         Entry::Certificate(der) => Some(Offer {
             certificate: Certificate::from_der(der),
             source,
-            origin: source.to_string(),
+            origin: source.as_str().into(),
             sha256: Some(Fingerprint::of(der)),
         }),
         // A hash of a boot loader is no offer, and nothing to complain about.

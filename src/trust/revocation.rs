@@ -11,6 +11,7 @@
 use super::certificate::KeyId;
 use super::{Certificate, Fingerprint, Ignored};
 use crate::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest};
+use crate::text::{Message, Text};
 use openssl::x509::{X509, X509VerifyResult};
 use std::collections::HashSet;
 use x509_parser::asn1_rs::{Any, FromBer};
@@ -43,7 +44,7 @@ impl Revocations {
     /// Reads the entries of dbx.
     pub(super) fn read(dbx: &SignatureDatabase) -> Self {
         let mut this = Self::default();
-        let fault = |sha256, reason| Ignored { origin: "dbx".to_owned(), sha256, reason };
+        let fault = |sha256, reason| Ignored { origin: "dbx".into(), sha256, reason: Message::new(reason) };
         this.faults.extend(dbx.errors.iter().map(|error| fault(None, error.to_string())));
         for entry in &dbx.entries {
             match entry {
@@ -100,7 +101,7 @@ impl Revocations {
     /// Firmware builds a chain from the signer to a certificate that dbx holds (edk2 `131641e`, `Pkcs7Verify`, which sets
     /// `X509_V_FLAG_PARTIAL_CHAIN`), so those that a revoked certificate issued are revoked too, as far as it is known:
     /// in dbx or among `certificates`.
-    pub(super) fn judge(&self, certificates: &[Option<&Certificate>]) -> Vec<Option<String>> {
+    pub(super) fn judge(&self, certificates: &[Option<&Certificate>]) -> Vec<Option<Text>> {
         let named = |certificate: Option<&Certificate>| certificate.and_then(|certificate| self.name(certificate));
         let mut judged: Vec<_> = certificates.iter().copied().map(named).collect();
         let revoked = judged.iter().zip(certificates).filter(|(by, _)| by.is_some());
@@ -112,7 +113,7 @@ impl Revocations {
             for (by, certificate) in judged.iter_mut().zip(certificates) {
                 let (None, Some(certificate)) = (&by, certificate) else { continue };
                 if issuers.iter().any(|issuer| has_issued(issuer, certificate.x509())) {
-                    *by = Some(ISSUER.to_owned());
+                    *by = Some(ISSUER.into());
                     further.push(certificate.x509().clone());
                 }
             }
@@ -122,18 +123,18 @@ impl Revocations {
     }
 
     /// How dbx names `certificate`, if it does. The time of a revocation doesn't count.
-    fn name(&self, certificate: &Certificate) -> Option<String> {
+    fn name(&self, certificate: &Certificate) -> Option<Text> {
         if self.parts.contains(certificate.tbs()) {
-            return Some(ITSELF.to_owned());
+            return Some(ITSELF.into());
         }
         let by_digest = TbsDigest::ALL.into_iter().find(|digest| {
             let value = certificate.tbs_digest(*digest);
             value.is_some_and(|value| self.digests.contains(&(*digest, value)))
         });
         if let Some(digest) = by_digest {
-            return Some(format!("{digest} of its TBSCertificate"));
+            return Some(Text::new(format_args!("{digest} of its TBSCertificate")));
         }
-        self.keys.contains(certificate.key()).then(|| SAME_KEY.to_owned())
+        self.keys.contains(certificate.key()).then(|| SAME_KEY.into())
     }
 }
 

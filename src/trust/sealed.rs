@@ -40,7 +40,7 @@ impl SealedFile {
             }
             Err(error) => (Err(CertificateError::Unreadable { message: Text::new(error) }), None),
         };
-        Offer { certificate, source, origin: self.path.clone(), sha256 }
+        Offer { certificate, source, origin: Text::new(&self.path), sha256 }
     }
 }
 

@@ -46,7 +46,7 @@ fn offer(source: Source, der: &[u8]) -> Offer {
     Offer {
         certificate: Certificate::from_der(der),
         source,
-        origin: source.to_string(),
+        origin: source.as_str().into(),
         sha256: Some(Fingerprint::of(der)),
     }
 }
@@ -134,7 +134,7 @@ fn revoked_by(der: &[u8], entries: &[Entry]) -> Option<String> {
     let store = TrustStore::decide(vec![offer(Source::Db, der)], &database(entries.to_vec()));
     assert!(store.dbx_faults().is_empty(), "{:?}", store.dbx_faults());
     assert_eq!(store.anchors().is_empty(), store.revoked().iter().any(|revoked| revoked.certificate.der() == der));
-    store.ignored().first().map(|ignored| ignored.reason.clone())
+    store.ignored().first().map(|ignored| ignored.reason.to_string())
 }
 
 #[test]

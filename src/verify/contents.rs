@@ -5,6 +5,7 @@ use crate::image::gpt::Partition;
 use crate::image::{Ddi, Guid};
 use crate::io::{ReadAt, Window};
 use crate::reason::Reason;
+use crate::text::Message;
 use crate::verity::{self, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -151,14 +152,15 @@ impl<'a> IntactImage<'a> {
     /// What a person should know though it changes nothing: partition UUIDs should be the first and the
     /// last 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
     #[must_use]
-    pub fn warnings(&self, ddi: &Ddi) -> Vec<String> {
+    pub fn warnings(&self, ddi: &Ddi) -> Vec<Message> {
         let (first, last) = uuids(self.signed.root_hash());
         let checks = [("root", ddi.root().uuid, first), ("verity", ddi.verity().uuid, last)];
         checks
             .into_iter()
             .filter(|(_, found, expected)| Some(*found) != *expected)
             .map(|(name, found, _)| {
-                format!("the UUID {found} of the {name} partition does not derive from the root hash")
+                let text = "partition does not derive from the root hash";
+                Message::new(format_args!("the UUID {found} of the {name} {text}"))
             })
             .collect()
     }

@@ -27,6 +27,7 @@ use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
 use crate::stage::{Custody, Holding};
+use crate::text::Message;
 use crate::trust::{Anchor, TrustStore};
 use crate::verity::RootHash;
 use reading::{Reader, Rules, Structure};
@@ -44,7 +45,7 @@ pub struct Findings {
     /// Who signed it.
     pub signer: Option<Anchor>,
     /// What a person should know though it changes nothing.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Message>,
 }
 
 /// An image of which everything has been verified. Only [`Verifier::verify`] makes one.
@@ -184,7 +185,7 @@ impl Session<'_> {
         } else {
             custody.take(candidate)
         };
-        findings.warnings.extend(holding.remark().map(str::to_owned));
+        findings.warnings.extend(holding.remark().cloned());
         self.check_contents(&holding, &structure, &signed, findings)?;
         holding.check_unchanged()?;
         match shortage {

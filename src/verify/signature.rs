@@ -4,7 +4,7 @@ use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedD
 use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
 use crate::image::signature_partition::SignaturePartition;
 use crate::reason::{Reason, Refusal};
-use crate::text::Text;
+use crate::text::{Message, Text};
 use crate::trust::{Anchor, Certificate, Revoked, TrustStore};
 use crate::verity::RootHash;
 use openssl::error::ErrorStack;
@@ -62,7 +62,7 @@ pub enum SignatureError {
         /// Subject of the certificate.
         signer: Text,
         /// Kind and length.
-        found: String,
+        found: Text,
     },
     /// The signature is about something else, or forged.
     #[error("the signature by \"{signer}\" does not fit the root hash {root_hash}")]
@@ -178,8 +178,8 @@ impl SignedRoot {
             match signer {
                 Signer::Trusted(anchor) => first = first.or(Some(anchor)),
                 Signer::Revoked(revoked) => {
-                    let signer = Text::new(revoked.certificate.subject());
-                    return Err(SignatureError::Revoked { signer, by: Text::new(&revoked.by) });
+                    let signer = revoked.certificate.subject().clone();
+                    return Err(SignatureError::Revoked { signer, by: revoked.by.clone() });
                 }
             }
         }
@@ -207,17 +207,19 @@ impl SignedRoot {
 
     /// What a person should know though it changes nothing.
     #[must_use]
-    pub fn warnings(&self, claim: &SignaturePartition, now: SystemTime) -> Vec<String> {
+    pub fn warnings(&self, claim: &SignaturePartition, now: SystemTime) -> Vec<Message> {
         let certificate = self.signer.certificate();
         let mut warnings = Vec::new();
         if certificate.expired_at(now) {
-            warnings.push(format!("the certificate of signer \"{}\" has expired", certificate.subject()));
+            let text = format_args!("the certificate of signer \"{}\" has expired", certificate.subject());
+            warnings.push(Message::new(text));
         }
         let fingerprint = certificate.fingerprint().to_string();
         match &claim.certificate_fingerprint {
-            None => warnings.push("the signature partition names no certificateFingerprint".to_owned()),
+            None => warnings.push("the signature partition names no certificateFingerprint".into()),
             Some(found) if !found.eq_ignore_ascii_case(&fingerprint) => {
-                warnings.push(format!("certificateFingerprint is {found} where the signer's is {fingerprint}"));
+                let text = format_args!("certificateFingerprint is {found} where the signer's is {fingerprint}");
+                warnings.push(Message::new(text));
             }
             Some(_) => {}
         }
@@ -296,7 +298,7 @@ fn strong(algorithm: &AlgorithmIdentifier) -> Result<MessageDigest, SignatureErr
 /// A signature by a known key, of algorithms that are accepted.
 struct Signature<'a> {
     info: &'a SignerInfo,
-    signer: &'a str,
+    signer: &'a Text,
     digest: MessageDigest,
     key: PKey<Public>,
 }
@@ -316,11 +318,11 @@ impl<'a> Signature<'a> {
             Id::EC => format!("ECDSA with {} bits", key.bits()),
             other => Nid::from_raw(other.as_raw()).short_name().unwrap_or("unknown kind").to_owned(),
         };
-        Err(SignatureError::WeakKey { signer: signer.into(), found })
+        Err(SignatureError::WeakKey { signer: signer.clone(), found: Text::new(found) })
     }
 
     fn verify(&self, root_hash: &RootHash) -> Result<(), SignatureError> {
-        let signer = || Text::new(self.signer);
+        let signer = || self.signer.clone();
         let value: &[u8] = &self.info.value;
         let expected = match self.key.id() {
             Id::EC if !is_ecdsa_value(value) => Some("an ECDSA signature in DER"),

@@ -27,7 +27,7 @@ fn machine() -> Machine {
 
 /// Checks one row of a report against what is expected; returns what is wrong.
 fn judge(outcome: &Outcome, row: &Row, file: &OsString) -> Option<String> {
-    let shown = sextant::reason::printable(&file.to_string_lossy());
+    let shown = sextant::text::Text::from_os(file);
     let found = outcome.rows().iter().find(|found| found["file"] == shown.as_str());
     let Some(found) = found else { return Some(format!("{}: no row for {shown}", row.what)) };
     let verdict = (found["verdict"].as_str().unwrap_or_default(), found["reason"].as_str().unwrap_or_default());

@@ -63,18 +63,19 @@ fn the_gate_opens_once_policy_and_confirmation_are_in_place() {
 }
 
 #[test]
-fn without_a_report_the_policy_is_there_and_the_gate_stays_closed() {
+fn without_a_state_the_policy_is_there_and_the_gate_stays_closed() {
+    let other = br#"{"version": 2, "staged": [], "error": null, "requested": false}"#;
     for (what, machine) in [
-        ("no report", good_machine()),
-        ("junk", good_machine().file("run/sextant/report.json", b"{")),
-        ("another version", good_machine().file("run/sextant/report.json", br#"{"version": 2, "images": []}"#)),
+        ("no state", good_machine()),
+        ("junk", good_machine().file("run/sextant/state.json", b"{")),
+        ("another version", good_machine().file("run/sextant/state.json", other)),
         ("stale gate", good_machine().file("run/sextant/merge", b"")),
     ] {
         let outcome = run(&machine, "merge");
         assert_eq!(outcome.status, Some(1), "{what}");
         assert!(!gate(&machine), "{what}");
         assert!(has_policy(&machine, "sysext") && has_policy(&machine, "confext"), "{what}");
-        assert!(outcome.stderr.contains("report.json"), "{what}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("state.json"), "{what}: {}", outcome.stderr);
     }
 }
 
@@ -126,6 +127,48 @@ fn a_staged_file_that_was_changed_is_taken_back_and_the_others_are_merged() {
     let said = "k3s.raw (sysext) will not be merged: it was changed after it had been verified";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("1 extension to be merged by the host: net"), "{}", outcome.stderr);
+    let row = outcome.row("k3s.sysext.raw");
+    assert_eq!((&row["verdict"], &row["reason"]), (&json!("withdrawn"), &Value::Null));
+    assert_eq!(row["detail"], "it was changed after it had been verified");
+
+    // On the host it is missing, and the entry doesn't send anybody to systemd's journal.
+    pretend_merged(&machine, "etc", ".systemd-confext/confexts", "net\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["missing"], json!(["k3s"]));
+    assert_eq!(outcome.row("k3s.sysext.raw")["verdict"], "withdrawn");
+    let said = "k3s (sysext) was staged and is not merged: it was withdrawn in the initrd, it was changed after it had been \
+                verified: see journalctl -b -t sextant-agent";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("systemd-sysext.service"), "{}", outcome.stderr);
+}
+
+/// The report is for people and programs; what is merged doesn't hang on it.
+#[test]
+fn whatever_happens_to_the_report_the_good_images_are_merged() {
+    let long = format!("{{\"version\": 1, \"images\": \"{}\"}}", "x".repeat(100 << 20));
+    for (what, content) in [("gone", None), ("damaged", Some("{")), ("bloated", Some(long.as_str()))] {
+        let machine = good_machine();
+        machine.stage();
+        let report = machine.path("run/sextant/report.json");
+        match content {
+            Some(content) => fs::write(&report, content).unwrap(),
+            None => fs::remove_file(&report).unwrap(),
+        }
+        let outcome = run(&machine, "merge");
+        assert_eq!(outcome.status, Some(0), "{what}: {}", outcome.stderr);
+        assert!(gate(&machine), "{what}");
+        assert!(
+            outcome.stderr.contains("2 extensions to be merged by the host: k3s, net"),
+            "{what}: {}",
+            outcome.stderr
+        );
+        assert!(outcome.stderr.contains("completing /run/sextant/report.json: "), "{what}: {}", outcome.stderr);
+        pretend_merged(&machine, "usr", ".systemd-sysext/extensions", "k3s\n");
+        pretend_merged(&machine, "etc", ".systemd-confext/confexts", "net\n");
+        let outcome = run(&machine, "confirm");
+        assert_eq!(outcome.status, Some(0), "{what}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("2 of 2 staged extensions merged: k3s, net"), "{what}: {}", outcome.stderr);
+    }
 }
 
 /// A stage runner that calls it from a step goes on with further steps, and the unit comes after all of them.
@@ -150,7 +193,7 @@ fn the_last_of_several_calls_counts_for_what_changed_in_between() {
     assert!(machine.staged_names().is_empty() && gate(&machine));
     assert!(outcome.stderr.contains("1 extension to be merged by the host: net"), "{}", outcome.stderr);
 
-    fs::remove_file(machine.path("run/sextant/report.json")).unwrap();
+    fs::remove_file(machine.path("run/sextant/state.json")).unwrap();
     assert_eq!(run(&machine, "merge").status, Some(1));
     assert!(!gate(&machine), "what an earlier call opened is no excuse");
 }
@@ -262,19 +305,21 @@ fn confirming_completes_the_report_and_names_every_difference() {
 }
 
 #[test]
-fn confirming_without_a_report_is_a_failure() {
+fn confirming_without_a_state_is_a_failure() {
     let outcome = run(&Machine::new(), "confirm");
     assert_eq!(outcome.status, Some(1));
-    assert!(outcome.stderr.contains("there is no /run/sextant/report.json"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("there is no /run/sextant/state.json"), "{}", outcome.stderr);
 }
 
 #[test]
 fn a_killed_agent_leaves_a_report_that_says_so_and_what_it_had_staged_is_merged() {
     let machine = good_machine();
     machine.stage();
-    let mut interrupted = report(&machine);
-    interrupted["error"] = json!("the agent was stopped before it had looked at all files");
-    fs::write(machine.path("run/sextant/report.json"), interrupted.to_string()).unwrap();
+    for file in ["run/sextant/report.json", "run/sextant/state.json"] {
+        let mut interrupted: Value = serde_json::from_slice(&fs::read(machine.path(file)).unwrap()).unwrap();
+        interrupted["error"] = json!("the agent was stopped before it had looked at all files");
+        fs::write(machine.path(file), interrupted.to_string()).unwrap();
+    }
     let outcome = run(&machine, "merge");
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(gate(&machine));

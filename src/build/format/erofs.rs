@@ -4,7 +4,7 @@
 use super::{Algorithm, Compression, FormatError};
 use crate::build::tree::{FileTree, Time, write_tar};
 use crate::image::Guid;
-use crate::reason::printable;
+use crate::text::Text;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,7 +34,7 @@ impl Tool {
         if found.is_some_and(|found| found >= OLDEST) {
             return Ok(Self(()));
         }
-        let first = printable(text.lines().next().unwrap_or_default());
+        let first = Text::new(text.lines().next().unwrap_or_default());
         Err(FormatError::NoTool(format!("{PROGRAM} says it is {first:?}, and 1.8 or newer is needed: {help}")))
     }
 }
@@ -95,7 +95,7 @@ pub(super) fn write(
     }
     let words = String::from_utf8_lossy(&words);
     let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-    Err(FormatError::Tool(format!("{} ({status})", printable(last.trim()))))
+    Err(FormatError::Tool(format!("{} ({status})", Text::new(last.trim()))))
 }
 
 fn option(compression: Compression) -> Option<String> {

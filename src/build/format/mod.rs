@@ -4,6 +4,7 @@ mod erofs;
 mod squashfs;
 
 use super::tree::{FileTree, Time};
+use crate::text::Text;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -108,7 +109,7 @@ pub enum FormatError {
     #[error("/{path} has {what}, which squashfs as it is written here can't keep; erofs can: --format erofs")]
     CannotKeep {
         /// The file
-        path: String,
+        path: Text,
         /// What would be lost
         what: String,
     },

@@ -5,7 +5,7 @@
 
 use super::{Algorithm, Compression, FormatError};
 use crate::build::tree::{Content, FileTree, Kind, Metadata, NodeId, Time};
-use crate::reason::printable;
+use crate::text::Text;
 use backhand::compression::{CompressionOptions, Compressor, Gzip, Zstd};
 use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
 use openssl::sha::Sha256;
@@ -65,14 +65,14 @@ pub(super) fn write(
     let mut writer = FilesystemWriter::default();
     writer.set_compressor(compressor(compression)?);
     writer.set_block_size(BLOCK_SIZE);
-    writer.set_time(seconds("", time)?);
+    writer.set_time(seconds(&Text::default(), time)?);
     writer.set_only_root_id();
     // The image is padded when it becomes a partition.
     writer.set_no_padding();
     writer.set_no_duplicate_files(digests_tell_apart(tree, progress)?);
 
     let root = tree.node(tree.root()).map_or_else(Metadata::implied_directory, |node| node.metadata.clone());
-    header("", &root)?;
+    header(&Text::default(), &root)?;
     writer.set_root_mode(root.mode);
     writer.set_root_uid(root.uid);
     writer.set_root_gid(root.gid);
@@ -80,7 +80,7 @@ pub(super) fn write(
     let mut names: HashMap<NodeId, usize> = HashMap::new();
     for (name, id) in tree.walk() {
         let Some(node) = tree.node(id) else { continue };
-        let shown = printable(&String::from_utf8_lossy(&name));
+        let shown = Text::from_bytes(&name);
         let header = header(&shown, &node.metadata)?;
         let place = Path::new(OsStr::from_bytes(&name));
         match &node.kind {
@@ -119,19 +119,19 @@ pub(super) fn write(
     Ok(if linked > 0 { vec![remark] } else { Vec::new() })
 }
 
-fn header(path: &str, metadata: &Metadata) -> Result<NodeHeader, FormatError> {
+fn header(path: &Text, metadata: &Metadata) -> Result<NodeHeader, FormatError> {
     if let Some(name) = metadata.xattrs.keys().next() {
-        let what = format!("the extended attribute {}", printable(&String::from_utf8_lossy(name)));
-        return Err(FormatError::CannotKeep { path: path.to_owned(), what });
+        let what = format!("the extended attribute {}", Text::from_bytes(name));
+        return Err(FormatError::CannotKeep { path: path.clone(), what });
     }
     let mtime = seconds(path, metadata.mtime)?;
     Ok(NodeHeader { permissions: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime })
 }
 
 /// Squashfs counts whole seconds in 32 bits.
-fn seconds(path: &str, time: Time) -> Result<u32, FormatError> {
+fn seconds(path: &Text, time: Time) -> Result<u32, FormatError> {
     u32::try_from(time.seconds).map_err(|_| FormatError::CannotKeep {
-        path: path.to_owned(),
+        path: path.clone(),
         what: format!("a time of modification of {} seconds since 1970", time.seconds),
     })
 }
@@ -139,7 +139,7 @@ fn seconds(path: &str, time: Time) -> Result<u32, FormatError> {
 /// Hands on what it reads, and keeps what went wrong.
 struct Noted<'a> {
     reader: crate::build::tree::ContentReader,
-    path: String,
+    path: Text,
     failure: Arc<Mutex<Option<io::Error>>>,
     progress: &'a (dyn Fn(u64) + Sync),
 }

@@ -3,6 +3,7 @@
 use super::archive::Index;
 use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
+use crate::text::Text;
 use std::env;
 use std::error::Error;
 use std::io::ErrorKind;
@@ -86,11 +87,11 @@ fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceE
 }
 
 /// The words in an answer of the form `{"message": …}`.
-fn message(answer: &[u8]) -> String {
+fn message(answer: &[u8]) -> Text {
     let document: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
     let message = document.as_ref().and_then(|document| document.get("message")).and_then(|text| text.as_str());
     let text = message.map_or_else(|| String::from_utf8_lossy(answer).into_owned(), str::to_owned);
-    crate::reason::printable(text.trim())
+    Text::new(text.trim())
 }
 
 /// Whether it is a socket that nobody listens at any more. Whoever may not ask a service that is there must not be given

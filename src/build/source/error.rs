@@ -1,6 +1,6 @@
 //! Why a source can't be read.
 
-use crate::text::Message;
+use crate::text::{Message, Text};
 use std::io;
 use thiserror::Error;
 
@@ -125,7 +125,7 @@ pub enum SourceError {
         /// HTTP status
         status: u16,
         /// Its words
-        message: String,
+        message: Text,
     },
     /// The registry said no.
     #[error("{registry}: {message}{}", if *denied { "; log in with `skopeo login` or `docker login`" } else { "" })]

@@ -4,6 +4,7 @@ use super::content::Stamp;
 use super::path::{display, join};
 use super::{Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
 use crate::filesystem::EntryKind;
+use crate::text::Text;
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
@@ -28,7 +29,7 @@ pub enum DirectoryError {
     #[error("reading {path}: {error}")]
     Io {
         /// What was read, below the directory
-        path: String,
+        path: Text,
         /// What the system said
         error: io::Error,
     },
@@ -36,7 +37,7 @@ pub enum DirectoryError {
     #[error("reading {path}: directories are nested more than {MAX_DEPTH} deep")]
     TooDeep {
         /// The directory
-        path: String,
+        path: Text,
     },
     /// More than one tree may have.
     #[error(transparent)]
@@ -95,7 +96,7 @@ impl Base {
 /// # Errors
 /// [`DirectoryError`]
 pub fn read_directory(path: &Path, owners: Owners) -> Result<FileTree, DirectoryError> {
-    let io = |error: io::Error| DirectoryError::Io { path: path.display().to_string(), error };
+    let io = |error: io::Error| DirectoryError::Io { path: Text::from_os(path.as_os_str()), error };
     // The directory itself may be named by a link.
     let directory = File::open(path).map_err(io)?;
     let metadata = directory.metadata().map_err(io)?;

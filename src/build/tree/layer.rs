@@ -15,6 +15,7 @@ use super::sparse::{self, SparseError};
 use super::{Content, FileTree, Kind, Metadata, PathError, Time, TreeTooLarge, len};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
+use crate::text::Text;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use tar::EntryType;
@@ -59,7 +60,7 @@ pub enum LayerError {
         /// Counted from 1
         number: usize,
         /// Its path
-        path: String,
+        path: Text,
         /// Why
         cause: MemberError,
     },
@@ -84,13 +85,13 @@ pub enum MemberError {
     #[error("it is a hard link to {target}, which is not there")]
     MissingTarget {
         /// Where it should lead
-        target: String,
+        target: Text,
     },
     /// A hard link to a directory.
     #[error("it is a hard link to {target}, which is a directory")]
     DirectoryTarget {
         /// Where it leads
-        target: String,
+        target: Text,
     },
     /// A field of its header.
     #[error("{field} can't be used: {cause}")]
@@ -113,7 +114,7 @@ pub enum MemberError {
     #[error("it has the extended attribute {name} in a form that is not read")]
     Attribute {
         /// Its name
-        name: String,
+        name: Text,
     },
     /// The tree would grow too large with it.
     #[error(transparent)]

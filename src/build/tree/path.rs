@@ -10,6 +10,7 @@
 
 use super::{FileTree, Kind, Metadata, NodeId, TreeTooLarge};
 use crate::filesystem::EntryKind;
+use crate::text::Text;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
@@ -56,7 +57,7 @@ pub enum PathError {
     #[error("{path:?} is {found} and not a directory")]
     NotADirectory {
         /// Its path
-        path: String,
+        path: Text,
         /// What it is
         found: EntryKind,
     },
@@ -100,8 +101,8 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// A path for a message.
-pub(super) fn display(path: &[u8]) -> String {
-    crate::reason::printable(&String::from_utf8_lossy(path))
+pub(super) fn display(path: &[u8]) -> Text {
+    Text::from_bytes(path)
 }
 
 /// Steps from a directory to what is in it that are taken for all members of an image together, [`MAX_STEPS`] at most. A

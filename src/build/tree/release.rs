@@ -13,6 +13,7 @@ use super::{Content, FileTree, Kind, Metadata, PathError, Time};
 use crate::extension::{self, ExtensionName, Incompatible, LookupError};
 use crate::filesystem::Tree;
 use crate::image::{Architecture, Class};
+use crate::text::Text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -51,7 +52,7 @@ pub enum ReleaseProblem {
     #[error("the source's own {path}: {error}")]
     Unfit {
         /// Its path
-        path: String,
+        path: Text,
         /// Why
         error: Incompatible,
     },
@@ -59,13 +60,13 @@ pub enum ReleaseProblem {
     #[error("the source brings its own {path}: the options that say what to write can't be given with it")]
     Options {
         /// Its path
-        path: String,
+        path: Text,
     },
     /// It can't be put into the tree.
     #[error("writing {path}: {error}")]
     Path {
         /// Its path
-        path: String,
+        path: Text,
         /// Why
         error: PathError,
     },
@@ -100,10 +101,10 @@ pub fn complete_release(
     match extension::find_release(&*tree, class, name) {
         Ok(found) if *options == ReleaseOptions::default() => {
             extension::judge(&found.file, class, None, "system", architecture)
-                .map_err(|error| ReleaseProblem::Unfit { path: found.path, error })?;
+                .map_err(|error| ReleaseProblem::Unfit { path: Text::new(found.path), error })?;
             return Ok(());
         }
-        Ok(found) => return Err(ReleaseProblem::Options { path: found.path }),
+        Ok(found) => return Err(ReleaseProblem::Options { path: Text::new(found.path) }),
         Err(LookupError::Missing { .. }) => {}
         Err(error) => return Err(error.into()),
     }
@@ -114,7 +115,7 @@ pub fn complete_release(
     }
     let text = text(class, architecture, options)?;
     let file = format!("extension-release.{name}");
-    let wrap = |error: PathError| ReleaseProblem::Path { path: format!("{directory}/{file}"), error };
+    let wrap = |error: PathError| ReleaseProblem::Path { path: Text::new(format_args!("{directory}/{file}")), error };
     let before: BTreeSet<_> = tree.walk().into_iter().map(|(_, id)| id).collect();
     let parts: Vec<&[u8]> = directory.split('/').map(str::as_bytes).collect();
     let place = tree.make_directory(&parts, &mut Steps::all()).map_err(wrap)?;

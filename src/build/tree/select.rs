@@ -12,6 +12,7 @@ use super::path::{Steps, display};
 use super::{FileTree, Kind, NodeId};
 use crate::filesystem::EntryKind;
 use crate::image::Class;
+use crate::text::Text;
 use std::fmt;
 
 /// Something that is in the source and won't be in the extension.
@@ -21,14 +22,14 @@ pub enum Omission {
     /// Outside of what such an extension extends.
     Outside {
         /// Name at the top of the source
-        name: String,
+        name: Text,
         /// Files, directories and links at and below it
         count: usize,
     },
     /// A device, FIFO or socket.
     Special {
         /// Its path
-        path: String,
+        path: Text,
         /// What it is
         kind: EntryKind,
     },

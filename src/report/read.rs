@@ -1,0 +1,144 @@
+//! A report that an earlier run wrote, as later ones complete it and `sextant` shows it.
+
+use super::PATH;
+use super::bounds::MAX_LEN;
+#[cfg(feature = "cli")]
+use super::schema::{Image, Merge, Verdict};
+use super::schema::{Report, SCHEMA_VERSION};
+#[cfg(feature = "cli")]
+use crate::image::Class;
+use crate::root::Root;
+#[cfg(feature = "cli")]
+use crate::text::Text;
+#[cfg(feature = "cli")]
+use std::collections::BTreeSet;
+use std::io;
+#[cfg(feature = "cli")]
+use std::path::Path;
+use thiserror::Error;
+
+/// Largest report that is read, in bytes: more than is ever written.
+const MAX_READ: u64 = 2 * MAX_LEN as u64;
+
+/// Why there is no report to show.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// It can't be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It isn't JSON, or something is missing.
+    #[error("{cause}")]
+    Json {
+        /// What the parser said.
+        cause: crate::text::Message,
+    },
+    /// It is of another version.
+    #[error("version {found} where {SCHEMA_VERSION} is expected")]
+    Version {
+        /// What it says.
+        found: u32,
+    },
+    /// It is larger than any that was written by sextant.
+    #[error("it has more than {MAX_READ} bytes")]
+    TooLarge,
+}
+
+impl Report {
+    /// Reads the report of this boot; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ReportError`]
+    pub fn read(root: &Root) -> Result<Option<Self>, ReportError> {
+        root.read(PATH, MAX_READ + 1)?.map(|text| Self::parse(&text)).transpose()
+    }
+
+    /// Reads the report at `path`.
+    ///
+    /// # Errors
+    /// [`ReportError`]
+    #[cfg(feature = "cli")]
+    pub fn read_file(path: &Path) -> Result<Self, ReportError> {
+        Self::parse(&crate::durable::read(path, MAX_READ + 1)?)
+    }
+
+    /// Reads a report from its text.
+    ///
+    /// # Errors
+    /// [`ReportError`]
+    pub fn parse(text: &[u8]) -> Result<Self, ReportError> {
+        if u64::try_from(text.len()).is_ok_and(|len| len > MAX_READ) {
+            return Err(ReportError::TooLarge);
+        }
+        let report: Self = serde_json::from_slice(text)
+            .map_err(|error| ReportError::Json { cause: crate::text::Message::new(error) })?;
+        let found = report.version;
+        if found == SCHEMA_VERSION { Ok(report) } else { Err(ReportError::Version { found }) }
+    }
+}
+
+/// What became of an image.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is part of the system.
+    Merged,
+    /// It was staged, and is not part of the system.
+    Missing,
+    /// It was staged, and nothing has been compared since.
+    Staged,
+    /// It was staged, and taken back at the end of the initrd.
+    Withdrawn,
+    /// It was rejected.
+    Rejected,
+}
+
+#[cfg(feature = "cli")]
+impl Report {
+    /// Notes what isn't merged any more: `merged` are the names of `class` that are now. Returns those that were.
+    pub fn update(&mut self, class: Class, merged: &BTreeSet<Text>) -> Vec<Text> {
+        let of_class = |name: &Text| {
+            self.images.iter().any(|image| {
+                image.class == class && image.verdict == Verdict::Staged && image.name.as_ref() == Some(name)
+            })
+        };
+        let Some(merge) = self.merge.as_mut().filter(|merge| merge.confirmed) else { return Vec::new() };
+        let (gone, kept) =
+            std::mem::take(&mut merge.merged).into_iter().partition(|name| of_class(name) && !merged.contains(name));
+        merge.merged = kept;
+        merge.missing.extend_from_slice(&gone);
+        gone
+    }
+
+    /// What became of one of its images.
+    #[must_use]
+    pub fn fate(&self, image: &Image) -> Fate {
+        if image.verdict == Verdict::Withdrawn {
+            return Fate::Withdrawn;
+        }
+        if image.verdict != Verdict::Staged {
+            return Fate::Rejected;
+        }
+        let merge = self.merge.as_ref().filter(|merge| merge.confirmed);
+        let is_in = |names: &[Text]| image.name.as_ref().is_some_and(|name| names.contains(name));
+        match merge {
+            // A sysext and a confext may have one name, of which the lists don't say which it is.
+            Some(merge) if is_in(&merge.merged) && !is_in(&merge.missing) => Fate::Merged,
+            Some(_) => Fate::Missing,
+            None => Fate::Staged,
+        }
+    }
+
+    /// Whether everything that was found is part of the system, and nothing else.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        let is_well = |merge: &Merge| merge.confirmed && merge.unexpected.is_empty() && merge.missing.is_empty();
+        let merge = self.merge.as_ref().is_some_and(is_well);
+        let complete = self.omitted.as_ref().is_none_or(|omitted| omitted.total == 0);
+        self.error.is_none() && merge && complete && self.images.iter().all(|image| self.fate(image) == Fate::Merged)
+    }
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

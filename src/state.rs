@@ -1,0 +1,154 @@
+//! What one run of the agent leaves for the next: small, and read by nothing else.
+//!
+//! `merge` and `confirm` decide by this file. The report is for people and programs; it may be long, and it may be lost
+//! without any extension being lost with it.
+
+use crate::durable;
+use crate::image::Class;
+use crate::report::{Image, Report};
+use crate::root::Root;
+use crate::text::{Message, Text};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// Where the state of this boot lies.
+pub const PATH: &str = "/run/sextant/state.json";
+const DIRECTORY: &str = "/run/sextant";
+const FILE: &str = "state.json";
+/// Largest state that is read, in bytes.
+const MAX_LEN: u64 = 1 << 20;
+/// Version of its form.
+const VERSION: u32 = 1;
+
+/// What was staged in this boot, and how far the agent got.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// Everything that was staged.
+    pub staged: Vec<StagedExtension>,
+    /// Why `stage` could not do its job; `null` where it could.
+    pub error: Option<Message>,
+    /// Whether `merge` handed over what was staged.
+    pub requested: bool,
+}
+
+/// An extension that was staged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedExtension {
+    /// What it extends.
+    pub class: Class,
+    /// Its name.
+    pub name: Text,
+    /// The file in which it was found.
+    pub file: Text,
+    /// Its signed root hash.
+    pub root_hash: Option<Text>,
+    /// Subject and source of its signer.
+    pub signer: Option<Message>,
+    /// Why `merge` took it back; `null` where it is still staged.
+    pub withdrawn: Option<Message>,
+}
+
+impl State {
+    /// Nothing is staged yet, and the run may still fail: `error` says how.
+    #[must_use]
+    pub fn new(error: &str) -> Self {
+        Self { version: VERSION, staged: Vec::new(), error: Some(error.into()), requested: false }
+    }
+
+    /// Reads the state of this boot; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it can't be read, or is of another version.
+    pub fn read(root: &Root) -> Result<Option<Self>> {
+        let context = || format!("reading {PATH}");
+        let Some(text) = root.read(PATH, MAX_LEN).with_context(context)? else { return Ok(None) };
+        let state: Self = serde_json::from_slice(&text).with_context(context)?;
+        if state.version != VERSION {
+            bail!("reading {PATH}: version {} where {VERSION} is expected", state.version);
+        }
+        Ok(Some(state))
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn write(&self, root: &Root) -> Result<()> {
+        let text = serde_json::to_vec(self).with_context(|| format!("encoding {PATH}"))?;
+        let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
+        durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
+    }
+
+    /// Notes that an image was staged.
+    pub fn add(&mut self, image: &Image) {
+        let Some(name) = image.name.clone() else { return };
+        self.staged.push(StagedExtension {
+            class: image.class,
+            name,
+            file: image.file.clone(),
+            root_hash: image.root_hash.clone(),
+            signer: image.signer.as_ref().map(Message::new),
+            withdrawn: None,
+        });
+    }
+
+    /// What is still staged.
+    pub fn left(&self) -> impl Iterator<Item = &StagedExtension> {
+        self.staged.iter().filter(|extension| extension.withdrawn.is_none())
+    }
+
+    /// Notes in the rows of a report what was taken back.
+    pub fn mark_withdrawn(&self, report: &mut Report) {
+        for extension in &self.staged {
+            let Some(cause) = &extension.withdrawn else { continue };
+            let rows = report.images.iter_mut();
+            let is_it = |image: &&mut Image| {
+                image.is_good() && image.class == extension.class && image.name.as_ref() == Some(&extension.name)
+            };
+            if let Some(image) = rows.into_iter().find(is_it) {
+                image.withdraw(cause);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn what_was_staged_is_read_back_and_what_was_taken_back_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert!(State::read(&root).unwrap().is_none());
+        let mut image = Image::new(OsStr::new("a.sysext.raw"), Class::Sysext);
+        image.name = Some("a".into());
+        image.set_verdict(Ok(crate::report::Verdict::Staged));
+        let mut state = State::new("stopped");
+        state.add(&image);
+        state.write(&root).unwrap();
+        let mut read = State::read(&root).unwrap().unwrap();
+        assert_eq!((read.staged.clone(), read.error.clone()), (state.staged, state.error));
+        let mut report = Report { images: vec![image], ..Report::default() };
+        read.mark_withdrawn(&mut report);
+        assert!(report.images[0].is_good());
+        read.staged[0].withdrawn = Some("it is gone".into());
+        read.mark_withdrawn(&mut report);
+        assert_eq!(report.images[0].verdict, crate::report::Verdict::Withdrawn);
+        assert_eq!(read.left().count(), 0);
+    }
+
+    #[test]
+    fn a_broken_state_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        std::fs::create_dir_all(dir.path().join("run/sextant")).unwrap();
+        for text in ["", "{}", r#"{"version": 2, "staged": [], "error": null, "requested": false}"#] {
+            std::fs::write(dir.path().join("run/sextant/state.json"), text).unwrap();
+            assert!(State::read(&root).is_err(), "{text}");
+        }
+    }
+}
