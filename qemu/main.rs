@@ -11,6 +11,7 @@ mod brought;
 mod comparison;
 mod cpio;
 mod disk;
+mod evidence;
 mod guest;
 #[path = "../tests/hostile/rows/mod.rs"]
 mod hostile;
@@ -32,7 +33,7 @@ mod variables;
 mod verdict;
 mod witness;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
 
 /// Emulated machines are slow, and slow each other; more than two gain nothing on any machine this was tried on.
@@ -50,31 +51,51 @@ fn main() -> ExitCode {
     let obstacle = toolbox::obstacle();
     let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
     let trials = tests().into_iter().map(|test| {
-        let obstacle = obstacle.clone().or_else(test.obstacle);
+        let left_out = (test.left_out)();
+        let missing = if required { left_out.clone() } else { None };
+        let obstacle = obstacle.clone().or_else(test.obstacle).or(missing);
         let (reason, run) = (obstacle.clone(), test.run);
-        let trial = Trial::test(test.name, move || reason.map_or_else(run, Err).map_err(Failed::from));
+        let trial = Trial::ignorable_test(test.name, move || {
+            reason.map_or_else(run, Err).map_err(Failed::from)?;
+            Ok(left_out.map_or(Completion::Completed, Completion::ignored_with))
+        });
         match &obstacle {
             Some(reason) if !required => trial.with_kind(reason).with_ignored_flag(true),
             _ => trial,
         }
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let evidence = evidence::tests().into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&arguments, trials.chain(evidence).collect()).exit_code()
 }
 
 struct Test {
     name: String,
     /// Why it can't be run here, besides what none can be run for.
     obstacle: fn() -> Option<String>,
+    /// What it does without here, which is a failure where everything is required.
+    left_out: fn() -> Option<String>,
     run: Box<dyn FnOnce() -> Result<(), String> + Send>,
 }
 
 /// All tests; the machine with the longest life comes first, so that two machines are busy to the end.
 fn tests() -> Vec<Test> {
-    let life = Test { name: life::NAME.to_owned(), obstacle: || None, run: Box::new(life::test) };
-    let power_cut = Test { name: powercut::NAME.to_owned(), obstacle: || None, run: Box::new(powercut::test) };
+    let story = |name: &str, run: fn() -> Result<(), String>, left_out| Test {
+        name: name.to_owned(),
+        obstacle: || None,
+        left_out,
+        run: Box::new(run),
+    };
+    let life = story(life::NAME, life::test, toolbox::no_yip);
+    let power_cut = story(powercut::NAME, powercut::test, || None);
     let of = |scenario: scenarios::Scenario| Test {
         name: scenario.name.clone(),
         obstacle: scenario.obstacle,
+        left_out: || None,
         run: Box::new(move || run::test(&scenario)),
     };
     [life, power_cut].into_iter().chain(scenarios::all().into_iter().map(of)).collect()

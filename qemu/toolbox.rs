@@ -1,5 +1,6 @@
 //! The tools: the Debian trees that `tests/toolbox/make-toolbox` makes, and running commands in them.
 
+use crate::support::toolbox::yip_path;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,12 @@ pub fn obstacle() -> Option<String> {
         }
     }
     None
+}
+
+/// Why yip can't be run here.
+pub fn no_yip() -> Option<String> {
+    let yip = yip_path();
+    (!yip.is_file()).then(|| format!("no yip in {}: run tests/toolbox/make-yip", yip.display()))
 }
 
 /// Runs a command that has to succeed.

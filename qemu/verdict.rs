@@ -4,7 +4,9 @@ use crate::images::{Expected, Offer};
 use crate::witness::Findings;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Fixed `MESSAGE_ID`s: an interface.
 const STAGED: &str = "6c2b5fd9a6d84a0c9d1e0a3f8b7c4e51";
@@ -58,8 +60,11 @@ pub fn judge_closed(findings: &Findings) {
         assert!(findings.property(&unit, "DropInPaths").contains("/run/systemd/system"), "no drop-in for {unit}");
     }
     // The directories above them may have been made in the attempt to copy them.
-    let shared = fs::read_dir(findings.directory.join("merged/usr/share")).into_iter().flatten().flatten();
-    let found: Vec<_> = shared.map(|it| it.path().join("hello.txt")).filter(|it| it.exists()).collect();
+    let copied = files(&findings.directory.join("merged"));
+    assert!(copied.iter().any(|path| path.ends_with("usr/lib/os-release")), "nothing was copied: {copied:?}");
+    let of_extension =
+        |path: &&PathBuf| ["hello.txt", "hello.conf"].map(OsStr::new).iter().any(|name| path.file_name() == Some(name));
+    let found: Vec<_> = copied.iter().filter(of_extension).collect();
     assert!(found.is_empty(), "files of extensions: {found:?}");
     policy(findings);
     no_leftovers(findings, &[]);
@@ -145,8 +150,8 @@ fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
     assert_eq!(findings.property("sextant-confirm.service", "Result"), "success");
     assert_eq!(findings.property("sextant-confirm.service", "ActiveState"), "active");
     let ours = ["systemd-sysext", "systemd-confext", "sextant-merge", "sextant-confirm"];
-    let failed = |line: &String| ours.iter().any(|unit| line.starts_with(unit));
-    assert_eq!(findings.lines("failed").into_iter().filter(failed).collect::<Vec<_>>(), Vec::<String>::new());
+    let failed = |line: &&str| ours.iter().any(|unit| line.starts_with(unit));
+    assert_eq!(findings.printed("failed").lines().filter(failed).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 /// The host's units can't merge by another policy, whatever is asked of them.
@@ -163,18 +168,30 @@ fn policy(findings: &Findings) {
 /// Nothing that the agent needed for looking at images is left, right before the switch of root and after it.
 fn no_leftovers(findings: &Findings, offers: &[Offer]) {
     let staged = offers.iter().filter(|offer| matches!(offer.expected, Expected::Merged { .. })).count();
+    findings.assert_block_devices_listed("initrd/");
+    findings.assert_block_devices_listed("");
     for list in ["initrd/loops", "initrd/dm"] {
         let found = findings.lines(list);
         // systemd-sysext has merged into the initrd too, from 258 on; not more than was staged.
         assert!(found.len() <= staged, "{list}: {found:?}");
     }
     for mounts in ["initrd/mounts", "mounts"] {
-        let ours = findings.lines(mounts).into_iter().filter(|line| line.contains("/run/sextant/"));
+        let lines = findings.lines(mounts);
+        assert!(lines.iter().any(|line| line.contains(" /run ")), "{mounts}: {lines:?}");
+        let ours = lines.into_iter().filter(|line| line.contains("/run/sextant/"));
         let ours: Vec<_> = ours.filter(|line| !line.contains(" /run/sextant/sextant-agent ")).collect();
         assert_eq!(ours, Vec::<String>::new(), "{mounts}");
     }
     let (loops, dm) = (findings.lines("loops"), findings.lines("dm"));
     assert_eq!((loops.len(), dm.len()), (staged, staged), "loop devices {loops:?}, device-mapper {dm:?}");
     let listing = findings.text("listing");
+    assert!(listing.lines().any(|line| line == "/run:") && listing.contains("systemd"), "{listing}");
     assert!(!listing.contains("staging"), "{listing}");
+}
+
+/// All files below a directory, which has to be there.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    entries.flat_map(|entry| below(entry.unwrap().path())).collect()
 }

@@ -1,7 +1,9 @@
 //! What the witness in the machine wrote down.
 
 use serde_json::Value;
+use std::fmt::Debug;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Files that it left.
@@ -32,10 +34,25 @@ impl Step {
 }
 
 impl Findings {
-    /// A file as text; empty where it isn't there.
+    /// A file as text. It has to be there: what the witness didn't find and what it didn't look for are not the same.
     pub fn text(&self, file: &str) -> String {
-        fs::read(self.directory.join(file))
-            .map_or_else(|_| String::new(), |it| String::from_utf8_lossy(&it).into_owned())
+        self.optional(file).unwrap_or_else(|| panic!("the witness left no {file}"))
+    }
+
+    /// A file as text, where it may be missing.
+    pub fn optional(&self, file: &str) -> Option<String> {
+        match fs::read(self.directory.join(file)) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => panic!("{file}: {error}"),
+        }
+    }
+
+    /// What a command printed that had to succeed.
+    pub fn printed(&self, file: &str) -> String {
+        let status = self.text(&format!("status/{file}"));
+        assert_eq!(status.trim(), "0", "exit status of what printed {file}");
+        self.text(file)
     }
 
     /// The lines of a file that aren't empty.
@@ -48,31 +65,34 @@ impl Findings {
     /// # Errors
     /// What it said.
     pub fn script(&self) -> Result<(), String> {
-        let status = self.text("script.status");
-        let said = || [self.text("script.out"), self.text("script.err")].concat();
+        let status = self.optional("script.status").unwrap_or_default();
+        let said = || ["script.out", "script.err"].map(|file| self.optional(file).unwrap_or_default()).concat();
         if status.trim() == "0" { Ok(()) } else { Err(format!("the script ended with {status}{}", said())) }
     }
 
     /// What came of a step of the boot's script.
     pub fn step(&self, name: &str) -> Step {
         let text = |end| self.text(&format!("steps/{name}.{end}"));
-        let status = text("status").trim().parse().unwrap_or_else(|_| {
+        let status = self.optional(&format!("steps/{name}.status")).unwrap_or_else(|| {
             panic!("there was no step {name}; the script said: {}{}", self.text("script.out"), self.text("script.err"))
         });
+        let status = status.trim().parse().unwrap_or_else(|error| panic!("step {name}: {error}: {status:?}"));
         Step { status, out: text("out"), err: text("err") }
     }
 
     /// The report; none without the agent.
     pub fn report(&self) -> Option<Value> {
-        let text = self.text("report.json");
-        (!text.is_empty())
-            .then(|| serde_json::from_str(&text).unwrap_or_else(|error| panic!("report: {error}\n{text}")))
+        let text = self.optional("report.json")?;
+        Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("report: {error}\n{text}")))
     }
 
     /// The journal of the whole boot, initrd included.
     pub fn journal(&self) -> Vec<Value> {
-        let entries = self.lines("journal.json");
-        entries.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let text = self.printed("journal.json");
+        let entry = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("journal: {error}\n{line}"));
+        let entries: Vec<Value> = text.lines().map(entry).collect();
+        assert!(!entries.is_empty(), "the journal is empty");
+        entries
     }
 
     /// What sextant said in the journal.
@@ -81,16 +101,28 @@ impl Findings {
         self.journal().into_iter().filter(ours).collect()
     }
 
-    /// Names that `systemd-sysext status` (or `confext`) shows, sorted.
+    /// Names that `systemd-sysext status` (or `confext`) shows, sorted. It has to name the hierarchies: of none it would
+    /// say that nothing is merged, too.
     pub fn merged(&self, class: &str) -> Vec<String> {
-        let status: Value = serde_json::from_str(&self.text(&format!("{class}.json"))).unwrap_or_default();
-        let hierarchies = status.as_array().cloned().unwrap_or_default();
+        let text = self.printed(&format!("{class}.json"));
+        let unlike = |what: &dyn Debug| -> ! { panic!("systemd-{class} status: {what:?}: {text}") };
+        let status: Value = serde_json::from_str(&text).unwrap_or_else(|error| unlike(&error));
+        let hierarchies =
+            status.as_array().filter(|rows| !rows.is_empty()).unwrap_or_else(|| unlike(&"no hierarchies"));
         let mut names: Vec<String> = Vec::new();
         for hierarchy in hierarchies {
+            if !hierarchy["hierarchy"].as_str().is_some_and(|path| path.starts_with('/')) {
+                unlike(&"a row without a hierarchy");
+            }
             match &hierarchy["extensions"] {
-                Value::Array(list) => names.extend(list.iter().filter_map(Value::as_str).map(str::to_owned)),
-                Value::String(name) if name != "none" => names.push(name.clone()),
-                _ => {}
+                Value::Array(list) => names.extend(list.iter().map(|name| match name.as_str() {
+                    Some(name) => name.to_owned(),
+                    None => unlike(name),
+                })),
+                // Where nothing is merged, 257 says so; 262 has an empty array.
+                Value::String(name) if name == "none" => {}
+                Value::String(name) => names.push(name.clone()),
+                other => unlike(other),
             }
         }
         names.sort();
@@ -98,13 +130,20 @@ impl Findings {
         names
     }
 
-    /// A property of a unit.
+    /// A property of a unit; empty where systemd shows none.
     pub fn property(&self, unit: &str, property: &str) -> String {
         let id = format!("Id={unit}");
-        let text = self.text("units");
-        let of_unit = text.split("\n\n").find(|block| block.lines().any(|line| line == id)).unwrap_or_default();
+        let text = self.printed("units");
+        let of_unit = text.split("\n\n").find(|block| block.lines().any(|line| line == id));
+        let of_unit = of_unit.unwrap_or_else(|| panic!("the witness found nothing about {unit}: {text}"));
         let value = of_unit.lines().find_map(|line| line.strip_prefix(property)?.strip_prefix('='));
         value.unwrap_or_default().to_owned()
+    }
+
+    /// Whether block devices were listed there, `initrd/` or nothing: the disks are in every such list.
+    pub fn assert_block_devices_listed(&self, directory: &str) {
+        let devices = self.lines(&format!("{directory}block"));
+        assert!(devices.iter().any(|device| device == "vda"), "{directory}block: {devices:?}");
     }
 
     /// Places in the journal of the entries that are so.

@@ -92,7 +92,9 @@ pub fn boot(case: &Case) -> Result<Seen, String> {
 
 fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Result<Seen, String> {
     let names = |file: &str| -> BTreeSet<String> {
-        let lines = findings.lines(&format!("comparison/{file}")).into_iter();
+        // What can't be read has a file only if there is any.
+        let text = findings.optional(&format!("comparison/{file}")).unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.is_empty());
         lines.map(|line| line.trim_end_matches(".raw").trim_end_matches(".sysext").to_owned()).collect()
     };
     let fitting = |fits: fn(&Expected) -> bool| -> BTreeSet<String> {
@@ -100,7 +102,8 @@ fn read(case: &Case, offers: &[crate::images::Offer], findings: &Findings) -> Re
     };
     let merged: BTreeSet<_> = findings.merged("sysext").into_iter().collect();
     let trusted = fitting(|expected| matches!(expected, Expected::Merged { .. } | Expected::Rejected("corrupt")));
-    let took = |file: &str, unit: &str| took(&findings.text(&format!("comparison/{file}")), unit);
+    let took =
+        |file: &str, unit: &str| took(&findings.optional(&format!("comparison/{file}")).unwrap_or_default(), unit);
     let [stage, hand_over] = match case.flow {
         super::Flow::Sextant => ["sextant-stage.service", "sextant-merge.service"],
         _ => ["immucore-stage.service", ""],

@@ -70,13 +70,12 @@ fn large_is_there_once(findings: &Findings) {
         space.lines().last().unwrap().split_whitespace().skip(1).map(|it| it.parse().unwrap()).collect();
     assert!(run[0] < size && run[1] < size / 4, "/run: {run:?}");
 
+    // What was staged is the file itself: no room was taken for a copy, neither in /run nor elsewhere in memory.
+    let mounts = findings.lines("mounts");
+    assert!(mounts.iter().any(|line| line.contains(" /run/extensions/large.raw ")), "{mounts:?}");
     let report = findings.report().unwrap();
     let row = &report["images"][0];
     let (stage, verify) = (row["stage_usec"].as_u64().unwrap(), row["verify_usec"].as_u64().unwrap());
-    // Reading all of it once is what verifying does; who copies it needs a good part of that again.
-    assert!(stage < verify / 10, "staged in {stage} µs, verified in {verify} µs");
-    let mounts = findings.lines("mounts");
-    assert!(mounts.iter().any(|line| line.contains(" /run/extensions/large.raw ")), "{mounts:?}");
     eprintln!(
         "large: {} MiB used after the switch of root, verified in {} ms, staged in {stage} µs",
         used >> 20,
