@@ -1,14 +1,18 @@
 //! Release files inside images: the same file is found that systemd 257 finds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/images.rs"]
 mod images;
 
+use harness::cases;
 use sextant::extension::{ExtensionName, FoundRelease, LookupError, find_release, refuse_os_release};
 use sextant::filesystem::Filesystem;
 use sextant::image::Class;
 use sextant::reason::Reason;
 use std::path::Path;
+use std::process::ExitCode;
 
 const SYSEXT: &str = "usr/lib/extension-release.d";
 const CONFEXT: &str = "etc/extension-release.d";
@@ -24,7 +28,7 @@ fn with_image(build: impl Fn(&Path), look: impl Fn(&Filesystem<'_>)) {
         let options: Vec<&str> = options.split_whitespace().collect();
         match images::make(tool, &options, &tree, &image) {
             Ok(()) => look(&Filesystem::open(&std::fs::read(&image).unwrap()).unwrap()),
-            Err(reason) => images::ignored(&reason),
+            Err(reason) => harness::left_out(&reason),
         }
     }
 }
@@ -52,7 +56,6 @@ fn found(filesystem: &Filesystem<'_>, name: &str) -> Result<String, Reason> {
         .map_err(|error| error.reason())
 }
 
-#[test]
 fn the_file_of_exactly_this_name_comes_first() {
     with_image(
         |tree| {
@@ -67,7 +70,6 @@ fn the_file_of_exactly_this_name_comes_first() {
     );
 }
 
-#[test]
 fn a_version_in_the_name_of_the_image_is_ignored() {
     with_image(
         |tree| {
@@ -84,7 +86,6 @@ fn a_version_in_the_name_of_the_image_is_ignored() {
     );
 }
 
-#[test]
 fn only_a_false_strict_attribute_lets_another_name_pass() {
     for (value, passes) in [("0", true), ("No", true), ("false\0", true), ("1", false), ("nope", false), ("", false)] {
         with_image(
@@ -97,7 +98,6 @@ fn only_a_false_strict_attribute_lets_another_name_pass() {
     }
 }
 
-#[test]
 fn two_to_choose_from_are_none() {
     with_image(
         |tree| {
@@ -112,7 +112,6 @@ fn two_to_choose_from_are_none() {
     );
 }
 
-#[test]
 fn each_class_has_its_directory() {
     with_image(
         |tree| {
@@ -129,7 +128,6 @@ fn each_class_has_its_directory() {
     );
 }
 
-#[test]
 fn a_confext_is_refused_where_systemd_fails_to_look_for_a_sysext() {
     with_image(
         |tree| {
@@ -143,7 +141,6 @@ fn a_confext_is_refused_where_systemd_fails_to_look_for_a_sysext() {
     );
 }
 
-#[test]
 fn links_are_followed_inside_the_image_and_other_things_refused() {
     with_image(
         |tree| {
@@ -167,7 +164,6 @@ fn links_are_followed_inside_the_image_and_other_things_refused() {
     );
 }
 
-#[test]
 fn a_file_that_systemd_does_not_read_is_refused() {
     with_image(
         |tree| {
@@ -182,7 +178,6 @@ fn a_file_that_systemd_does_not_read_is_refused() {
     );
 }
 
-#[test]
 fn an_os_release_is_refused_where_it_would_hide_the_hosts() {
     let refused = |path: &'static str, dangling: bool, class: Class| {
         let verdict = std::cell::Cell::new(None);
@@ -214,4 +209,21 @@ fn an_os_release_is_refused_where_it_would_hide_the_hosts() {
         assert_ne!(refused("etc/os-release", dangling, Class::Confext), Some(false));
         assert_ne!(refused("etc/os-release", dangling, Class::Sysext), Some(true));
     }
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "extension.rs",
+        cases!(
+            crate: the_file_of_exactly_this_name_comes_first,
+                a_version_in_the_name_of_the_image_is_ignored,
+                only_a_false_strict_attribute_lets_another_name_pass,
+                two_to_choose_from_are_none,
+                each_class_has_its_directory,
+                a_confext_is_refused_where_systemd_fails_to_look_for_a_sysext,
+                links_are_followed_inside_the_image_and_other_things_refused,
+                a_file_that_systemd_does_not_read_is_refused,
+                an_os_release_is_refused_where_it_would_hide_the_hosts;
+        ),
+    )
 }

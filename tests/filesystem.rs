@@ -1,9 +1,12 @@
 //! Reading what `mkfs.erofs` and `mksquashfs` write, byte for byte, and surviving what they don't.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "support/images.rs"]
 mod images;
 
+use harness::cases;
 use images::Noise;
 use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Node};
 use sextant::io::FileSource;
@@ -12,6 +15,7 @@ use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -76,7 +80,7 @@ fn compare(tool: &str, kind: Kind, variants: &[&str]) {
         let image = directory.path().join("image");
         let words: Vec<&str> = options.split_whitespace().collect();
         if let Err(reason) = images::make(tool, &words, tree.directory.path(), &image) {
-            images::ignored(&reason);
+            harness::left_out(&reason);
             continue;
         }
         let source = FileSource::new(File::open(&image).unwrap()).unwrap();
@@ -192,45 +196,37 @@ fn compare_erofs(compression: &str) {
     compare("mkfs.erofs", Kind::Erofs, &variants.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
-#[test]
 fn erofs_uncompressed() {
     let variants =
         ["", "-b512", "-b1024", "-Eforce-inode-extended", "-Enoinline_data", "--chunksize=4096", "--chunksize=65536"];
     compare("mkfs.erofs", Kind::Erofs, &variants);
 }
 
-#[test]
 fn erofs_lz4() {
     compare_erofs("lz4");
 }
 
-#[test]
 fn erofs_lz4hc() {
     compare_erofs("lz4hc,12");
 }
 
-#[test]
 fn erofs_lzma() {
     // The effort of the compressor makes no difference to the format, but a large one to the time.
     compare_erofs("lzma,level=1");
 }
 
-#[test]
 fn erofs_deflate() {
     compare_erofs("deflate");
 }
 
-#[test]
 fn erofs_libdeflate() {
     compare_erofs("libdeflate");
 }
 
-#[test]
 fn erofs_zstd() {
     compare_erofs("zstd");
 }
 
-#[test]
 fn squashfs_gzip() {
     compare(
         "mksquashfs",
@@ -239,7 +235,6 @@ fn squashfs_gzip() {
     );
 }
 
-#[test]
 fn squashfs_xz() {
     compare(
         "mksquashfs",
@@ -248,18 +243,15 @@ fn squashfs_xz() {
     );
 }
 
-#[test]
 fn squashfs_lzo() {
     let variants = ["-comp lzo", "-comp lzo -Xalgorithm lzo1x_1", "-comp lzo -Xalgorithm lzo1x_1_15 -b 1M"];
     compare("mksquashfs", Kind::Squashfs, &variants);
 }
 
-#[test]
 fn squashfs_lz4() {
     compare("mksquashfs", Kind::Squashfs, &["-comp lz4", "-comp lz4 -Xhc -b 8192"]);
 }
 
-#[test]
 fn squashfs_zstd() {
     compare(
         "mksquashfs",
@@ -268,18 +260,16 @@ fn squashfs_zstd() {
     );
 }
 
-#[test]
 fn squashfs_uncompressed() {
     compare("mksquashfs", Kind::Squashfs, &["-noI -noD -noF -noX", "-noD", "-noI"]);
 }
 
-#[test]
 fn squashfs_lzma_is_known_and_refused() {
     let directory = images::directory();
     let image = directory.path().join("image");
     images::write(directory.path(), "tree/file", b"content");
     if let Err(reason) = images::make("mksquashfs", &["-comp", "lzma"], &directory.path().join("tree"), &image) {
-        return images::ignored(&reason);
+        return harness::left_out(&reason);
     }
     let bytes = std::fs::read(&image).unwrap();
     let error = Filesystem::open(&bytes).unwrap_err();
@@ -287,7 +277,6 @@ fn squashfs_lzma_is_known_and_refused() {
     assert_eq!(error.to_string(), "squashfs with lzma compression is supported by no kernel");
 }
 
-#[test]
 fn anything_else_is_no_filesystem() {
     for bytes in [Vec::new(), vec![0; 95], vec![0; 4096], Noise(1).bytes(8192)] {
         assert!(matches!(Filesystem::open(&bytes), Err(FilesystemError::UnknownFilesystem)));
@@ -306,7 +295,6 @@ fn exercise(bytes: &[u8]) {
     let _ = filesystem.walk();
 }
 
-#[test]
 fn damaged_images_cost_little_time_and_never_panic() {
     const ROUNDS: usize = 1500;
     let directory = images::directory();
@@ -340,7 +328,7 @@ fn damaged_images_cost_little_time_and_never_panic() {
         let image = directory.path().join("image");
         let words: Vec<&str> = options.split_whitespace().collect();
         if let Err(reason) = images::make(tool, &words, &tree, &image) {
-            images::ignored(&reason);
+            harness::left_out(&reason);
             continue;
         }
         let original = std::fs::read(&image).unwrap();
@@ -369,4 +357,28 @@ fn damaged_images_cost_little_time_and_never_panic() {
         }
         std::fs::remove_file(&image).unwrap();
     }
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "filesystem.rs",
+        cases!(
+            crate: erofs_uncompressed,
+                erofs_lz4,
+                erofs_lz4hc,
+                erofs_lzma,
+                erofs_deflate,
+                erofs_libdeflate,
+                erofs_zstd,
+                squashfs_gzip,
+                squashfs_xz,
+                squashfs_lzo,
+                squashfs_lz4,
+                squashfs_zstd,
+                squashfs_uncompressed,
+                squashfs_lzma_is_known_and_refused,
+                anything_else_is_no_filesystem,
+                damaged_images_cost_little_time_and_never_panic;
+        ),
+    )
 }

@@ -9,7 +9,9 @@ use sextant::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest, par
 use sextant::firmware::{DirectoryVariables, Firmware, SecureBoot};
 use sextant::image::Guid;
 use sextant::trust::{Fingerprint, Source, TrustStore};
+use std::process::ExitCode;
 use support::efi::{self, List};
+use support::harness::{self, cases};
 use support::machine::Machine;
 use support::toolbox::{Fixtures, Toolbox};
 
@@ -53,7 +55,6 @@ fn expected_entry((kind, data): (String, Vec<u8>)) -> Entry {
     }
 }
 
-#[test]
 fn every_entry_comes_out_as_it_went_in_and_in_order() {
     let Some(fixtures) = Fixtures::find() else { return };
     let listing = fixtures.json("efivars.json");
@@ -70,7 +71,6 @@ fn every_entry_comes_out_as_it_went_in_and_in_order() {
     assert!(seen > 40, "{seen} entries");
 }
 
-#[test]
 fn the_variables_that_other_tests_make_are_those_of_the_real_tool_to_the_byte() {
     let Some(fixtures) = Fixtures::find() else { return };
     let listing = &fixtures.json("efivars.json")["efivars"];
@@ -97,7 +97,6 @@ fn the_variables_that_other_tests_make_are_those_of_the_real_tool_to_the_byte() 
     }
 }
 
-#[test]
 fn the_state_of_secure_boot_and_the_boot_entry_are_read() {
     let Some(fixtures) = Fixtures::find() else { return };
     let listing = fixtures.json("efivars.json");
@@ -112,7 +111,6 @@ fn the_state_of_secure_boot_and_the_boot_entry_are_read() {
     }
 }
 
-#[test]
 fn what_dbx_revokes_isnt_trusted_and_everything_else_is() {
     let Some(fixtures) = Fixtures::find() else { return };
     let fingerprint = |name: &str| Fingerprint::of(&fixtures.read(&format!("keys/{name}.der")));
@@ -144,7 +142,6 @@ fn what_dbx_revokes_isnt_trusted_and_everything_else_is() {
     }
 }
 
-#[test]
 fn nothing_is_staged_unless_secure_boot_is_enforced() {
     let Some(fixtures) = Fixtures::find() else { return };
     let image = fixtures.image("repart-db.sysext.raw");
@@ -160,7 +157,6 @@ fn nothing_is_staged_unless_secure_boot_is_enforced() {
 }
 
 /// The store that Debian ships with OVMF: keys of Microsoft, and a dbx of hundreds of entries.
-#[test]
 fn the_keys_that_machines_are_sold_with_are_read_to_the_last_entry() {
     let Some(toolbox) = Toolbox::find() else { return };
     let dump = "virt-fw-vars --input /usr/share/OVMF/OVMF_VARS_4M.ms.fd --output-json /dev/stdout 2>/dev/null";
@@ -190,4 +186,18 @@ fn the_keys_that_machines_are_sold_with_are_read_to_the_last_entry() {
     let strange =
         store.ignored().iter().find(|ignored| !ignored.reason.as_str().starts_with("the same certificate as"));
     assert_eq!(strange, None);
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "real_firmware.rs",
+        cases!(
+            crate: every_entry_comes_out_as_it_went_in_and_in_order,
+                the_variables_that_other_tests_make_are_those_of_the_real_tool_to_the_byte,
+                the_state_of_secure_boot_and_the_boot_entry_are_read,
+                what_dbx_revokes_isnt_trusted_and_everything_else_is,
+                nothing_is_staged_unless_secure_boot_is_enforced,
+                the_keys_that_machines_are_sold_with_are_read_to_the_last_entry;
+        ),
+    )
 }

@@ -60,8 +60,7 @@ pub(crate) fn files(desk: &Desk) -> Vec<String> {
     paths.filter(|path| !path.contains("extension-release")).collect()
 }
 
-#[test]
-fn every_form_of_an_image_gives_the_same_extension() {
+pub(crate) fn every_form_of_an_image_gives_the_same_extension() {
     let Some((desk, _)) = desk() else { return };
     let forms = ["oci:layout:1", "oci:layout", "oci-archive:oci.tar:1", "oci-archive:oci.tar.gz", "oci:zstd:1"];
     let archives = ["docker-archive:docker.tar", "docker-archive:docker.tar:acme/tool:1"];
@@ -89,8 +88,7 @@ fn blob(desk: &Desk, layout: &str, fits: impl Fn(&[u8]) -> bool) -> PathBuf {
     found.find(|path| fits(&fs::read(path).unwrap())).unwrap()
 }
 
-#[test]
-fn what_is_not_what_its_digest_says_is_refused() {
+pub(crate) fn what_is_not_what_its_digest_says_is_refused() {
     let Some((desk, _)) = desk() else { return };
     let is_layer: fn(&[u8]) -> bool = |bytes| bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
     let is_manifest: fn(&[u8]) -> bool = |bytes| bytes.windows(8).any(|it| it == b"\"layers\"");
@@ -181,8 +179,7 @@ pub(crate) fn architectures(desk: &Desk) -> [String; 2] {
     [&value["release"]["fields"]["ARCHITECTURE"], &value["architecture"]].map(|it| it.as_str().unwrap().to_owned())
 }
 
-#[test]
-fn the_image_for_the_machine_is_taken_and_the_extension_is_for_that() {
+pub(crate) fn the_image_for_the_machine_is_taken_and_the_extension_is_for_that() {
     let desk = Desk::of(keys::ec("Vendor"));
     let names = [
         ("amd64", "x86-64"),
@@ -208,8 +205,7 @@ fn the_image_for_the_machine_is_taken_and_the_extension_is_for_that() {
         .refuses(&["there is no image for linux/mips64le; there are linux/amd64, linux/386"]);
 }
 
-#[test]
-fn an_image_is_never_passed_off_as_one_for_another_machine() {
+pub(crate) fn an_image_is_never_passed_off_as_one_for_another_machine() {
     let desk = Desk::of(keys::ec("Vendor"));
     let layer = Layer::new().file("usr/x", "x").bytes();
     for (architecture, systemd) in [("arm64", "arm64"), ("arm", "arm"), ("riscv64", "riscv64")] {
@@ -224,8 +220,7 @@ fn an_image_is_never_passed_off_as_one_for_another_machine() {
     desk.build("tool", "oci:one", &["--arch", "arm64"]).good();
 }
 
-#[test]
-fn what_unpacks_into_too_much_is_given_up() {
+pub(crate) fn what_unpacks_into_too_much_is_given_up() {
     let desk = Desk::of(keys::ec("Vendor"));
     let zeros = Layer::new().entry(EntryType::Regular, "usr/zeros", "", &vec![0; 20 << 20]).bytes();
     let gzip = {
@@ -261,8 +256,7 @@ fn what_unpacks_into_too_much_is_given_up() {
     said.refuses(&["the layers have more than 104857600 bytes together", "--max-size"]);
 }
 
-#[test]
-fn layers_that_can_not_be_read_are_refused_by_what_they_are() {
+pub(crate) fn layers_that_can_not_be_read_are_refused_by_what_they_are() {
     let desk = Desk::of(keys::ec("Vendor"));
     let layer = Layer::new().file("usr/x", "x").bytes();
     for (media_type, words) in [

@@ -1,5 +1,6 @@
 //! A place to build at, with keys, and images to look into.
 
+use crate::support::harness::left_out;
 use crate::support::keys::Authority;
 use crate::support::toolbox::Toolbox;
 use sextant::build::tree::{Content, FileTree, Kind};
@@ -102,7 +103,7 @@ impl Desk {
     }
 }
 
-/// A directory for `PATH` with a `mkfs.erofs` that is the toolbox's. `None`, and a word about it, without a toolbox.
+/// A directory for `PATH` with a `mkfs.erofs` that is the toolbox's. `None`, and the test is ignored, without a toolbox.
 pub(crate) fn erofs_path(desk: &Desk) -> Option<OsString> {
     Toolbox::find()?;
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run");
@@ -115,7 +116,7 @@ pub(crate) fn erofs_path(desk: &Desk) -> Option<OsString> {
     Some(path)
 }
 
-/// Mounts the file system of an image read-only, as long as this lives. `None` where loop devices can't be had.
+/// Mounts the file system of an image read-only, as long as this lives. `None`, and the test is ignored, where loop devices can't be had.
 pub(crate) struct Mounted(TempDir);
 
 impl Mounted {
@@ -127,7 +128,7 @@ impl Mounted {
         let options = format!("loop,ro,nosuid,nodev,offset={}", root.unwrap().start);
         let output = Command::new("mount").args(["-o", &options]).arg(image).arg(target.path()).output().unwrap();
         if !output.status.success() {
-            crate::support::toolbox::ignored(String::from_utf8_lossy(&output.stderr).trim());
+            left_out(String::from_utf8_lossy(&output.stderr).trim());
             return None;
         }
         Some(Self(target))

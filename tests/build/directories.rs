@@ -1,8 +1,8 @@
 //! A directory of the host as the source.
 
 use crate::desk::{Desk, Mounted, listing};
+use crate::support::harness::left_out;
 use crate::support::keys;
-use crate::support::toolbox::ignored;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -19,13 +19,12 @@ fn chown(desk: &Desk, path: &str, owner: u32) {
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        ignored("only root can give files away");
+        left_out("only root can give files away");
     }
     root
 }
 
-#[test]
-fn what_the_kernel_shows_is_what_the_directory_had() {
+pub(crate) fn what_the_kernel_shows_is_what_the_directory_had() {
     let desk = desk();
     desk.file("tree/usr/bin/tool", &vec![7; 300_000]);
     desk.file("tree/opt/x/empty", b"");
@@ -49,8 +48,7 @@ fn what_the_kernel_shows_is_what_the_directory_had() {
     assert_eq!(found, listing(&desk.path("tree")));
 }
 
-#[test]
-fn what_is_mine_becomes_roots() {
+pub(crate) fn what_is_mine_becomes_roots() {
     if !is_root() {
         return;
     }
@@ -78,8 +76,7 @@ fn what_is_mine_becomes_roots() {
     }
 }
 
-#[test]
-fn what_cannot_be_in_an_extension_is_left_out_with_a_line_or_refused() {
+pub(crate) fn what_cannot_be_in_an_extension_is_left_out_with_a_line_or_refused() {
     let desk = desk();
     desk.file("tree/usr/bin/tool", b"x");
     desk.file("tree/usr-local/x", b"x");
@@ -104,8 +101,7 @@ fn what_cannot_be_in_an_extension_is_left_out_with_a_line_or_refused() {
     assert!(!desk.path("tool.sysext.raw").exists());
 }
 
-#[test]
-fn nothing_to_extend_is_an_error() {
+pub(crate) fn nothing_to_extend_is_an_error() {
     let desk = desk();
     desk.file("tree/etc/app/conf", b"x");
     desk.build("tool", "tree", &[]).refuses(&["there is no usr or opt in tree"]);
@@ -114,8 +110,7 @@ fn nothing_to_extend_is_an_error() {
     assert_eq!(desk.verdict("tool.confext.raw"), "");
 }
 
-#[test]
-fn a_link_as_usr_is_not_followed() {
+pub(crate) fn a_link_as_usr_is_not_followed() {
     let desk = desk();
     desk.file("secret/bin/tool", b"x");
     desk.file("tree/opt/x", b"x");
@@ -124,8 +119,7 @@ fn a_link_as_usr_is_not_followed() {
     assert!(said.stderr.contains("left out /usr: it is outside of what is extended"), "{said:?}");
 }
 
-#[test]
-fn a_file_that_changes_while_it_is_read_makes_no_image() {
+pub(crate) fn a_file_that_changes_while_it_is_read_makes_no_image() {
     let desk = desk();
     // Large enough that reading it takes longer than to write to the last file of the walk.
     let mut noise = vec![0; 48 << 20];
@@ -150,8 +144,7 @@ fn a_file_that_changes_while_it_is_read_makes_no_image() {
     assert!(!desk.names().iter().any(|name| name.contains("sysext") || name.starts_with('.')), "{:?}", desk.names());
 }
 
-#[test]
-fn a_release_file_is_written_or_checked() {
+pub(crate) fn a_release_file_is_written_or_checked() {
     let desk = desk();
     desk.file("tree/usr/bin/tool", b"x");
     let release = "tree/usr/lib/extension-release.d/extension-release.tool";
@@ -182,8 +175,7 @@ fn a_release_file_is_written_or_checked() {
     desk.build("tool", "tree", &[]).refuses(&["the source's own"]);
 }
 
-#[test]
-fn wrong_options_are_usage() {
+pub(crate) fn wrong_options_are_usage() {
     let desk = desk();
     desk.file("tree/usr/bin/tool", b"x");
     for (name, more) in [

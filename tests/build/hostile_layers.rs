@@ -11,16 +11,14 @@ fn refused(layers: &[Vec<u8>], words: &str) {
     assert!(error.contains(words), "{words}: {error}");
 }
 
-#[test]
-fn paths_that_lead_upwards_are_refused() {
+pub(crate) fn paths_that_lead_upwards_are_refused() {
     for path in ["../etc/passwd", "usr/../../etc/passwd", "usr/..", "/../x"] {
         refused(&[Layer::new().file(path, "x").bytes()], "the path has \"..\" in it");
     }
     refused(&[Layer::new().file("usr/a", "").link("usr/b", "../../etc/passwd").bytes()], "\"..\"");
 }
 
-#[test]
-fn absolute_names_and_links_stay_inside() {
+pub(crate) fn absolute_names_and_links_stay_inside() {
     let layer = Layer::new().symlink("usr", "/etc").file("/usr/passwd", "x").bytes();
     let mut stack = Stack(vec![spool(&layer)]);
     let tree = apply(&mut stack, &Layers::All, GENEROUS).unwrap();
@@ -30,16 +28,14 @@ fn absolute_names_and_links_stay_inside() {
     assert_eq!(shape["usr"], "link /etc");
 }
 
-#[test]
-fn links_in_circles_and_files_as_directories_are_refused() {
+pub(crate) fn links_in_circles_and_files_as_directories_are_refused() {
     refused(&[Layer::new().symlink("usr/a", "b").symlink("usr/b", "a").file("usr/a/x", "").bytes()], "symbolic links");
     refused(&[Layer::new().file("usr/a", "").file("usr/a/x", "").bytes()], "is a regular file and not a directory");
     refused(&[Layer::new().directory("usr/a").link("usr/b", "usr/a").bytes()], "which is a directory");
     refused(&[Layer::new().link("usr/b", "usr/b").bytes()], "which is not there");
 }
 
-#[test]
-fn absurd_paths_are_refused() {
+pub(crate) fn absurd_paths_are_refused() {
     refused(&[Layer::new().pax(&[("path", "a/".repeat(200).as_bytes())]).file("x", "").bytes()], "components");
     refused(&[Layer::new().pax(&[("path", "a".repeat(300).as_bytes())]).file("x", "").bytes()], "300 bytes");
     refused(&[Layer::new().pax(&[("path", "ab/".repeat(3000).as_bytes())]).file("x", "").bytes()], "9000 bytes");
@@ -48,8 +44,7 @@ fn absurd_paths_are_refused() {
 }
 
 /// Each name of a file may be read and written anew.
-#[test]
-fn hard_links_and_attributes_count_too() {
+pub(crate) fn hard_links_and_attributes_count_too() {
     let link = |layer: Layer, number| layer.link(&format!("usr/{number}"), "usr/a");
     let linked = (0..5).fold(Layer::new().file("usr/a", "1234567890"), link).bytes();
     for (limit, fits) in [(60, true), (59, false)] {
@@ -67,8 +62,7 @@ fn hard_links_and_attributes_count_too() {
     refused(&[Layer::new().pax(&twice).file("usr/a", "").bytes()], "extended attributes");
 }
 
-#[test]
-fn bombs_are_bounded() {
+pub(crate) fn bombs_are_bounded() {
     // A thousand TiB of zeros in a few hundred bytes.
     let records: [(&str, &[u8]); 4] = [
         ("GNU.sparse.major", b"1"),
@@ -94,8 +88,7 @@ fn bombs_are_bounded() {
 
 /// What one member makes the tree hold in memory may be far more than its size in the archive, and far more again than the
 /// archive's size once it is compressed.
-#[test]
-fn memory_is_bounded_whatever_is_held_in_it() {
+pub(crate) fn memory_is_bounded_whatever_is_held_in_it() {
     let value = vec![b'x'; 120_000];
     let deep = |number: usize| format!("{number:x}/").repeat(126);
     let pieces: String =
@@ -132,8 +125,7 @@ fn memory_is_bounded_whatever_is_held_in_it() {
     }
 }
 
-#[test]
-fn attributes_and_records_are_counted() {
+pub(crate) fn attributes_and_records_are_counted() {
     let names: Vec<String> = (0..257).map(|number| format!("SCHILY.xattr.user.{number}")).collect();
     let records = |count: usize| names.iter().take(count).map(|name| (name.as_str(), &b"x"[..])).collect::<Vec<_>>();
     refused(&[Layer::new().pax(&records(257)).file("usr/a", "").bytes()], "more than 256");
@@ -144,8 +136,7 @@ fn attributes_and_records_are_counted() {
 }
 
 /// Each whiteout and directory goes down its path once.
-#[test]
-fn what_is_taken_away_at_great_depth_takes_no_longer() {
+pub(crate) fn what_is_taken_away_at_great_depth_takes_no_longer() {
     let deep: String = format!("{}/", "d".repeat(29)).repeat(120);
     let at = |name: &str| format!("{deep}{name}");
     let file = |layer: Layer, name: &str| layer.pax(&[("path", at(name).as_bytes())]).file("x", "");
@@ -158,8 +149,7 @@ fn what_is_taken_away_at_great_depth_takes_no_longer() {
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
-#[test]
-fn maps_of_holes_have_to_hold_together() {
+pub(crate) fn maps_of_holes_have_to_hold_together() {
     let sparse = |map: &str, size: &str| {
         let records = [("GNU.sparse.map", map.as_bytes()), ("GNU.sparse.size", size.as_bytes())];
         Layer::new().pax(&records).file("usr/x", "0123456789").bytes()
@@ -181,8 +171,7 @@ fn maps_of_holes_have_to_hold_together() {
     assert_eq!(crate::desk::shape(&tree)["usr/x"], "file \0\x00012\0\0\0\0\x003456789\0\0\0");
 }
 
-#[test]
-fn broken_archives_are_refused_where_they_break() {
+pub(crate) fn broken_archives_are_refused_where_they_break() {
     let good = Layer::new().file("usr/a", &"x".repeat(2000)).file("usr/b", "y").bytes();
     refused(&[good[..1500].to_vec()], "the archive ends within the member at byte 0");
     refused(&[good[..2700].to_vec()], "the archive ends within the member at byte 2560");
@@ -241,9 +230,7 @@ fn rich() -> Vec<u8> {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: 2000, failure_persistence: None, ..Default::default() })]
 
-    /// Whatever became of an archive: it is refused, or gives a tree in which every name is one.
-    #[test]
-    fn no_archive_leads_out_of_the_tree_or_into_a_panic(
+    fn whatever_became_of_an_archive(
         edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), proptest::prelude::any::<u8>()), 0..6),
         cut in proptest::option::of(proptest::prelude::any::<proptest::sample::Index>()),
     ) {
@@ -272,8 +259,12 @@ proptest::proptest! {
     }
 }
 
-#[test]
-fn the_archive_that_is_damaged_is_a_good_one() {
+/// It is refused, or gives a tree in which every name is one.
+pub(crate) fn no_archive_leads_out_of_the_tree_or_into_a_panic() {
+    whatever_became_of_an_archive();
+}
+
+pub(crate) fn the_archive_that_is_damaged_is_a_good_one() {
     let mut stack = Stack(vec![spool(&rich())]);
     let shape = crate::desk::shape(&apply(&mut stack, &Layers::All, GENEROUS).unwrap());
     assert_eq!(shape["usr/of/a/record"], "file content");

@@ -128,8 +128,7 @@ fn challenge(realm: &str) -> Vec<String> {
 }
 
 /// Manifest, token and error, with and without a length.
-#[test]
-fn endless_answers_are_cut_while_they_are_read() {
+pub(crate) fn endless_answers_are_cut_while_they_are_read() {
     let huge = vec!["Content-Length: 99999999999".to_owned()];
     let none: Vec<String> = Vec::new();
     for (what, words) in [
@@ -167,8 +166,7 @@ fn endless_answers_are_cut_while_they_are_read() {
 /// The server in which tokens are asked for.
 static HOST: Mutex<String> = Mutex::new(String::new());
 
-#[test]
-fn credentials_go_nowhere_without_tls_and_only_where_the_registry_says() {
+pub(crate) fn credentials_go_nowhere_without_tls_and_only_where_the_registry_says() {
     // A registry on this machine is spoken to without TLS, but its password doesn't leave the machine that way.
     let server = Server::start(|_, _| answer("401 Unauthorized", &challenge("http://192.0.2.1/token"), Body::Text("")));
     build(&desk(&server), &server).refuses(&["credentials sent to http://192.0.2.1/token without TLS"]);
@@ -190,8 +188,7 @@ fn credentials_go_nowhere_without_tls_and_only_where_the_registry_says() {
     assert!(!theirs[0].to_ascii_lowercase().contains("authorization"), "{theirs:?}");
 }
 
-#[test]
-fn redirections_end_and_words_of_a_registry_are_harmless() {
+pub(crate) fn redirections_end_and_words_of_a_registry_are_harmless() {
     let server = Server::start(|path, _| match path {
         "/v2/" => answer("200 OK", &[], Body::Text("")),
         path => answer("307 Temporary Redirect", &[format!("Location: {path}x")], Body::Text("")),

@@ -107,8 +107,7 @@ fn expect(found: &BTreeMap<String, String>, expected: &[(&str, &str)]) {
     assert_eq!(without_directories, expected);
 }
 
-#[test]
-fn a_whiteout_takes_away_what_lower_layers_put() {
+pub(crate) fn a_whiteout_takes_away_what_lower_layers_put() {
     let lower = || Layer::new().file("usr/a", "1").file("usr/b", "1").file("usr/d/c", "1");
     let found = all(vec![lower(), Layer::new().file("usr/.wh.a", "").file("usr/.wh.d", "").file("usr/.wh.absent", "")]);
     expect(&found, &[("usr/b", "file 1")]);
@@ -120,16 +119,14 @@ fn a_whiteout_takes_away_what_lower_layers_put() {
     }
 }
 
-#[test]
-fn an_opaque_directory_hides_all_of_it_below() {
+pub(crate) fn an_opaque_directory_hides_all_of_it_below() {
     let lower = Layer::new().file("usr/d/a", "1").file("usr/d/e/b", "1").file("usr/c", "1");
     let upper = Layer::new().file("usr/d/new", "2").file("usr/d/.wh..wh..opq", "").file("usr/d/.wh..wh.plnk", "");
     expect(&all(vec![lower, upper]), &[("usr/c", "file 1"), ("usr/d/new", "file 2")]);
 }
 
 /// A whiteout means the directory that the layer has, not what a link of that name led to before.
-#[test]
-fn what_took_the_place_of_a_link_takes_nothing_away_where_that_led() {
+pub(crate) fn what_took_the_place_of_a_link_takes_nothing_away_where_that_led() {
     let lower = || {
         Layer::new()
             .file("usr/lib/a.so", "1")
@@ -155,8 +152,7 @@ fn what_took_the_place_of_a_link_takes_nothing_away_where_that_led() {
     );
 }
 
-#[test]
-fn upper_layers_replace_files_and_describe_directories_anew() {
+pub(crate) fn upper_layers_replace_files_and_describe_directories_anew() {
     let lower = Layer::new().directory("usr").file("usr/a", "1").file("usr/d/b", "1").symlink("usr/l", "a");
     let upper = Layer::new().file("usr/a", "2").file("usr/d", "now a file").directory("usr/l");
     let found = all(vec![lower, upper]);
@@ -164,8 +160,7 @@ fn upper_layers_replace_files_and_describe_directories_anew() {
     expect(&found, &[("usr/a", "file 2"), ("usr/d", "file now a file")]);
 }
 
-#[test]
-fn links_on_the_way_are_followed_inside_the_tree() {
+pub(crate) fn links_on_the_way_are_followed_inside_the_tree() {
     let lower = Layer::new()
         .directory("usr/lib")
         .symlink("lib", "usr/lib")
@@ -178,8 +173,7 @@ fn links_on_the_way_are_followed_inside_the_tree() {
     }
 }
 
-#[test]
-fn the_last_layer_alone_is_what_kairos_users_mean() {
+pub(crate) fn the_last_layer_alone_is_what_kairos_users_mean() {
     let layers = || vec![Layer::new().file("usr/base", "1"), Layer::new().file("usr/mine", "2")];
     expect(&some(layers(), &Layers::Last).unwrap(), &[("usr/mine", "file 2")]);
     expect(&some(layers(), &Layers::Some(1, 1)).unwrap(), &[("usr/base", "file 1")]);
@@ -188,8 +182,7 @@ fn the_last_layer_alone_is_what_kairos_users_mean() {
     assert_eq!(error.to_string(), "layers 2..3 were asked for, and the image has 2");
 }
 
-#[test]
-fn layers_are_named_by_words_or_numbers() {
+pub(crate) fn layers_are_named_by_words_or_numbers() {
     assert_eq!(Layers::parse("all"), Ok(Layers::All));
     assert_eq!(Layers::parse("2"), Ok(Layers::Some(2, 2)));
     assert_eq!(Layers::parse("2..4"), Ok(Layers::Some(2, 4)));
@@ -198,8 +191,7 @@ fn layers_are_named_by_words_or_numbers() {
     }
 }
 
-#[test]
-fn hard_links_share_one_node_and_reach_into_layers_below() {
+pub(crate) fn hard_links_share_one_node_and_reach_into_layers_below() {
     let lower = || Layer::new().file("usr/bin/busybox", "box").file("etc/other", "1");
     let upper = || Layer::new().link("usr/bin/ls", "usr/bin/busybox").link("usr/bin/cat", "./usr/bin/busybox");
     for (wanted, count) in [(Layers::Last, 2), (Layers::All, 3)] {
@@ -215,8 +207,7 @@ fn hard_links_share_one_node_and_reach_into_layers_below() {
 }
 
 /// Archives of GNU tar's: everything that it writes for a tree with a bit of everything.
-#[test]
-fn archives_of_gnu_tar_keep_holes_names_owners_times_and_attributes() {
+pub(crate) fn archives_of_gnu_tar_keep_holes_names_owners_times_and_attributes() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let long = format!("usr/{}/{}", "d".repeat(120), "n".repeat(200));

@@ -1,6 +1,7 @@
 //! What is built here, and what `systemd-repart` makes of the same tree; and what `systemd-dissect` says of both.
 
 use crate::desk::{Desk, Mounted, Said, erofs_path};
+use crate::support::harness::left_out;
 use crate::support::keys;
 use crate::support::toolbox::Toolbox;
 use serde_json::Value;
@@ -49,8 +50,7 @@ fn images(desk: &Desk) -> Option<Vec<&'static str>> {
     Some(vec!["repart/tool.sysext.raw", "erofs/tool.sysext.raw", "squashfs/tool.sysext.raw"])
 }
 
-#[test]
-fn images_of_repart_and_of_build_hold_the_same_and_get_the_same_verdict() {
+pub(crate) fn images_of_repart_and_of_build_hold_the_same_and_get_the_same_verdict() {
     let desk = desk();
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(desk.path("tree/usr/share/tool/secret"), Some(5), Some(60)).unwrap();
@@ -68,14 +68,13 @@ fn images_of_repart_and_of_build_hold_the_same_and_get_the_same_verdict() {
     }
 }
 
-#[test]
-fn attributes_are_kept_as_repart_keeps_them() {
+pub(crate) fn attributes_are_kept_as_repart_keeps_them() {
     let desk = desk();
     let flags = rustix::fs::XattrFlags::empty();
     // cap_net_raw+ep, as setcap(8) writes it.
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     if rustix::fs::lsetxattr(desk.path("tree/usr/bin/ping"), "security.capability", &capability, flags).is_err() {
-        return crate::support::toolbox::ignored("capabilities can't be given to files here");
+        return left_out("capabilities can't be given to files here");
     }
     rustix::fs::lsetxattr(desk.path("tree/opt/tool"), "user.note", b"directory", flags).unwrap();
     let Some(toolbox) = Toolbox::find() else { return };
@@ -101,8 +100,7 @@ fn dissected(toolbox: &Toolbox, desk: &Desk, image: &str) -> Value {
     serde_json::from_str(&toolbox.succeed(script, &[desk.path(image).as_os_str()])).unwrap()
 }
 
-#[test]
-fn systemd_dissect_and_inspect_show_the_same_partitions() {
+pub(crate) fn systemd_dissect_and_inspect_show_the_same_partitions() {
     let desk = desk();
     let Some(toolbox) = Toolbox::find() else { return };
     if !toolbox.has_loop_devices() {
@@ -139,8 +137,7 @@ fn systemd_dissect_and_inspect_show_the_same_partitions() {
     assert!(shapes.iter().all(|shape| *shape == shapes[0]), "{shapes:#?}");
 }
 
-#[test]
-fn an_image_is_signed_so_that_openssl_agrees() {
+pub(crate) fn an_image_is_signed_so_that_openssl_agrees() {
     let desk = desk();
     desk.build("tool", "tree", &[]).good();
     let output = desk.run(&["inspect", "--json", "--certificate", "crt.pem", "tool.sysext.raw"]).good();

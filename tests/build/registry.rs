@@ -69,8 +69,7 @@ impl Drop for Registry {
     }
 }
 
-#[test]
-fn a_registry_gives_what_was_pushed_to_those_who_may_have_it() {
+pub(crate) fn a_registry_gives_what_was_pushed_to_those_who_may_have_it() {
     let Some((desk, toolbox)) = desk() else { return };
     let registry = Registry::start(&desk);
     registry.push(&toolbox, &desk, "oci:layout:1", "acme/tool:1");
@@ -97,8 +96,7 @@ fn a_registry_gives_what_was_pushed_to_those_who_may_have_it() {
     desk.build("tool", &absent, &auth).refuses(&["acme/tool:2: "]);
 }
 
-#[test]
-fn credentials_are_found_where_the_tools_keep_them() {
+pub(crate) fn credentials_are_found_where_the_tools_keep_them() {
     let Some((desk, toolbox)) = desk() else { return };
     let registry = Registry::start(&desk);
     registry.push(&toolbox, &desk, "oci:layout:1", "acme/tool:1");
@@ -143,8 +141,7 @@ fn credentials_are_found_where_the_tools_keep_them() {
     assert!(!said.stderr.contains("wrong") && !said.stderr.contains("YWNt"), "{said:?}");
 }
 
-#[test]
-fn of_several_architectures_the_one_that_is_wanted_is_fetched() {
+pub(crate) fn of_several_architectures_the_one_that_is_wanted_is_fetched() {
     let Some((desk, toolbox)) = desk() else { return };
     let registry = Registry::start(&desk);
     multi(&desk, &["amd64", "arm64", "riscv64"]);

@@ -33,8 +33,7 @@ fn build(desk: &Desk, output: &str, source: &str, path: Option<&OsStr>, prefix: 
     fs::read(desk.path(output).join("tool.sysext.raw")).unwrap()
 }
 
-#[test]
-fn neither_order_nor_path_nor_time_nor_threads_matter() {
+pub(crate) fn neither_order_nor_path_nor_time_nor_threads_matter() {
     let desk = Desk::of(keys::rsa("Vendor"));
     tree(&desk, "one", FILES.into_iter());
     // All files are newer than SOURCE_DATE_EPOCH, and in the second tree have other times than in the first.
@@ -53,8 +52,7 @@ fn neither_order_nor_path_nor_time_nor_threads_matter() {
     }
 }
 
-#[test]
-fn an_archive_in_another_order_gives_the_same_bytes() {
+pub(crate) fn an_archive_in_another_order_gives_the_same_bytes() {
     let desk = Desk::of(keys::rsa("Vendor"));
     let mut images = Vec::new();
     for (place, files) in [("one", FILES.to_vec()), ("two", FILES.iter().rev().copied().collect())] {
@@ -65,8 +63,7 @@ fn an_archive_in_another_order_gives_the_same_bytes() {
     assert!(images[0] == images[1]);
 }
 
-#[test]
-fn other_content_or_another_name_gives_other_identities() {
+pub(crate) fn other_content_or_another_name_gives_other_identities() {
     let desk = Desk::of(keys::rsa("Vendor"));
     tree(&desk, "one", FILES.into_iter());
     let first = build(&desk, "out", "one", None, &["env"]);

@@ -2,6 +2,7 @@
 
 use crate::desk::{Desk, Said};
 use crate::layers::Layer;
+use crate::support::harness::left_out_everywhere;
 use crate::support::keys;
 use serde_json::Value;
 use std::fs;
@@ -65,8 +66,7 @@ fn exported(desk: &Desk) -> Vec<u8> {
     fs::read(desk.path("exported.tar")).unwrap()
 }
 
-#[test]
-fn a_service_is_asked_for_the_image_by_its_full_name() {
+pub(crate) fn a_service_is_asked_for_the_image_by_its_full_name() {
     let desk = Desk::of(keys::ec("Vendor"));
     let service = Service::start(&desk, "200 OK", exported(&desk));
     for source in ["docker-daemon:acme/tool:1", "acme/tool:1"] {
@@ -81,8 +81,7 @@ fn a_service_is_asked_for_the_image_by_its_full_name() {
     assert!(asked[2].starts_with("GET /images/docker.io/acme/tool%40sha256:aaa"), "{asked:?}");
 }
 
-#[test]
-fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry() {
+pub(crate) fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry() {
     let desk = Desk::of(keys::ec("Vendor"));
     // Nobody listens at this port any more.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -107,8 +106,7 @@ fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry() {
 
 /// What a person may not ask, or asks in vain for another reason than that it isn't there, is no reason to sign somebody
 /// else's image of the same name.
-#[test]
-fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
+pub(crate) fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     let desk = Desk::of(keys::ec("Vendor"));
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bare = format!("127.0.0.1:{port}/acme/tool:1");
@@ -128,8 +126,7 @@ fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     build(&desk, &gone, &bare, &[]).refuses(&["no Docker or Podman service answers", "in the registry"]);
 }
 
-#[test]
-fn what_a_service_sends_is_bounded_and_not_believed() {
+pub(crate) fn what_a_service_sends_is_bounded_and_not_believed() {
     let desk = Desk::of(keys::ec("Vendor"));
     let service = Service::start(&desk, "200 OK", vec![0; 2 << 20]);
     service.build(&desk, "docker-daemon:a/b", &["--max-size", "1M"]).refuses(&["has more than 1048576 bytes"]);
@@ -156,11 +153,11 @@ impl Podman {
         command
     }
 
-    /// `None`, and a word about it, where there is no Podman.
+    /// `None`, and the test is ignored, where there is no Podman.
     fn start(desk: &Desk) -> Option<Self> {
         let found = Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success());
         if !found {
-            println!("ignored: podman is not installed, and its service wasn't asked");
+            left_out_everywhere("podman is not installed");
             return None;
         }
         let socket = desk.path("podman.sock");
@@ -184,8 +181,7 @@ impl Drop for Podman {
     }
 }
 
-#[test]
-fn podmans_service_gives_what_is_in_its_storage() {
+pub(crate) fn podmans_service_gives_what_is_in_its_storage() {
     let desk = Desk::of(keys::ec("Vendor"));
     let Some(podman) = Podman::start(&desk) else { return };
     desk.file("context/data", b"data");

@@ -94,8 +94,7 @@ fn signers() -> [(&'static str, &'static Authority); 5] {
     ]
 }
 
-#[test]
-fn whatever_openssl_signs_in_der_is_accepted() {
+pub(crate) fn whatever_openssl_signs_in_der_is_accepted() {
     let kinds = [
         "cms",
         "cms -noattr",
@@ -125,8 +124,7 @@ fn whatever_openssl_signs_in_der_is_accepted() {
     }
 }
 
-#[test]
-fn two_signers_of_different_kinds_sign_together() {
+pub(crate) fn two_signers_of_different_kinds_sign_together() {
     let [first, second] = [keys::rsa("Vendor"), keys::ec("Second")];
     let place = Place::new(first);
     fs::write(place.path().join("key2"), second.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
@@ -146,8 +144,7 @@ fn two_signers_of_different_kinds_sign_together() {
 }
 
 /// A token or a service computes the signature value; a client puts the structure around it.
-#[test]
-fn a_signature_value_from_elsewhere_is_put_into_a_structure() {
+pub(crate) fn a_signature_value_from_elsewhere_is_put_into_a_structure() {
     for (key, authority) in signers() {
         let place = Place::new(authority);
         let value = place.openssl(&["dgst", "-sha256", "-sign", "key", "-out", "out", "roothash"]).unwrap();
@@ -160,8 +157,7 @@ fn a_signature_value_from_elsewhere_is_put_into_a_structure() {
     }
 }
 
-#[test]
-fn other_forms_are_refused_with_a_sentence_that_says_what_to_do() {
+pub(crate) fn other_forms_are_refused_with_a_sentence_that_says_what_to_do() {
     for (key, authority) in signers() {
         let place = Place::new(authority);
         let refused = |kind: &str, starts: &str| {
@@ -179,8 +175,7 @@ fn other_forms_are_refused_with_a_sentence_that_says_what_to_do() {
     }
 }
 
-#[test]
-fn a_signature_value_has_one_form() {
+pub(crate) fn a_signature_value_has_one_form() {
     let [rsa, ec] = [keys::rsa("Vendor"), keys::ec("Vendor")];
     let with = |authority: &'static Authority, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
         let plain = SignedData::new(root_hash().to_string()).signer(SignerInfo::new(authority)).build();
@@ -206,8 +201,7 @@ fn a_signature_value_has_one_form() {
 }
 
 /// OpenSSL takes the first certificate that fits by its own comparison, which ignores case and kinds of strings.
-#[test]
-fn the_certificate_that_systemd_would_take_decides() {
+pub(crate) fn the_certificate_that_systemd_would_take_decides() {
     let vendor = keys::rsa("Vendor");
     let impostor = keys::impostor(vendor);
     let der = SignedData::new(root_hash().to_string()).signer(SignerInfo::new(vendor)).build();

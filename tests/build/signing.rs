@@ -27,8 +27,7 @@ fn nothing_made(desk: &Desk, said: &Said, words: &[&str]) {
     assert!(!desk.names().iter().any(|name| name.contains(".sysext.") || name.starts_with('.')), "{:?}", desk.names());
 }
 
-#[test]
-fn an_image_is_one_that_a_boot_accepts() {
+pub(crate) fn an_image_is_one_that_a_boot_accepts() {
     for authority in [vendor(), keys::ec("Vendor"), keys::self_signed("Vendor", Key::P384)] {
         let desk = desk(authority);
         let said = desk.build("tool", "tree", &[]).good();
@@ -40,16 +39,14 @@ fn an_image_is_one_that_a_boot_accepts() {
     }
 }
 
-#[test]
-fn the_verdict_is_another_one_for_a_machine_that_trusts_somebody_else() {
+pub(crate) fn the_verdict_is_another_one_for_a_machine_that_trusts_somebody_else() {
     let desk = desk(vendor());
     desk.build("tool", "tree", &[]).good();
     desk.file("crt.pem", &keys::rsa("Somebody else").pem());
     assert_eq!(desk.verdict("tool.sysext.raw"), "unknown-signer");
 }
 
-#[test]
-fn an_encrypted_key_is_opened_with_a_passphrase_from_a_file_or_the_environment() {
+pub(crate) fn an_encrypted_key_is_opened_with_a_passphrase_from_a_file_or_the_environment() {
     let desk = desk(vendor());
     let pem = vendor().key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"open sesame").unwrap();
     desk.file("key.pem", &pem);
@@ -67,8 +64,7 @@ fn an_encrypted_key_is_opened_with_a_passphrase_from_a_file_or_the_environment()
     assert_eq!(desk.verdict("tool.sysext.raw"), "");
 }
 
-#[test]
-fn an_encrypted_key_without_anybody_to_ask_says_how_to_go_on() {
+pub(crate) fn an_encrypted_key_without_anybody_to_ask_says_how_to_go_on() {
     let desk = desk(vendor());
     let pem = vendor().key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"x").unwrap();
     desk.file("key.pem", &pem);
@@ -80,8 +76,7 @@ fn an_encrypted_key_without_anybody_to_ask_says_how_to_go_on() {
     nothing_made(&desk, &said, &["there is no terminal", "--passphrase-file or SEXTANT_PASSPHRASE"]);
 }
 
-#[test]
-fn what_no_machine_would_accept_is_refused_before_work_begins() {
+pub(crate) fn what_no_machine_would_accept_is_refused_before_work_begins() {
     let desk = desk(vendor());
     // There is no such source: whoever had begun to work would say so.
     let refused = |authority: &Authority, key: &Authority, words: &[&str]| {
@@ -97,8 +92,7 @@ fn what_no_machine_would_accept_is_refused_before_work_begins() {
     refused(&other, &other, &["key.pem"]);
 }
 
-#[test]
-fn files_that_are_no_keys_are_named() {
+pub(crate) fn files_that_are_no_keys_are_named() {
     let desk = desk(vendor());
     let good = fs::read(desk.path("key.pem")).unwrap();
     desk.file("key.pem", &vendor().pem());
@@ -124,8 +118,7 @@ fn sign_elsewhere(desk: &Desk, authority: &Authority, form: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-#[test]
-fn a_signature_made_elsewhere_completes_the_image() {
+pub(crate) fn a_signature_made_elsewhere_completes_the_image() {
     let desk = desk(vendor());
     desk.build("tool", "tree", &[]).good();
     let signed_at_once = fs::read(desk.path("tool.sysext.raw")).unwrap();
@@ -152,8 +145,7 @@ fn a_signature_made_elsewhere_completes_the_image() {
     }
 }
 
-#[test]
-fn a_signature_that_no_boot_would_accept_makes_no_image() {
+pub(crate) fn a_signature_that_no_boot_would_accept_makes_no_image() {
     let desk = desk(vendor());
     desk.run(&["build", "tool", "tree", "--unsigned"]).good();
     let sign = |more: &[&str]| {
@@ -180,8 +172,7 @@ fn a_signature_that_no_boot_would_accept_makes_no_image() {
     assert!(said.stderr.contains("signing needs --private-key KEY"), "{said:?}");
 }
 
-#[test]
-fn what_was_damaged_since_it_was_built_is_not_signed() {
+pub(crate) fn what_was_damaged_since_it_was_built_is_not_signed() {
     let desk = desk(vendor());
     desk.run(&["build", "tool", "tree", "--unsigned"]).good();
     let good = fs::read(desk.path("tool.sysext.unsigned")).unwrap();
@@ -201,8 +192,7 @@ fn what_was_damaged_since_it_was_built_is_not_signed() {
 }
 
 /// Partition UUIDs that don't derive from the root hash are worth a warning at a boot, and no reason not to sign.
-#[test]
-fn an_image_is_signed_anew_whatever_its_uuids_are() {
+pub(crate) fn an_image_is_signed_anew_whatever_its_uuids_are() {
     let desk = desk(vendor());
     let uuids = |blueprint: Blueprint| {
         let other = |part: &mut Part| part.uuid = Guid::from_bytes([3; 16]);
@@ -225,8 +215,7 @@ fn an_image_is_signed_anew_whatever_its_uuids_are() {
 }
 
 /// As `ssh` says it of its keys; a pipe is nobody else's.
-#[test]
-fn keys_that_others_can_read_are_told_about() {
+pub(crate) fn keys_that_others_can_read_are_told_about() {
     let desk = desk(vendor());
     let build = |more: &[&str]| desk.build("tool", "tree", more).good().stderr;
     assert_eq!(build(&[]), "");
@@ -252,8 +241,7 @@ fn keys_that_others_can_read_are_told_about() {
     desk.build("tool", "tree", &[]).refuses(&["reading private key key.pem: it has more than 65536 bytes"]);
 }
 
-#[test]
-fn an_image_is_signed_anew_for_other_machines() {
+pub(crate) fn an_image_is_signed_anew_for_other_machines() {
     let desk = desk(vendor());
     desk.build("tool", "tree", &[]).good();
     desk.file("key.pem", &keys::ec("Rotated").key.private_key_to_pem_pkcs8().unwrap());

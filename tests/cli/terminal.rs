@@ -2,7 +2,6 @@
 
 use crate::support::ddi::good_image;
 use crate::support::keys;
-use crate::support::toolbox::ignored;
 use crate::{Desk, mixed_firmware, vendor};
 use std::ffi::OsStr;
 use std::fs;
@@ -45,9 +44,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     let desk = Desk::new().image("k3s").file("junk.sysext.raw", b"junk").firmware(&mixed_firmware());
     let plain = desk.verify(&["k3s.sysext.raw", "junk.sysext.raw"]);
     assert!(!plain.stdout.as_bytes().contains(&ESCAPE), "not a terminal: {plain:?}");
-    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return ignored("script (util-linux) is not installed");
-    }
+    assert_script();
     let program = env!("CARGO_BIN_EXE_sextant");
     for words in ["verify --certificate vendor.crt k3s.sysext.raw junk.sysext.raw", "trust --efivars efivars"] {
         let on_terminal = |no_color: Option<&str>| {
@@ -69,9 +66,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
 /// What takes longer than a second has a bar on a terminal, which goes away; in a pipe there never is one.
 #[test]
 fn bars_are_for_people_who_wait() {
-    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return ignored("script (util-linux) is not installed");
-    }
+    assert_script();
     // More than a pipe holds, so that feeding it takes as long as the reader does.
     let desk = Desk::new()
         .file("tree/usr/large", &vec![7; 1 << 20])
@@ -100,6 +95,12 @@ fn bars_are_for_people_who_wait() {
     assert!(!quick.contains(bar) && quick.contains("tool.sysext.raw  "), "{quick:?}");
     let piped = run(false, "erofs");
     assert!(!piped.contains(bar) && piped.contains("no space") && !piped.contains(char::from(ESCAPE)), "{piped:?}");
+}
+
+/// What gives a program a terminal. Debian doesn't come without it.
+fn assert_script() {
+    let found = Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success());
+    assert!(found, "script (util-linux) is not installed");
 }
 
 /// Takes its time, and then fails.

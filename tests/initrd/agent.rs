@@ -1,7 +1,7 @@
 //! The agent as `make agent` leaves it: it has to run where there is nothing but the kernel.
 
 use crate::installed::built_agent;
-use crate::support::toolbox::ignored;
+use crate::support::harness::left_out;
 use std::fs;
 use std::process::Command;
 
@@ -25,9 +25,8 @@ fn program_headers(elf: &[u8]) -> Vec<u32> {
     (0..count).map(|at| u32::from_le_bytes(number(elf, offset + at * size))).collect()
 }
 
-#[test]
-fn the_agent_is_static_and_small() {
-    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make agent") };
+pub(crate) fn the_agent_is_static_and_small() {
+    let Some(path) = built_agent() else { return left_out("no target/dist/sextant-agent: run make agent") };
     let elf = fs::read(&path).unwrap();
     let headers = program_headers(&elf);
     assert!(!headers.is_empty());
@@ -37,15 +36,13 @@ fn the_agent_is_static_and_small() {
     assert!(elf.len() <= MAX_SIZE, "{} has {} bytes, more than {MAX_SIZE}", path.display(), elf.len());
 }
 
-#[test]
-fn a_dynamic_program_would_be_noticed() {
+pub(crate) fn a_dynamic_program_would_be_noticed() {
     let headers = program_headers(&fs::read(env!("CARGO_BIN_EXE_sextant")).unwrap());
     assert!(headers.contains(&PT_DYNAMIC) && headers.contains(&PT_INTERP));
 }
 
-#[test]
-fn the_agent_runs_with_nothing_around_it() {
-    let Some(path) = built_agent() else { return ignored("no target/dist/sextant-agent: run make agent") };
+pub(crate) fn the_agent_runs_with_nothing_around_it() {
+    let Some(path) = built_agent() else { return left_out("no target/dist/sextant-agent: run make agent") };
     let output = Command::new(path).arg("--version").env_clear().output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

@@ -22,8 +22,7 @@ fn entries() -> BTreeMap<String, (String, String)> {
     entries
 }
 
-#[test]
-fn every_kind_of_event_is_explained() {
+pub(crate) fn every_kind_of_event_is_explained() {
     let entries = entries();
     for event in Event::ALL {
         let (header, text) = entries.get(event.message_id()).unwrap_or_else(|| panic!("{event:?} is not explained"));
@@ -33,8 +32,7 @@ fn every_kind_of_event_is_explained() {
     assert_eq!(entries.len(), Event::ALL.len(), "an entry for an event that isn't there");
 }
 
-#[test]
-fn only_fields_that_entries_have_are_named() {
+pub(crate) fn only_fields_that_entries_have_are_named() {
     for (id, (_, text)) in entries() {
         for field in text.split('@').skip(1).step_by(2) {
             assert!(FIELDS.contains(&field), "{id}: @{field}@");
@@ -43,8 +41,7 @@ fn only_fields_that_entries_have_are_named() {
 }
 
 /// Who reads the journal has what is installed, not the sources.
-#[test]
-fn only_what_is_installed_is_referred_to() {
+pub(crate) fn only_what_is_installed_is_referred_to() {
     let installed = Installed::new();
     let mut files = 0;
     for (id, (_, text)) in entries() {
@@ -57,8 +54,7 @@ fn only_what_is_installed_is_referred_to() {
     assert!(files > 0);
 }
 
-#[test]
-fn journalctl_takes_the_catalogue() {
+pub(crate) fn journalctl_takes_the_catalogue() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = installed.scratch(tree.suite);

@@ -18,8 +18,7 @@ fn commands(heading: &str) -> Vec<String> {
     commands
 }
 
-#[test]
-fn the_line_for_dracut_puts_the_agent_into_the_image() {
+pub(crate) fn the_line_for_dracut_puts_the_agent_into_the_image() {
     let commands = commands("With dracut");
     let line = commands[0].strip_prefix("echo '").and_then(|rest| rest.split_once("' > /"));
     let (content, path) = line.unwrap_or_else(|| panic!("{commands:?}"));
@@ -33,8 +32,7 @@ fn the_line_for_dracut_puts_the_agent_into_the_image() {
 }
 
 /// An initrd that was made by something that knows nothing of sextant.
-#[test]
-fn the_commands_for_other_initrds_make_a_whole_one() {
+pub(crate) fn the_commands_for_other_initrds_make_a_whole_one() {
     let commands = commands("Without dracut");
     assert_eq!(commands.len(), 2, "{commands:?}");
     let script = commands.join("\n").replace("ROOT/", "\"$1\"/");
@@ -56,8 +54,7 @@ fn the_commands_for_other_initrds_make_a_whole_one() {
 }
 
 /// What the page says that is needed, and what the module loads.
-#[test]
-fn the_kernel_modules_are_the_ones_that_are_loaded() {
+pub(crate) fn the_kernel_modules_are_the_ones_that_are_loaded() {
     let page = fs::read_to_string(repository().join("docs/initrd.md")).unwrap();
     let loaded = fs::read_to_string(repository().join("systemd-units/sextant.modules-load.conf")).unwrap();
     let modules: Vec<_> = loaded.lines().filter(|line| !line.starts_with('#')).collect();

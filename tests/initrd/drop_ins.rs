@@ -32,8 +32,7 @@ fn drop_in(unit: &str) -> String {
 /// Settings with which a unit can run a program to merge.
 const RUNS: [&str; 5] = ["ExecStartPre", "ExecStart", "ExecStartPost", "ExecReload", "ExecReloadPost"];
 
-#[test]
-fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
+pub(crate) fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
     for tree in Tree::all() {
         let mut seen = 0;
         for unit in EXTENDED {
@@ -55,8 +54,7 @@ fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
 }
 
 /// Where it merges, whichever of them it is; and the file is there by then, for whoever is ordered after the agent.
-#[test]
-fn whatever_systemd_runs_to_merge_is_told_where() {
+pub(crate) fn whatever_systemd_runs_to_merge_is_told_where() {
     for unit in EXTENDED {
         let ours = drop_in(unit);
         let classes: &[&str] = match unit {
@@ -74,8 +72,7 @@ fn whatever_systemd_runs_to_merge_is_told_where() {
 }
 
 /// A version that has one more would merge past us.
-#[test]
-fn no_unit_of_systemd_that_merges_is_forgotten() {
+pub(crate) fn no_unit_of_systemd_that_merges_is_forgotten() {
     for tree in Tree::all() {
         let units = fs::read_dir(tree.file("usr/lib/systemd/system")).unwrap();
         for path in units.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
@@ -95,8 +92,7 @@ fn no_unit_of_systemd_that_merges_is_forgotten() {
 }
 
 /// A triggering condition (`=|`) is one of several alternatives: beside `|/run/extensions` it would not be a gate.
-#[test]
-fn the_gate_is_no_alternative() {
+pub(crate) fn the_gate_is_no_alternative() {
     for unit in EXTENDED {
         let gate = if unit.contains("-initrd") { "/run/sextant/report.json" } else { "/run/sextant/merge" };
         let ours = drop_in(unit);
@@ -109,8 +105,7 @@ fn the_gate_is_no_alternative() {
 
 /// systemd sorts drop-ins by name, whatever directory they are in, and the last one wins. These are of Kairos, which writes
 /// them to `/etc` at the end of its `initramfs` stage, with policies that take unsigned images.
-#[test]
-fn our_drop_ins_have_the_last_word() {
+pub(crate) fn our_drop_ins_have_the_last_word() {
     for unit in EXTENDED {
         let directory = repository().join(format!("systemd-units/{unit}.d"));
         let ours: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -122,8 +117,7 @@ fn our_drop_ins_have_the_last_word() {
 }
 
 /// The copies for the host are made from the files that the initrd has.
-#[test]
-fn the_host_gets_the_drop_ins_of_the_initrd() {
+pub(crate) fn the_host_gets_the_drop_ins_of_the_initrd() {
     let text = fs::read_to_string(repository().join("systemd-units/sextant.tmpfiles.conf")).unwrap();
     let lines: Vec<Vec<_>> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();

@@ -20,23 +20,20 @@ fn assert_refused(installed: &Installed, arguments: &[&str], message: &str) {
 /// What is missing here has nothing to do with a kernel; without one, and without other modules, dracut is quick.
 const ADDED: &[&str] = &["--no-kernel", "--modules", "sextant"];
 
-#[test]
-fn no_image_without_the_agent() {
+pub(crate) fn no_image_without_the_agent() {
     let installed = Installed::new();
     installed.remove("usr/lib/sextant/sextant-agent");
     assert_refused(&installed, ADDED, "sextant: there is no agent /usr/lib/sextant/sextant-agent");
 }
 
-#[test]
-fn no_image_without_a_unit() {
+pub(crate) fn no_image_without_a_unit() {
     let installed = Installed::new();
     // The host's copy must not stand in for it.
     installed.remove("usr/lib/sextant/initrd/usr/lib/systemd/system/sextant-merge.service");
     assert_refused(&installed, ADDED, "sextant: enabling sextant-merge.service failed");
 }
 
-#[test]
-fn no_image_without_the_gate() {
+pub(crate) fn no_image_without_the_gate() {
     for file in ["lib/tmpfiles.d/sextant.conf", "lib/systemd/system/systemd-confext.service.d/zz-sextant.conf"] {
         let installed = Installed::new();
         installed.remove(&format!("usr/lib/sextant/initrd/usr/{file}"));
@@ -44,8 +41,7 @@ fn no_image_without_the_gate() {
     }
 }
 
-#[test]
-fn no_image_without_a_certificate_that_was_meant_to_be_in_it() {
+pub(crate) fn no_image_without_a_certificate_that_was_meant_to_be_in_it() {
     let installed = Installed::new();
     installed.add("etc/verity.d/good.crt", "a certificate");
     symlink("/nowhere/vendor.crt", installed.path().join("etc/verity.d/vendor.crt")).unwrap();
@@ -53,15 +49,13 @@ fn no_image_without_a_certificate_that_was_meant_to_be_in_it() {
 }
 
 /// A dependency that can't be met leaves the module out, whose own code then has no say.
-#[test]
-fn no_image_without_what_the_module_depends_on() {
+pub(crate) fn no_image_without_what_the_module_depends_on() {
     let installed = Installed::new();
     let arguments = [ADDED, &["--omit", "systemd-tmpfiles"]].concat();
     assert_refused(&installed, &arguments, "systemd-tmpfiles");
 }
 
-#[test]
-fn no_image_without_dm_verity() {
+pub(crate) fn no_image_without_dm_verity() {
     let installed = Installed::new();
     for tree in Tree::all() {
         // A kernel without it, as far as the list of modules knows.

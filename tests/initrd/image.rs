@@ -43,8 +43,7 @@ fn has_module(root: &Path, name: &str) -> bool {
         || builtin.lines().any(|path| path.ends_with(&file))
 }
 
-#[test]
-fn an_image_holds_everything_that_the_agent_needs() {
+pub(crate) fn an_image_holds_everything_that_the_agent_needs() {
     let installed = Installed::new();
     installed
         .add("etc/sextant.yaml", "secure_boot: require\n")
@@ -95,8 +94,7 @@ fn an_image_holds_everything_that_the_agent_needs() {
 }
 
 /// With the very command that `sextant-stage.service` begins with, in the image itself.
-#[test]
-fn the_gate_is_closed_before_anything_is_staged() {
+pub(crate) fn the_gate_is_closed_before_anything_is_staged() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant"]);
@@ -129,8 +127,7 @@ fn the_gate_is_closed_before_anything_is_staged() {
 }
 
 /// Only the modules that the machine at hand uses, which are others than those of the machine that boots.
-#[test]
-fn a_host_only_image_has_the_kernel_modules_too() {
+pub(crate) fn a_host_only_image_has_the_kernel_modules_too() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--hostonly", "--no-hostonly-cmdline", "--modules", "sextant"]);
@@ -140,8 +137,7 @@ fn a_host_only_image_has_the_kernel_modules_too() {
     }
 }
 
-#[test]
-fn nobody_gets_the_agent_who_did_not_ask_for_it() {
+pub(crate) fn nobody_gets_the_agent_who_did_not_ask_for_it() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--no-kernel"]);

@@ -59,8 +59,7 @@ const LAYOUT: &[&str] = &[
     "usr/share/zsh/site-functions/_sextant",
 ];
 
-#[test]
-fn the_layout_is_the_one_that_is_promised() {
+pub(crate) fn the_layout_is_the_one_that_is_promised() {
     let installed = Installed::new();
     let found = files(&installed.path());
     let (pages, others): (Vec<_>, Vec<_>) = found.iter().partition(|path| path.starts_with("usr/share/man/"));
@@ -90,8 +89,7 @@ fn pages<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(before).skip(1).filter_map(name)
 }
 
-#[test]
-fn every_page_that_an_installed_file_refers_to_is_installed() {
+pub(crate) fn every_page_that_an_installed_file_refers_to_is_installed() {
     let installed = Installed::new();
     let doc = installed.path().join("usr/share/doc/sextant");
     let mut referred = 0;
@@ -107,8 +105,7 @@ fn every_page_that_an_installed_file_refers_to_is_installed() {
 }
 
 /// What would be in the way of a host that booted without the agent.
-#[test]
-fn nothing_on_the_host_closes_the_gate() {
+pub(crate) fn nothing_on_the_host_closes_the_gate() {
     let installed = Installed::new();
     for directory in ["usr/lib/systemd/system", "usr/lib/tmpfiles.d", "usr/lib/modules-load.d", "etc", "run"] {
         let directory = installed.path().join(directory);
@@ -123,8 +120,7 @@ fn nothing_on_the_host_closes_the_gate() {
 }
 
 /// Every command has a page, and every option is on it.
-#[test]
-fn the_manual_tells_every_command_and_option() {
+pub(crate) fn the_manual_tells_every_command_and_option() {
     use clap::CommandFactory;
     let installed = Installed::new();
     for (mut command, section) in [(sextant::cli::Cli::command(), 1), (sextant::agent::Cli::command(), 8)] {

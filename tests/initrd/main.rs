@@ -19,3 +19,53 @@ mod stages;
 mod support;
 mod trees;
 mod units;
+
+use std::process::ExitCode;
+use support::harness::{self, cases};
+
+fn main() -> ExitCode {
+    harness::run(
+        "initrd",
+        cases!(
+            agent: the_agent_is_static_and_small,
+                a_dynamic_program_would_be_noticed,
+                the_agent_runs_with_nothing_around_it;
+            catalogue: every_kind_of_event_is_explained,
+                only_fields_that_entries_have_are_named,
+                only_what_is_installed_is_referred_to,
+                journalctl_takes_the_catalogue;
+            documentation: the_line_for_dracut_puts_the_agent_into_the_image,
+                the_commands_for_other_initrds_make_a_whole_one,
+                the_kernel_modules_are_the_ones_that_are_loaded;
+            drop_ins: whatever_systemd_runs_to_merge_runs_with_the_strict_policy,
+                whatever_systemd_runs_to_merge_is_told_where,
+                no_unit_of_systemd_that_merges_is_forgotten,
+                the_gate_is_no_alternative,
+                our_drop_ins_have_the_last_word,
+                the_host_gets_the_drop_ins_of_the_initrd;
+            failures: no_image_without_the_agent,
+                no_image_without_a_unit,
+                no_image_without_the_gate,
+                no_image_without_a_certificate_that_was_meant_to_be_in_it,
+                no_image_without_what_the_module_depends_on,
+                no_image_without_dm_verity;
+            image: an_image_holds_everything_that_the_agent_needs,
+                the_gate_is_closed_before_anything_is_staged,
+                a_host_only_image_has_the_kernel_modules_too,
+                nobody_gets_the_agent_who_did_not_ask_for_it;
+            install: the_layout_is_the_one_that_is_promised,
+                every_page_that_an_installed_file_refers_to_is_installed,
+                nothing_on_the_host_closes_the_gate,
+                the_manual_tells_every_command_and_option;
+            stages: yip_runs_the_shipped_files_in_their_stages_only,
+                what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done,
+                a_broken_file_takes_those_of_its_directory_with_it_and_no_others,
+                the_last_file_is_not_the_last_to_run;
+            units: systemd_has_nothing_to_say_about_an_initrd,
+                systemd_has_nothing_to_say_about_the_drop_ins,
+                a_distribution_cannot_bring_back_another_policy,
+                the_units_are_shut_in_as_far_as_they_can_be,
+                what_mounts_has_no_mount_namespace;
+        ),
+    )
+}

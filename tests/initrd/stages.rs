@@ -46,8 +46,7 @@ impl Stages {
 const OEM: &str = "mkdir -p /run/system/oem /run/oem\ncp /usr/lib/sextant/yip/* /run/system/oem\n";
 const BROKEN: &str = "name: broken\nstages:\n  initramfs.after: [\n";
 
-#[test]
-fn yip_runs_the_shipped_files_in_their_stages_only() {
+pub(crate) fn yip_runs_the_shipped_files_in_their_stages_only() {
     let Some(stages) = Stages::new() else { return };
     let after = stages.run(OEM, "initramfs.after", "/run/system/oem /run/oem");
     assert_eq!(after, ("sextant-agent merge\n".to_owned(), true));
@@ -56,8 +55,7 @@ fn yip_runs_the_shipped_files_in_their_stages_only() {
     }
 }
 
-#[test]
-fn what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done() {
+pub(crate) fn what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done() {
     let Some(stages) = Stages::new() else { return };
     let run = |prepare: &str| stages.run(&format!("{OEM}\n{prepare}"), "after-install", "/run/system/oem");
     let expected = "sextant install /run/initramfs/live --esp /run/cos/efi --entry active --entry passive\n";
@@ -68,8 +66,7 @@ fn what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_
 }
 
 /// Why docs/initrd.md says where the file has to lie.
-#[test]
-fn a_broken_file_takes_those_of_its_directory_with_it_and_no_others() {
+pub(crate) fn a_broken_file_takes_those_of_its_directory_with_it_and_no_others() {
     let Some(stages) = Stages::new() else { return };
     for (directory, called) in [("system/oem", ""), ("oem", "sextant-agent merge\n")] {
         let prepare = format!("{OEM}cat >/run/{directory}/10-broken.yaml <<'END'\n{BROKEN}END");
@@ -79,8 +76,7 @@ fn a_broken_file_takes_those_of_its_directory_with_it_and_no_others() {
 }
 
 /// Why it says that no file can be sure to be last.
-#[test]
-fn the_last_file_is_not_the_last_to_run() {
+pub(crate) fn the_last_file_is_not_the_last_to_run() {
     let Some(stages) = Stages::new() else { return };
     let file = |name: &str, stage: &str, command: &str| {
         let text = format!("name: {name}\nstages:\n  {stage}:\n    - commands: ['{command}']\n");

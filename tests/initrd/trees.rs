@@ -1,7 +1,7 @@
 //! Debian trees with a systemd and a dracut each. What is installed is laid over them for the time of a command.
 
 use crate::installed::{Installed, repository};
-use crate::support::toolbox::ignored;
+use crate::support::harness::left_out;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// All trees that can be entered; a word about the others.
+    /// All trees that can be entered; the test is ignored in part where one is missing.
     pub(crate) fn all() -> Vec<Self> {
         SUITES.iter().filter_map(|(suite, suffix)| Self::find(suite, suffix)).collect()
     }
@@ -48,7 +48,7 @@ impl Tree {
             return Some(tree);
         }
         let cause = if output.status.code() == Some(UNAVAILABLE) { "no tree" } else { "no overlayfs" };
-        ignored(&format!("{suite}: {cause}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        left_out(&format!("{suite}: {cause}: {}", String::from_utf8_lossy(&output.stderr).trim()));
         None
     }
 

@@ -22,8 +22,7 @@ pub(crate) fn complaints(tree: &Tree, installed: &Installed, root: &Path, units:
 pub(crate) const IN_AN_INITRD: &[&str] =
     &["initrd.target", "sysinit.target", "initrd-switch-root.target", "sextant-stage.service", "sextant-merge.service"];
 
-#[test]
-fn systemd_has_nothing_to_say_about_an_initrd() {
+pub(crate) fn systemd_has_nothing_to_say_about_an_initrd() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant dracut-systemd"]);
@@ -59,8 +58,7 @@ fn system(tree: &Tree, installed: &Installed) -> PathBuf {
     root
 }
 
-#[test]
-fn systemd_has_nothing_to_say_about_the_drop_ins() {
+pub(crate) fn systemd_has_nothing_to_say_about_the_drop_ins() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = system(&tree, &installed);
@@ -73,8 +71,7 @@ fn systemd_has_nothing_to_say_about_the_drop_ins() {
 }
 
 /// systemd complains about a command that isn't there, if it is the one that counts: so it says which drop-in won.
-#[test]
-fn a_distribution_cannot_bring_back_another_policy() {
+pub(crate) fn a_distribution_cannot_bring_back_another_policy() {
     const MERGE: &[&str] = &["systemd-sysext.service"];
     let installed = Installed::new();
     for tree in Tree::all() {
@@ -95,8 +92,7 @@ fn a_distribution_cannot_bring_back_another_policy() {
 const EXPOSURE: [(&str, &str); 3] =
     [("sextant-stage.service", "44"), ("sextant-merge.service", "44"), ("sextant-confirm.service", "11")];
 
-#[test]
-fn the_units_are_shut_in_as_far_as_they_can_be() {
+pub(crate) fn the_units_are_shut_in_as_far_as_they_can_be() {
     let installed = Installed::new();
     for tree in Tree::all() {
         for (unit, threshold) in EXPOSURE {
@@ -108,8 +104,7 @@ fn the_units_are_shut_in_as_far_as_they_can_be() {
 }
 
 /// A mount namespace would hide from PID 1 what the agent mounts.
-#[test]
-fn what_mounts_has_no_mount_namespace() {
+pub(crate) fn what_mounts_has_no_mount_namespace() {
     let harmless = ["ProtectProc", "PrivateMounts"];
     for unit in ["sextant-stage.service", "sextant-merge.service"] {
         let text = fs::read_to_string(repository().join("systemd-units").join(unit)).unwrap();

@@ -5,6 +5,7 @@ mod host;
 mod kernel;
 mod mounts;
 mod namespace;
+mod room;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
                 what_no_report_names_is_taken_back,
                 taking_back_leaves_neither_mount_nor_file,
                 what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image;
+            room: without_room_an_image_is_refused_before_a_byte_of_it_is_written;
         ),
     )
 }

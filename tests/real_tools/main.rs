@@ -4,6 +4,7 @@
 //! All of it needs what `tests/toolbox/prepare` makes.
 #![allow(clippy::unwrap_used)]
 
+mod names;
 mod polyglots;
 mod repart;
 #[path = "../support/mod.rs"]
@@ -14,7 +15,8 @@ mod written;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::process::Command;
+use std::process::{Command, ExitCode};
+use support::harness::{self, cases};
 
 /// Runs `sextant verify --json`; exit status and rows by file name.
 fn verify<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> (Option<i32>, BTreeMap<String, Value>) {
@@ -32,4 +34,23 @@ fn verify<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> (Option<i3
 /// The token of a row; empty where the file is good.
 fn reason(row: &Value) -> &str {
     row["reason"].as_str().unwrap_or_default()
+}
+
+fn main() -> ExitCode {
+    harness::run(
+        "real_tools",
+        cases!(
+            names: systemd_orders_the_names_in_the_same_way;
+            polyglots: what_libblkid_would_take_for_something_else_is_refused,
+                an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form,
+                whatever_is_accepted_is_to_libblkid_and_systemd_the_same_three_partitions;
+            repart: our_writer_makes_of_reparts_input_what_repart_made_of_it,
+                signatures_with_elliptic_curves_differ_in_nothing_but_the_signature;
+            verdicts: the_agent_gives_every_image_its_verdict_and_stages_the_good_ones,
+                a_sealed_certificate_is_what_the_vendors_image_lacks,
+                sextant_verify_says_the_same_about_these_variables,
+                a_certificate_or_a_directory_of_them_stands_in_for_a_firmware;
+            written: what_we_write_is_good_to_every_tool;
+        ),
+    )
 }

@@ -115,8 +115,7 @@ fn judge(toolbox: &Toolbox, shapes: &[Shape]) -> Vec<Judgement> {
     shapes.iter().enumerate().map(one).collect()
 }
 
-#[test]
-fn what_libblkid_would_take_for_something_else_is_refused() {
+pub(crate) fn what_libblkid_would_take_for_something_else_is_refused() {
     let Some(toolbox) = Toolbox::find() else { return };
     let planted = |(what, offset, bytes): (&str, usize, Vec<u8>)| Shape::new(what, image().patch(offset, &bytes));
     let mut shapes: Vec<_> = magics().into_iter().map(planted).collect();
@@ -138,8 +137,7 @@ fn what_libblkid_would_take_for_something_else_is_refused() {
 }
 
 /// libblkid 2.41 also wants a byte in front of this magic number that JSON can't have; 2.38 doesn't.
-#[test]
-fn an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form() {
+pub(crate) fn an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form() {
     let Some(toolbox) = Toolbox::older() else { return };
     let shapes = [Shape::new("iso9660", iso9660_in_attributes()), Shape::new("nothing", image())];
     let judgements = judge(&toolbox, &shapes);
@@ -194,8 +192,7 @@ fn odd_shapes() -> Vec<Shape> {
     shapes
 }
 
-#[test]
-fn whatever_is_accepted_is_to_libblkid_and_systemd_the_same_three_partitions() {
+pub(crate) fn whatever_is_accepted_is_to_libblkid_and_systemd_the_same_three_partitions() {
     // What systemd sees in a table depends on its version.
     for toolbox in [Toolbox::find(), Toolbox::newer()].into_iter().flatten() {
         nobody_misunderstands(&judge(&toolbox, &odd_shapes()));

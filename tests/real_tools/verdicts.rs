@@ -33,8 +33,7 @@ fn check_good(row: &Value, image: &FixtureImage, fixtures: &Fixtures, verdict: &
     assert_eq!(row["size"], json!(fixtures.image(&image.file).len()));
 }
 
-#[test]
-fn the_agent_gives_every_image_its_verdict_and_stages_the_good_ones() {
+pub(crate) fn the_agent_gives_every_image_its_verdict_and_stages_the_good_ones() {
     let Some(fixtures) = Fixtures::find() else { return };
     let images = fixtures.images();
     let machine = Machine::new().with(|root| fixtures.install_variables("efivars", root));
@@ -64,8 +63,7 @@ fn the_agent_gives_every_image_its_verdict_and_stages_the_good_ones() {
     assert!(machine.staged_names().len() >= 15 && machine.staged_confexts().len() >= 2);
 }
 
-#[test]
-fn a_sealed_certificate_is_what_the_vendors_image_lacks() {
+pub(crate) fn a_sealed_certificate_is_what_the_vendors_image_lacks() {
     let Some(fixtures) = Fixtures::find() else { return };
     let images = fixtures.images();
     let wanted = ["repart-db", "repart-vendor", "repart-stranger"];
@@ -81,8 +79,7 @@ fn a_sealed_certificate_is_what_the_vendors_image_lacks() {
     assert_eq!(std::fs::read(exported).unwrap(), fixtures.read("keys/vendor.crt"), "as openssl writes it");
 }
 
-#[test]
-fn sextant_verify_says_the_same_about_these_variables() {
+pub(crate) fn sextant_verify_says_the_same_about_these_variables() {
     let Some(fixtures) = Fixtures::find() else { return };
     let images = fixtures.images();
     let mut arguments = vec![OsString::from("--efivars"), fixtures.path("efivars").into()];
@@ -102,8 +99,7 @@ fn sextant_verify_says_the_same_about_these_variables() {
     assert_eq!(verify(&arguments).0, Some(0), "all are good");
 }
 
-#[test]
-fn a_certificate_or_a_directory_of_them_stands_in_for_a_firmware() {
+pub(crate) fn a_certificate_or_a_directory_of_them_stands_in_for_a_firmware() {
     let Some(fixtures) = Fixtures::find() else { return };
     let certificate = fixtures.path("verity.d/vendor.crt");
     let directory = fixtures.path("verity.d");

@@ -173,8 +173,7 @@ impl Case {
     }
 }
 
-#[test]
-fn what_we_write_is_good_to_every_tool() {
+pub(crate) fn what_we_write_is_good_to_every_tool() {
     let Some(toolbox) = Toolbox::find() else { return };
     let scratch = directory();
     let path = scratch.path();

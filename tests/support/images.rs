@@ -6,15 +6,6 @@ use std::process::Command;
 use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// Set where a missing tool is a failure, such as in CI.
-const REQUIRE: &str = "SEXTANT_REQUIRE_TOOLBOX";
-
-/// Says why a test can't run here; fails it where everything has to run.
-pub(crate) fn ignored(reason: &str) {
-    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "required: {reason}");
-    println!("ignored: {reason}");
-}
-
 /// A temporary directory that the toolbox sees too.
 pub(crate) fn directory() -> TempDir {
     tempfile::Builder::new().prefix("sextant-fs.").tempdir_in("/tmp").unwrap()

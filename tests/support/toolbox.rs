@@ -1,6 +1,7 @@
 //! The toolbox (a Debian tree with the tools that make variables and images in real life) and the fixtures
 //! that were made with it. Both are optional for a developer and required in CI.
 
+use super::harness::left_out;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
@@ -8,16 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
-/// Set where a missing tool is a failure, such as in CI.
-const REQUIRE: &str = "SEXTANT_REQUIRE_TOOLBOX";
 /// Exit status of `tests/toolbox/run` where the toolbox can't be entered.
 const UNAVAILABLE: i32 = 77;
-
-/// Says why a test can't run here; fails it where everything has to run.
-pub fn ignored(reason: &str) {
-    assert!(std::env::var_os(REQUIRE).is_none_or(|value| value != "1"), "required: {reason}");
-    println!("ignored: {reason}");
-}
 
 /// A temporary directory that the toolbox sees under the same path.
 pub fn directory() -> TempDir {
@@ -30,14 +23,14 @@ pub struct Fixtures {
 }
 
 impl Fixtures {
-    /// The fixtures; `None`, and a word about it, where there are none.
+    /// The fixtures; `None`, and the test is ignored, where there are none.
     pub fn find() -> Option<Self> {
         let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures");
         let directory = std::env::var_os("SEXTANT_FIXTURES").map_or_else(default, PathBuf::from);
         if directory.join("images.json").is_file() {
             return Some(Self { directory });
         }
-        ignored(&format!("no fixtures in {}: run tests/toolbox/prepare", directory.display()));
+        left_out(&format!("no fixtures in {}: run tests/toolbox/prepare", directory.display()));
         None
     }
 
@@ -108,13 +101,13 @@ impl FixtureImage {
     }
 }
 
-/// The real yip, static, as `tests/toolbox/make-yip` built it; `None`, and a word about it, where it isn't there.
+/// The real yip, static, as `tests/toolbox/make-yip` built it; `None`, and the test is ignored, where it isn't there.
 pub fn yip() -> Option<PathBuf> {
     let path = yip_path();
     if path.is_file() {
         return Some(path);
     }
-    ignored(&format!("no yip in {}: run tests/toolbox/make-yip", path.display()));
+    left_out(&format!("no yip in {}: run tests/toolbox/make-yip", path.display()));
     None
 }
 
@@ -139,12 +132,12 @@ pub struct Toolbox {
 }
 
 impl Toolbox {
-    /// The toolbox; `None`, and a word about it, where it can't be entered.
+    /// The toolbox; `None`, and the test is ignored, where it can't be entered.
     pub fn find() -> Option<Self> {
         Self::of(beside_toolbox(""))
     }
 
-    /// The tree with a newer systemd, where few other tools are; `None`, and a word about it, where it can't be entered.
+    /// The tree with a newer systemd, where few other tools are; `None`, and the test is ignored, where it can't be entered.
     pub fn newer() -> Option<Self> {
         Self::of(beside_toolbox("-forky"))
     }
@@ -160,7 +153,7 @@ impl Toolbox {
         match output.status.code() {
             Some(0) => Some(toolbox),
             Some(UNAVAILABLE) => {
-                ignored(String::from_utf8_lossy(&output.stderr).trim());
+                left_out(String::from_utf8_lossy(&output.stderr).trim());
                 None
             }
             _ => panic!("entering the toolbox: {output:?}"),
@@ -186,7 +179,7 @@ impl Toolbox {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Whether images can be attached to loop devices; a word about it where they can't.
+    /// Whether images can be attached to loop devices; the test is ignored where they can't.
     pub fn has_loop_devices(&self) -> bool {
         let probe = r#"
             file=$(mktemp)
@@ -196,7 +189,7 @@ impl Toolbox {
         "#;
         let output = self.script(&format!("set -e\n{probe}"), &[]);
         if !output.status.success() {
-            ignored(&format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr).trim()));
+            left_out(&format!("no loop devices: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
         output.status.success()
     }
