@@ -43,6 +43,8 @@ fn main() {
         ("erofs", erofs()),
         ("squashfs", squashfs()),
         ("boot_entry", boot_entries()),
+        ("layer", layers()),
+        ("stage_file", stage_files()),
     ];
     for (target, seeds) in targets {
         let directory = directory.join(target);
@@ -232,4 +234,48 @@ fn squashfs() -> Vec<Vec<u8>> {
 
 fn boot_entries() -> Vec<Vec<u8>> {
     ["active.conf", "recovery+3-1.conf", "\\EFI\\kairos\\active.efi", "statereset_serial", ""].map(efi::utf16).to_vec()
+}
+
+/// Two layers: links, holes, long names, records; and whiteouts of both kinds. The first two bytes tell their border.
+fn layers() -> Vec<Vec<u8>> {
+    let entry = |builder: &mut tar::Builder<Vec<u8>>, kind, path: &str, link: &str, content: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_size(content.len() as u64);
+        header.set_path(path).unwrap();
+        if !link.is_empty() {
+            header.set_link_name(link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, content).unwrap();
+    };
+    let mut lower = tar::Builder::new(Vec::new());
+    entry(&mut lower, tar::EntryType::Directory, "usr/lib", "", b"");
+    entry(&mut lower, tar::EntryType::Symlink, "lib", "usr/lib", b"");
+    entry(&mut lower, tar::EntryType::Regular, "usr/lib/a", "", b"content");
+    entry(&mut lower, tar::EntryType::Link, "usr/lib/b", "lib/a", b"");
+    let mut upper = tar::Builder::new(Vec::new());
+    let records: [(&str, &[u8]); 3] =
+        [("path", b"usr/of/a/record"), ("mtime", b"-1.5"), ("SCHILY.xattr.user.note", b"\n\0")];
+    upper.append_pax_extensions(records).unwrap();
+    entry(&mut upper, tar::EntryType::Regular, "x", "", b"y");
+    let holes: [(&str, &[u8]); 2] = [("GNU.sparse.map", b"2,3,10,4"), ("GNU.sparse.size", b"20")];
+    upper.append_pax_extensions(holes).unwrap();
+    entry(&mut upper, tar::EntryType::Regular, "usr/holes", "", b"content");
+    entry(&mut upper, tar::EntryType::GNULongName, "long", "", b"usr/a/longer/name");
+    entry(&mut upper, tar::EntryType::Directory, "lib", "", b"");
+    entry(&mut upper, tar::EntryType::Regular, "usr/lib/.wh.a", "", b"");
+    entry(&mut upper, tar::EntryType::Regular, "lib/.wh..wh..opq", "", b"");
+    let (lower, upper) = (lower.into_inner().unwrap(), upper.into_inner().unwrap());
+    let blocks = u16::try_from(lower.len() / 512).unwrap();
+    vec![[&blocks.to_le_bytes()[..], &lower, &upper].concat(), [&[0, 0][..], &upper].concat()]
+}
+
+fn stage_files() -> Vec<Vec<u8>> {
+    let ours = ["tests/cli/stages/90_custom.yaml", "systemd-units/yip/zz-sextant-merge.yaml"];
+    let small =
+        ["", "#cloud-config\nruncmd:\n- [a, b]\n", "stages: {boot: [{commands: ['x > /y']}]}\n", "a: &a [x]\nb: *a\n"];
+    let read = |path: &str| std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    ours.iter().map(|path| read(path)).chain(small.map(|text| text.as_bytes().to_vec())).collect()
 }

@@ -22,7 +22,7 @@ pub mod inspect;
 pub mod io;
 pub mod kernel;
 pub mod merge;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 pub mod plan;
 pub mod policy;
 pub mod reason;

@@ -27,9 +27,9 @@ mod header;
 mod key;
 mod padded;
 mod signature;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 pub mod source;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 pub mod tree;
 #[cfg(feature = "cli")]
 mod unsigned;

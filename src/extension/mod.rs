@@ -7,12 +7,12 @@ mod compat;
 mod lookup;
 mod name;
 mod release;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 mod version;
 
 pub use compat::{Compatible, HostRelease, Incompatible, judge};
 pub use lookup::{FoundRelease, LookupError, find_release, refuse_odd_hierarchies, refuse_os_release};
 pub use name::{ExtensionName, NameError};
 pub use release::{ReleaseError, ReleaseFile};
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 pub use version::compare_versions;

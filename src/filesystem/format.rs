@@ -42,7 +42,7 @@ pub(super) trait Format {
     fn size(node: &Self::Node) -> u64;
 
     /// Who may do what with a node.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "readers")]
     fn attributes(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<super::walk::Attributes, FilesystemError>;
 
     /// Shows every entry of a directory, in order.

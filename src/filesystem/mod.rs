@@ -34,12 +34,12 @@ mod meter;
 mod path;
 mod squashfs;
 mod tree;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 mod walk;
 
 pub use error::FilesystemError;
 pub use tree::Tree;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 pub use walk::Node;
 
 use crate::io::ReadAt;

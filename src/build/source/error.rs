@@ -155,6 +155,7 @@ pub enum SourceError {
     },
 }
 
+#[cfg(feature = "cli")]
 impl SourceError {
     /// For `map_err`: what was done when the system failed.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {

@@ -3,27 +3,43 @@
 //! Nothing of an image is believed before its digest has been computed: a manifest is named by one, and names its
 //! configuration and layers by theirs. Blobs are never held in memory and never given names in the file system.
 
+#[cfg(feature = "cli")]
 mod archive;
+#[cfg(feature = "cli")]
 mod blobs;
+#[cfg(feature = "cli")]
 mod credentials;
+#[cfg(feature = "cli")]
 mod daemon;
+#[cfg(feature = "cli")]
 mod docker;
+#[cfg(feature = "cli")]
 mod document;
 mod error;
+#[cfg(feature = "cli")]
 mod image;
+#[cfg(feature = "cli")]
 mod layout;
+#[cfg(feature = "cli")]
 mod reference;
+#[cfg(feature = "cli")]
 mod registry;
 mod spool;
+#[cfg(feature = "cli")]
 mod unpack;
+#[cfg(feature = "cli")]
 mod unpacked;
 
 pub use error::SourceError;
+#[cfg(feature = "cli")]
 pub use reference::{Reference, ReferenceError};
 pub use spool::{Spool, SpoolReader};
 
+#[cfg(feature = "cli")]
 use crate::image::Architecture;
+#[cfg(feature = "cli")]
 use std::path::PathBuf;
+#[cfg(feature = "cli")]
 use std::rc::Rc;
 
 /// A container image whose layers can be had one by one, each only when it is asked for.
@@ -42,9 +58,11 @@ pub trait LayeredImage {
 }
 
 /// Told what is being fetched, of how many bytes if that is known, and how many have come since it was told last.
+#[cfg(feature = "cli")]
 pub type Progress = Rc<dyn Fn(&str, Option<u64>, u64)>;
 
 /// How sources are read.
+#[cfg(feature = "cli")]
 #[derive(Clone)]
 pub struct Options {
     /// The image to take where there are several.
@@ -59,6 +77,7 @@ pub struct Options {
     pub progress: Progress,
 }
 
+#[cfg(feature = "cli")]
 impl Options {
     /// What Go calls the architecture that is wanted, this machine's unless another was named; `None` if it has no name.
     fn go_architecture(&self) -> Option<&'static str> {
@@ -68,6 +87,7 @@ impl Options {
 }
 
 /// A source that was found.
+#[cfg(feature = "cli")]
 pub enum Opened {
     /// A directory of the host.
     Directory(PathBuf),
@@ -79,6 +99,7 @@ pub enum Opened {
 ///
 /// # Errors
 /// [`SourceError`]
+#[cfg(feature = "cli")]
 pub fn open(reference: &Reference, options: &Options) -> Result<Opened, SourceError> {
     let image: Box<dyn LayeredImage> = match reference {
         Reference::Directory(path) => return Ok(Opened::Directory(path.clone())),

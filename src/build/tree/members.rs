@@ -245,6 +245,7 @@ impl<'a> Members<'a> {
 }
 
 /// A file or link in an archive.
+#[cfg(feature = "cli")]
 pub(in crate::build) struct ArchiveMember {
     /// Its path, as it stands there.
     pub(in crate::build) path: String,
@@ -255,6 +256,7 @@ pub(in crate::build) struct ArchiveMember {
 }
 
 /// The files and links of an archive of images; what has no name in UTF-8 isn't one of its parts.
+#[cfg(feature = "cli")]
 pub(in crate::build) fn archive_members(archive: &Spool) -> Result<Vec<ArchiveMember>, ArchiveError> {
     let mut found = Vec::new();
     let mut members = Members::of(archive, MAX_HEADERS);

@@ -28,6 +28,7 @@ pub use archive::write_tar;
 pub use content::{Content, Reader as ContentReader};
 pub use directory::{DirectoryError, Owners, read_directory};
 pub use layer::{LayerError, Layers, MemberError, apply};
+#[cfg(feature = "cli")]
 pub(in crate::build) use members::archive_members;
 pub use members::{ArchiveError, MAX_HEADERS};
 pub use path::{MAX_DEPTH, MAX_STEPS, PathError};

@@ -11,7 +11,7 @@
 use super::Erofs;
 use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::meter::Meter;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
@@ -89,7 +89,7 @@ impl Inode {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 impl Inode {
     /// Who may do what with it.
     pub(super) fn attributes(&self, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {

@@ -18,7 +18,7 @@ use super::format::{Format, Visitor};
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 use crate::filesystem::walk::Attributes;
 use inode::Inode;
 
@@ -142,7 +142,7 @@ impl Format for Erofs {
         node.size
     }
 
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "readers")]
     fn attributes(&self, meter: &Meter<'_>, node: &Inode) -> Result<Attributes, FilesystemError> {
         node.attributes(meter)
     }

@@ -10,11 +10,11 @@
 
 use super::Squashfs;
 use super::metadata::Cursor;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 use super::metadata::table_entry;
 use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::meter::Meter;
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
@@ -122,7 +122,7 @@ impl Inode {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 impl Inode {
     /// Who may do what with it. Owner and group are numbers of entries in a table.
     pub(super) fn attributes(&self, squashfs: &Squashfs, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {

@@ -19,7 +19,7 @@ use super::format::{Format, Visitor};
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
-#[cfg(feature = "cli")]
+#[cfg(feature = "readers")]
 use crate::filesystem::walk::Attributes;
 use inode::Inode;
 
@@ -38,7 +38,7 @@ pub(super) struct Squashfs {
     directories: u64,
     fragments: u64,
     /// Table of owners and groups, and how many there are.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "readers")]
     ids: (u64, u16),
     fragment_count: u32,
     /// `None` in a file system without attributes.
@@ -90,7 +90,7 @@ impl Squashfs {
             inodes: u64(64)?,
             directories: u64(72)?,
             fragments: u64(80)?,
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "readers")]
             ids: (u64(48)?, u16(26)?),
             fragment_count: u32(16)?,
             xattrs: Some(u64(56)?).filter(|at| *at != u64::MAX),
@@ -117,7 +117,7 @@ impl Format for Squashfs {
         node.size
     }
 
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "readers")]
     fn attributes(&self, meter: &Meter<'_>, node: &Inode) -> Result<Attributes, FilesystemError> {
         node.attributes(self, meter)
     }

@@ -1,0 +1,16 @@
+//! Files of yip's stages: refused by their bounds, by the parser, or taken for steps, each in little time.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sextant::plan::parse;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(file) = parse("fuzz.yaml", text) else {
+        return;
+    };
+    for step in &file.steps {
+        assert!(step.number > 0);
+        assert!(step.writes.iter().all(|(path, _)| path.starts_with('/') || step.stage == "boot"), "{step:?}");
+    }
+});
