@@ -2,6 +2,7 @@
 
 use crate::namespace::{mounts, with_empty_run};
 use crate::support::harness::ignore;
+use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -59,13 +60,44 @@ pub(crate) fn a_host_is_left_alone_under_every_name() {
     });
 }
 
+/// The machine under a second name by a bind mount, and a tree whose `/run` is the machine's. Both are mounted in the
+/// namespace's own `/run`, which is never deleted: deleting would go through such a mount.
+pub(crate) fn a_bind_mount_of_the_machine_is_the_machine() {
+    on_a_host(|| {
+        let bind = |from: &str, to: &str| {
+            fs::create_dir_all(to).unwrap();
+            mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        };
+        bind("/", "/run/bound");
+        bind("/run", "/run/tree/run");
+        let names = || {
+            let mut names: Vec<_> = fs::read_dir("/run").unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let before = (names(), mounts());
+        for verb in ["stage", "merge"] {
+            for (root, expected) in [
+                ("/run/bound", "sextant-agent: this is not an initrd"),
+                ("/run/tree", "sextant-agent: /run/tree/run is this machine's own /run"),
+            ] {
+                let output = agent(&[verb, "--root", root]);
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(1), "{verb} {root}: {said}");
+                assert!(said.starts_with(expected), "{verb} {root}: {said}");
+                assert!((names(), mounts()) == before, "{verb} {root} changed the machine");
+            }
+        }
+    });
+}
+
 /// `confirm` belongs on the host. Where there was no sextant in the initrd it says so, and changes nothing.
 pub(crate) fn there_is_nothing_to_confirm_on_a_host_without_sextant() {
     on_a_host(|| {
         let output = agent(&["confirm"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        let expected = "sextant-agent: sextant has staged nothing in this boot: there is no /run/sextant/report.json\n";
+        let expected = "sextant-agent: sextant has staged nothing in this boot: there is no /run/sextant/state.json\n";
         assert_eq!(said, expected);
         assert_eq!(all_below(Path::new("/run")), []);
     });
@@ -75,9 +107,15 @@ pub(crate) fn there_is_nothing_to_confirm_on_a_host_without_sextant() {
 pub(crate) fn a_host_is_confirmed() {
     on_a_host(|| {
         fs::create_dir("/run/sextant").unwrap();
-        let report = r#"{"version": 1, "error": null, "images": [
-            {"file": "sextant-test.sysext.raw", "name": "sextant-test", "class": "sysext", "verdict": "staged"}]}"#;
+        let report = r#"{"version": 1, "firmware": null, "trust": [], "ignored_certificates": [], "merge": null,
+            "error": null, "images": [{"file": "sextant-test.sysext.raw", "directory": null, "name": "sextant-test",
+            "class": "sysext", "verdict": "staged", "reason": null, "detail": null, "warnings": [], "root_hash": null,
+            "signer": null, "size": null, "verify_usec": 1, "stage_usec": 1}]}"#;
         fs::write("/run/sextant/report.json", report).unwrap();
+        let state = r#"{"version": 1, "error": null, "requested": true, "staged": [{"class": "sysext",
+            "name": "sextant-test", "file": "sextant-test.sysext.raw", "root_hash": null, "signer": null,
+            "withdrawn": null}]}"#;
+        fs::write("/run/sextant/state.json", state).unwrap();
         let output = agent(&["confirm"]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let report = fs::read_to_string("/run/sextant/report.json").unwrap();

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         "privileged",
         cases!(
             host: a_host_is_left_alone_under_every_name,
+                a_bind_mount_of_the_machine_is_the_machine,
                 there_is_nothing_to_confirm_on_a_host_without_sextant,
                 a_host_is_confirmed;
             kernel: a_kernel_without_the_means_is_named_and_nothing_stays_attached,
