@@ -5,6 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use sextant::build::source::{LayeredImage, SourceError, Spool};
 use sextant::build::tree::{FileTree, Layers, MAX_DEPTH, MAX_NODES, apply, select, write_tar};
 use sextant::image::Class;
+use sextant_fuzz as _;
 use std::fs::File;
 use std::io::Write;
 

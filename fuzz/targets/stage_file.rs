@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sextant::plan::parse;
+use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
