@@ -45,6 +45,7 @@ fn main() {
         ("boot_entry", boot_entries()),
         ("layer", layers()),
         ("stage_file", stage_files()),
+        ("report", reports()),
     ];
     for (target, seeds) in targets {
         let directory = directory.join(target);
@@ -278,4 +279,49 @@ fn stage_files() -> Vec<Vec<u8>> {
         ["", "#cloud-config\nruncmd:\n- [a, b]\n", "stages: {boot: [{commands: ['x > /y']}]}\n", "a: &a [x]\nb: *a\n"];
     let read = |path: &str| std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
     ours.iter().map(|path| read(path)).chain(small.map(|text| text.as_bytes().to_vec())).collect()
+}
+
+/// What is written before, between and after the steps of a boot, and what another version might write.
+fn reports() -> Vec<Vec<u8>> {
+    let image = |name: &str, class: &str, verdict: &str, more: &str| {
+        format!(
+            r#"{{"file": "{name}.{class}.raw", "directory": "/.extra/{class}", "name": "{name}", "class": "{class}",
+                "verdict": "{verdict}", {more}, "root_hash": "{}", "signer": {{"source": "db", "subject": "CN=Vendor",
+                "sha256": "{}"}}, "size": 5242880, "verify_usec": 1500, "stage_usec": 40}}"#,
+            "ab".repeat(32),
+            "cd".repeat(32)
+        )
+    };
+    let good = r#""reason": null, "detail": null, "warnings": ["the partition's UUID doesn't fit"]"#;
+    let bad = r#""reason": "bad-gpt", "detail": "no GUID partition table", "warnings": []"#;
+    let withdrawn = r#""reason": null, "detail": "it changed", "warnings": []"#;
+    let images = [
+        image("k3s_1.31", "sysext", "staged", good),
+        image("junk", "sysext", "rejected", bad),
+        image("conf", "confext", "withdrawn", withdrawn),
+    ]
+    .join(", ");
+    let certificate = r#"{"source": "db", "subject": "CN=Vendor", "sha256": "ef", "file": "db-1.crt"}"#;
+    let ignored = r#"{"source": "/etc/verity.d/a.crt", "sha256": null, "reason": "no PEM certificate"}"#;
+    let report = |version: u32, merge: &str, more: &str| {
+        format!(
+            r#"{{"version": {version}, "firmware": {{"secure_boot": "enforcing", "entry": "active"}},
+                "trust": [{certificate}], "ignored_certificates": [{ignored}], "images": [{images}],
+                "omitted": {{"total": 61000, "by_reason": {{"bad-name": 60998, "bad-gpt": 2}}, "trust": 1}},
+                "merge": {merge}, "error": null{more}}}"#
+        )
+    };
+    let confirmed =
+        r#"{"requested": true, "confirmed": true, "merged": ["k3s_1.31"], "missing": [], "unexpected": ["x"]}"#;
+    let old = r#"{"version": 1, "firmware": null, "trust": [], "ignored_certificates": [], "images": [], "merge": null,
+        "error": "opening /.extra: Permission denied \u001b[2J\u202e"}"#;
+    [
+        report(1, "null", ""),
+        report(1, confirmed, ""),
+        report(1, r#"{"requested": true, "merged": [], "missing": []}"#, r#", "later": {"a": [1, true, null, "x"]}"#),
+        report(2, "null", ""),
+        old.to_owned(),
+    ]
+    .map(String::into_bytes)
+    .to_vec()
 }
