@@ -87,12 +87,16 @@ reasons! {
     WrongScope = "wrong-scope",
     /// It brings an os-release of its own.
     ContainsOsRelease = "contains-os-release",
-    /// Something that isn't a directory where systemd merges directories.
+    /// Something that systemd can't read, or would wait for, among the files that it reads before it merges.
+    BadMetadata = "bad-metadata",
+    /// Something that isn't a directory where systemd merges directories, or a name of systemd's own in one.
     BadHierarchy = "bad-hierarchy",
     /// Made for another operating system or version.
     IncompatibleHost = "incompatible-host",
     /// An image of this name was accepted before.
     DuplicateName = "duplicate-name",
+    /// An image of this root hash was accepted before, under another name.
+    DuplicateImage = "duplicate-image",
     /// No room to stage it.
     NoSpace = "no-space",
     /// Staging failed though everything was fine.

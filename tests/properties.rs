@@ -18,7 +18,7 @@ use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::stage::InPlaceCustody;
 use sextant::trust::{SealedFile, Source, TrustStore};
-use sextant::verify::{ContentsError, Findings, IntactImage, SignedRoot, VerifiedImage, Verifier};
+use sextant::verify::{Accepted, ContentsError, Findings, IntactImage, SignedRoot, VerifiedImage, Verifier};
 use sextant::verity::{HashAlgorithm, SUPERBLOCK_SIZE};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -115,7 +115,7 @@ fn verify(path: &Path) -> Result<(VerifiedImage, Findings), String> {
     };
     let mut findings = Findings::default();
     let candidate = Candidate::open(path, Class::Sysext).map_err(|refusal| refusal.to_string())?;
-    let verified = verifier.verify(candidate, false, &InPlaceCustody, &mut findings);
+    let verified = verifier.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut findings);
     Ok((verified.map_err(|refusal| refusal.to_string())?, findings))
 }
 

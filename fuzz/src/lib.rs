@@ -16,7 +16,10 @@ mod pkcs7;
 pub mod signatures;
 
 use sextant::build::gpt::{HEADER_SIZE, fix_header_crc};
-use sextant::extension::{ExtensionName, find_release, refuse_os_release};
+use sextant::extension::{
+    ExtensionName, find_release, refuse_odd_hierarchies, refuse_odd_metadata, refuse_os_release,
+    refuse_possible_hierarchies,
+};
 use sextant::filesystem::{Filesystem, Kind};
 use sextant::image::Class;
 use sextant::trust::{SealedFile, Source, TrustStore};
@@ -156,5 +159,8 @@ pub fn explore(data: &[u8], kind: Kind) {
     if let Ok(name) = ExtensionName::new(EXTENSION) {
         let _ = find_release(&filesystem, Class::Sysext, &name);
         let _ = refuse_os_release(&filesystem, Class::Sysext);
+        let _ = refuse_odd_metadata(&filesystem, Class::Sysext, &name);
+        let _ = refuse_odd_hierarchies(&filesystem, ["/usr", "/opt"].into_iter());
+        let _ = refuse_possible_hierarchies(&filesystem, ["/usr/bin", "/many"].into_iter(), 20);
     }
 }

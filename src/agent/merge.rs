@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::lock;
 use crate::merge;
 use crate::report::{self, Event, Merge};
-use crate::stage::recheck;
+use crate::stage::{recheck, withdraw_images};
 use crate::state::{PATH, StagedExtension, State};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result};
@@ -36,7 +36,13 @@ fn hand_over(environment: &Environment) -> Result<()> {
     merge::prepare(root, environment.delivery())?;
     let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
     let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
-    let withdrawn = recheck(root, &is_left)?;
+    let mut withdrawn = recheck(root, &is_left)?;
+    let is_there = |extension: &&StagedExtension| {
+        let file = format!("{}.raw", extension.name);
+        !withdrawn.iter().any(|image| image.class == extension.class && *image.file == *file)
+    };
+    let left: Vec<_> = state.left().filter(is_there).map(|it| (it.class, it.name.as_str())).collect();
+    withdrawn.extend(withdraw_images(root, &merge::surplus(root, &left)?, merge::SURPLUS)?);
     for image in &withdrawn {
         let cause = Message::new(image.cause);
         let is_it = |extension: &&mut StagedExtension| {

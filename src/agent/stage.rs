@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::lock;
 use crate::confine::{Confinement, guard};
-use crate::extension::{ExtensionName, HostRelease, ReleaseFile};
+use crate::extension::{HostRelease, ReleaseFile};
 use crate::firmware::Firmware;
 use crate::image::{Architecture, Candidate, Class};
 use crate::merge;
@@ -15,10 +15,9 @@ use crate::stage::{Custody, quarantine, stage as stage_image, withdraw};
 use crate::state::State;
 use crate::text::{Message, Text};
 use crate::trust::{self, TrustStore};
-use crate::verify::{Findings, Session, VerifiedImage, Verifier};
+use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::{Result, anyhow};
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -116,14 +115,20 @@ fn run(
         threads: default_threads(),
         now: SystemTime::now(),
     };
+    let mut tally = Tally::default();
+    for class in Class::ALL {
+        for name in merge::host_extensions(root, class) {
+            tally.add_host(class, name);
+        }
+    }
     let mut run = Run {
         root,
         session: verifier.session(),
         policy: &preparation.policy,
         custody: custody.as_deref(),
         gate,
-        tally: Tally::default(),
-        accepted: HashSet::new(),
+        tally,
+        accepted: Accepted::default(),
     };
     let mut written = report::write(root, report).ok().map(|()| Instant::now());
     for class in Class::ALL {
@@ -178,7 +183,7 @@ impl Preparation {
         let root = environment.root();
         let mut this = Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None };
         match load_policy(root, options) {
-            Ok(policy) => this.policy = policy,
+            Ok(policy) => this.policy = Policy { host_hierarchies: merge::host_hierarchies(root), ..policy },
             Err(error) => {
                 // What a good configuration of an earlier run said goes too; the first error is the one to tell.
                 let _ = merge::limit(root, &Hierarchies::default());
@@ -276,7 +281,7 @@ struct Run<'a> {
     custody: Option<&'a dyn Custody>,
     gate: Option<Refusal>,
     tally: Tally,
-    accepted: HashSet<(Class, ExtensionName)>,
+    accepted: Accepted,
 }
 
 impl Run<'_> {
@@ -302,17 +307,16 @@ impl Run<'_> {
         let verified = self.verify(directory, file, image, findings);
         image.verify_usec = report::usec(started.elapsed());
         let verified = verified?;
-        let key = (verified.class(), verified.name().clone());
+        let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
         let started = Instant::now();
         let staged = stage_image(self.root, verified);
         image.stage_usec = report::usec(started.elapsed());
         let staged = staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))?;
-        let (class, name) = &key;
-        self.tally.add(image.size.unwrap_or_default(), *class, name.as_str());
+        self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
         if let Some(custody) = self.custody {
             custody.settle(staged.occupied());
         }
-        self.accepted.insert(key);
+        self.accepted.add(class, name, root_hash, Text::from_os(file));
         Ok(())
     }
 
@@ -337,8 +341,7 @@ impl Run<'_> {
         };
         let policy = self.policy;
         self.tally.admit(candidate.size(), &policy.limits)?;
-        self.tally.admit_layer(class, candidate.name().as_str(), &policy.hierarchies)?;
-        let taken = self.accepted.contains(&(class, candidate.name().clone()));
-        self.session.verify(candidate, taken, custody, findings)
+        self.tally.admit_layer(class, candidate.name().as_str(), policy.overlay(class))?;
+        self.session.verify(candidate, &self.accepted, custody, findings)
     }
 }

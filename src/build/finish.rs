@@ -9,7 +9,7 @@ use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::Refusal;
 use crate::stage::InPlaceCustody;
-use crate::verify::{Findings, Verifier};
+use crate::verify::{Accepted, Findings, Verifier};
 use crate::verity::default_threads;
 use openssl::x509::X509;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -151,6 +151,6 @@ fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X
         now: SystemTime::now(),
     };
     let opened = Candidate::open(path, class).map_err(FinishError::Refused)?;
-    let outcome = verifier.verify(opened, false, &InPlaceCustody, &mut Findings::default());
+    let outcome = verifier.verify(opened, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
     outcome.map(drop).map_err(FinishError::Refused)
 }

@@ -10,7 +10,7 @@ use crate::reason::{Reason, Refusal};
 use crate::report::{Image, Verdict, usec};
 use crate::stage::InPlaceCustody;
 use crate::text::Text;
-use crate::verify::{Findings, VerifiedImage, Verifier};
+use crate::verify::{Accepted, Findings, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::Result;
 use std::path::Path;
@@ -79,7 +79,7 @@ impl Machine {
                 let detail = format_args!("{} bytes, where one file is limited to {limit}", candidate.size());
                 return Err(Refusal::new(Reason::TooLarge, detail));
             }
-            self.verifier().verify(candidate, false, &InPlaceCustody, findings)
+            self.verifier().verify(candidate, &Accepted::default(), &InPlaceCustody, findings)
         })
     }
 

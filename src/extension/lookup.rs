@@ -17,9 +17,13 @@ use crate::bytes::boolean;
 use crate::filesystem::{EntryKind, FilesystemError, Tree};
 use crate::image::Class;
 use crate::reason::Reason;
+use crate::text::Text;
 
 /// Says `false` on a release file that may be used for an image of another name.
 const STRICT_ATTRIBUTE: &str = "user.extension-release.strict";
+
+/// How names of release files begin.
+const RELEASE_PREFIX: &str = "extension-release.";
 
 /// A release file that was found and read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,48 @@ pub enum LookupError {
         /// What is wrong with it.
         error: ReleaseError,
     },
+    /// Something that systemd may wait for, or that may lead to something else, once the extension is merged.
+    #[error(
+        "{path} is {found}, and systemd reads release files once more after the merge, where that may lead to anything"
+    )]
+    OddRelease {
+        /// Its path.
+        path: Text,
+        /// What it is.
+        found: EntryKind,
+    },
+    /// Something else where systemd reads a regular file before it merges.
+    #[error("{path} is {found}, and systemd reads it as a regular file before it merges")]
+    OddMetadata {
+        /// Its path.
+        path: Text,
+        /// What it is.
+        found: EntryKind,
+    },
+    /// A file that systemd reads before it merges, and can't.
+    #[error("{path}, which systemd reads before it merges: {error}")]
+    UnreadableMetadata {
+        /// Its path.
+        path: Text,
+        /// Why it can't be read.
+        error: FilesystemError,
+    },
+    /// A name that is systemd's own inside a hierarchy.
+    #[error("it contains {path}, where systemd keeps notes about the merge")]
+    Reserved {
+        /// Its path.
+        path: Text,
+    },
+    /// A link in the place of a hierarchy whose target has a path without end, or too long a one.
+    #[error("{path} is a link to a path of {found} bytes where at most {limit} are accounted for")]
+    LongDetour {
+        /// The hierarchy.
+        path: Text,
+        /// Bytes of the path that it leads to.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Something else where directories are merged.
     #[error("{path} is {found}, and systemd merges directories there")]
     NotADirectory {
@@ -94,18 +140,23 @@ impl LookupError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Filesystem { error: FilesystemError::Io(_), .. } => Reason::Unreadable,
+            Self::Filesystem { error: FilesystemError::Io(_), .. }
+            | Self::UnreadableMetadata { error: FilesystemError::Io(_), .. } => Reason::Unreadable,
             Self::Filesystem { error, .. } if error.is_about_path() => Reason::WrongExtensionRelease,
-            Self::Filesystem { .. } => Reason::NotMountable,
+            Self::UnreadableMetadata { error, .. } if error.is_about_path() => Reason::BadMetadata,
+            Self::Filesystem { .. } | Self::UnreadableMetadata { .. } => Reason::NotMountable,
             Self::ContainsOsRelease { .. } => Reason::ContainsOsRelease,
-            Self::NotADirectory { .. } => Reason::BadHierarchy,
-            Self::Missing { .. } | Self::Ambiguous { .. } | Self::NotAFile { .. } | Self::Malformed { .. } => {
-                Reason::WrongExtensionRelease
-            }
+            Self::OddMetadata { .. } => Reason::BadMetadata,
+            Self::NotADirectory { .. } | Self::Reserved { .. } | Self::LongDetour { .. } => Reason::BadHierarchy,
+            Self::Missing { .. }
+            | Self::Ambiguous { .. }
+            | Self::NotAFile { .. }
+            | Self::OddRelease { .. }
+            | Self::Malformed { .. } => Reason::WrongExtensionRelease,
         }
     }
 
-    fn reading(path: &str) -> impl FnOnce(FilesystemError) -> Self {
+    pub(super) fn reading(path: &str) -> impl FnOnce(FilesystemError) -> Self {
         let path = path.to_owned();
         move |error| Self::Filesystem { path, error }
     }
@@ -134,6 +185,7 @@ pub fn find_release(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -
         Some(found) => return Err(LookupError::NotAFile { path, found }),
         None => return Err(LookupError::Missing { path }),
     }
+    refuse_odd_releases(filesystem, class)?;
     let bytes = filesystem
         .read_file(&path, ReleaseFile::MAX_LEN)
         .map_err(LookupError::reading(&path))?
@@ -158,25 +210,34 @@ pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), Look
     }
 }
 
-/// Refuses what systemd can't merge: where it merges, an extension has a directory or nothing. It gives up the whole
-/// merge for anything else, and for the detour of a link it would need room among the options of the mount
-/// (systemd 257, `src/sysext/sysext.c`, `determine_used_extensions`).
+/// Refuses what isn't a regular file among all release files of a class, and links on the way to them, but for one to a name
+/// beside it.
 ///
-/// # Errors
-/// [`LookupError::NotADirectory`], or [`LookupError::Filesystem`].
-pub fn refuse_odd_hierarchies<'p>(
-    filesystem: &dyn Tree,
-    hierarchies: impl Iterator<Item = &'p str>,
-) -> Result<(), LookupError> {
-    for hierarchy in hierarchies {
-        let mut above = String::new();
-        for name in hierarchy.split('/').filter(|name| !name.is_empty()) {
-            let path = format!("{above}/{name}");
-            match filesystem.entry_nofollow(&above, name).map_err(LookupError::reading(&path))? {
-                Some(EntryKind::Directory) => above = path,
-                Some(found) => return Err(LookupError::NotADirectory { path, found }),
-                None => break,
-            }
+/// Before the merge systemd follows links inside the image. After it, it reads the release file of each extension once more to
+/// see whether the manager has to be reloaded, and then through the merged system. What one extension has under the name of
+/// another is read there in its place, and a link may lead to the host's files. At a FIFO or a terminal systemd would wait
+/// (systemd 257, `src/sysext/sysext.c`, `need_reload`; 262, `get_extension_release_metadata`).
+fn refuse_odd_releases(filesystem: &dyn Tree, class: Class) -> Result<(), LookupError> {
+    let directory = class.release_directory();
+    let odd = |path: String, found| Err(LookupError::OddRelease { path: Text::new(path), found });
+    let mut above = String::new();
+    for part in directory.split('/') {
+        let path = format!("{above}{part}");
+        match filesystem.entry_nofollow(&above, part).map_err(LookupError::reading(&path))? {
+            Some(EntryKind::Directory) | None => above = path + "/",
+            Some(found) => return odd(path, found),
+        }
+    }
+    let reading = || LookupError::reading(directory);
+    for entry in filesystem.list(directory).map_err(reading())?.unwrap_or_default() {
+        let name = entry.name.to_string_lossy();
+        if entry.kind == EntryKind::File || !name.starts_with(RELEASE_PREFIX) {
+            continue;
+        }
+        // All that a link to a name beside it can lead to is looked at here too. No release file has a name that isn't UTF-8.
+        let target = filesystem.link_target(directory, &name).map_err(reading())?;
+        if !target.is_some_and(|target| target.starts_with(RELEASE_PREFIX.as_bytes()) && !target.contains(&b'/')) {
+            return odd(format!("{directory}/{name}"), entry.kind);
         }
     }
     Ok(())
@@ -191,7 +252,7 @@ fn refuse_in(filesystem: &dyn Tree, directory: &'static str, path: &'static str)
 }
 
 /// The path of the file that systemd would open.
-fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
+pub(super) fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
     let directory = class.release_directory();
     let exact = format!("{directory}/extension-release.{name}");
     if filesystem.entry(&exact).map_err(LookupError::reading(&exact))?.is_some() {
@@ -202,7 +263,7 @@ fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<S
     let entries = filesystem.list(directory).map_err(LookupError::reading(directory))?.ok_or_else(missing)?;
     let mut found: Option<String> = None;
     for entry in entries.iter().filter(|entry| entry.kind == EntryKind::File) {
-        let name = entry.name.to_str().and_then(|name| name.strip_prefix("extension-release."));
+        let name = entry.name.to_str().and_then(|name| name.strip_prefix(RELEASE_PREFIX));
         let Some(suffix) = name.filter(|name| image_name_is_valid(name)) else { continue };
         let path = format!("{directory}/extension-release.{suffix}");
         if suffix != base && !is_lenient(filesystem, &path)? {

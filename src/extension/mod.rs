@@ -4,14 +4,18 @@
 //! given, because one extension that systemd refuses keeps all others from being merged.
 
 mod compat;
+mod hierarchy;
 mod lookup;
+mod metadata;
 mod name;
 mod release;
 #[cfg(feature = "readers")]
 mod version;
 
 pub use compat::{Compatible, HostRelease, Incompatible, judge};
-pub use lookup::{FoundRelease, LookupError, find_release, refuse_odd_hierarchies, refuse_os_release};
+pub use hierarchy::{refuse_odd_hierarchies, refuse_possible_hierarchies};
+pub use lookup::{FoundRelease, LookupError, find_release, refuse_os_release};
+pub use metadata::refuse_odd_metadata;
 pub use name::{ExtensionName, NameError};
 pub use release::{ReleaseError, ReleaseFile};
 #[cfg(feature = "readers")]

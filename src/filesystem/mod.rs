@@ -219,6 +219,16 @@ impl<'a> Filesystem<'a> {
         with_format!(self, format => list(format, &meter, directory))
     }
 
+    /// Returns the target of the symbolic link `name` in the directory at `directory` (links in that path are followed);
+    /// `None` if there is nothing of this name, or something else. At most 4095 bytes.
+    ///
+    /// # Errors
+    /// Errors of the path, or whatever keeps the file system from being read.
+    pub fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
+        let meter = Meter::new(self.source, WORK);
+        with_format!(self, format => link_target(format, &meter, directory, name))
+    }
+
     /// The value of an extended attribute of what is at `path`, symbolic links followed; `None` if there is nothing at
     /// `path` or it has no such attribute. Only names that begin with `user.` are looked for.
     ///
@@ -256,6 +266,18 @@ fn entry_nofollow<F: Format>(
 ) -> Result<Option<EntryKind>, FilesystemError> {
     let Some(node) = path::resolve(format, meter, directory.as_bytes())? else { return Ok(None) };
     Ok(path::find(format, meter, &node, name.as_bytes())?.map(|node| F::kind(&node)))
+}
+
+fn link_target<F: Format>(
+    format: &F,
+    meter: &Meter<'_>,
+    directory: &str,
+    name: &str,
+) -> Result<Option<Vec<u8>>, FilesystemError> {
+    let Some(node) = path::resolve(format, meter, directory.as_bytes())? else { return Ok(None) };
+    let found = path::find(format, meter, &node, name.as_bytes())?;
+    let Some(link) = found.filter(|node| F::kind(node) == EntryKind::Symlink) else { return Ok(None) };
+    path::read(format, meter, &link, path::MAX_TARGET).map(Some)
 }
 
 fn list<F: Format>(format: &F, meter: &Meter<'_>, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError> {

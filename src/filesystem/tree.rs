@@ -28,6 +28,12 @@ pub trait Tree {
     /// As there.
     fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError>;
 
+    /// As [`Filesystem::link_target`].
+    ///
+    /// # Errors
+    /// As there.
+    fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError>;
+
     /// As [`Filesystem::xattr`].
     ///
     /// # Errors
@@ -50,6 +56,10 @@ impl Tree for Filesystem<'_> {
 
     fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError> {
         Filesystem::list(self, directory)
+    }
+
+    fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
+        Filesystem::link_target(self, directory, name)
     }
 
     fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {

@@ -6,8 +6,9 @@ use nix::errno::Errno;
 use rustix::fs::fgetxattr;
 use std::fs::{File, FileType};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Links that the kernel follows in one path (Linux 6.12, `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -27,6 +28,10 @@ impl MountedTree {
     /// Where it is no directory that can be opened.
     pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self { root: Root::open(directory)? })
+    }
+
+    fn place(&self, directory: &str) -> Result<Option<PathBuf>, FilesystemError> {
+        Ok(absent_is_none(self.root.directory(or_root(directory)))?.flatten())
     }
 
     fn open_file(&self, path: &str) -> Result<Option<File>, FilesystemError> {
@@ -55,19 +60,28 @@ impl Tree for MountedTree {
     }
 
     fn entry_nofollow(&self, directory: &str, name: &str) -> Result<Option<EntryKind>, FilesystemError> {
-        let Some(directory) = absent_is_none(self.root.directory(directory))?.flatten() else { return Ok(None) };
+        let Some(directory) = self.place(directory)? else { return Ok(None) };
         absent_is_none(directory.join(name).symlink_metadata())
             .map(|found| found.map(|metadata| kind(metadata.file_type())))
     }
 
     fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError> {
-        let Some(names) = absent_is_none(self.root.list(directory))?.flatten() else { return Ok(None) };
-        let Some(place) = absent_is_none(self.root.directory(directory))?.flatten() else { return Ok(None) };
+        let Some(names) = absent_is_none(self.root.list(or_root(directory)))?.flatten() else { return Ok(None) };
+        let Some(place) = self.place(directory)? else { return Ok(None) };
         let entry = |name: std::ffi::OsString| {
             let kind = kind(place.join(&name).symlink_metadata()?.file_type());
             Ok(DirEntry { name, kind })
         };
         names.into_iter().map(entry).collect::<Result<_, FilesystemError>>().map(Some)
+    }
+
+    fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
+        let Some(directory) = self.place(directory)? else { return Ok(None) };
+        match directory.join(name).read_link() {
+            // Something else than a link.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(None),
+            result => absent_is_none(result).map(|found| found.map(|target| target.into_os_string().into_vec())),
+        }
     }
 
     fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
@@ -85,6 +99,11 @@ impl Tree for MountedTree {
             Err(errno) => Err(io::Error::from(errno).into()),
         }
     }
+}
+
+/// To the kernel the empty path is none; here it is the root.
+fn or_root(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
 }
 
 /// What isn't there is no error; other faults of the path are told apart from those of the file system.
@@ -135,8 +154,15 @@ mod tests {
         assert!(tree.read_file("absent", 6).unwrap().is_none());
         assert_eq!(tree.entry("link").unwrap(), Some(EntryKind::File));
         assert_eq!(tree.entry("dangling").unwrap(), None);
+        assert_eq!(tree.entry_nofollow("", "dangling").unwrap(), Some(EntryKind::Symlink));
+        assert_eq!(tree.list("").unwrap().unwrap().len(), 4);
+        assert_eq!(tree.link_target("", "dangling").unwrap().unwrap(), b"/nowhere");
         assert_eq!(tree.entry_nofollow("/", "dangling").unwrap(), Some(EntryKind::Symlink));
         assert_eq!(tree.entry_nofollow("usr/lib", "absent").unwrap(), None);
+        assert_eq!(tree.link_target("/", "link").unwrap().unwrap(), b"/usr/lib/file");
+        assert_eq!(tree.link_target("usr/lib", "file").unwrap(), None);
+        assert_eq!(tree.link_target("usr/lib", "absent").unwrap(), None);
+        assert_eq!(tree.link_target("absent", "link").unwrap(), None);
         assert!(matches!(tree.entry("circle"), Err(FilesystemError::TooManySteps { .. })));
         assert!(tree.entry("usr/lib/file/below").unwrap_err().is_about_path());
         let names: Vec<_> = tree.list("usr/lib").unwrap().unwrap();

@@ -1,5 +1,6 @@
 //! What systemd made of it.
 
+use super::host::image_name;
 use crate::image::Class;
 use crate::policy::Hierarchies;
 use crate::root::Root;
@@ -59,17 +60,7 @@ fn searched_first(class: Class) -> Option<&'static str> {
 pub fn hiding(root: &Root, class: Class) -> Result<BTreeSet<Text>> {
     let Some(directory) = searched_first(class) else { return Ok(BTreeSet::new()) };
     let found = root.list(directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default();
-    Ok(found.iter().filter_map(|name| name.to_str()).map(|name| Text::new(image_name(name))).collect())
-}
-
-/// What systemd calls the image in a file or directory of that name (systemd 257, `src/basic/os-util.c`,
-/// `path_extract_image_name`; `.v` is a directory of versions).
-fn image_name(file: &str) -> &str {
-    let mut name = file;
-    for end in [".v", ".raw", ".sysext"] {
-        name = name.strip_suffix(end).unwrap_or(name);
-    }
-    name
+    Ok(found.iter().filter_map(|name| name.to_str()).map(|name| Text::new(image_name(class, name))).collect())
 }
 
 /// What was wanted against what is there.

@@ -5,11 +5,13 @@
 
 use crate::durable;
 use crate::image::Class;
-use crate::policy::Hierarchies;
+use crate::policy::{Hierarchies, HierarchyList};
 use crate::root::Root;
 use anyhow::{Context, Result};
 
 const DIRECTORY: &str = "/run/sextant";
+/// Largest file that is read, in bytes: 64 paths of 255 bytes, colons between them, and the name.
+const MAX_FILE: u64 = 32 << 10;
 
 /// The name of the file, which the drop-ins in `systemd-units/` have too.
 fn file_name(class: Class) -> String {
@@ -36,11 +38,28 @@ pub fn limit(root: &Root, hierarchies: &Hierarchies) -> Result<()> {
     Ok(())
 }
 
+/// Returns what [`limit`] has written.
+///
+/// # Errors
+/// Where a file is there and can't be read, or isn't what [`limit`] writes.
+pub fn configured(root: &Root) -> Result<Hierarchies> {
+    let of = |class| -> Result<Option<HierarchyList>> {
+        let (file, variable) = (file_name(class), class.hierarchies_variable());
+        let context = || format!("reading {DIRECTORY}/{file}");
+        let Some(text) = root.read(&format!("{DIRECTORY}/{file}"), MAX_FILE).with_context(context)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&text);
+        let list = text.trim_end().strip_prefix(variable).and_then(|rest| rest.strip_prefix('='));
+        list.unwrap_or_default().parse().map(Some).with_context(context)
+    };
+    Ok(Hierarchies { sysext: of(Class::Sysext)?, confext: of(Class::Confext)? })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::policy::HierarchyList;
     use std::fs;
 
     #[test]
@@ -50,12 +69,16 @@ mod tests {
         let read = |file: &str| fs::read_to_string(dir.path().join("run/sextant").join(file)).ok();
         let list = |paths: &[&str]| HierarchyList::new(paths.iter().map(|path| (*path).to_owned()).collect()).ok();
         let both = Hierarchies { sysext: list(&["/usr/bin", "/usr/local/lib"]), confext: list(&["/etc/a"]) };
+        assert_eq!(configured(&root).unwrap(), Hierarchies::default());
         limit(&root, &both).unwrap();
+        assert_eq!(configured(&root).unwrap(), both);
         assert_eq!(read("sysext.env").unwrap(), "SYSTEMD_SYSEXT_HIERARCHIES=/usr/bin:/usr/local/lib\n");
         assert_eq!(read("confext.env").unwrap(), "SYSTEMD_CONFEXT_HIERARCHIES=/etc/a\n");
         limit(&root, &Hierarchies { confext: None, ..both }).unwrap();
         assert!(read("sysext.env").is_some() && read("confext.env").is_none());
         limit(&root, &Hierarchies::default()).unwrap();
         assert!(read("sysext.env").is_none());
+        fs::write(dir.path().join("run/sextant/sysext.env"), "junk").unwrap();
+        assert!(configured(&root).is_err());
     }
 }

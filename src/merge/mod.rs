@@ -8,13 +8,17 @@
 mod agent;
 mod confirm;
 mod environment;
+mod host;
 mod units;
 
 pub use agent::Delivery;
 pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
-pub use environment::limit;
+pub use environment::{configured, limit};
+pub use host::{host_extensions, host_hierarchies};
 
 use crate::durable;
+use crate::image::Class;
+use crate::policy::Overlay;
 use crate::root::Root;
 use crate::state::State;
 use anyhow::{Context, Result, bail};
@@ -76,6 +80,33 @@ pub fn admit(state: &State) -> Result<()> {
         Some(error) if state.left().next().is_none() => bail!("nothing was staged: {error}"),
         _ => Ok(()),
     }
+}
+
+/// Why a staged extension is [`surplus`].
+pub const SURPLUS: &str = "with those that the host has of its own, systemd can't merge so many";
+
+/// Returns the staged extensions that have to be taken back, last ones first, so that systemd can merge the others with
+/// those that the host has of its own. While the images were verified the host perhaps wasn't mounted.
+///
+/// # Errors
+/// Where what `stage` noted of the configuration can't be read.
+pub fn surplus<'n>(root: &Root, staged: &[(Class, &'n str)]) -> Result<Vec<(Class, &'n str)>> {
+    let configured = configured(root)?;
+    let host = host_hierarchies(root);
+    let mut surplus = Vec::new();
+    for class in Class::ALL {
+        let overlay = Overlay::of(class, &configured, &host);
+        let mut layers = host_extensions(root, class);
+        let is_there = |(of, name): &&(Class, &str)| *of == class && layers.contains(*name);
+        let mut left: Vec<&str> = staged.iter().filter(is_there).map(|(_, name)| *name).collect();
+        while !overlay.takes(layers.iter().map(String::as_str))
+            && let Some(name) = left.pop()
+        {
+            layers.remove(name);
+            surplus.push((class, name));
+        }
+    }
+    Ok(surplus)
 }
 
 /// Makes the symbolic link `name` to `target` in `directory` of the root, in place of what has that name.

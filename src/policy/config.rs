@@ -1,7 +1,7 @@
 //! The sealed configuration: read only from where the UKI's signature covers it, and refused as a whole
 //! where anything in it isn't understood. A typing error must not turn into a default.
 
-use super::{Hierarchies, HierarchyList, Limits, Policy};
+use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Policy};
 use crate::root::Root;
 use crate::size::{SizeError, parse_size};
 use crate::trust::Source;
@@ -216,6 +216,7 @@ impl From<Config> for Policy {
                 sysext: config.merge.hierarchies.map(|paths| paths.0),
                 confext: config.merge.confext_hierarchies.map(|paths| paths.0),
             },
+            host_hierarchies: HostHierarchies::default(),
         }
     }
 }

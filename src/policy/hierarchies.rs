@@ -1,6 +1,7 @@
 //! Where extensions are merged, as far as the configuration says so.
 
 use crate::image::Class;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
@@ -149,6 +150,68 @@ impl Hierarchies {
     }
 }
 
+/// Where Kairos merges system extensions, by a drop-in that it writes in the initrd after the images have been verified
+/// (`99_sysext.yaml` of kairos-init).
+const KAIROS: [&str; 12] = [
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib",
+    "/usr/share",
+    "/usr/include",
+    "/usr/src",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/usr/local/lib",
+    "/usr/local/share",
+    "/usr/local/include",
+    "/usr/local/src",
+];
+
+/// Where the host's own units have extensions merged, as far as that is known: `$SYSTEMD_SYSEXT_HIERARCHIES` and
+/// `$SYSTEMD_CONFEXT_HIERARCHIES`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostHierarchies {
+    paths: [BTreeSet<String>; 2],
+}
+
+impl HostHierarchies {
+    /// Takes the paths of a list as the host has it. What systemd can't use is left out, and so is what goes beyond the number
+    /// of paths that a list may have.
+    pub fn add(&mut self, class: Class, list: &str) {
+        let [sysext, confext] = &mut self.paths;
+        let paths = match class {
+            Class::Sysext => sysext,
+            Class::Confext => confext,
+        };
+        for path in list.split(':').map(|path| path.trim_end_matches('/')) {
+            if paths.len() < MAX_HIERARCHIES && check(path).is_ok() {
+                paths.insert(path.to_owned());
+            }
+        }
+    }
+
+    /// Those of a class, by name.
+    pub fn paths(&self, class: Class) -> impl Iterator<Item = &str> {
+        let [sysext, confext] = &self.paths;
+        let paths = match class {
+            Class::Sysext => sysext,
+            Class::Confext => confext,
+        };
+        paths.iter().map(String::as_str)
+    }
+
+    /// Wherever a host may merge extensions of a class, whatever is configured: systemd's defaults, which count for who
+    /// calls systemd-sysext by hand; what the host's units were found to say; and where Kairos does it, whose units say so
+    /// only after the images have been verified.
+    pub fn possible(&self, class: Class) -> impl Iterator<Item = &str> {
+        let kairos: &[&str] = match class {
+            Class::Sysext => &KAIROS,
+            Class::Confext => &[],
+        };
+        class.hierarchies().iter().chain(kairos).copied().chain(self.paths(class))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -181,6 +244,22 @@ mod tests {
         assert!(hierarchies.paths(Class::Sysext).eq(["/usr/bin", "/usr/lib"]));
         assert!(hierarchies.paths(Class::Confext).eq(["/etc"]));
         assert!(Hierarchies::default().paths(Class::Sysext).eq(["/usr", "/opt"]));
+    }
+
+    #[test]
+    fn what_a_host_says_is_taken_path_by_path() {
+        let mut host = HostHierarchies::default();
+        host.add(Class::Sysext, "/usr/bin/:/srv/tools::relative:/a b:/usr/../etc:/");
+        host.add(Class::Confext, "/etc/app");
+        assert!(host.paths(Class::Sysext).eq(["/srv/tools", "/usr/bin"]));
+        let possible: Vec<_> = host.possible(Class::Sysext).collect();
+        for path in ["/usr", "/opt", "/usr/local/bin", "/srv/tools"] {
+            assert!(possible.contains(&path), "{path}");
+        }
+        assert!(host.possible(Class::Confext).eq(["/etc", "/etc/app"]));
+        let many: Vec<_> = (0..1000).map(|number| format!("/{number}")).collect();
+        host.add(Class::Sysext, &many.join(":"));
+        assert_eq!(host.paths(Class::Sysext).count(), 64);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Bounds on how many and how large, so that no set of files can exhaust the machine.
 
-use super::Hierarchies;
+use super::{Hierarchies, HostHierarchies};
 use crate::image::Class;
 use crate::reason::{Reason, Refusal};
+use std::collections::BTreeSet;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -40,16 +41,38 @@ const USUAL_HIERARCHY: usize = 20;
 /// How long the options become with which systemd mounts all extensions of a class over one hierarchy: each is a layer
 /// (`lowerdir=/run/systemd/sysext/meta/usr:/run/systemd/sysext/extensions/NAME/usr:…:/usr`).
 #[derive(Debug, Clone, Copy)]
-struct Overlay {
+pub struct Overlay {
     hierarchy: usize,
     directory: usize,
 }
 
 impl Overlay {
-    fn of(class: Class, hierarchies: &Hierarchies) -> Self {
+    /// Where extensions of `class` are merged: as configured, else by default or as the units of the host say.
+    #[must_use]
+    pub fn of(class: Class, hierarchies: &Hierarchies, host: &HostHierarchies) -> Self {
         let longest = hierarchies.paths(class).map(str::len).max().unwrap_or_default();
-        let hierarchy = if hierarchies.of(class).is_some() { longest } else { longest.max(USUAL_HIERARCHY) };
+        let hierarchy = if hierarchies.of(class).is_some() {
+            longest
+        } else {
+            host.paths(class).map(str::len).max().unwrap_or_default().max(longest).max(USUAL_HIERARCHY)
+        };
         Self { hierarchy, directory: "/run/systemd/".len().saturating_add(class.as_str().len()) }
+    }
+
+    /// Bytes that the path of a hierarchy is taken to have at most.
+    #[must_use]
+    pub fn hierarchy(self) -> usize {
+        self.hierarchy
+    }
+
+    /// Whether one mount can have all these extensions as its layers.
+    pub fn takes<'n>(self, names: impl Iterator<Item = &'n str>) -> bool {
+        self.needs(names) <= MOUNT_OPTIONS
+    }
+
+    /// Bytes of mount options.
+    fn needs<'n>(self, names: impl Iterator<Item = &'n str>) -> usize {
+        names.map(|name| self.layer(name.len())).fold(self.empty(), usize::saturating_add)
     }
 
     /// Without any extension.
@@ -67,12 +90,13 @@ impl Overlay {
 
 /// What has been staged so far. Rejected images don't count: nobody shall keep a good image out by
 /// putting many bad ones beside it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     images: usize,
     total_size: u64,
-    /// Of each class: how many, and the length of all names.
-    names: [(usize, usize); 2],
+    /// Of each class, the names of what becomes a layer: the host's own extensions and those that have been staged. Of
+    /// several of one name systemd merges one.
+    layers: [BTreeSet<String>; 2],
 }
 
 impl Tally {
@@ -98,21 +122,26 @@ impl Tally {
         }
     }
 
-    /// Whether systemd can still merge an extension of this name with those that are staged.
+    /// Counts an extension that the host has of its own.
+    pub fn add_host(&mut self, class: Class, name: String) {
+        self.layers_mut(class).insert(name);
+    }
+
+    /// Whether systemd can still merge an extension of this name with those that are staged and those of the host.
     ///
     /// # Errors
     /// [`Reason::TooMany`]
-    pub fn admit_layer(&self, class: Class, name: &str, hierarchies: &Hierarchies) -> Result<(), Refusal> {
-        let overlay = Overlay::of(class, hierarchies);
-        let (count, bytes) = self.names.get(index(class)).copied().unwrap_or_default();
-        let staged = overlay.layer(0).saturating_mul(count).saturating_add(bytes);
-        let needed = overlay.empty().saturating_add(staged).saturating_add(overlay.layer(name.len()));
+    pub fn admit_layer(&self, class: Class, name: &str, overlay: Overlay) -> Result<(), Refusal> {
+        let layers = self.layers(class);
+        let added = (!layers.contains(name)).then_some(name);
+        let needed = overlay.needs(layers.iter().map(String::as_str).chain(added));
         if needed <= MOUNT_OPTIONS {
             return Ok(());
         }
         let detail = format_args!(
-            "{count} of the kind have been staged, and systemd can't merge another of a name of {} bytes with them: it \
-             would need {needed} bytes of mount options, and the kernel takes {MOUNT_OPTIONS}",
+            "{} of the kind are staged or on the host, and systemd can't merge another of a name of {} bytes with them: \
+             it would need {needed} bytes of mount options, and the kernel takes {MOUNT_OPTIONS}",
+            layers.len(),
             name.len()
         );
         Err(Refusal::new(Reason::TooMany, detail))
@@ -122,17 +151,23 @@ impl Tally {
     pub fn add(&mut self, size: u64, class: Class, name: &str) {
         self.images = self.images.saturating_add(1);
         self.total_size = self.total_size.saturating_add(size);
-        if let Some((count, bytes)) = self.names.get_mut(index(class)) {
-            *count = count.saturating_add(1);
-            *bytes = bytes.saturating_add(name.len());
+        self.layers_mut(class).insert(name.to_owned());
+    }
+
+    const fn layers(&self, class: Class) -> &BTreeSet<String> {
+        let [sysext, confext] = &self.layers;
+        match class {
+            Class::Sysext => sysext,
+            Class::Confext => confext,
         }
     }
-}
 
-const fn index(class: Class) -> usize {
-    match class {
-        Class::Sysext => 0,
-        Class::Confext => 1,
+    const fn layers_mut(&mut self, class: Class) -> &mut BTreeSet<String> {
+        let [sysext, confext] = &mut self.layers;
+        match class {
+            Class::Sysext => sysext,
+            Class::Confext => confext,
+        }
     }
 }
 
@@ -157,15 +192,21 @@ mod tests {
             (Class::Confext, &configured, "/etc/20-bytes-or-fewer"),
         ] {
             let hierarchy = &hierarchy[..hierarchy.len().min(USUAL_HIERARCHY)];
+            let overlay = Overlay::of(class, hierarchies, &HostHierarchies::default());
             let mut tally = Tally::default();
             let mut names: Vec<String> = Vec::new();
             let refused = loop {
                 let name = format!("{}{}", "n".repeat(names.len() * 3), names.len());
-                if let Err(refusal) = tally.admit_layer(class, &name, hierarchies) {
+                if let Err(refusal) = tally.admit_layer(class, &name, overlay) {
                     names.push(name);
                     break refusal;
                 }
-                tally.add(1, class, &name);
+                // Those of the host take as much room as those that are staged.
+                if names.len().is_multiple_of(2) {
+                    tally.add(1, class, &name);
+                } else {
+                    tally.add_host(class, name.clone());
+                }
                 names.push(name);
             };
             assert_eq!(refused.reason(), Reason::TooMany);
@@ -175,8 +216,23 @@ mod tests {
             assert!(names.len() > 20, "{class:?}: {}", names.len());
             // The other class has a mount of its own.
             let other = if class == Class::Sysext { Class::Confext } else { Class::Sysext };
-            assert_eq!(tally.admit_layer(other, "name", hierarchies), Ok(()));
+            assert_eq!(tally.admit_layer(other, "name", overlay), Ok(()));
+            // One that the host has under the same name is the same layer.
+            assert_eq!(tally.admit_layer(class, &names[0], overlay), Ok(()));
+            let all = names.iter().map(String::as_str);
+            assert!(!overlay.takes(all.clone()) && overlay.takes(all.take(names.len() - 1)));
         }
+    }
+
+    #[test]
+    fn the_longest_hierarchy_of_the_host_counts_where_none_is_configured() {
+        let mut host = HostHierarchies::default();
+        host.add(Class::Sysext, "/usr/local/share/extensions");
+        let none = Hierarchies::default();
+        let configured = Hierarchies { sysext: Some("/usr".parse().unwrap()), confext: None };
+        assert_eq!(Overlay::of(Class::Sysext, &none, &host).hierarchy(), 27);
+        assert_eq!(Overlay::of(Class::Sysext, &configured, &host).hierarchy(), 4);
+        assert_eq!(Overlay::of(Class::Confext, &none, &host).hierarchy(), USUAL_HIERARCHY);
     }
 
     #[test]

@@ -5,11 +5,12 @@ mod hierarchies;
 mod limits;
 
 pub use config::{CONFIG_PATHS, ConfigError, load, load_file, parse};
-pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList};
-pub use limits::{Limits, Tally};
+pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
+pub use limits::{Limits, Overlay, Tally};
 
 use crate::firmware::entry::BootEntry;
 use crate::firmware::{Firmware, SecureBoot};
+use crate::image::Class;
 use crate::reason::{Reason, Refusal};
 use crate::trust::{Source, TrustStore};
 use crate::verity::RootHash;
@@ -31,6 +32,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Where extensions are merged.
     pub hierarchies: Hierarchies,
+    /// Where the host merges them if nothing is configured. Not a key of the configuration: found on the host.
+    pub host_hierarchies: HostHierarchies,
 }
 
 impl Default for Policy {
@@ -43,11 +46,18 @@ impl Default for Policy {
             denied_root_hashes: Vec::new(),
             limits: Limits::default(),
             hierarchies: Hierarchies::default(),
+            host_hierarchies: HostHierarchies::default(),
         }
     }
 }
 
 impl Policy {
+    /// What the options of the mounts are reckoned with, over all hierarchies of a class.
+    #[must_use]
+    pub fn overlay(&self, class: Class) -> Overlay {
+        Overlay::of(class, &self.hierarchies, &self.host_hierarchies)
+    }
+
     /// Whether all revocations are known.
     ///
     /// # Errors

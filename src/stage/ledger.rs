@@ -79,6 +79,19 @@ pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<W
     Ok(withdrawn)
 }
 
+/// Takes back staged images for a cause outside of them.
+///
+/// # Errors
+/// The first that can't be removed.
+pub fn withdraw_images(root: &Root, images: &[(Class, &str)], cause: &'static str) -> Result<Vec<Withdrawn>> {
+    let withdraw_one = |(class, name): &(Class, &str)| {
+        let file = OsString::from(format!("{name}.raw"));
+        take_back(root, *class, &file)?;
+        Ok(Withdrawn { file, class: *class, cause })
+    };
+    images.iter().map(withdraw_one).collect()
+}
+
 fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>> {
     let directory = format!("{DIRECTORY}/{class}");
     let context = || format!("reading {directory}");

@@ -6,7 +6,7 @@ mod mount_custody;
 mod quarantine;
 
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
-pub use ledger::{Withdrawn, recheck, withdraw};
+pub use ledger::{Withdrawn, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
 pub use quarantine::quarantine;
 

@@ -27,10 +27,11 @@ use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
 use crate::stage::{Custody, Holding};
-use crate::text::Message;
+use crate::text::{Message, Text};
 use crate::trust::{Anchor, TrustStore};
 use crate::verity::RootHash;
 use reading::{Reader, Rules, Structure};
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 /// What an extension must be meant for: a system that has booted, as opposed to an initrd or a portable
@@ -87,6 +88,30 @@ impl VerifiedImage {
     }
 }
 
+/// The images that have been accepted so far.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted {
+    names: HashSet<(Class, ExtensionName)>,
+    files: HashMap<(Class, RootHash), Text>,
+}
+
+impl Accepted {
+    /// Adds an image that came from `file`.
+    pub fn add(&mut self, class: Class, name: ExtensionName, root_hash: RootHash, file: Text) {
+        self.names.insert((class, name));
+        self.files.insert((class, root_hash), file);
+    }
+
+    fn has_name(&self, class: Class, name: &ExtensionName) -> bool {
+        self.names.contains(&(class, name.clone()))
+    }
+
+    /// The file with this root hash. One image may be both a system and a configuration extension.
+    fn file(&self, class: Class, root_hash: &RootHash) -> Option<&Text> {
+        self.files.get(&(class, root_hash.clone()))
+    }
+}
+
 /// What images are verified against.
 pub struct Verifier<'a> {
     /// The configuration.
@@ -115,22 +140,18 @@ impl Verifier<'_> {
     pub fn verify(
         &self,
         candidate: Candidate,
-        name_taken: bool,
+        accepted: &Accepted,
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        self.session().verify(candidate, name_taken, custody, findings)
+        self.session().verify(candidate, accepted, custody, findings)
     }
 
     /// Begins to verify several images, one after the other.
     #[must_use]
     pub fn session(&self) -> Session<'_> {
-        let rules = Rules {
-            architecture: self.architecture,
-            hierarchies: &self.policy.hierarchies,
-            host: self.host,
-            threads: self.threads,
-        };
+        let rules =
+            Rules { architecture: self.architecture, policy: self.policy, host: self.host, threads: self.threads };
         Session { verifier: self, rules, reader: Reader::new(rules, self.confinement) }
     }
 }
@@ -143,18 +164,18 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Verifies one image. `name_taken` says whether one of this name has been accepted before.
+    /// Verifies one image, after those that have been accepted.
     ///
     /// # Errors
     /// The first rule that is broken. What came to light until then is in `findings`.
     pub fn verify(
         &self,
         candidate: Candidate,
-        name_taken: bool,
+        accepted: &Accepted,
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        let verified = self.verify_next(candidate, name_taken, custody, findings);
+        let verified = self.verify_next(candidate, accepted, custody, findings);
         if verified.is_err() {
             self.reader.distrust();
         }
@@ -164,7 +185,7 @@ impl Session<'_> {
     fn verify_next(
         &self,
         candidate: Candidate,
-        name_taken: bool,
+        accepted: &Accepted,
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
@@ -175,6 +196,14 @@ impl Session<'_> {
         findings.signer = Some(signed.signer().clone());
         findings.warnings.extend(signed.warnings(claim, self.verifier.now));
         self.verifier.policy.admit_root_hash(signed.root_hash())?;
+
+        let name_taken = accepted.has_name(candidate.class(), candidate.name());
+        // The bytes under this root hash have been checked and are staged. To check them again for each further name would
+        // give whoever copies a signed image the time of the boot.
+        if !name_taken && let Some(first) = accepted.file(candidate.class(), signed.root_hash()) {
+            let detail = format_args!("it is the image that was accepted before as \"{first}\"");
+            return Err(Refusal::new(Reason::DuplicateImage, detail));
+        }
 
         // From here on only bytes count that nobody else can change. Where there is no room for them the
         // rules are applied all the same, for an image with a worse fault deserves to be told so.
@@ -225,6 +254,9 @@ fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -
     // What the extension says of itself comes before how it fits this host.
     judge(None)?;
     extension::refuse_os_release(tree, class).map_err(lookup)?;
-    extension::refuse_odd_hierarchies(tree, rules.hierarchies.paths(class)).map_err(lookup)?;
+    extension::refuse_odd_metadata(tree, class, name).map_err(lookup)?;
+    extension::refuse_odd_hierarchies(tree, rules.policy.hierarchies.paths(class)).map_err(lookup)?;
+    let (possible, longest) = (rules.policy.host_hierarchies.possible(class), rules.policy.overlay(class).hierarchy());
+    extension::refuse_possible_hierarchies(tree, possible, longest).map_err(lookup)?;
     judge(rules.host).map(drop)
 }

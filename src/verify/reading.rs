@@ -12,7 +12,7 @@ use crate::extension::{ExtensionName, HostRelease};
 use crate::filesystem::Kind;
 use crate::image::{Architecture, Class, Ddi};
 use crate::io::{FileSource, ReadAt};
-use crate::policy::Hierarchies;
+use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ const MOST_IMAGES: u32 = 64;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) architecture: Architecture,
-    pub(super) hierarchies: &'a Hierarchies,
+    pub(super) policy: &'a Policy,
     pub(super) host: Option<&'a HostRelease>,
     pub(super) threads: usize,
 }

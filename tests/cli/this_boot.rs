@@ -13,8 +13,9 @@ use std::process::{Command, Stdio};
 fn booted() -> Machine {
     let mut corrupt = good_image("corrupt", vendor());
     corrupt[1 << 20] ^= 1;
-    let images =
-        [("k3s_1.9", good_image("k3s", vendor())), ("k3s_1.10", good_image("k3s", vendor())), ("corrupt", corrupt)];
+    let newer = Tree::sysext("k3s").file("usr/share/k3s/version", b"1.10\n");
+    let newer = with_tree("k3s", &newer, vendor()).render().bytes;
+    let images = [("k3s_1.9", good_image("k3s", vendor())), ("k3s_1.10", newer), ("corrupt", corrupt)];
     let firmware = Firmware::enforcing().db(&certificates(&[vendor()])).entry("active.conf");
     let machine = Machine::new().firmware(&firmware).file("esp/EFI/kairos/active.efi", b"");
     let machine = machine.file("esp/EFI/kairos/passive.efi", b"");

@@ -14,7 +14,7 @@ use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::stage::InPlaceCustody;
 use sextant::trust::TrustStore;
-use sextant::verify::{Findings, Verifier};
+use sextant::verify::{Accepted, Findings, Verifier};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn activate() {
         now: SystemTime::now(),
     };
     let candidate = Candidate::open(&machine.path(".extra/sysext/k3s.sysext.raw"), Class::Sysext).unwrap();
-    let outcome = verifier.verify(candidate, false, &InPlaceCustody, &mut Findings::default());
+    let outcome = verifier.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
     let has_verity = fs::read_to_string("/proc/devices").unwrap().contains("device-mapper");
     match outcome {
         Ok(_) => assert!(has_verity),

@@ -12,7 +12,7 @@ use sextant::reason::Reason;
 use sextant::root::Root;
 use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
 use sextant::trust::TrustStore;
-use sextant::verify::{Findings, VerifiedImage, Verifier};
+use sextant::verify::{Accepted, Findings, VerifiedImage, Verifier};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -35,7 +35,9 @@ fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<Verif
         now: SystemTime::now(),
     };
     let candidate = Candidate::open(file, Class::Sysext).unwrap();
-    verifier.verify(candidate, false, custody, &mut Findings::default()).map_err(|refusal| refusal.reason())
+    verifier
+        .verify(candidate, &Accepted::default(), custody, &mut Findings::default())
+        .map_err(|refusal| refusal.reason())
 }
 
 struct Case {

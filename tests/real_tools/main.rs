@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod names;
+mod odd;
 mod polyglots;
 mod repart;
 #[path = "../support/mod.rs"]
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         "real_tools",
         cases!(
             names: systemd_orders_the_names_in_the_same_way;
+            odd: what_systemd_trips_over_is_refused_and_nothing_else;
             polyglots: what_libblkid_would_take_for_something_else_is_refused,
                 an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form,
                 whatever_is_accepted_is_to_libblkid_and_systemd_the_same_three_partitions;

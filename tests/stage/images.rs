@@ -41,6 +41,97 @@ fn one_name_is_staged_once_and_the_first_directory_wins() {
 }
 
 #[test]
+fn an_image_is_staged_once_whatever_its_copies_are_called() {
+    let image = good_image("tool", vendor());
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("tool.sysext.raw", &image)
+        .sysext("tool_2.sysext.raw", &image)
+        .file(".extra/global_sysext/tool+3.sysext.raw", &image);
+    let outcome = machine.stage();
+    assert_eq!(machine.staged_names(), ["tool"]);
+    for file in ["tool_2.sysext.raw", "tool+3.sysext.raw"] {
+        assert_eq!(outcome.verdict(file), ("rejected", "duplicate-image"), "{}", outcome.stderr);
+        let detail = outcome.row(file)["detail"].as_str().unwrap();
+        assert!(detail.contains("accepted before as \"tool.sysext.raw\""), "{detail}");
+        assert!(outcome.row(file)["root_hash"].is_string() && outcome.row(file)["signer"].is_object());
+    }
+
+    // A copy that was refused stands in nobody's way, and one image may be of both classes.
+    let both = Tree::sysext("both").file("etc/extension-release.d/extension-release.both", b"ID=_any\n");
+    let both: Vec<u8> = with_tree("both", &both, vendor()).render().bytes;
+    let mut broken = image.clone();
+    let data = broken.len() / 3;
+    broken[data] ^= 1;
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("tool.sysext.raw", &broken)
+        .sysext("tool_2.sysext.raw", &image)
+        .sysext("both.sysext.raw", &both)
+        .confext("both.confext.raw", &both);
+    let outcome = machine.stage();
+    assert_eq!(machine.staged_names(), ["both", "tool_2"], "{}", outcome.stderr);
+    assert_eq!(machine.staged_confexts(), ["both"], "{}", outcome.stderr);
+}
+
+#[test]
+fn configuration_extensions_have_the_same_traps() {
+    type Put = fn(Tree) -> Tree;
+    let traps: [(&str, Put); 7] = [
+        ("bad-metadata", |tree| tree.fifo("etc/machine-info")),
+        ("bad-metadata", |tree| tree.directory("etc/machine-id")),
+        ("bad-metadata", |tree| tree.fifo("usr/lib/extension-release.d/extension-release.net")),
+        ("bad-hierarchy", |tree| tree.file("etc/.systemd-confext/work_dir", b"var/lib")),
+        ("bad-hierarchy", |tree| tree.directory("etc/.systemd-sysext")),
+        ("wrong-extension-release", |tree| tree.fifo("etc/extension-release.d/extension-release.other")),
+        ("wrong-extension-release", |tree| tree.file("usr/lib", b"file")),
+    ];
+    let good = Blueprint::new("good", &Tree::confext("good").squashfs(), vendor()).render().bytes;
+    for (token, put) in traps {
+        let image = Blueprint::new("net", &put(Tree::confext("net")).squashfs(), vendor()).render().bytes;
+        let machine =
+            Machine::trusting(&[vendor()]).confext("good.confext.raw", &good).confext("net.confext.raw", &image);
+        let outcome = machine.stage();
+        assert_eq!(outcome.verdict("net.confext.raw"), ("rejected", token), "{}", outcome.stderr);
+        assert_eq!(machine.staged_confexts(), ["good"], "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn hierarchies_are_those_of_the_hosts_units() {
+    let image = with_tree("tool", &Tree::sysext("tool").file("srv/tools", b"file"), vendor()).render().bytes;
+    let machine = || Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &image);
+    let drop_in = |directory: &str| format!("{directory}/systemd/system/systemd-sysext.service.d/vendor.conf");
+    let text = b"[Service]\nEnvironment=\"SYSTEMD_SYSEXT_HIERARCHIES=/usr/bin:/srv/tools\"\n";
+    let plain = machine();
+    plain.stage();
+    assert_eq!(plain.staged_names(), ["tool"]);
+    for directory in ["etc", "run", "usr/lib", "sysroot/etc", "sysroot/usr/lib"] {
+        let machine = machine().file(drop_in(directory), text);
+        let outcome = machine.stage();
+        assert_eq!(outcome.verdict("tool.sysext.raw"), ("rejected", "bad-hierarchy"), "{directory}");
+    }
+}
+
+#[test]
+fn the_extensions_of_the_host_take_their_room() {
+    let image = good_image("tool", vendor());
+    let machine = |count: usize, directory: &str| {
+        let machine = Machine::trusting(&[vendor()]).sysext("tool.sysext.raw", &image);
+        for number in 0..count {
+            fs::create_dir_all(machine.path(format!("{directory}/own-{number:02}"))).unwrap();
+        }
+        machine
+    };
+    for (count, verdict) in [(40, ("staged", "")), (80, ("rejected", "too-many"))] {
+        for directory in ["var/lib/extensions", "etc/extensions", "run/extensions", "sysroot/var/lib/extensions"] {
+            let machine = machine(count, directory);
+            let outcome = machine.stage();
+            assert_eq!(outcome.verdict("tool.sysext.raw"), verdict, "{directory}: {}", outcome.stderr);
+        }
+    }
+    assert_eq!(machine(80, "var/lib/confexts").stage().verdict("tool.sysext.raw"), ("staged", ""));
+}
+
+#[test]
 fn unusual_signatures_that_systemd_accepts_are_accepted() {
     type Sign = fn(&str) -> Vec<u8>;
     let kinds: [(&str, Sign); 6] = [
@@ -96,7 +187,6 @@ fn what_deserves_a_warning_is_accepted_with_one() {
 
 #[test]
 fn real_sector_and_block_sizes_are_accepted() {
-    let filesystem = Tree::sysext("tool").file("usr/share/noise", &noise(50_000)).squashfs();
     let mut machine = Machine::trusting(&[vendor()]);
     let mut names = Vec::new();
     let sizes: [(u32, &[(u32, u32)]); 2] =
@@ -110,6 +200,9 @@ fn real_sector_and_block_sizes_are_accepted() {
                 ..sextant::build::VerityParams::derived(b"")
             };
             let builder = sextant::build::DdiBuilder::new(&name).sector_size(sector_size).verity(params);
+            let tree = Tree::sysext("tool").file("usr/share/noise", &noise(50_000));
+            // The same content would be the same image, whatever the sectors of its partition table.
+            let filesystem = tree.file("usr/share/name", name.as_bytes()).squashfs();
             let image = Blueprint::build(&builder, &filesystem, Some(vendor())).render();
             machine = machine.sysext(&format!("{name}.sysext.raw"), &image.bytes);
             names.push(name);

@@ -324,3 +324,29 @@ fn a_killed_agent_leaves_a_report_that_says_so_and_what_it_had_staged_is_merged(
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(gate(&machine));
 }
+
+#[test]
+fn what_does_not_fit_beside_the_hosts_own_extensions_is_taken_back_last_ones_first() {
+    let names = ["a", "b", "c"];
+    let machine = names.iter().fold(Machine::trusting(&[vendor()]), |machine, name| {
+        machine.sysext(&format!("{name}.sysext.raw"), &good_image(name, vendor()))
+    });
+    machine.stage();
+    assert_eq!(machine.staged_names(), names);
+    // Only now the host is mounted: 329 bytes, layers of 52 bytes and their names, and 4095 in all.
+    for number in 0..59 {
+        fs::create_dir_all(machine.path(format!("sysroot/var/lib/extensions/own-{number:06}"))).unwrap();
+    }
+    let outcome = run(&machine, "merge");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    let left = machine.staged_names();
+    assert_eq!(left, ["a", "b"], "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("c.raw (sysext) will not be merged: with those that the host has"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(gate(&machine));
+    let again = run(&machine, "merge");
+    assert_eq!((again.status, machine.staged_names()), (Some(0), left), "{}", again.stderr);
+}

@@ -53,13 +53,13 @@ fn junk_takes_nothing_from_the_limits() {
     assert_eq!(machine.staged_names(), ["z"], "{}", outcome.stderr);
 }
 
-/// Many names of one small image, which systemd would have to mention in the options of a single mount.
+/// Many names of small images, which systemd would have to mention in the options of a single mount.
 #[test]
 fn no_more_is_staged_than_systemd_can_merge() {
-    let image = good_image("k3s", vendor());
     let name = |number: usize| format!("k3s_{number:0>124}");
     let machine = (0..30).fold(Machine::trusting(&[vendor()]), |machine, number| {
-        machine.sysext(&format!("{}.sysext.raw", name(number)), &image)
+        let tree = Tree::sysext("k3s").file("usr/share/number", number.to_string().as_bytes());
+        machine.sysext(&format!("{}.sysext.raw", name(number)), &with_tree("k3s", &tree, vendor()).render().bytes)
     });
     let outcome = machine.stage();
     let staged = machine.staged_names();

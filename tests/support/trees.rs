@@ -2,6 +2,8 @@
 
 use backhand::compression::Compressor;
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rustix::fs::{XattrFlags, setxattr};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -21,6 +23,8 @@ pub enum Node {
     Symlink(String),
     /// An empty directory.
     Directory,
+    /// A FIFO.
+    Fifo,
 }
 
 /// A tree of files by path, without leading slash.
@@ -65,6 +69,11 @@ impl Tree {
         self.node(path, Node::Directory)
     }
 
+    /// Puts a FIFO.
+    pub fn fifo(self, path: &str) -> Self {
+        self.node(path, Node::Fifo)
+    }
+
     /// Puts anything.
     pub fn node(mut self, path: &str, node: Node) -> Self {
         self.nodes.insert(path.to_owned(), node);
@@ -97,6 +106,7 @@ impl Tree {
                 Node::File(content) => fs::write(path, content).unwrap(),
                 Node::Symlink(target) => symlink(target, path).unwrap(),
                 Node::Directory => fs::create_dir_all(path).unwrap(),
+                Node::Fifo => mkfifo(&path, Mode::S_IRWXU).unwrap(),
             }
         }
         for ((path, name), value) in &self.xattrs {
@@ -123,6 +133,7 @@ impl Tree {
                     Node::File(content) => writer.push_file(Cursor::new(content.clone()), path, header).unwrap(),
                     Node::Symlink(target) => writer.push_symlink(target, path, header).unwrap(),
                     Node::Directory => writer.push_dir_all(path, directory).unwrap(),
+                    Node::Fifo => writer.push_fifo(path, header).unwrap(),
                 }
             }
             let mut out = Cursor::new(Vec::new());

@@ -63,6 +63,14 @@ impl Tree for FileTree {
         Ok(Some(entries.collect()))
     }
 
+    fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
+        let found = self.at(directory).and_then(|directory| FileTree::entry(self, directory, name.as_bytes()));
+        Ok(found.and_then(|id| self.node(id)).and_then(|node| match &node.kind {
+            Kind::Symlink(target) => Some(target.clone()),
+            _ => None,
+        }))
+    }
+
     fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
         let node = self.at(path).and_then(|id| self.node(id));
         Ok(node.and_then(|node| node.metadata.xattrs.get(name.as_bytes()).cloned()))

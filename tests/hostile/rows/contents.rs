@@ -26,7 +26,7 @@ fn large() -> RawImage {
 }
 
 pub fn rows() -> Vec<Row> {
-    [superblock(), bytes(), mounting(), release()].into_iter().flatten().collect()
+    [superblock(), bytes(), mounting(), release(), metadata(), hierarchies()].into_iter().flatten().collect()
 }
 
 /// Blocks of 1024 bytes in sectors of 4096.
@@ -144,14 +144,49 @@ fn release() -> Vec<Row> {
             "a link for an os-release",
             &Tree::sysext(NAME).symlink("usr/lib/os-release", "../x"),
         ),
-        tree("bad-hierarchy", "a file where systemd merges a directory", &Tree::sysext(NAME).file("opt", b"file")),
         tree(
-            "bad-hierarchy",
-            "a link to a directory where systemd merges one",
-            &Tree::sysext(NAME).directory("usr/share/opt").symlink("opt", "usr/share/opt"),
+            wrong,
+            "a FIFO for the release file of another extension",
+            &Tree::sysext(NAME).fifo("usr/lib/extension-release.d/extension-release.innocent"),
+        ),
+        tree(
+            wrong,
+            "an extension-release that is a link to what the host has elsewhere",
+            &Tree::empty().file("run/initctl", b"ID=_any\n").symlink(path, "/run/initctl"),
         ),
         says("incompatible-host", "for another system", "ID=otheros\n"),
         says("incompatible-host", "for another version", "ID=testos\nVERSION_ID=2.0\n"),
         says("incompatible-host", "for a level that the host has not", "ID=testos\nSYSEXT_LEVEL=3\nVERSION_ID=2.0\n"),
+    ]
+}
+
+/// What systemd reads of every image before it merges any: it waits, or gives up the whole merge.
+fn metadata() -> Vec<Row> {
+    let bad = |what, tree: &Tree| Row::image("bad-metadata", what, with_tree(NAME, tree, vendor()));
+    let good = || Tree::sysext(NAME);
+    vec![
+        bad("a FIFO for an os-release outside of what is merged", &good().fifo("etc/os-release")),
+        bad("a link to a FIFO for a machine ID", &good().fifo("srv/fifo").symlink("etc/machine-id", "/srv/fifo")),
+        bad("a FIFO for an initrd-release", &good().fifo("usr/lib/initrd-release")),
+        bad("a directory for a host name", &good().directory("etc/hostname")),
+        bad("a host name that no pipe holds", &good().file("etc/hostname", &vec![b'x'; 1 << 20])),
+        bad("an os-release that leads to itself", &good().symlink("etc/os-release", "os-release")),
+        bad("a file called etc", &good().file("etc", b"file")),
+    ]
+}
+
+fn hierarchies() -> Vec<Row> {
+    let bad = |what, tree: &Tree| Row::image("bad-hierarchy", what, with_tree(NAME, tree, vendor()));
+    let good = || Tree::sysext(NAME);
+    vec![
+        bad("a file where systemd merges a directory", &good().file("opt", b"file")),
+        bad(
+            "a link to a directory where systemd merges one",
+            &good().directory("usr/share/opt").symlink("opt", "usr/share/opt"),
+        ),
+        bad("a directory for systemd to delete", &good().file("usr/.systemd-sysext/work_dir", b"var/lib")),
+        bad("systemd's notes about confexts", &good().directory("opt/.systemd-confext")),
+        bad("a file where Kairos merges a directory", &good().file("usr/local/bin", b"file")),
+        bad("a link to a file there", &good().file("usr/file", b"file").symlink("usr/sbin", "file")),
     ]
 }

@@ -1,0 +1,130 @@
+//! The directories of an extension that systemd puts over those of the host.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::LookupError;
+use crate::filesystem::{EntryKind, Tree};
+use crate::text::Text;
+
+/// Components that one path may take, as `chase` counts them (systemd 257, `src/basic/chase.h`, `CHASE_MAX`; 128 in 262).
+const MAX_STEPS: usize = 32;
+
+/// What systemd makes itself at the top of each hierarchy that it merges (systemd 257 and 262, `src/sysext/sysext.c`,
+/// `image_class_info`).
+const RESERVED: [&str; 2] = [".systemd-sysext", ".systemd-confext"];
+
+/// Refuses what systemd can't merge: where it merges, an extension has a directory or nothing. It gives up the whole
+/// merge for anything else, and for the detour of a link it would need room among the options of the mount
+/// (systemd 257, `src/sysext/sysext.c`, `determine_used_extensions`).
+///
+/// # Errors
+/// [`LookupError::NotADirectory`], or [`LookupError::Filesystem`].
+pub fn refuse_odd_hierarchies<'p>(
+    filesystem: &dyn Tree,
+    hierarchies: impl Iterator<Item = &'p str>,
+) -> Result<(), LookupError> {
+    for hierarchy in hierarchies {
+        let mut above = String::new();
+        for name in hierarchy.split('/').filter(|name| !name.is_empty()) {
+            let path = format!("{above}/{name}");
+            match filesystem.entry_nofollow(&above, name).map_err(LookupError::reading(&path))? {
+                Some(EntryKind::Directory) => above = path,
+                Some(found) => return Err(LookupError::NotADirectory { path, found }),
+                None => break,
+            }
+        }
+        refuse_reserved(filesystem, hierarchy)?;
+    }
+    Ok(())
+}
+
+/// Refuses what systemd couldn't merge on a host that merges into one of these directories. Less strict than
+/// [`refuse_odd_hierarchies`]: a link to a directory passes, as in systemd (an extension for a system on which `/usr/sbin`
+/// is a link to `bin` has that link too), if the path that it leads to has at most `longest` bytes, or those of the hierarchy.
+///
+/// # Errors
+/// [`LookupError::NotADirectory`], [`LookupError::LongDetour`], [`LookupError::Reserved`], or [`LookupError::Filesystem`].
+pub fn refuse_possible_hierarchies<'p>(
+    filesystem: &dyn Tree,
+    hierarchies: impl Iterator<Item = &'p str>,
+    longest: usize,
+) -> Result<(), LookupError> {
+    for hierarchy in hierarchies {
+        let Some(resolved) = resolve(filesystem, hierarchy)? else { continue };
+        let limit = longest.max(hierarchy.len());
+        if resolved.len() > limit {
+            return Err(LookupError::LongDetour { path: Text::new(hierarchy), found: resolved.len(), limit });
+        }
+        refuse_reserved(filesystem, &resolved)?;
+    }
+    Ok(())
+}
+
+/// Refuses systemd's own directories in a hierarchy. What systemd writes there is put over them, but what it doesn't write
+/// stays visible: after a merge that can't be changed it finds the extension's `work_dir` there and, when it unmerges,
+/// deletes the directory that is named in it, with all that is in that directory (systemd 257 and 262, `src/sysext/sysext.c`,
+/// `determine_top_lower_dirs`, `write_work_dir_file`, `unmerge_hierarchy`).
+fn refuse_reserved(filesystem: &dyn Tree, hierarchy: &str) -> Result<(), LookupError> {
+    for name in RESERVED {
+        let path = format!("{hierarchy}/{name}");
+        if filesystem.entry_nofollow(hierarchy, name).map_err(LookupError::reading(&path))?.is_some() {
+            return Err(LookupError::Reserved { path: Text::new(path) });
+        }
+    }
+    Ok(())
+}
+
+/// The directory that `path` leads to, links followed as systemd's `chase` follows them with `CHASE_PREFIX_ROOT`
+/// (`src/basic/chase.c`); `None` where there is nothing.
+fn resolve(filesystem: &dyn Tree, path: &str) -> Result<Option<String>, LookupError> {
+    let reading = || LookupError::reading(path);
+    let mut trail: Vec<String> = Vec::new();
+    // The next component is the last element.
+    let mut todo: Vec<String> = components(path).collect();
+    for _ in 0..MAX_STEPS {
+        let Some(name) = todo.pop() else { return Ok(Some(joined(&trail))) };
+        if name == ".." {
+            trail.pop();
+            continue;
+        }
+        let above = joined(&trail);
+        match filesystem.entry_nofollow(&above, &name).map_err(reading())? {
+            None => return Ok(None),
+            Some(EntryKind::Directory) => trail.push(name),
+            Some(EntryKind::Symlink) => {
+                let target = filesystem.link_target(&above, &name).map_err(reading())?.unwrap_or_default();
+                // No hierarchy has such a path, and none can be told to systemd.
+                let Ok(target) = std::str::from_utf8(&target) else {
+                    return Err(LookupError::NotADirectory {
+                        path: format!("{above}/{name}"),
+                        found: EntryKind::Symlink,
+                    });
+                };
+                if target.starts_with('/') {
+                    trail.clear();
+                }
+                todo.extend(components(target));
+            }
+            Some(found) => return Err(LookupError::NotADirectory { path: format!("{above}/{name}"), found }),
+        }
+    }
+    // Links in a circle, mostly.
+    if todo.is_empty() {
+        return Ok(Some(joined(&trail)));
+    }
+    Err(LookupError::NotADirectory { path: path.to_owned(), found: EntryKind::Symlink })
+}
+
+fn components(path: &str) -> impl Iterator<Item = String> {
+    path.rsplit('/').filter(|name| !matches!(*name, "" | ".")).map(str::to_owned)
+}
+
+fn joined(trail: &[String]) -> String {
+    trail.iter().fold(String::new(), |path, name| path + "/" + name)
+}

@@ -1,0 +1,239 @@
+//! What the host has of its own that takes part in a merge: units that say where extensions are merged, and extensions
+//! that sextant hasn't staged.
+//!
+//! Nothing here decides whether an image is sound. It is read to be stricter, so what isn't there yet, or can't be read, is left
+//! out: early in an initrd of dracut's kind nothing of the host is mounted, and Kairos writes its drop-in late.
+
+use crate::image::Class;
+use crate::policy::HostHierarchies;
+use crate::root::Root;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+/// Where an initrd mounts the host.
+const SYSROOT: &str = "/sysroot";
+/// Where units are (systemd.unit(5)).
+const UNITS: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+/// Where the manager's environment is set (systemd-system.conf(5)).
+const MANAGER: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
+/// Largest file that is read, in bytes.
+const MAX_FILE: u64 = 64 << 10;
+/// Most files of one directory that are read, and most extensions that are counted there.
+const MAX_NAMES: usize = 1024;
+
+/// Returns where the units of the host merge extensions, as far as they say so and can be seen.
+///
+/// Read are the units and drop-ins of systemd-sysext and systemd-confext, the files of their `EnvironmentFile=`, and the
+/// manager's configuration, of the host below `/sysroot` and of `root`; on a machine the kernel's command line too
+/// (`systemd.setenv=`). Which of several assignments counts isn't asked: all of them do.
+#[must_use]
+pub fn host_hierarchies(root: &Root) -> HostHierarchies {
+    let mut found = HostHierarchies::default();
+    for class in Class::ALL {
+        let mut take =
+            |text: &str| assigned(text, class.hierarchies_variable()).for_each(|list| found.add(class, list));
+        if root.is_machine()
+            && let Ok(text) = fs::read_to_string("/proc/cmdline")
+        {
+            take(&text);
+        }
+        for host in [sysroot(root).as_ref(), Some(root)].into_iter().flatten() {
+            for text in unit_texts(host, class) {
+                take(&text);
+            }
+        }
+    }
+    found
+}
+
+/// Returns the names of the extensions that systemd will find on the host, those that are staged among them (systemd 254,
+/// 257 and 262, `src/shared/discover-image.c`, `image_search_path`).
+#[must_use]
+pub fn host_extensions(root: &Root, class: Class) -> BTreeSet<String> {
+    let kept: &[&str] = match class {
+        Class::Sysext => &["/etc/extensions", "/var/lib/extensions"],
+        Class::Confext => &["/var/lib/confexts", "/usr/local/lib/confexts", "/usr/lib/confexts"],
+    };
+    let mut names = BTreeSet::new();
+    collect(root, class, class.staging_directory(), &mut names);
+    let sysroot = sysroot(root);
+    // What an initrd keeps there isn't the host's.
+    let own = root.open_file("/etc/initrd-release").is_err().then_some(root);
+    for host in [sysroot.as_ref(), own].into_iter().flatten() {
+        for directory in kept {
+            collect(host, class, directory, &mut names);
+        }
+    }
+    names
+}
+
+fn sysroot(root: &Root) -> Option<Root> {
+    Root::open(&root.directory(SYSROOT).ok()??).ok()
+}
+
+fn collect(host: &Root, class: Class, directory: &str, names: &mut BTreeSet<String>) {
+    for file in host.list(directory).ok().flatten().unwrap_or_default().iter().take(MAX_NAMES) {
+        let Some(file) = file.to_str() else { continue };
+        let Ok(metadata) = host.metadata(&format!("{directory}/{file}")) else { continue };
+        let kind = metadata.file_type();
+        if kind.is_dir() || kind.is_block_device() || (kind.is_file() && has_extension(file, "raw")) {
+            names.insert(image_name(class, file).to_owned());
+        }
+    }
+}
+
+fn has_extension(file: &str, extension: &str) -> bool {
+    Path::new(file).extension().is_some_and(|found| found == extension)
+}
+
+/// What systemd calls the image in a file or directory of that name (systemd 257, `src/basic/os-util.c`,
+/// `path_extract_image_name`; `.v` is a directory of versions).
+pub(super) fn image_name(class: Class, file: &str) -> &str {
+    let mut name = file;
+    for end in [".v", ".raw"] {
+        name = name.strip_suffix(end).unwrap_or(name);
+    }
+    name.strip_suffix(class.as_str()).and_then(|name| name.strip_suffix('.')).unwrap_or(name)
+}
+
+/// The texts in which the host can say where extensions are merged.
+fn unit_texts(host: &Root, class: Class) -> Vec<String> {
+    let unit = format!("systemd-{class}.service");
+    let mut texts = Vec::new();
+    for directory in UNITS {
+        texts.extend(read(host, &format!("{directory}/{unit}")));
+        for drop_ins in [format!("{unit}.d"), "systemd-.service.d".to_owned(), "service.d".to_owned()] {
+            texts.extend(read_all(host, &format!("{directory}/{drop_ins}")));
+        }
+    }
+    for directory in MANAGER {
+        texts.extend(read(host, &format!("{directory}/system.conf")));
+        texts.extend(read_all(host, &format!("{directory}/system.conf.d")));
+    }
+    let files: Vec<String> = texts.iter().flat_map(|text| environment_files(text)).map(str::to_owned).collect();
+    texts.extend(files.iter().take(MAX_NAMES).filter_map(|file| read(host, file)));
+    texts
+}
+
+fn read_all(host: &Root, directory: &str) -> Vec<String> {
+    let names = host.list(directory).ok().flatten().unwrap_or_default();
+    let files =
+        names.iter().filter_map(|name| name.to_str()).filter(|name| has_extension(name, "conf")).take(MAX_NAMES);
+    files.filter_map(|name| read(host, &format!("{directory}/{name}"))).collect()
+}
+
+fn read(host: &Root, path: &str) -> Option<String> {
+    let content = host.read(path, MAX_FILE).ok()??;
+    Some(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// Lines that aren't comments.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']))
+}
+
+/// The paths of `EnvironmentFile=`; ours is left out, for what is in it is the configuration's.
+fn environment_files(text: &str) -> impl Iterator<Item = &str> {
+    let values = lines(text).filter_map(|line| line.strip_prefix("EnvironmentFile")?.trim_start().strip_prefix('='));
+    let paths = values.map(|value| value.trim().trim_matches(['"', '\'']).trim_start_matches('-'));
+    paths.filter(|path| path.starts_with('/') && !path.starts_with("/run/sextant/"))
+}
+
+/// The values that `variable` gets, wherever in a line that is: `Environment="NAME=VALUE"`, `env NAME=VALUE program`,
+/// `NAME='VALUE'`. No list that systemd can use has a quote or white space in it.
+fn assigned<'t>(text: &'t str, variable: &'t str) -> impl Iterator<Item = &'t str> {
+    lines(text).flat_map(move |line| line.match_indices(variable).filter_map(move |(at, _)| line.get(at..))).filter_map(
+        move |rest| {
+            let value = rest.strip_prefix(variable)?.strip_prefix('=')?;
+            let value = value.strip_prefix(['"', '\'']).unwrap_or(value);
+            value.split(|end: char| end.is_whitespace() || matches!(end, '"' | '\'')).next()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn write(dir: &Path, path: &str, content: &str) {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn sysext(dir: &Path) -> Vec<String> {
+        host_hierarchies(&Root::open(dir).unwrap()).paths(Class::Sysext).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn units_say_where_extensions_are_merged_wherever_they_do() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(sysext(dir.path()).is_empty());
+        let service = "systemd/system/systemd-sysext.service";
+        for (path, content) in [
+            (format!("usr/lib/{service}"), "[Service]\nEnvironment=A=b SYSTEMD_SYSEXT_HIERARCHIES=/unit:/opt C=d\n"),
+            (format!("etc/{service}.d/kairos.conf"), "Environment=\"SYSTEMD_SYSEXT_HIERARCHIES=/drop-in\"\n"),
+            (format!("run/{service}.d/a.conf"), "EnvironmentFile=-/etc/default/sysext\n"),
+            (
+                format!("run/{service}.d/b.conf"),
+                "#Environment=SYSTEMD_SYSEXT_HIERARCHIES=/no\nEnvironmentFile=/run/sextant/no\n",
+            ),
+            (format!("etc/{service}.d/no.txt"), "Environment=SYSTEMD_SYSEXT_HIERARCHIES=/no\n"),
+            ("run/sextant/no".to_owned(), "SYSTEMD_SYSEXT_HIERARCHIES=/no\n"),
+            ("etc/default/sysext".to_owned(), "SYSTEMD_SYSEXT_HIERARCHIES='/file'\nSYSTEMD_CONFEXT_HIERARCHIES=/no\n"),
+            (
+                "etc/systemd/system.conf.d/x.conf".to_owned(),
+                "[Manager]\nDefaultEnvironment=SYSTEMD_SYSEXT_HIERARCHIES=/manager\n",
+            ),
+            (
+                "sysroot/etc/systemd/system/service.d/x.conf".to_owned(),
+                "[Service]\n Environment = 'SYSTEMD_SYSEXT_HIERARCHIES=/host/'\n",
+            ),
+        ] {
+            write(dir.path(), &path, content);
+        }
+        assert_eq!(sysext(dir.path()), ["/drop-in", "/file", "/host", "/manager", "/opt", "/unit"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = "etc/systemd/system/systemd-sysext.service.d";
+        write(dir.path(), &format!("{directory}/large.conf"), &"#".repeat(1 << 17));
+        write(dir.path(), &format!("{directory}/z.conf"), "Environment=SYSTEMD_SYSEXT_HIERARCHIES=/found\n");
+        let fifo = dir.path().join(directory).join("fifo.conf");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("loop.conf", dir.path().join(directory).join("loop.conf")).unwrap();
+        assert_eq!(sysext(dir.path()), ["/found"]);
+    }
+
+    #[test]
+    fn extensions_of_the_host_are_found_where_systemd_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for path in [
+            "etc/extensions/directory/usr/x",
+            "var/lib/extensions/versions.raw.v/x",
+            "var/lib/extensions/image.sysext.raw",
+            "var/lib/extensions/notes.txt",
+            "run/extensions/other.raw",
+            "usr/lib/extensions/nowhere.raw",
+            "usr/lib/confexts/conf.confext.raw",
+        ] {
+            write(dir.path(), path, "");
+        }
+        let names = |class| host_extensions(&root, class).into_iter().collect::<Vec<_>>();
+        assert_eq!(names(Class::Sysext), ["directory", "image", "other", "versions"]);
+        assert_eq!(names(Class::Confext), ["conf"]);
+
+        // In an initrd only what lies in /run will be the host's.
+        write(dir.path(), "etc/initrd-release", "");
+        assert_eq!(names(Class::Sysext), ["other"]);
+        write(dir.path(), "sysroot/var/lib/extensions/host/usr/x", "");
+        assert_eq!(names(Class::Sysext), ["host", "other"]);
+    }
+}
