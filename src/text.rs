@@ -187,9 +187,8 @@ impl Display for Lossless<'_> {
 /// `DerivedGeneralCategory.txt`; Unicode Standard Annex 9 for the bidirectional ones).
 #[must_use]
 pub fn is_invisible(character: char) -> bool {
-    let code = u32::from(character);
     character.is_control()
-        || code & 0xfffe == 0xfffe
+        || is_noncharacter(character)
         || matches!(
             character,
             '\u{ad}'
@@ -206,7 +205,6 @@ pub fn is_invisible(character: char) -> bool {
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
                 | '\u{3164}'
-                | '\u{fdd0}'..='\u{fdef}'
                 | '\u{feff}'
                 | '\u{ffa0}'
                 | '\u{fff0}'..='\u{fffb}'
@@ -217,6 +215,12 @@ pub fn is_invisible(character: char) -> bool {
                 | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
         )
+}
+
+/// Code points that are never characters (Unicode 16.0, section 23.7).
+#[must_use]
+pub fn is_noncharacter(character: char) -> bool {
+    u32::from(character) & 0xfffe == 0xfffe || matches!(character, '\u{fdd0}'..='\u{fdef}')
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 )]
 
 use crate::bytes::strip_suffix_ignore_case;
+use crate::text::{is_invisible, is_noncharacter};
 use std::fmt;
 
 /// Ends of file names that systemd takes off before it looks at a name
@@ -36,6 +37,13 @@ pub enum NameError {
     /// Would reach terminals and logs.
     #[error("the name contains the control character U+{:04X}", u32::from(*found))]
     Control {
+        /// The first one.
+        found: char,
+    },
+    /// Can't be seen, changes the direction of what stands around it, or is no character at all. Of these systemd refuses
+    /// noncharacters (systemd 257, `src/basic/utf8.c`, `unichar_is_valid`).
+    #[error("the name contains U+{:04X}, which can't be seen", u32::from(*found))]
+    Invisible {
         /// The first one.
         found: char,
     },
@@ -86,6 +94,9 @@ impl ExtensionName {
         if let Some(found) = name.chars().find(|c| c.is_control()) {
             return Err(NameError::Control { found });
         }
+        if let Some(found) = name.chars().find(|c| is_invisible(*c)) {
+            return Err(NameError::Invisible { found });
+        }
         if let Some(found) = name.chars().find(|c| matches!(c, ',' | ':' | '\\' | '"' | '\'')) {
             return Err(NameError::Special { found });
         }
@@ -120,7 +131,8 @@ impl fmt::Display for ExtensionName {
 }
 
 /// systemd's own, wider rule for names (`src/basic/os-util.c`, `image_name_is_valid`;
-/// `src/basic/path-util.c`, `filename_is_valid`), for names of release files inside an image.
+/// `src/basic/path-util.c`, `filename_is_valid`; `src/basic/utf8.c`, `utf8_is_valid`), for names of release files inside an
+/// image. What it refuses it doesn't look at, so it is no candidate here either.
 pub(super) fn image_name_is_valid(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 255
@@ -128,6 +140,7 @@ pub(super) fn image_name_is_valid(name: &str) -> bool {
         && name != ".."
         && !name.starts_with(".#")
         && !name.bytes().any(|byte| byte == b'/' || byte.is_ascii_control())
+        && !name.chars().any(is_noncharacter)
 }
 
 #[cfg(test)]
@@ -153,6 +166,13 @@ mod tests {
         assert_eq!(error("a\0b"), NameError::Control { found: '\0' });
         assert_eq!(error("a\u{9b}b"), NameError::Control { found: '\u{9b}' });
         assert_eq!(error("a\u{7f}").to_string(), "the name contains the control character U+007F");
+        for found in ['\u{fffe}', '\u{fdd0}', '\u{10ffff}', '\u{202e}', '\u{200b}', '\u{feff}', '\u{ad}', '\u{e0041}'] {
+            assert_eq!(error(&format!("a{found}b")), NameError::Invisible { found });
+        }
+        assert!(image_name_is_valid("a\u{202e}b") && image_name_is_valid("a\u{85}b"), "systemd takes them");
+        for name in ["a\u{fffe}", "a\u{fdef}", "a\u{1ffff}", "a\u{7f}", ".#a"] {
+            assert!(!image_name_is_valid(name), "{name:?}");
+        }
         assert_eq!(error("a.sysext"), NameError::ClassSuffix { suffix: ".sysext" });
         assert_eq!(error("a.CONFEXT"), NameError::ClassSuffix { suffix: ".confext" });
     }
