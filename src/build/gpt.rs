@@ -71,7 +71,13 @@ pub enum GptError {
     TooLarge,
     /// Reading a partition's content or writing the image failed.
     #[error("copying partition table or content: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for GptError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
 }
 
 /// A partition before it has a place.

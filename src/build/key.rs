@@ -25,7 +25,7 @@ pub enum KeyError {
     Key(String),
     /// The key is encrypted, and there is no way to decrypt it.
     #[error("the private key is encrypted: {0}")]
-    Passphrase(#[source] io::Error),
+    Passphrase(io::Error),
     /// The passphrase doesn't fit.
     #[error("the private key can't be decrypted: the passphrase is wrong")]
     WrongPassphrase,

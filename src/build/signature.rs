@@ -34,7 +34,13 @@ pub enum SignError {
     KeyMismatch,
     /// OpenSSL refused.
     #[error("OpenSSL: {0}")]
-    OpenSsl(#[from] ErrorStack),
+    OpenSsl(ErrorStack),
+}
+
+impl From<ErrorStack> for SignError {
+    fn from(cause: ErrorStack) -> Self {
+        Self::OpenSsl(cause)
+    }
 }
 
 /// Who signs.

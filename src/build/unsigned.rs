@@ -24,7 +24,7 @@ pub enum UnsignedError {
     },
     /// Reading failed.
     #[error("reading it: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// Hash tree.
     #[error(transparent)]
     Superblock(#[from] verity::SuperblockError),
@@ -52,6 +52,12 @@ pub enum UnsignedError {
     /// It can't be laid out again.
     #[error(transparent)]
     Build(#[from] BuildError),
+}
+
+impl From<io::Error> for UnsignedError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
 }
 
 /// What is in an image besides its signature, if it has one. The hash tree is computed again and has to be the one that

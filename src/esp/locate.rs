@@ -19,10 +19,10 @@ const BY_PARTUUID: &str = "/dev/disk/by-partuuid";
 #[non_exhaustive]
 pub enum LocateError {
     /// The firmware or the mounts can't be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The boot loader's variable can't be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Variable(#[from] VariableError),
     /// The partition that the boot loader came from isn't known to udev.
     #[error("the boot loader came from partition {uuid}, which is not in {BY_PARTUUID}")]

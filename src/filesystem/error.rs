@@ -16,7 +16,7 @@ use std::io;
 #[non_exhaustive]
 pub enum FilesystemError {
     /// The source failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// No magic number that is known.
     #[error("neither erofs nor squashfs")]

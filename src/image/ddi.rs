@@ -30,7 +30,7 @@ pub enum DdiError {
     Gpt(#[from] GptError),
     /// The image can't be read.
     #[error("reading the signature partition: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// A partition for `/usr` alone.
     #[error("partition {index} is a {kind:?} partition, which systemd up to 257 mounts unverified")]
     Usr {
@@ -92,6 +92,12 @@ pub enum DdiError {
     /// The signature partition.
     #[error(transparent)]
     SignaturePartition(#[from] SignaturePartitionError),
+}
+
+impl From<io::Error> for DdiError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
 }
 
 impl DdiError {

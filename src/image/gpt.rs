@@ -44,12 +44,12 @@ pub const FLAG_NO_AUTO: u64 = 1 << 63;
 #[non_exhaustive]
 pub enum GptError {
     /// The image can't be read.
-    #[error("reading at offset {offset}: {source}")]
+    #[error("reading at offset {offset}: {cause}")]
     Io {
         /// Where.
         offset: u64,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No header at any sector size.
     #[error("no GUID partition table")]
@@ -265,18 +265,18 @@ impl Table {
 
 fn check_zero(image: &dyn ReadAt, start: u64, end: u64) -> Result<(), GptError> {
     let Some(gap) = Window::new(image, start, end.saturating_sub(start)) else {
-        return Err(GptError::Io { offset: start, source: io::ErrorKind::UnexpectedEof.into() });
+        return Err(GptError::Io { offset: start, cause: io::ErrorKind::UnexpectedEof.into() });
     };
     match first_nonzero(&gap, 0) {
         Ok(None) => Ok(()),
         Ok(Some(offset)) => Err(GptError::Stray { offset: start.saturating_add(offset) }),
-        Err(source) => Err(GptError::Io { offset: start, source }),
+        Err(cause) => Err(GptError::Io { offset: start, cause }),
     }
 }
 
 fn read_bytes(image: &dyn ReadAt, offset: u64, len: u32) -> Result<Vec<u8>, GptError> {
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
-    image.read_exact_at(&mut bytes, offset).map_err(|source| GptError::Io { offset, source })?;
+    image.read_exact_at(&mut bytes, offset).map_err(|cause| GptError::Io { offset, cause })?;
     Ok(bytes)
 }
 

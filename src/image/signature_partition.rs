@@ -48,19 +48,37 @@ pub enum SignaturePartitionError {
     },
     /// Not JSON, a field missing, twice or unknown.
     #[error("the text is not the expected JSON object: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// The root hash isn't one.
     #[error("rootHash: {0}")]
-    RootHash(#[from] RootHashError),
+    RootHash(RootHashError),
     /// The signature isn't base64.
     #[error("signature: {0}")]
-    Base64(#[from] base64::DecodeError),
+    Base64(base64::DecodeError),
     /// The signature is empty.
     #[error("signature: no bytes")]
     Empty,
     /// The fingerprint isn't even a digest.
     #[error("certificateFingerprint: not a SHA-256 digest in lower-case hexadecimal")]
     Fingerprint,
+}
+
+impl From<base64::DecodeError> for SignaturePartitionError {
+    fn from(cause: base64::DecodeError) -> Self {
+        Self::Base64(cause)
+    }
+}
+
+impl From<RootHashError> for SignaturePartitionError {
+    fn from(cause: RootHashError) -> Self {
+        Self::RootHash(cause)
+    }
+}
+
+impl From<serde_json::Error> for SignaturePartitionError {
+    fn from(cause: serde_json::Error) -> Self {
+        Self::Json(cause)
+    }
 }
 
 /// What the partition says. Nothing in it is believed before the signature is verified.

@@ -11,13 +11,13 @@ use thiserror::Error;
 pub enum KernelError {
     /// Mounts of its own need `CAP_SYS_ADMIN`.
     #[error("making a mount namespace: {0}")]
-    Namespace(#[source] Errno),
+    Namespace(Errno),
     /// Only files can be attached.
     #[error("attaching the image: it is not a file")]
     NotAFile,
     /// No loop devices: module `loop`.
     #[error("attaching the image: the kernel has no loop devices ({0})")]
-    NoLoop(#[source] io::Error),
+    NoLoop(io::Error),
     /// Attaching a loop device.
     #[error("attaching the {partition} partition to a loop device: {cause}")]
     Loop {

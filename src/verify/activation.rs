@@ -15,7 +15,7 @@ use thiserror::Error;
 pub enum ActivationError {
     /// The file system can't be mounted.
     #[error("mounting its file system: {0}")]
-    Filesystem(#[from] FilesystemError),
+    Filesystem(FilesystemError),
     /// The kernel can't give a device blocks smaller than its own, and those of dm-verity are its data blocks
     /// (Linux 6.12, `verity_io_hints`).
     #[error("mounting its file system: blocks of {found} bytes on a device with blocks of {device}")]
@@ -31,6 +31,12 @@ pub enum ActivationError {
     /// What is in it doesn't fit.
     #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
+}
+
+impl From<FilesystemError> for ActivationError {
+    fn from(cause: FilesystemError) -> Self {
+        Self::Filesystem(cause)
+    }
 }
 
 impl ActivationError {

@@ -16,12 +16,12 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ContentsError {
     /// The image can't be read.
-    #[error("reading the {partition} partition: {source}")]
+    #[error("reading the {partition} partition: {cause}")]
     Io {
         /// Which.
         partition: &'static str,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The superblock itself.
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum ContentsError {
     },
     /// The superblock asks for more than a partition holds, or for another digest than was signed.
     #[error("the superblock does not fit: {0}")]
-    Fit(#[source] TreeError),
+    Fit(TreeError),
     /// Data or tree.
     #[error(transparent)]
     Tree(TreeError),
@@ -179,7 +179,7 @@ pub(super) fn examine(
     let data = window(source, ddi.root(), "root")?;
     let hash = window(source, ddi.verity(), "verity")?;
     let mut bytes = [0; SUPERBLOCK_SIZE];
-    hash.read_exact_at(&mut bytes, 0).map_err(|source| ContentsError::Io { partition: "verity", source })?;
+    hash.read_exact_at(&mut bytes, 0).map_err(|cause| ContentsError::Io { partition: "verity", cause })?;
     let superblock = Superblock::parse(&bytes)?;
     let sector_size = ddi.table().sector_size;
     for (kind, found) in [("data", superblock.data_block_size()), ("hash", superblock.hash_block_size())] {
@@ -213,13 +213,13 @@ fn uuids(root_hash: &RootHash) -> (Option<Guid>, Option<Guid>) {
 
 fn window<'a>(source: &'a dyn ReadAt, partition: &Partition, name: &'static str) -> Result<Window<'a>, ContentsError> {
     Window::new(source, partition.start, partition.len)
-        .ok_or_else(|| ContentsError::Io { partition: name, source: io::ErrorKind::UnexpectedEof.into() })
+        .ok_or_else(|| ContentsError::Io { partition: name, cause: io::ErrorKind::UnexpectedEof.into() })
 }
 
 fn check_tail(partition: &dyn ReadAt, from: u64, name: &'static str) -> Result<(), ContentsError> {
     match first_nonzero(partition, from) {
         Ok(None) => Ok(()),
         Ok(Some(offset)) => Err(ContentsError::Stray { partition: name, offset }),
-        Err(source) => Err(ContentsError::Io { partition: name, source }),
+        Err(cause) => Err(ContentsError::Io { partition: name, cause }),
     }
 }

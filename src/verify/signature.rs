@@ -98,7 +98,13 @@ pub enum SignatureError {
     },
     /// OpenSSL can't do its work.
     #[error("OpenSSL: {0}")]
-    OpenSsl(#[from] ErrorStack),
+    OpenSsl(ErrorStack),
+}
+
+impl From<ErrorStack> for SignatureError {
+    fn from(cause: ErrorStack) -> Self {
+        Self::OpenSsl(cause)
+    }
 }
 
 impl SignatureError {

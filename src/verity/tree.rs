@@ -90,14 +90,14 @@ pub enum TreeError {
         len: u64,
     },
     /// Reading failed.
-    #[error("reading {area} at byte {offset}: {source}")]
+    #[error("reading {area} at byte {offset}: {cause}")]
     Io {
         /// Which of the two.
         area: Area,
         /// First byte of what was to be read.
         offset: u64,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The digest of the top block is no root hash.
     #[error(transparent)]
@@ -165,10 +165,10 @@ pub fn verify(
     // No digest covers what is between the superblock and the first hash block.
     let superblock_end = SUPERBLOCK_SIZE as u64;
     let first_hash_block = superblock_end.next_multiple_of(u64::from(superblock.hash_block_size()));
-    let unused = first_nonzero_within(hash, superblock_end, first_hash_block).map_err(|source| TreeError::Io {
+    let unused = first_nonzero_within(hash, superblock_end, first_hash_block).map_err(|cause| TreeError::Io {
         area: Area::Hash,
         offset: superblock_end,
-        source,
+        cause,
     })?;
     if let Some(offset) = unused {
         return Err(TreeError::UnusedNotZero { offset });
@@ -187,10 +187,10 @@ pub fn verify(
             |on_disk, first, expected| {
                 let on_disk = &mut on_disk[..expected.len()];
                 let offset = parents.offset + first * walk.hash_block_size as u64;
-                hash.read_exact_at(on_disk, offset).map_err(|source| TreeError::Io {
+                hash.read_exact_at(on_disk, offset).map_err(|cause| TreeError::Io {
                     area: Area::Hash,
                     offset,
-                    source,
+                    cause,
                 })?;
                 match on_disk.iter().zip(expected).position(|(found, expected)| found != expected) {
                     Some(position) => Err(walk.fault(&children, first, offset, position)),

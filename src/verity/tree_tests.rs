@@ -282,8 +282,8 @@ fn an_error_of_the_source_says_where() {
     let good = 3 * 1024 * 1024;
     let data = Broken { len: 2048 * 4096, good, panics: false };
     let error = build(&data, &superblock, 4).unwrap_err();
-    let TreeError::Io { area: Area::Data, offset, source } = &error else { panic!("{error}") };
-    assert_eq!((*offset, source.raw_os_error()), (good, Some(5)));
+    let TreeError::Io { area: Area::Data, offset, cause } = &error else { panic!("{error}") };
+    assert_eq!((*offset, cause.raw_os_error()), (good, Some(5)));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
         };
         let mut buffer = [0; MAX_BLOCK_SIZE as usize];
         let block = &mut buffer[..size as usize];
-        source.read_exact_at(block, offset).map_err(|source| TreeError::Io { area, offset, source })?;
+        source.read_exact_at(block, offset).map_err(|cause| TreeError::Io { area, offset, cause })?;
         let mut digest = vec![0; self.digest_size];
         self.hasher.hash_blocks(block.len(), block, &mut digest);
         Ok(RootHash::from_bytes(&digest)?)
@@ -136,10 +136,10 @@ impl<'a> Walk<'a> {
                 let blocks = at_most(last_child - child, PIECE / children.block_size);
                 let input = &mut input[..blocks * children.block_size];
                 let offset = children.offset + child * child_len;
-                children.source.read_exact_at(input, offset).map_err(|source| TreeError::Io {
+                children.source.read_exact_at(input, offset).map_err(|cause| TreeError::Io {
                     area: children.area,
                     offset,
-                    source,
+                    cause,
                 })?;
                 let digests = &mut output[position..][..blocks * self.digest_size];
                 self.hasher.hash_blocks(children.block_size, input, digests);

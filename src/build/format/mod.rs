@@ -133,7 +133,7 @@ pub enum FormatError {
     #[error("writing squashfs: {0}")]
     Squashfs(String),
     /// Reading a file's content, or writing.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 

@@ -34,7 +34,7 @@ const MAX_NAMES: usize = 16 << 20;
 pub enum ArchiveError {
     /// Reading failed.
     #[error("reading the archive: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// No header where one has to be.
     #[error("there is no valid header at byte {offset}: {cause}")]
     Header {
@@ -73,6 +73,12 @@ pub enum ArchiveError {
         /// What is wrong with it
         error: PaxError,
     },
+}
+
+impl From<io::Error> for ArchiveError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
 }
 
 /// A member, its extended headers included.

@@ -47,7 +47,7 @@ pub enum ReleaseProblem {
     },
     /// The source's own would be refused.
     #[error("the source's own release file: {0}")]
-    Lookup(#[from] LookupError),
+    Lookup(LookupError),
     /// The source's own would be refused.
     #[error("the source's own {path}: {error}")]
     Unfit {
@@ -78,6 +78,12 @@ pub enum ReleaseProblem {
         /// What was given
         value: String,
     },
+}
+
+impl From<LookupError> for ReleaseProblem {
+    fn from(cause: LookupError) -> Self {
+        Self::Lookup(cause)
+    }
 }
 
 fn fitting(file: &str) -> &str {
