@@ -135,3 +135,50 @@ fn a_name_that_is_not_text_is_a_row_all_the_same() {
     let said = desk.run(&[&options[..], &[name]].concat());
     assert_eq!((said.status, said.reasons()), (Some(1), vec!["bad-name".to_owned()]));
 }
+
+/// Everything in them was written by somebody else: a report, a file name, a label, a release file.
+#[test]
+fn foreign_reports_and_images_cannot_reach_the_terminal() {
+    let hostile = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}\u{200b}";
+    let image = serde_json::json!({
+        "file": hostile, "name": hostile, "directory": hostile, "class": "sysext", "verdict": hostile, "reason": hostile,
+        "detail": hostile, "warnings": [hostile], "verify_usec": 1, "stage_usec": 1, "later": hostile,
+        "signer": {"source": hostile, "subject": hostile, "sha256": hostile},
+    });
+    let report = serde_json::json!({
+        "version": 1, "firmware": {"secure_boot": hostile, "entry": hostile}, "later": [hostile], "images": [image],
+        "trust": [{"source": hostile, "subject": hostile, "sha256": hostile, "file": hostile}],
+        "ignored_certificates": [{"source": hostile, "sha256": null, "reason": hostile}],
+        "omitted": {"total": 1, "by_reason": {hostile: 1}, "trust": 0, "ignored_certificates": 0},
+        "merge": {"requested": true, "confirmed": true, "merged": [hostile], "missing": [], "unexpected": [hostile]},
+        "error": hostile,
+    });
+    let name = format!("{hostile}.sysext.raw");
+    let desk = Desk::new()
+        .file("report.json", report.to_string().as_bytes())
+        .file(&name, &good_image("x", vendor()))
+        .file("esp/EFI/kairos/active.efi", b"")
+        .file(format!("esp/EFI/kairos/active.efi.extra.d/{name}"), b"x")
+        .file(format!("stages/{hostile}.yaml"), format!("stages: {{\"{}\": 1}}", "x\\u202e").as_bytes());
+    let runs: [&[&str]; 10] = [
+        &["status", "--report", "report.json"],
+        &["status", "--report", "report.json", "--json"],
+        &["list", "--esp", "esp", "--report", "report.json"],
+        &["list", "--esp", "esp", "--report", "report.json", "--json"],
+        &["inspect", "--list", &name],
+        &["inspect", "--json", &name],
+        &["plan", "--certificate", "vendor.crt", &name, "--stages", "stages"],
+        &["plan", "--certificate", "vendor.crt", &name, "--stages", "stages", "--json"],
+        &["verify", "--arch", hostile, &name],
+        &["verify", &format!("--{hostile}")],
+    ];
+    for arguments in runs {
+        let said = desk.run(arguments);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        let harmful = |character: char| sextant::text::is_invisible(character) && character != '\n';
+        assert!(!all.is_empty() && !all.contains(harmful), "{arguments:?}: {said:?}");
+    }
+    // For programs it is what was written.
+    let json = desk.run(&["status", "--report", "report.json", "--json"]).json();
+    assert_eq!(json["later"][0], hostile);
+}

@@ -225,3 +225,72 @@ fn a_file_system_with_blocks_smaller_than_those_of_its_device_is_not_mountable()
     let detail = outcome.row("tool.sysext.raw")["detail"].as_str().unwrap();
     assert!(detail.contains("blocks of 512 bytes on a device with blocks of 4096"), "{detail}");
 }
+
+/// Text of an attacker's choice, as much of it as a signature partition holds.
+fn verbose(member: &str) -> Vec<u8> {
+    let image = good("verbose", vendor());
+    let text = image.signature_text();
+    let member = format!("{{\"{}\":1,", member.repeat(((4 << 20) - 20_000) / member.len()));
+    let mut bytes = image.with_signature_text(text.replacen('{', &member, 1).as_bytes()).render().bytes;
+    bytes.resize(bytes.len().max(5 << 20), 0);
+    bytes
+}
+
+/// Runs a program and returns the most memory that it had, in bytes (`VmHWM` of `proc_pid_status(5)`).
+fn peak_memory(mut command: std::process::Command) -> u64 {
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut peak: u64 = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        peak = line.and_then(|kib| kib.trim().parse().ok()).unwrap_or(0).max(peak);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    peak << 10
+}
+
+#[test]
+fn long_names_in_junk_cost_neither_memory_nor_a_good_image() {
+    let full = || {
+        let machine = Machine::trusting(&[vendor()]).sysext("good.sysext.raw", &good_image("good", vendor()));
+        let machine = machine.sysext("junk_0.sysext.raw", &verbose("\u{7f}"));
+        let machine = machine.sysext("junk_1.sysext.raw", &verbose("\u{9b}]0;"));
+        machine.sysext("junk_2.sysext.raw", &verbose("\u{202e}"))
+    };
+    let peak = peak_memory(full().agent("stage"));
+    assert!(peak > 0 && peak < 96 << 20, "{peak} bytes");
+    let machine = full();
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(machine.staged_names(), ["good"]);
+    for number in 0..3 {
+        let file = format!("junk_{number}.sysext.raw");
+        assert_eq!(outcome.verdict(&file), ("rejected", "bad-signature-partition"));
+        let detail = outcome.row(&file)["detail"].as_str().unwrap();
+        assert!(detail.len() <= 2048 + 32 && detail.contains("\\u{"), "{detail}");
+    }
+    assert!(!outcome.stderr.contains(['\u{9b}', '\u{7f}', '\u{202e}']), "{}", outcome.stderr);
+    let report = fs::metadata(machine.path("run/sextant/report.json")).unwrap().len();
+    assert!(report < 64 << 10, "{report} bytes");
+    assert!(machine.agent("merge").status().unwrap().success());
+    assert!(machine.path("run/sextant/merge").exists());
+}
+
+/// A row and an entry each for so many, the rest by number.
+#[test]
+fn a_directory_full_of_junk_is_summed_up() {
+    let machine = Machine::trusting(&[vendor()]).sysext("zzz.sysext.raw", &good_image("zzz", vendor()));
+    for number in 0..3000 {
+        fs::write(machine.path(format!(".extra/sysext/junk-{number}")), b"").unwrap();
+    }
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(machine.staged_names(), ["zzz"]);
+    assert_eq!(outcome.rows().len(), 1001);
+    let omitted = &outcome.report["omitted"];
+    assert_eq!((&omitted["total"], &omitted["by_reason"]["bad-name"]), (&2000.into(), &2000.into()));
+    assert!(outcome.stderr.contains("and 2,000 more rejected: bad-name 2,000"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 of 3001 good, 3000 rejected: bad-name"), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().filter(|line| line.contains("(bad-name)")).count(), 1000);
+    assert!(machine.left_in_extra().iter().all(|file| !file.starts_with("junk")));
+}

@@ -54,6 +54,10 @@ fn partition() -> Vec<Row> {
         bad("no root hash", changed("\"rootHash\"", "\"certificateFingerprint2\"")),
         bad("no signature member", changed("\"signature\"", "\"signatura\"")),
         bad("an unknown member", changed("{", "{\"note\":\"_BHRfS_M\",")),
+        bad("an unknown member of 4 MiB", {
+            let member = format!("{{\"{}\":1,", "\u{7f}".repeat((4 << 20) - 20_000));
+            image().with_signature_text(text.replacen('{', &member, 1).as_bytes())
+        }),
         bad("a root hash twice", changed("{", &format!("{{\"rootHash\":\"{hash}\","))),
         bad("an escape where there is nothing to escape", changed("\"rootHash\"", "\"root\\u0048ash\"")),
         bad("a root hash of half the length", changed(&hash, &hash[..32])),
