@@ -5,7 +5,6 @@
 
 use crate::durable;
 use crate::image::Class;
-use crate::report::{Image, Report};
 use crate::root::Root;
 use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
@@ -80,36 +79,9 @@ impl State {
         durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
     }
 
-    /// Notes that an image was staged.
-    pub fn add(&mut self, image: &Image) {
-        let Some(name) = image.name.clone() else { return };
-        self.staged.push(StagedExtension {
-            class: image.class,
-            name,
-            file: image.file.clone(),
-            root_hash: image.root_hash.clone(),
-            signer: image.signer.as_ref().map(Message::new),
-            withdrawn: None,
-        });
-    }
-
     /// What is still staged.
     pub fn left(&self) -> impl Iterator<Item = &StagedExtension> {
         self.staged.iter().filter(|extension| extension.withdrawn.is_none())
-    }
-
-    /// Notes in the rows of a report what was taken back.
-    pub fn mark_withdrawn(&self, report: &mut Report) {
-        for extension in &self.staged {
-            let Some(cause) = &extension.withdrawn else { continue };
-            let rows = report.images.iter_mut();
-            let is_it = |image: &&mut Image| {
-                image.is_good() && image.class == extension.class && image.name.as_ref() == Some(&extension.name)
-            };
-            if let Some(image) = rows.into_iter().find(is_it) {
-                image.withdraw(cause);
-            }
-        }
     }
 }
 
@@ -117,27 +89,26 @@ impl State {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::ffi::OsStr;
 
     #[test]
-    fn what_was_staged_is_read_back_and_what_was_taken_back_is_marked() {
+    fn what_was_staged_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         assert!(State::read(&root).unwrap().is_none());
-        let mut image = Image::new(OsStr::new("a.sysext.raw"), Class::Sysext);
-        image.name = Some("a".into());
-        image.set_verdict(Ok(crate::report::Verdict::Staged));
         let mut state = State::new("stopped");
-        state.add(&image);
+        state.staged.push(StagedExtension {
+            class: Class::Sysext,
+            name: "a".into(),
+            file: "a.sysext.raw".into(),
+            root_hash: None,
+            signer: None,
+            withdrawn: None,
+        });
         state.write(&root).unwrap();
         let mut read = State::read(&root).unwrap().unwrap();
         assert_eq!((read.staged.clone(), read.error.clone()), (state.staged, state.error));
-        let mut report = Report { images: vec![image], ..Report::default() };
-        read.mark_withdrawn(&mut report);
-        assert!(report.images[0].is_good());
+        assert_eq!(read.left().count(), 1);
         read.staged[0].withdrawn = Some("it is gone".into());
-        read.mark_withdrawn(&mut report);
-        assert_eq!(report.images[0].verdict, crate::report::Verdict::Withdrawn);
         assert_eq!(read.left().count(), 0);
     }
 

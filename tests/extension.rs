@@ -241,13 +241,16 @@ fn what_systemd_reads_before_it_merges_is_a_small_file_or_nothing() {
 fn the_release_file_of_the_other_class_is_read_too() {
     for (class, other) in [(Class::Sysext, CONFEXT), (Class::Confext, SYSEXT)] {
         let refuse = |put: &dyn Fn(&Path)| {
-            let verdict = std::cell::Cell::new(true);
+            let verdicts = std::cell::RefCell::new(Vec::new());
             with_odd(class, put, |_, tree| {
                 let result = refuse_odd_metadata(tree, class, &ExtensionName::new("x").unwrap());
                 assert!(result.as_ref().err().is_none_or(|error| error.reason() == Reason::BadMetadata), "{result:?}");
-                verdict.set(result.is_ok());
+                verdicts.borrow_mut().push(result.is_err());
             });
-            !verdict.get()
+            // All readers say the same.
+            let verdicts = verdicts.into_inner();
+            assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == verdicts[0]), "{verdicts:?}");
+            verdicts[0]
         };
         assert!(refuse(&|tree| fifo(tree, &format!("{other}/extension-release.x"))));
         assert!(refuse(&|tree| std::fs::create_dir_all(tree.join(other).join("extension-release.x")).unwrap()));

@@ -4,9 +4,9 @@ use super::environment::Environment;
 use super::lock;
 use crate::image::Class;
 use crate::merge;
-use crate::report::{self, Event, MERGE_NAMES, Merge, Report};
+use crate::report::{self, Event, Image, MERGE_NAMES, Merge, Report};
 use crate::root::Root;
-use crate::state::{PATH, State};
+use crate::state::{PATH, StagedExtension, State};
 use crate::text::Text;
 use anyhow::{Context, Result, bail};
 use std::io;
@@ -39,7 +39,10 @@ pub fn confirm(environment: &Environment) -> Result<()> {
             match withdrawn {
                 Some(cause) => Event::NotMerged.emit_about(
                     name,
-                    format_args!("{text}: it was withdrawn in the initrd, {cause}: see journalctl -b -t sextant-agent"),
+                    format_args!(
+                        "{name} ({class}) was withdrawn in the initrd and is not merged: {cause} \
+                         (journalctl -b -t sextant-agent)"
+                    ),
                 ),
                 None if hiding.contains(name) => Event::NotMerged.emit_about(
                     name,
@@ -76,12 +79,54 @@ pub fn confirm(environment: &Environment) -> Result<()> {
 /// Fills in what became of the merge in the report, where there is one. Nothing depends on it.
 pub(super) fn complete(root: &Root, state: &State, merge: Merge) {
     let completed = Report::read(root).map_err(anyhow::Error::from).and_then(|report| {
-        let mut report = report.context("it is gone")?;
-        state.mark_withdrawn(&mut report);
+        let mut report = report.context("file not found")?;
+        mark_withdrawn(&state.staged, &mut report);
         report.merge = Some(Merge { rest: report.merge.take().unwrap_or_default().rest, ..merge });
         report::write(root, &report)
     });
     if let Err(error) = completed {
         Event::ReportIncomplete.emit(format_args!("completing {}: {error:#}", report::PATH));
+    }
+}
+
+/// Notes in the rows of a report what was taken back.
+fn mark_withdrawn(staged: &[StagedExtension], report: &mut Report) {
+    for extension in staged {
+        let Some(cause) = &extension.withdrawn else { continue };
+        let is_it = |image: &&mut Image| {
+            image.is_good() && image.class == extension.class && image.name.as_ref() == Some(&extension.name)
+        };
+        if let Some(image) = report.images.iter_mut().find(is_it) {
+            image.withdraw(cause);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Verdict;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn only_what_was_taken_back_is_marked() {
+        let row = |name: &str| {
+            let mut image = Image::new(OsStr::new(name), Class::Sysext);
+            image.name = Some(name.into());
+            image.set_verdict(Ok(Verdict::Staged));
+            image
+        };
+        let staged = |name: &str, withdrawn: Option<&str>| StagedExtension {
+            class: Class::Sysext,
+            name: name.into(),
+            file: name.into(),
+            root_hash: None,
+            signer: None,
+            withdrawn: withdrawn.map(Into::into),
+        };
+        let mut report = Report { images: vec![row("a"), row("b")], ..Report::default() };
+        mark_withdrawn(&[staged("a", None), staged("b", Some("it was changed"))], &mut report);
+        assert_eq!(report.images[0].verdict, Verdict::Staged);
+        assert_eq!(report.images[1].verdict, Verdict::Withdrawn);
     }
 }

@@ -49,7 +49,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
             extension.class == image.class && *image.file == *format!("{}.raw", extension.name)
         };
         if let Some(extension) = state.staged.iter_mut().find(is_it) {
-            Event::emit_withdrawn(extension, &cause);
+            Event::emit_withdrawn(&about(extension), &cause);
             extension.withdrawn = Some(cause);
         } else {
             let file = Text::from_os(&image.file);
@@ -67,13 +67,23 @@ fn hand_over(environment: &Environment) -> Result<()> {
     let names: Vec<&str> = state.left().map(|extension| extension.name.as_str()).collect();
     let text = match names.as_slice() {
         [] => "there is no extension to merge".to_owned(),
-        names => format!("{} to be merged by the host: {}", count(names.len()), names.join(", ")),
+        names => {
+            let count = report::count(names.len(), "extension");
+            format!("{count} to be merged by the host: {}", names.join(", "))
+        }
     };
     Event::MergeRequested.emit(&text);
     complete(root, &state, Merge { requested: true, ..Merge::default() });
     Ok(())
 }
 
-fn count(number: usize) -> String {
-    if number == 1 { "1 extension".to_owned() } else { format!("{number} extensions") }
+/// What is told of an extension that was staged.
+fn about(extension: &StagedExtension) -> report::Withdrawn<'_> {
+    report::Withdrawn {
+        class: extension.class,
+        name: &extension.name,
+        file: &extension.file,
+        root_hash: extension.root_hash.as_ref(),
+        signer: extension.signer.as_ref(),
+    }
 }

@@ -12,7 +12,7 @@ use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Custody, quarantine, stage as stage_image, withdraw};
-use crate::state::State;
+use crate::state::{StagedExtension, State};
 use crate::text::{Message, Text};
 use crate::trust::{self, TrustStore};
 use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
@@ -67,9 +67,22 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     if outcome.is_ok() {
         let (summary, anchors) = (report.summary(), report.anchors());
         let milliseconds = started.elapsed().as_millis();
-        Event::Summary.emit(format_args!("{summary}; {anchors} trust anchors, {milliseconds} ms"));
+        let anchors = report::count(anchors, "trust anchor");
+        Event::Summary.emit(format_args!("{summary}; {anchors}, {milliseconds} ms"));
     }
     outcome.and(remembered).and(written)
+}
+
+/// What the next run has to know of an image that was staged.
+fn staged_extension(image: &Image) -> Option<StagedExtension> {
+    Some(StagedExtension {
+        class: image.class,
+        name: image.name.clone()?,
+        file: image.file.clone(),
+        root_hash: image.root_hash.clone(),
+        signer: image.signer.as_ref().map(Message::new),
+        withdrawn: None,
+    })
 }
 
 fn run(
@@ -140,7 +153,7 @@ fn run(
                         let left = if image.is_good() { None } else { take_away(root, directory, &file, &mut image) };
                         let staged = image.is_good();
                         if staged {
-                            state.add(&image);
+                            state.staged.extend(staged_extension(&image));
                             if let Err(error) = state.write(root) {
                                 failure.get_or_insert(error);
                             }
@@ -231,7 +244,7 @@ impl Preparation {
         let consequence = if self.policy.require_whole_dbx {
             "nothing is staged"
         } else {
-            "it revokes nobody, as the configuration allows (trust.dbx)"
+            "trust.dbx is lenient: only the readable entries revoke"
         };
         for fault in self.trust.dbx_faults() {
             Event::DbxUnreadable.emit(format_args!("reading dbx: {}; {consequence}", fault.reason));

@@ -25,8 +25,8 @@ Examples:
         which of them are part of the running system
 
 Each extension is laid over those above it, so that of several versions of one the last counts where they have
-files of one path. THIS BOOT says merged, missing (staged, and not merged), staged (nobody has looked), or why it was
-rejected; and \"not yet\" for what has come or changed since. Another boot entry than the running one has \"-\".
+files of one path. THIS BOOT: merged; missing (staged, not merged); staged (not compared with the merge yet);
+withdrawn (taken back in the initrd); the reason if rejected; \"not yet\" for what has come or changed since. Another boot entry than the running one has \"-\".
 
 Exit status: 0 listed; 1 the partition, or the directory of an entry, can't be read; 2 usage.")]
 pub(super) struct Arguments {
@@ -162,6 +162,7 @@ fn this_boot(extra: &Extra, item: &Item, seen: &Report) -> Text {
         Fate::Staged => "staged".into(),
         Fate::Missing => "missing".into(),
         Fate::Withdrawn => "withdrawn".into(),
+        Fate::Accepted | Fate::Unknown => Text::new(image.verdict.as_str()),
         Fate::Rejected => image.reason.as_ref().map_or_else(|| "rejected".into(), Text::new),
     }
 }

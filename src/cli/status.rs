@@ -126,10 +126,12 @@ fn summary(seen: &Report) -> String {
     let mut parts = vec![format!("{} found", seen.found())];
     let fates = [
         (Fate::Merged, "merged"),
-        (Fate::Staged, "staged, and nobody has looked yet whether they are merged"),
+        (Fate::Staged, "staged, not compared with the merge yet"),
         (Fate::Missing, "staged and NOT merged"),
         (Fate::Withdrawn, "staged and withdrawn"),
         (Fate::Rejected, "rejected"),
+        (Fate::Accepted, "accepted"),
+        (Fate::Unknown, "with a verdict that this version does not know"),
     ];
     parts.extend(
         fates
@@ -155,10 +157,12 @@ fn images(lines: &mut Lines, seen: &Report) {
             Fate::Missing => ("missing", "31"),
             Fate::Withdrawn => ("withdrawn", "31"),
             Fate::Rejected => ("rejected", "31"),
+            Fate::Accepted => ("accepted", "32"),
+            Fate::Unknown => (image.verdict.as_str(), "33"),
         };
         let signer = || image.signer.as_ref().map(Message::new);
         let last = image.reason.as_ref().map(Message::new).or_else(signer).unwrap_or_default();
-        let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<8}")));
+        let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<9}")));
         let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");
         if let Some(detail) = &image.detail {
             lines.below(6, detail.as_str());
@@ -182,7 +186,7 @@ fn trust(lines: &mut Lines, seen: &Report) {
         *counts.entry(anchor.source.as_str()).or_default() += 1;
     }
     let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{count} of {source}")).collect();
-    let all = if counts.is_empty() { "nobody".to_owned() } else { counts.join(", ") };
+    let all = if counts.is_empty() { "no trust anchor".to_owned() } else { counts.join(", ") };
     lines.fact("Trust", &all);
     for anchor in &seen.trust {
         let short: String = anchor.sha256.as_str().chars().take(8).collect();
@@ -190,6 +194,14 @@ fn trust(lines: &mut Lines, seen: &Report) {
     }
     for ignored in &seen.ignored_certificates {
         lines.below(12, &format!("{:<6}  ignored: {}", ignored.source, ignored.reason));
+    }
+    if let Some(omitted) = &seen.omitted {
+        for (count, what) in [(omitted.trust, "trust anchors"), (omitted.ignored_certificates, "ignored certificates")]
+        {
+            if count > 0 {
+                lines.below(12, &format!("and {count} more {what} without a row"));
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::machine::Machine;
 use super::trust_options::TrustOptions;
 use crate::image::Architecture;
-use crate::report::{Image, Report, table};
+use crate::report::{IgnoredCertificate, Image, Report, table};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
@@ -51,7 +51,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         super::print(&table::images(&report.images, super::style()))?;
         super::print(&format!("{}\n", table::summary(&report.images)))?;
-        let ignored = report.ignored_certificates.len();
+        let is_certificate = |ignored: &&IgnoredCertificate| ignored.source != "dbx";
+        let ignored = report.ignored_certificates.iter().filter(is_certificate).count();
         if ignored > 0 {
             super::warn(format_args!(
                 "ignored {ignored} of the certificates; `sextant trust` with the same options tells why"

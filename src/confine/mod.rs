@@ -1,7 +1,7 @@
 //! Running work on hostile bytes in a process that can do nothing else.
 //!
 //! The process is forked and executes no program. Before it looks at a byte it gives up its capabilities, its descriptors and
-//! nearly every system call; what is left is to read the image that it is handed, to compute, and to answer ([`lockdown`]). Its memory,
+//! nearly every system call; what is left is to read the image that it is handed, to compute, and to answer (`lockdown`). Its memory,
 //! its processor time and the time that it is waited for are bounded. So whatever an image makes of our parsers (a crash, an
 //! endless loop, a memory bomb, even code of the attacker's choice) costs the verdict about this image and nothing else: an
 //! answer is data of bounded size, and the caller believes it about this image alone.

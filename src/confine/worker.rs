@@ -34,7 +34,7 @@ pub enum WorkerError {
     #[error("confining the process that reads the image: {0}")]
     Lockdown(Text),
     /// It ended without an answer.
-    #[error("the process that reads the image was ended by {0}")]
+    #[error("the process that reads the image crashed or ran out of memory ({0})")]
     Killed(Signal),
     /// It ended without an answer, by itself.
     #[error("the process that reads the image ended with status {0} and gave no answer")]
@@ -173,7 +173,7 @@ impl Worker {
         clock.and_then(clock_gettime).map_or(Duration::ZERO, Duration::from)
     }
 
-    /// How it ended, which it has unless it is pretending.
+    /// Returns how the worker ended. One that closed its socket and goes on is given up.
     fn end(&mut self, has_spoken: bool) -> WorkerError {
         let started = Instant::now();
         loop {

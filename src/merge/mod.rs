@@ -83,7 +83,7 @@ pub fn admit(state: &State) -> Result<()> {
 }
 
 /// Why a staged extension is [`surplus`].
-pub const SURPLUS: &str = "with those that the host has of its own, systemd can't merge so many";
+pub const SURPLUS: &str = "too many extensions for one overlay mount, the host's own included";
 
 /// Returns the staged extensions that have to be taken back, last ones first, so that systemd can merge the others with
 /// those that the host has of its own. While the images were verified the host perhaps wasn't mounted.

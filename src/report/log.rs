@@ -5,7 +5,7 @@
 //! it is a terminal; that the agent could not do its work it is told unless it is the journal.
 
 use super::{Image, Verdict};
-use crate::state::StagedExtension;
+use crate::image::Class;
 use crate::text::{Message, Text};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -134,8 +134,7 @@ impl Event {
         let name = image.name.as_ref().map_or("", Text::as_str);
         // Of bounded pieces, so that the token behind a long detail isn't cut off.
         let mut text = if image.is_good() {
-            let by = if image.signer.is_some() { signer.as_str() } else { "nobody" };
-            format!("staged {}, signed by {by}", image.file)
+            format!("staged {}, signed by {signer}", image.file)
         } else {
             let detail = image.detail.as_ref().map_or("", Message::as_str);
             let reason = image.reason.as_ref().map_or("", |reason| reason.as_str());
@@ -164,7 +163,7 @@ impl Event {
     }
 
     /// Logs that a staged extension was taken back.
-    pub fn emit_withdrawn(extension: &StagedExtension, cause: &Message) {
+    pub fn emit_withdrawn(extension: &Withdrawn<'_>, cause: &Message) {
         let text = format!("{}.raw ({}) will not be merged: {cause}", extension.name, extension.class);
         log::log!(
             Self::Withdrawn.level(),
@@ -173,11 +172,26 @@ impl Event {
             SEXTANT_EXTENSION = extension.name.as_str(),
             SEXTANT_VERDICT = Verdict::Withdrawn.as_str(),
             SEXTANT_REASON = "",
-            SEXTANT_ROOT_HASH = extension.root_hash.as_ref().map_or("", Text::as_str),
-            SEXTANT_SIGNER = extension.signer.as_ref().map_or("", Message::as_str);
+            SEXTANT_ROOT_HASH = extension.root_hash.map_or("", Text::as_str),
+            SEXTANT_SIGNER = extension.signer.map_or("", Message::as_str);
             "{text}"
         );
     }
+}
+
+/// What is told of an extension that was withdrawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Withdrawn<'a> {
+    /// What it extends.
+    pub class: Class,
+    /// Its name.
+    pub name: &'a Text,
+    /// The file in which it was found.
+    pub file: &'a Text,
+    /// Its signed root hash.
+    pub root_hash: Option<&'a Text>,
+    /// Subject and source of its signer.
+    pub signer: Option<&'a Message>,
 }
 
 /// Decides once where entries go. `machine` says whether this is one, rather than a tree.
@@ -325,7 +339,7 @@ fn kernel_line(record: &Record<'_>) -> String {
         Level::Debug | Level::Trace => 7,
     };
     let mut line = format!("<{}>{IDENTIFIER}: {}", FACILITY_DAEMON << 3 | severity, record.args());
-    let mut fields = Reasons(String::new());
+    let mut fields = Suffix(String::new());
     let _ = record.key_values().visit(&mut fields);
     // The verdict stays, however long the sentence is.
     let room = 900_usize.saturating_sub(fields.0.len());
@@ -337,13 +351,21 @@ fn kernel_line(record: &Record<'_>) -> String {
     line
 }
 
-/// The kernel's log has no fields of ours, so the one that scripts look for goes into the text.
-struct Reasons(String);
+/// The kernel's log has no fields of ours, so those that scripts look for go into the text: `[staged]`,
+/// `[rejected: bad-gpt]`.
+struct Suffix(String);
 
-impl<'kvs> VisitSource<'kvs> for Reasons {
+impl<'kvs> VisitSource<'kvs> for Suffix {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), log::kv::Error> {
-        if key.as_str() == "SEXTANT_VERDICT" {
-            let _ = write!(self.0, " [{value}]");
+        match key.as_str() {
+            "SEXTANT_VERDICT" => {
+                let _ = write!(self.0, " [{value}]");
+            }
+            // It comes after the verdict.
+            "SEXTANT_REASON" if !value.to_string().is_empty() && self.0.pop().is_some() => {
+                let _ = write!(self.0, ": {value}]");
+            }
+            _ => {}
         }
         Ok(())
     }

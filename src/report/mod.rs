@@ -8,7 +8,7 @@ pub mod table;
 mod word;
 
 pub(crate) use self::log::tell_terminal;
-pub use self::log::{Event, install as install_logger};
+pub use self::log::{Event, Withdrawn, install as install_logger};
 pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, REJECTED_ROWS};
 #[cfg(feature = "cli")]
 pub use read::Fate;
@@ -25,6 +25,13 @@ use anyhow::{Context, Result};
 
 /// Where the report of this boot lies.
 pub const PATH: &str = "/run/sextant/report.json";
+/// A number with a noun: `1 extension`, `2 extensions`.
+pub(crate) fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 const DIRECTORY: &str = "/run/sextant";
 const FILE: &str = "report.json";
 

@@ -10,6 +10,7 @@ use crate::image::Class;
 use crate::root::Root;
 #[cfg(feature = "cli")]
 use crate::text::Text;
+use serde::Deserialize;
 #[cfg(feature = "cli")]
 use std::collections::BTreeSet;
 use std::io;
@@ -34,7 +35,7 @@ pub enum ReportError {
         cause: crate::text::Message,
     },
     /// It is of another version.
-    #[error("version {found} where {SCHEMA_VERSION} is expected")]
+    #[error("the report has version {found}; this sextant reads version {SCHEMA_VERSION}")]
     Version {
         /// What it says.
         found: u32,
@@ -44,13 +45,19 @@ pub enum ReportError {
     TooLarge,
 }
 
+impl ReportError {
+    fn reading(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::FileTooLarge { Self::TooLarge } else { Self::Io(error) }
+    }
+}
+
 impl Report {
     /// Reads the report of this boot; `None` where there is none.
     ///
     /// # Errors
     /// [`ReportError`]
     pub fn read(root: &Root) -> Result<Option<Self>, ReportError> {
-        root.read(PATH, MAX_READ + 1)?.map(|text| Self::parse(&text)).transpose()
+        root.read(PATH, MAX_READ).map_err(ReportError::reading)?.map(|text| Self::parse(&text)).transpose()
     }
 
     /// Reads the report at `path`.
@@ -59,7 +66,7 @@ impl Report {
     /// [`ReportError`]
     #[cfg(feature = "cli")]
     pub fn read_file(path: &Path) -> Result<Self, ReportError> {
-        Self::parse(&crate::durable::read(path, MAX_READ + 1)?)
+        Self::parse(&crate::durable::read(path, MAX_READ).map_err(ReportError::reading)?)
     }
 
     /// Reads a report from its text.
@@ -70,11 +77,21 @@ impl Report {
         if u64::try_from(text.len()).is_ok_and(|len| len > MAX_READ) {
             return Err(ReportError::TooLarge);
         }
-        let report: Self = serde_json::from_slice(text)
-            .map_err(|error| ReportError::Json { cause: crate::text::Message::new(error) })?;
-        let found = report.version;
-        if found == SCHEMA_VERSION { Ok(report) } else { Err(ReportError::Version { found }) }
+        let json = |error| ReportError::Json { cause: crate::text::Message::new(error) };
+        // Another version may have other members.
+        let Version { version: found } = serde_json::from_slice(text).map_err(json)?;
+        if found == SCHEMA_VERSION {
+            serde_json::from_slice(text).map_err(json)
+        } else {
+            Err(ReportError::Version { found })
+        }
     }
+}
+
+/// The one member that every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 /// What became of an image.
@@ -91,6 +108,10 @@ pub enum Fate {
     Withdrawn,
     /// It was rejected.
     Rejected,
+    /// It was only examined, not staged (`sextant verify`).
+    Accepted,
+    /// A verdict that this version does not know.
+    Unknown,
 }
 
 #[cfg(feature = "cli")]
@@ -113,11 +134,12 @@ impl Report {
     /// What became of one of its images.
     #[must_use]
     pub fn fate(&self, image: &Image) -> Fate {
-        if image.verdict == Verdict::Withdrawn {
-            return Fate::Withdrawn;
-        }
-        if image.verdict != Verdict::Staged {
-            return Fate::Rejected;
+        match image.verdict.known() {
+            Some(Verdict::Staged) => {}
+            Some(Verdict::Accepted) => return Fate::Accepted,
+            Some(Verdict::Rejected) => return Fate::Rejected,
+            Some(Verdict::Withdrawn) => return Fate::Withdrawn,
+            None => return Fate::Unknown,
         }
         let merge = self.merge.as_ref().filter(|merge| merge.confirmed);
         let is_in = |names: &[Text]| image.name.as_ref().is_some_and(|name| names.contains(name));

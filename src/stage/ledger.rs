@@ -69,7 +69,7 @@ pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<W
         for file in notes(root, class)? {
             let is_reported =
                 file.to_str().and_then(|file| file.strip_suffix(".raw")).is_some_and(|it| names(class, it));
-            let unreported = (!is_reported).then_some("the agent was stopped before it had reported it");
+            let unreported = (!is_reported).then_some("it is not recorded as staged");
             if let Some(cause) = fault(root, class, &file)?.or(unreported) {
                 take_back(root, class, &file)?;
                 withdrawn.push(Withdrawn { file, class, cause });
@@ -100,7 +100,7 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
         Ok(text) => text,
         // It costs the one image its place, not all of them.
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-            return Ok(Some("its note is none of the agent's"));
+            return Ok(Some("its record in /run/sextant/staged is damaged"));
         }
         Err(error) => return Err(error).with_context(context),
     };

@@ -28,7 +28,7 @@ pub enum SignatureError {
     /// It isn't the signature of a root hash at all.
     #[error(transparent)]
     Malformed(#[from] CmsError),
-    /// A signer whom the machine doesn't trust.
+    /// A signer that the machine doesn't trust.
     #[error("signer \"{signer}\" is not among the {trusted} trusted certificates")]
     UnknownSigner {
         /// Subject of the certificate that was sent along, else issuer and serial number.

@@ -69,7 +69,7 @@ fn status_ends_well_only_where_everything_is_merged() {
     let said = sextant(&machine, &["status"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(
-        said.stdout.contains("nobody has looked yet") && said.stdout.contains("merge was not asked for"),
+        said.stdout.contains("not compared with the merge yet") && said.stdout.contains("merge was not asked for"),
         "{said:?}"
     );
     fs::create_dir_all(machine.path("usr/.systemd-sysext")).unwrap();

@@ -209,7 +209,7 @@ pub(crate) fn what_no_report_names_is_taken_back() {
         case.stage();
         let withdrawn = stage::recheck(&case.root, &|class, name| (class, name) == (Class::Confext, "k3s")).unwrap();
         assert_eq!(withdrawn.len(), 1);
-        assert_eq!(withdrawn[0].cause, "the agent was stopped before it had reported it");
+        assert_eq!(withdrawn[0].cause, "it is not recorded as staged");
         assert!(case.staged().symlink_metadata().is_err());
     });
 }

@@ -222,7 +222,9 @@ fn a_call_waits_for_the_agent_that_is_still_staging() {
         let locks = fs::read_to_string("/proc/locks").unwrap();
         locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&pid))
     };
+    let patience = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !is_blocked() {
+        assert!(std::time::Instant::now() < patience, "it is not seen to wait");
         assert!(waiting.try_wait().unwrap().is_none(), "it didn't wait");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

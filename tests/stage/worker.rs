@@ -42,8 +42,8 @@ fn check(step: &str, kind: &str, reason: &str, detail: &str) {
 fn a_crash_at_any_step_costs_one_row() {
     for step in STEPS {
         check(step, "panic", "internal-error", "a fault on demand");
-        check(step, "abort", "internal-error", "ended by SIG");
-        check(step, "stack", "internal-error", "ended by SIG");
+        check(step, "abort", "internal-error", "crashed or ran out of memory (SIG");
+        check(step, "stack", "internal-error", "crashed or ran out of memory (SIG");
         check(step, "exit", "internal-error", "ended with status 3");
     }
 }
@@ -59,7 +59,7 @@ fn a_process_that_answers_nonsense_costs_one_row() {
 #[test]
 fn a_memory_bomb_at_any_step_costs_one_row() {
     for step in STEPS {
-        check(step, "memory", "internal-error", "ended by SIG");
+        check(step, "memory", "internal-error", "crashed or ran out of memory (SIG");
     }
 }
 
@@ -103,7 +103,7 @@ fn a_process_that_is_killed_costs_one_row() {
         let output = agent.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{step}: {said}");
-        assert!(said.contains("was ended by SIGKILL (internal-error)"), "{step}: {said}");
+        assert!(said.contains("crashed or ran out of memory (SIGKILL) (internal-error)"), "{step}: {said}");
         assert_eq!(machine.staged_names(), ["a", "z"], "{step}: {said}");
     }
 }
