@@ -1,7 +1,7 @@
 //! Text from outside: bounded, and harmless to every terminal, log and document that it reaches.
 //!
 //! A name on the partition, a member of the signature partition, a certificate's subject, a firmware variable, a registry's
-//! answer, a line of a report: whoever wrote it may have chosen every byte. [`Text`] is what such bytes become where they
+//! answer, a line of a report: its writer may have chosen every byte. [`Text`] is what such bytes become where they
 //! enter; [`Message`] is a sentence that may quote several of them. Both are made through one writer that escapes and bounds
 //! whatever is formatted into it, so no caller can forget to.
 

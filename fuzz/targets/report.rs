@@ -1,4 +1,4 @@
-//! The report, which `confirm` and `sextant status` read again: whoever could write it chose every byte.
+//! The report, which `confirm` and `sextant status` read again: its writer may have chosen every byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -25,7 +25,7 @@ pub enum BuildError {
     /// A file system without a byte.
     #[error("the file system is empty")]
     Empty,
-    /// Nobody named an architecture, and there are no partition types for this program's own.
+    /// No architecture was given, and there are no partition types for this program's own.
     #[error("no partition types are defined for this architecture, and no other was named")]
     NoArchitecture,
     /// More bytes than a file can hold.

@@ -80,7 +80,7 @@ impl SigningOptions {
 fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    // A pipe, such as a shell's `<(…)`, is nobody else's.
+    // No other process can open a pipe, such as a shell's `<(…)`.
     if metadata.is_file() && metadata.mode() & 0o044 != 0 {
         let shown = Text::from_os(path.as_os_str());
         let mode = metadata.mode() & 0o7777;

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub enum Confinement {
     /// In a process of its own, which is not waited for longer than this, whatever its [`Bounds`] say.
     Worker {
-        /// When the whole run has to hand over what it has; `None` where nobody waits.
+        /// When the whole run has to hand over what it has; `None` for no limit.
         until: Option<Instant>,
     },
     /// In this process: for tests and fuzzing, which are such a process themselves.

@@ -97,7 +97,7 @@ pub enum VariableError {
         /// What the system said.
         source: io::Error,
     },
-    /// The kernel can reach the firmware, and nobody has mounted its variables.
+    /// The kernel can reach the firmware, and its variables are not mounted.
     #[error("efivarfs is not mounted on {EFIVARFS}")]
     NotMounted,
     /// The operating system refuses.

@@ -1,4 +1,4 @@
-//! What keeps a report small: nobody's fate may hang on how much junk lies beside an image.
+//! Bounds on the size of the report, so that junk beside an image cannot make it grow.
 
 use super::schema::{Image, Omitted, Report};
 use super::word::{Vocabulary, Word};

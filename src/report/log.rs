@@ -232,7 +232,7 @@ fn stderr() -> Stderr {
 }
 
 fn write_line(text: std::fmt::Arguments<'_>) {
-    // Where nobody listens the report says the same.
+    // If standard error is closed, the report says the same.
     let _ = writeln!(stderr(), "{IDENTIFIER}: {text}");
 }
 

@@ -136,7 +136,7 @@ impl Verifier<'_> {
     /// Verifies one image, with a worker of its own. See [`Session::verify`].
     ///
     /// # Errors
-    /// The first rule that is broken. What came to light until then is in `findings`.
+    /// The first rule that is broken. What was found until then is in `findings`.
     pub fn verify(
         &self,
         candidate: Candidate,
@@ -167,7 +167,7 @@ impl Session<'_> {
     /// Verifies one image, after those that have been accepted.
     ///
     /// # Errors
-    /// The first rule that is broken. What came to light until then is in `findings`.
+    /// The first rule that is broken. What was found until then is in `findings`.
     pub fn verify(
         &self,
         candidate: Candidate,
@@ -199,7 +199,7 @@ impl Session<'_> {
 
         let name_taken = accepted.has_name(candidate.class(), candidate.name());
         // The bytes under this root hash have been checked and are staged. To check them again for each further name would
-        // give whoever copies a signed image the time of the boot.
+        // make a boot pay in time for copies of a signed image.
         if !name_taken && let Some(first) = accepted.file(candidate.class(), signed.root_hash()) {
             let detail = format_args!("it is the image that was accepted before as \"{first}\"");
             return Err(Refusal::new(Reason::DuplicateImage, detail));

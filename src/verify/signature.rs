@@ -153,7 +153,7 @@ impl SignedRoot {
     /// Every signer must be one of the anchors exactly; no chain is built, and neither expiry nor key usage is looked
     /// at (as in systemd 257, `validate_signature_userspace`, so that whatever passes here passes there).
     ///
-    /// Whoever read the signature needn't be believed. What is signed is encoded here from `signed_data`, and OpenSSL
+    /// The process that read the signature need not be believed. What is signed is encoded here from `signed_data`, and OpenSSL
     /// is asked about nothing but a digest, a signature value and an anchor's key.
     ///
     /// # Errors

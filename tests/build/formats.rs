@@ -128,7 +128,7 @@ pub(crate) fn a_program_that_fails_half_way_makes_no_image() {
 
 pub(crate) fn who_interrupts_it_finds_nothing_half_done() {
     let desk = desk();
-    // Whoever starts this listens already.
+    // The listener exists already.
     let begun = desk.path("begun");
     let script = format!(
         "#!/bin/sh\n[ \"$1\" != --version ] || exec echo 'mkfs.erofs (erofs-utils) 1.8.6'\n: >'{}'\nexec sleep 30\n",

@@ -214,7 +214,7 @@ pub(crate) fn an_image_is_signed_anew_whatever_its_uuids_are() {
     desk.run(&sign).refuses(&["its data has been damaged since it was signed"]);
 }
 
-/// As `ssh` says it of its keys; a pipe is nobody else's.
+/// As `ssh` says it of its keys; no other process can open a pipe.
 pub(crate) fn keys_that_others_can_read_are_told_about() {
     let desk = desk(vendor());
     let build = |more: &[&str]| desk.build("tool", "tree", more).good().stderr;

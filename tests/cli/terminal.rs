@@ -136,7 +136,7 @@ fn a_name_that_is_not_text_is_a_row_all_the_same() {
     assert_eq!((said.status, said.reasons()), (Some(1), vec!["bad-name".to_owned()]));
 }
 
-/// Everything in them was written by somebody else: a report, a file name, a label, a release file.
+/// Everything in them comes from outside: a report, a file name, a label, a release file.
 #[test]
 fn foreign_reports_and_images_cannot_reach_the_terminal() {
     let hostile = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}\u{200b}";

@@ -1,4 +1,4 @@
-//! Mounts of a test's own: seen by nobody else, and gone with it.
+//! Mounts of a test's own: private to it, and gone with it.
 
 use crate::support::harness::ignore;
 use nix::mount::{MsFlags, mount};
@@ -8,7 +8,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
-/// Runs `test` where its mounts are seen by nobody else and end with it.
+/// Runs `test` in a mount namespace of its own.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = thread::spawn(|| {
         if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {

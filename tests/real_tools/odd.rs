@@ -85,7 +85,7 @@ pub(crate) fn what_systemd_trips_over_is_refused_and_nothing_else() {
     for (name, tree, _, token) in &cases {
         let place = scratch.path().join("cases").join(name);
         fs::create_dir_all(&place).unwrap();
-        // systemd's own policy takes file systems that nobody signed.
+        // systemd's own policy takes unsigned file systems.
         fs::write(place.join("odd.raw"), &**tree.squashfs()).unwrap();
         fs::write(place.join("innocent.raw"), &**Tree::sysext("innocent").squashfs()).unwrap();
 

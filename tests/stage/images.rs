@@ -56,7 +56,7 @@ fn an_image_is_staged_once_whatever_its_copies_are_called() {
         assert!(outcome.row(file)["root_hash"].is_string() && outcome.row(file)["signer"].is_object());
     }
 
-    // A copy that was refused stands in nobody's way, and one image may be of both classes.
+    // A refused copy does not count, and one image may be of both classes.
     let both = Tree::sysext("both").file("etc/extension-release.d/extension-release.both", b"ID=_any\n");
     let both: Vec<u8> = with_tree("both", &both, vendor()).render().bytes;
     let mut broken = image.clone();

@@ -210,7 +210,7 @@ fn firmware_that_may_not_be_listed_or_is_no_directory_is_never_absent() {
         assert!(machine.staged_names().is_empty() && machine.exported_certificates().is_empty(), "{what}");
         assert!(outcome.report["error"].as_str().unwrap().contains(what), "{}", outcome.report["error"]);
     };
-    // 0o111: a file can be opened by its name, and nobody can tell whether there is any.
+    // 0o111: a file can be opened by its name, and no other process can tell whether there is any.
     for mode in [0o000, 0o111] {
         let machine = machine();
         let directory = machine.path(efivars);

@@ -251,7 +251,7 @@ impl FileTree {
     /// Gives a node a name in a directory, in place of what had it. Nothing happens if `directory` isn't one.
     ///
     /// # Errors
-    /// [`TreeTooLarge::Memory`]. Each name counts with its whole path: that is what whoever writes the tree holds.
+    /// [`TreeTooLarge::Memory`]. Each name counts with its whole path: that is what the writer of the tree holds.
     pub fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Result<(), TreeTooLarge> {
         let Some(Node { kind: Kind::Directory(entries), path_len, .. }) = self.node(directory) else { return Ok(()) };
         let path_len = path_len.saturating_add(len(name)).saturating_add(1);

@@ -1,6 +1,6 @@
 //! Signed attributes (RFC 5652, sections 5.3 and 11).
 //!
-//! Where there are any, it is their encoding that is signed, so whoever changes a byte of them breaks the signature.
+//! Where there are any, it is their encoding that is signed, so changing a byte of them breaks the signature.
 //! Signers choose what they write there, so only the kinds are read that signers of plain data write, each once.
 #![deny(
     clippy::as_conversions,

@@ -262,7 +262,7 @@ fn attributes() -> Vec<Row> {
             stored(text, |all| all[2].extend(attribute("1.2.840.113549.1.9.15", sequence(&[]))))
         }),
         bad("no signed attributes in their place", |_| SignerInfo::new(vendor()).storing_attributes(Vec::new())),
-        bad("a signed attribute that nobody needs", |text| {
+        bad("a signed attribute that no verifier needs", |text| {
             let note = attribute("1.2.840.113549.1.9.13", tlv(0x0c, b"CD001"));
             SignerInfo::new(vendor()).signing_attributes(&[usual(text).to_vec(), vec![note]].concat())
         }),

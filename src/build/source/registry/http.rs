@@ -1,7 +1,7 @@
 //! HTTP with a registry: every answer is bounded while it is read, and credentials go where they may.
 //!
 //! Who runs a registry gets its credentials anyway, and may name any other service that is to have them (the *realm* of its
-//! challenge, as for Docker and containerd). But not one that whoever is on the way can listen to, and only the registry
+//! challenge, as for Docker and containerd). But not one whose traffic can be read on the way, and only the registry
 //! itself may: what it redirects to has no say in it.
 
 use super::Login;
