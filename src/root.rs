@@ -144,6 +144,14 @@ impl Root {
     /// # Errors
     /// As `openat2(2)` and `getdents(2)`.
     pub fn list(&self, path: &str) -> io::Result<Option<Vec<std::ffi::OsString>>> {
+        self.list_some(path, usize::MAX)
+    }
+
+    /// The same of at most `limit` names, the first that the directory gives.
+    ///
+    /// # Errors
+    /// As `openat2(2)` and `getdents(2)`.
+    pub fn list_some(&self, path: &str, limit: usize) -> io::Result<Option<Vec<std::ffi::OsString>>> {
         use std::os::unix::ffi::OsStringExt;
         let directory = match self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(directory) => directory,
@@ -155,6 +163,9 @@ impl Root {
             let name = entry?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
                 names.push(std::ffi::OsString::from_vec(name));
+            }
+            if names.len() >= limit {
+                break;
             }
         }
         names.sort();

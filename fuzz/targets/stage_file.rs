@@ -7,7 +7,7 @@ use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let Ok(file) = parse("fuzz.yaml", text) else {
+    let Ok(file) = parse(&"fuzz.yaml".into(), text) else {
         return;
     };
     for step in &file.steps {

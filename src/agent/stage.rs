@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 use super::lock;
-use crate::confine::{Confinement, guard};
+use crate::confine::{Confinement, WorkerError, guard};
 use crate::extension::{HostRelease, ReleaseFile};
 use crate::firmware::Firmware;
 use crate::image::{Architecture, Candidate, Class};
@@ -142,6 +142,7 @@ fn run(
         gate,
         tally,
         accepted: Accepted::default(),
+        until: started + options.budget,
     };
     let mut written = report::write(root, report).ok().map(|()| Instant::now());
     for class in Class::ALL {
@@ -295,6 +296,8 @@ struct Run<'a> {
     gate: Option<Refusal>,
     tally: Tally,
     accepted: Accepted,
+    /// When nothing more is looked at.
+    until: Instant,
 }
 
 impl Run<'_> {
@@ -317,6 +320,9 @@ impl Run<'_> {
         findings: &mut Findings,
     ) -> Result<(), Refusal> {
         let started = Instant::now();
+        if started >= self.until {
+            return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
+        }
         let verified = self.verify(directory, file, image, findings);
         image.verify_usec = report::usec(started.elapsed());
         let verified = verified?;

@@ -78,16 +78,19 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let errno = |errno: Errno| SeccompAction::Errno((errno as i32).unsigned_abs());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FREE.iter().map(|call| (*call, Vec::new())).collect();
     let number = |value: libc::c_int| u64::from(value.unsigned_abs());
+    let is = |argument, mask, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+    };
     let masked = |argument, mask, value| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)?;
-        Ok(vec![SeccompRule::new(vec![condition])?])
+        Ok(vec![SeccompRule::new(vec![is(argument, mask, value)?])?])
     };
     // Questions come from, and answers go to, one descriptor.
     let socket = number(lockdown::SOCKET);
     rules.insert(libc::SYS_recvmsg, masked(0, u64::from(u32::MAX), socket)?);
     rules.insert(libc::SYS_sendmsg, masked(0, u64::from(u32::MAX), socket)?);
-    // Memory that can be executed is not to be had.
-    rules.insert(libc::SYS_mmap, masked(2, number(libc::PROT_EXEC), 0)?);
+    // Memory that can be executed is not to be had, and none that is shared: a write to it would reach the image.
+    let private = [is(2, number(libc::PROT_EXEC), 0)?, is(3, number(libc::MAP_TYPE), number(libc::MAP_PRIVATE))?];
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(private.to_vec())?]);
     rules.insert(libc::SYS_mprotect, masked(2, number(libc::PROT_EXEC), 0)?);
     // Threads, but no process.
     let thread = number(libc::CLONE_THREAD);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File};
 use std::hint::{black_box, spin_loop};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::thread;
 
@@ -85,14 +85,19 @@ fn a_file_that_can_be_written_to_is_not_written_to_there() {
     let file = image();
     let mut worker = Worker::start(|(), image: Option<OwnedFd>| {
         let image = File::from(image.unwrap());
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping that nothing reads or writes.
+        let mapping =
+            unsafe { libc::mmap(std::ptr::null_mut(), 4096, writable, libc::MAP_SHARED, image.as_raw_fd(), 0) };
         [
             image.write_all_at(b"x", 0).is_ok(),
             image.set_len(0).is_ok(),
             std::io::Write::write(&mut &image, b"x").is_ok(),
+            mapping != libc::MAP_FAILED,
         ]
     })
     .unwrap();
-    assert_eq!(worker.ask::<(), [bool; 3]>(&(), Some(file.as_fd()), BOUNDS, None), Ok([false; 3]));
+    assert_eq!(worker.ask::<(), [bool; 4]>(&(), Some(file.as_fd()), BOUNDS, None), Ok([false; 4]));
     assert_eq!(file.metadata().unwrap().len(), 4096);
 }
 

@@ -7,8 +7,10 @@
 use crate::image::Class;
 use crate::policy::HostHierarchies;
 use crate::root::Root;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -21,8 +23,13 @@ const UNITS: [&str; 4] =
 const MANAGER: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"];
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
-/// Most files of one directory that are read, and most extensions that are counted there.
+/// Most names of one directory that are looked at, and most extensions that are counted there.
 const MAX_NAMES: usize = 1024;
+/// Most files that are read, and most bytes of them all.
+const MAX_FILES: usize = 512;
+const MAX_BYTES: u64 = 2 << 20;
+/// Most files that are read because a unit names them (`EnvironmentFile=`).
+const MAX_ENVIRONMENT_FILES: usize = 64;
 
 /// Returns where the units of the host merge extensions, as far as they say so and can be seen.
 ///
@@ -32,6 +39,7 @@ const MAX_NAMES: usize = 1024;
 #[must_use]
 pub fn host_hierarchies(root: &Root) -> HostHierarchies {
     let mut found = HostHierarchies::default();
+    let mut budget = Budget { files: MAX_FILES, bytes: MAX_BYTES };
     for class in Class::ALL {
         let mut take =
             |text: &str| assigned(text, class.hierarchies_variable()).for_each(|list| found.add(class, list));
@@ -41,9 +49,7 @@ pub fn host_hierarchies(root: &Root) -> HostHierarchies {
             take(&text);
         }
         for host in [sysroot(root).as_ref(), Some(root)].into_iter().flatten() {
-            for text in unit_texts(host, class) {
-                take(&text);
-            }
+            budget.each_text(host, class, &mut take);
         }
     }
     found
@@ -75,7 +81,7 @@ fn sysroot(root: &Root) -> Option<Root> {
 }
 
 fn collect(host: &Root, class: Class, directory: &str, names: &mut BTreeSet<String>) {
-    for file in host.list(directory).ok().flatten().unwrap_or_default().iter().take(MAX_NAMES) {
+    for file in host.list_some(directory, MAX_NAMES).ok().flatten().unwrap_or_default() {
         let Some(file) = file.to_str() else { continue };
         let Ok(metadata) = host.metadata(&format!("{directory}/{file}")) else { continue };
         let kind = metadata.file_type();
@@ -99,35 +105,64 @@ pub(super) fn image_name(class: Class, file: &str) -> &str {
     name.strip_suffix(class.as_str()).and_then(|name| name.strip_suffix('.')).unwrap_or(name)
 }
 
-/// The texts in which the host can say where extensions are merged.
-fn unit_texts(host: &Root, class: Class) -> Vec<String> {
-    let unit = format!("systemd-{class}.service");
-    let mut texts = Vec::new();
-    for directory in UNITS {
-        texts.extend(read(host, &format!("{directory}/{unit}")));
-        for drop_ins in [format!("{unit}.d"), "systemd-.service.d".to_owned(), "service.d".to_owned()] {
-            texts.extend(read_all(host, &format!("{directory}/{drop_ins}")));
+/// What is left to be read of the host's files. Its disk may be an attacker's, and links make files cheap.
+struct Budget {
+    files: usize,
+    bytes: u64,
+}
+
+impl Budget {
+    /// Calls `take` with each text in which the host can say where extensions are merged, while there is anything left.
+    fn each_text(&mut self, host: &Root, class: Class, mut take: impl FnMut(&str)) {
+        let unit = format!("systemd-{class}.service");
+        let drop_ins = [format!("{unit}.d"), "systemd-.service.d".to_owned(), "service.d".to_owned()];
+        let mut named = BTreeSet::new();
+        let mut take_unit = |text: &str| {
+            let room = MAX_ENVIRONMENT_FILES.saturating_sub(named.len());
+            named.extend(environment_files(text).take(room).map(str::to_owned));
+            take(text);
+        };
+        for directory in UNITS {
+            self.read(host, &format!("{directory}/{unit}"), &mut take_unit);
+            for drop_in in &drop_ins {
+                self.read_all(host, &format!("{directory}/{drop_in}"), &mut take_unit);
+            }
+        }
+        for directory in MANAGER {
+            self.read(host, &format!("{directory}/system.conf"), &mut take_unit);
+            self.read_all(host, &format!("{directory}/system.conf.d"), &mut take_unit);
+        }
+        for path in named {
+            self.read(host, &path, &mut take);
         }
     }
-    for directory in MANAGER {
-        texts.extend(read(host, &format!("{directory}/system.conf")));
-        texts.extend(read_all(host, &format!("{directory}/system.conf.d")));
+
+    fn read_all(&mut self, host: &Root, directory: &str, take: &mut dyn FnMut(&str)) {
+        let names = host.list_some(directory, MAX_NAMES).ok().flatten().unwrap_or_default();
+        for name in names.iter().filter_map(|name| name.to_str()).filter(|name| has_extension(name, "conf")) {
+            self.read(host, &format!("{directory}/{name}"), take);
+        }
     }
-    let files: Vec<String> = texts.iter().flat_map(|text| environment_files(text)).map(str::to_owned).collect();
-    texts.extend(files.iter().take(MAX_NAMES).filter_map(|file| read(host, file)));
-    texts
-}
 
-fn read_all(host: &Root, directory: &str) -> Vec<String> {
-    let names = host.list(directory).ok().flatten().unwrap_or_default();
-    let files =
-        names.iter().filter_map(|name| name.to_str()).filter(|name| has_extension(name, "conf")).take(MAX_NAMES);
-    files.filter_map(|name| read(host, &format!("{directory}/{name}"))).collect()
-}
-
-fn read(host: &Root, path: &str) -> Option<String> {
-    let content = host.read(path, MAX_FILE).ok()??;
-    Some(String::from_utf8_lossy(&content).into_owned())
+    fn read(&mut self, host: &Root, path: &str, take: &mut dyn FnMut(&str)) {
+        if self.files == 0 || self.bytes == 0 {
+            return;
+        }
+        let Ok(file) = host.open_file(path) else { return };
+        self.files = self.files.saturating_sub(1);
+        // What the kernel shows as files isn't the host's, and reading some of it takes it away from others.
+        let is_kernels =
+            fstatfs(&file).map_or(true, |status| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&status.filesystem_type()));
+        let is_small = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE);
+        if is_kernels || !is_small {
+            return;
+        }
+        let mut content = Vec::new();
+        if file.take(MAX_FILE.min(self.bytes)).read_to_end(&mut content).is_ok() {
+            self.bytes = self.bytes.saturating_sub(u64::try_from(content.len()).unwrap_or(u64::MAX));
+            take(&String::from_utf8_lossy(&content));
+        }
+    }
 }
 
 /// Lines that aren't comments.
@@ -197,6 +232,32 @@ mod tests {
             write(dir.path(), &path, content);
         }
         assert_eq!(sysext(dir.path()), ["/drop-in", "/file", "/host", "/manager", "/opt", "/unit"]);
+    }
+
+    #[test]
+    fn what_the_host_can_make_the_agent_read_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "x/file", &"\u{fffd}".repeat(21 << 10));
+        for number in 0..2000 {
+            std::os::unix::fs::symlink("file", dir.path().join(format!("x/{number:04}.conf"))).unwrap();
+        }
+        for directory in UNITS {
+            let directory = dir.path().join(directory.trim_start_matches('/'));
+            fs::create_dir_all(&directory).unwrap();
+            for drop_in in ["systemd-sysext.service.d", "systemd-.service.d", "service.d"] {
+                std::os::unix::fs::symlink("/x", directory.join(drop_in)).unwrap();
+            }
+        }
+        let root = Root::open(dir.path()).unwrap();
+        let mut budget = Budget { files: MAX_FILES, bytes: MAX_BYTES };
+        let (mut texts, mut bytes) = (0, 0);
+        budget.each_text(&root, Class::Sysext, |text| {
+            texts += 1;
+            bytes += text.len();
+        });
+        // The last text may end in the middle of a character.
+        assert!(bytes <= usize::try_from(MAX_BYTES).unwrap() + 3, "{bytes}");
+        assert!((1..MAX_FILES).contains(&texts), "{texts}: the bytes are what ends it here");
     }
 
     #[test]

@@ -468,6 +468,9 @@ impl SignedData {
         if self.signers.len() > MAX_SIGNERS {
             return Err(CmsError::TooMany { what: "signers", limit: MAX_SIGNERS });
         }
+        if self.digests.len() > MAX_SIGNERS {
+            return Err(CmsError::TooMany { what: "digest algorithms", limit: MAX_SIGNERS });
+        }
         if self.certificates.len() > MAX_CERTIFICATES {
             return Err(CmsError::TooMany { what: "certificates", limit: MAX_CERTIFICATES });
         }

@@ -197,22 +197,22 @@ impl Session<'_> {
         findings.warnings.extend(signed.warnings(claim, self.verifier.now));
         self.verifier.policy.admit_root_hash(signed.root_hash())?;
 
-        let name_taken = accepted.has_name(candidate.class(), candidate.name());
-        // The bytes under this root hash have been checked and are staged. To check them again for each further name would
-        // make a boot pay in time for copies of a signed image.
-        if !name_taken && let Some(first) = accepted.file(candidate.class(), signed.root_hash()) {
+        let taken = accepted.has_name(candidate.class(), candidate.name()).then(|| {
+            let detail = format_args!("an image named \"{}\" was accepted before", candidate.name());
+            Refusal::new(Reason::DuplicateName, detail)
+        });
+        // The bytes under this root hash have been checked and are staged. To check them again for each copy would make a
+        // boot pay in time for copies of a signed image.
+        if let Some(first) = accepted.file(candidate.class(), signed.root_hash()) {
             let detail = format_args!("it is the image that was accepted before as \"{first}\"");
-            return Err(Refusal::new(Reason::DuplicateImage, detail));
+            return Err(taken.unwrap_or_else(|| Refusal::new(Reason::DuplicateImage, detail)));
         }
 
         // From here on only bytes count that nobody else can change. Where there is no room for them the
         // rules are applied all the same, for an image with a worse fault deserves to be told so.
-        let (holding, shortage) = if name_taken {
-            let detail = format_args!("an image named \"{}\" was accepted before", candidate.name());
-            let refusal = Refusal::new(Reason::DuplicateName, detail);
-            (Holding::in_place(candidate), Some(refusal))
-        } else {
-            custody.take(candidate)
+        let (holding, shortage) = match taken {
+            Some(refusal) => (Holding::in_place(candidate), Some(refusal)),
+            None => custody.take(candidate),
         };
         findings.warnings.extend(holding.remark().cloned());
         self.check_contents(&holding, &structure, &signed, findings)?;

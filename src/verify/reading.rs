@@ -23,6 +23,31 @@ use std::time::Instant;
 /// Most images that one worker reads.
 const MOST_IMAGES: u32 = 64;
 
+/// What a worker can find out.
+const REASONS: [Reason; 21] = [
+    Reason::Unreadable,
+    Reason::BadGpt,
+    Reason::UsrPartition,
+    Reason::WrongArchitecture,
+    Reason::ExtraPartition,
+    Reason::DuplicatePartition,
+    Reason::NoVerity,
+    Reason::NoSignature,
+    Reason::NoAuto,
+    Reason::BadSignaturePartition,
+    Reason::BadSignature,
+    Reason::BadSuperblock,
+    Reason::Corrupt,
+    Reason::NotMountable,
+    Reason::WrongExtensionRelease,
+    Reason::WrongScope,
+    Reason::ContainsOsRelease,
+    Reason::BadMetadata,
+    Reason::BadHierarchy,
+    Reason::IncompatibleHost,
+    Reason::InternalError,
+];
+
 /// What images are read against. Nothing of it is a secret.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
@@ -89,7 +114,7 @@ impl<'a> Reader<'a> {
         };
         let question = Question::Structure { name: name.to_string(), class, len: source.len() };
         match self.ask(&question, source.descriptor(), Bounds::of_structure(), until)? {
-            Answer::Structure(answer) => *answer,
+            Answer::Structure(answer) => self.believe(*answer),
             Answer::Contents(_) => Err(self.nonsense()),
         }
     }
@@ -108,7 +133,7 @@ impl<'a> Reader<'a> {
         };
         let copy = source.descriptor().filter(|_| is_copy);
         match self.ask(&Question::Contents, copy, Bounds::of_contents(source.len()), until)? {
-            Answer::Contents(answer) => answer,
+            Answer::Contents(answer) => self.believe(answer),
             Answer::Structure(_) => Err(self.nonsense()),
         }
     }
@@ -124,6 +149,14 @@ impl<'a> Reader<'a> {
         refuse(WorkerError::Nonsense)
     }
 
+    /// A worker may refuse an image for what is in it, and for nothing else.
+    fn believe<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+        match answer {
+            Err(refusal) if !REASONS.contains(&refusal.reason()) => Err(self.nonsense()),
+            answer => answer,
+        }
+    }
+
     fn ask(
         &self,
         question: &Question,
@@ -131,6 +164,10 @@ impl<'a> Reader<'a> {
         bounds: Bounds,
         until: Option<Instant>,
     ) -> Result<Answer, Refusal> {
+        // Not even a process is made where there is no time for it.
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Err(refuse(WorkerError::Budget));
+        }
         let mut slot = self.worker.borrow_mut();
         let (mut worker, read) = match slot.take() {
             Some(worker) => worker,
