@@ -35,7 +35,7 @@ fn what_is_no_report_is_an_error() {
     let mut other = minimal();
     other["version"] = json!(2);
     let error = Report::parse(other.to_string().as_bytes()).unwrap_err();
-    assert_eq!(error.to_string(), "version 2 where 1 is expected");
+    assert_eq!(error.to_string(), "the report has version 2; this sextant reads version 1");
     let long = vec![b' '; 2 * MAX_LEN + 1];
     assert!(matches!(Report::parse(&long), Err(ReportError::TooLarge)));
 }
