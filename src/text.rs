@@ -113,7 +113,7 @@ macro_rules! escaped_string {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                Ok(Self(escape(Self::LIMIT.saturating_add(MARKER_ROOM), format_args!("{text}"))))
+                Ok(Self(read_back(Self::LIMIT, &text)))
             }
         }
     )*};
@@ -133,6 +133,13 @@ fn escape(limit: usize, text: fmt::Arguments<'_>) -> String {
         let _ = write!(out, "… ({len} bytes)");
     }
     out
+}
+
+/// Text that was cut before has its marker already, and stays as it is however often it is read back.
+fn read_back(limit: usize, text: &str) -> String {
+    let mut writer = Escaping { out: String::new(), limit: limit.saturating_add(MARKER_ROOM), len: 0, full: false };
+    let _ = writer.write_str(text);
+    if writer.full { escape(limit, format_args!("{text}")) } else { writer.out }
 }
 
 /// Keeps what fits and counts the rest.
@@ -257,10 +264,17 @@ mod tests {
 
     #[test]
     fn what_is_read_back_is_what_was_written() {
-        for text in ["plain", "a\nb\u{1b}", &"\u{1b}".repeat(1000)] {
+        for text in
+            ["plain", "a\nb\u{1b}", &"\u{1b}".repeat(1000), &"x".repeat(3000), &"y".repeat(540), &"\u{1b}z".repeat(90)]
+        {
             let once = Message::new(text);
             let json = serde_json::to_string(&once).unwrap();
             assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), once);
+            // What others wrote may be of any length, and changes only once.
+            let foreign = serde_json::to_string(text).unwrap();
+            let read: Text = serde_json::from_str(&foreign).unwrap();
+            let json = serde_json::to_string(&read).unwrap();
+            assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), read);
         }
     }
 }

@@ -47,6 +47,11 @@ pub fn openssl_accepts(der: &[u8]) -> bool {
     signature.verify(&certificates, &store, Some(content().as_bytes()), None, flags).is_ok()
 }
 
+/// Bytes of one signer's attributes, and of announced digests, after which nothing more is added: larger than what is read
+/// (32,767 bytes), and small enough to be copied for each signer.
+const MAX_ATTRIBUTES: usize = 64 << 10;
+const MAX_ANNOUNCED: usize = 1 << 20;
+
 /// A number of repetitions: few mostly, up to 32768 sometimes.
 fn times(argument: u8) -> usize {
     if argument < 0x80 { usize::from(argument & 7) } else { 1 << (argument & 15) }
@@ -97,7 +102,16 @@ impl State {
         usual_attributes(digest(self.digest), content().as_bytes()).to_vec()
     }
 
+    /// Whether what was made so far is so large that the generator itself would take the memory that an input may take.
+    fn is_full(&self) -> bool {
+        let bytes = |list: &Option<Vec<Vec<u8>>>| list.iter().flatten().map(Vec::len).sum::<usize>();
+        bytes(&self.attributes) > MAX_ATTRIBUTES || bytes(&self.announced) > MAX_ANNOUNCED || self.signers.len() > 64
+    }
+
     fn step(&mut self, operation: u8, argument: u8) {
+        if self.is_full() {
+            return;
+        }
         match operation % 16 {
             0 => self.add_signer(argument),
             1 => self.attributes = Some(self.usual()),
@@ -155,7 +169,7 @@ impl State {
         let kind = format!("1.2.840.113549.1.9.{}", [3, 4, 5, 15, 52, 13, 6, 25][usize::from(argument & 7)]);
         let value = match argument >> 3 & 3 {
             0 => octets(&[argument]),
-            1 => sequence(&vec![sequence(&[oid(SIGNED_DATA)]); times(argument)]),
+            1 => sequence(&vec![sequence(&[oid(SIGNED_DATA)]); times(argument).min(2048)]),
             2 => tlv(0x17, b"250101000000Z"),
             _ => sequence(&[digest(argument).algorithm(), explicit(1, &oid("1.2.840.10045.4.3.2"))]),
         };
@@ -171,7 +185,7 @@ impl State {
             let size = digest(self.digest).openssl().size();
             let bytes = last[last.len().saturating_sub(size)..].to_vec();
             let half = bytes.len() / 2;
-            let empty = octets(&[]).repeat(times(argument));
+            let empty = octets(&[]).repeat(times(argument).min(8192));
             let pieces = [octets(&bytes[..half]), empty, octets(&bytes[half..])].concat();
             *last = sequence(&[oid(MESSAGE_DIGEST), tlv(0x31, &around(argument, &pieces))]);
         }
