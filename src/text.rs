@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Text from outside, such as a file name or a certificate's subject: escaped, and at most [`Text::LIMIT`] bytes followed
 /// by a marker with the true length.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Text(String);
 
 impl Text {
@@ -45,7 +45,7 @@ impl Text {
 
 /// A sentence for people, which may quote text from outside: escaped, and at most [`Message::LIMIT`] bytes followed by a
 /// marker with the true length.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Message(String);
 
 impl Message {
@@ -70,6 +70,13 @@ macro_rules! escaped_string {
         impl Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&self.0)
+            }
+        }
+
+        /// In quotation marks, as that of a string: messages show names in this way.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
             }
         }
 
@@ -239,6 +246,7 @@ mod tests {
     fn a_name_cannot_forge_a_line_move_the_cursor_or_turn_the_direction() {
         assert_eq!(Text::new("a\nb\u{1b}[2Jc\u{202e}d\u{9b}e\u{fffe}"), "a\\nb\\u{1b}[2Jc\\u{202e}d\\u{9b}e\\u{fffe}");
         assert_eq!(Text::new("müsli 日本語"), "müsli 日本語");
+        assert_eq!(format!("{:?}", Text::new("a name")), "\"a name\"");
         assert_eq!(Text::from_bytes(b"a\xff\xc3("), "a\\xff\\xc3(");
     }
 
