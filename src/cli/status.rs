@@ -149,6 +149,8 @@ fn summary(seen: &Report) -> String {
 fn images(lines: &mut Lines, seen: &Report) {
     let shown = |image: &Image| image.name.clone().unwrap_or_else(|| image.file.clone());
     let width = seen.images.iter().map(|image| shown(image).as_str().chars().count()).max().unwrap_or(0).clamp(4, 40);
+    let withdrawn = seen.images.iter().any(|image| seen.fate(image) == Fate::Withdrawn);
+    let verdicts = if withdrawn { "withdrawn" } else { "rejected" }.len();
     for image in &seen.images {
         let fate = seen.fate(image);
         let (word, colour) = match fate {
@@ -162,7 +164,7 @@ fn images(lines: &mut Lines, seen: &Report) {
         };
         let signer = || image.signer.as_ref().map(Message::new);
         let last = image.reason.as_ref().map(Message::new).or_else(signer).unwrap_or_default();
-        let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<9}")));
+        let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<verdicts$}")));
         let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");
         if let Some(detail) = &image.detail {
             lines.below(6, detail.as_str());
