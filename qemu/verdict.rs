@@ -40,7 +40,7 @@ pub fn judge_kernel_log(findings: &Findings, offers: &[Offer]) {
         let about = |entry: &&&Value| entry["MESSAGE"].as_str().is_some_and(|text| text.contains(&offer.file));
         let entries: Vec<_> = lines.iter().filter(about).collect();
         let (end, priority) = match offer.expected {
-            Expected::Rejected(token) => (format!("({token}) [rejected]"), "3"),
+            Expected::Rejected(token) => (format!("[rejected: {token}]"), "3"),
             _ => ("[staged]".to_owned(), "5"),
         };
         let [entry] = entries.as_slice() else { panic!("{}: {entries:?} among {said:?}", offer.file) };
