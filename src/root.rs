@@ -9,6 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// By which systemd, and the units in `systemd-units/`, tell an initrd from a host (systemd 257,
+/// `src/basic/initrd-util.c`, `in_initrd`).
+pub(crate) const INITRD_RELEASE: &str = "/etc/initrd-release";
+
 /// A root directory. Symbolic links met on the way are resolved inside it, like `chroot` would
 /// (`openat2(2)`, `RESOLVE_IN_ROOT`): an absolute link in a tree never leads to the host.
 #[derive(Debug)]
@@ -35,6 +39,16 @@ impl Root {
     /// Whether this is the machine's own root.
     pub(crate) const fn is_machine(&self) -> bool {
         self.is_machine
+    }
+
+    /// The host that an initrd has mounted; `None` where there is none.
+    pub(crate) fn sysroot(&self) -> Option<Self> {
+        Self::open(&self.directory("/sysroot").ok()??).ok()
+    }
+
+    /// Whether this is the root of an initrd of dracut's kind, as systemd tells one from a host.
+    pub(crate) fn is_initrd(&self) -> bool {
+        self.open_file(INITRD_RELEASE).is_ok()
     }
 
     /// Whether `path` below this root is the very directory or file that the machine has there.

@@ -9,6 +9,7 @@ use crate::root::Root;
 use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 
 /// Where the state of this boot lies.
 pub const PATH: &str = "/run/sextant/state.json";
@@ -46,6 +47,14 @@ pub struct StagedExtension {
     pub signer: Option<Message>,
     /// Why `merge` took it back; `null` where it is still staged.
     pub withdrawn: Option<Message>,
+}
+
+impl StagedExtension {
+    /// Whether `file` is its name in the staging directory of `class`.
+    #[must_use]
+    pub fn is_staged_as(&self, class: Class, file: &OsStr) -> bool {
+        self.class == class && *file == *format!("{}.raw", self.name)
+    }
 }
 
 impl State {

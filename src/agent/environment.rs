@@ -6,16 +6,13 @@ use crate::firmware::{DirectoryVariables, EFIVARFS, NoVariables, SystemVariables
 use crate::kernel;
 use crate::merge::{Delivery, MOUNTS};
 use crate::policy::Limits;
-use crate::root::Root;
+use crate::root::{INITRD_RELEASE, Root};
 use crate::stage::{CopyCustody, Custody, MountCustody};
 use crate::verify::Activate;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
 
-/// By which systemd, and the units in `systemd-units/`, tell an initrd from a host (systemd 257,
-/// `src/basic/initrd-util.c`, `in_initrd`).
-const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// The program that PID 1 was started from.
 const INIT: &str = "/proc/1/exe";
 /// The word that has immucore boot from the UKI (immucore 0.20.4, `pkg/state/steps_shared.go`, which looks for it anywhere
@@ -57,7 +54,7 @@ impl Environment {
     /// As [`Environment::open`]; and on a machine that has left its initrd, or never had one.
     pub fn open_initrd(root: Option<&Path>) -> Result<Self> {
         let environment = Self::open(root)?;
-        if matches!(environment, Self::Machine(_)) && !is_initrd() {
+        if matches!(&environment, Self::Machine(root) if !root.is_initrd() && !is_immucores()) {
             bail!(
                 "this is not an initrd ({INITRD_RELEASE} does not exist, and PID 1 is not immucore): nothing was changed; \
                  use --root DIR to work on a directory tree"
@@ -136,13 +133,10 @@ impl Environment {
     }
 }
 
-/// Whether this process runs in an initrd. What can't be read isn't one.
-fn is_initrd() -> bool {
-    let immucore = || {
-        let init = fs::read_link(INIT).unwrap_or_default();
-        is_immucore(&init, &fs::read_to_string(kernel::COMMAND_LINE).unwrap_or_default())
-    };
-    Path::new(INITRD_RELEASE).exists() || immucore()
+/// Whether this process runs in an initrd of Kairos' kind. What can't be read isn't one.
+fn is_immucores() -> bool {
+    let init = fs::read_link(INIT).unwrap_or_default();
+    is_immucore(&init, &fs::read_to_string(kernel::COMMAND_LINE).unwrap_or_default())
 }
 
 /// Whether PID 1 is immucore that boots from a UKI. Such a UKI holds the whole system and no `/etc/initrd-release`; its

@@ -37,17 +37,13 @@ fn hand_over(environment: &Environment) -> Result<()> {
     let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
     let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
     let mut withdrawn = recheck(root, &is_left)?;
-    let is_there = |extension: &&StagedExtension| {
-        let file = format!("{}.raw", extension.name);
-        !withdrawn.iter().any(|image| image.class == extension.class && *image.file == *file)
-    };
+    let is_there =
+        |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
     let left: Vec<_> = state.left().filter(is_there).map(|it| (it.class, it.name.as_str())).collect();
     withdrawn.extend(withdraw_images(root, &merge::surplus(root, &left)?, merge::SURPLUS)?);
     for image in &withdrawn {
         let cause = Message::new(image.cause);
-        let is_it = |extension: &&mut StagedExtension| {
-            extension.class == image.class && *image.file == *format!("{}.raw", extension.name)
-        };
+        let is_it = |extension: &&mut StagedExtension| extension.is_staged_as(image.class, &image.file);
         if let Some(extension) = state.staged.iter_mut().find(is_it) {
             Event::emit_withdrawn(&about(extension), &cause);
             extension.withdrawn = Some(cause);

@@ -275,9 +275,8 @@ fn host_release(root: &Root) -> Option<HostRelease> {
         let content = paths.iter().find_map(|path| root.read(path, ReleaseFile::MAX_LEN as u64).ok().flatten())?;
         ReleaseFile::parse(&content).ok().map(|file| HostRelease::new(&file))
     };
-    let sysroot = root.directory("/sysroot").ok().flatten();
-    let sysroot = sysroot.and_then(|path| Root::open(&path).ok()).and_then(|sysroot| find(&sysroot));
-    sysroot.or_else(|| if root.open_file("/etc/initrd-release").is_ok() { None } else { find(root) })
+    let sysroot = root.sysroot().and_then(|sysroot| find(&sysroot));
+    sysroot.or_else(|| if root.is_initrd() { None } else { find(root) })
 }
 
 /// Moves a rejected file out of systemd's way. Where that fails the row gets a warning, which is returned for an event.

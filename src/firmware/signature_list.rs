@@ -162,7 +162,7 @@ pub struct SignatureDatabase {
 }
 
 /// Reads the content of PK, KEK or db (without the attribute bytes of efivarfs): a list whose entries don't fit it
-/// adds nobody.
+/// adds no trust anchor.
 ///
 /// Never fails: what can't be read is in [`SignatureDatabase::errors`]. No length field makes it
 /// allocate more than the variable's own size.

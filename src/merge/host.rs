@@ -5,6 +5,7 @@
 //! out: early in an initrd of dracut's kind nothing of the host is mounted, and Kairos writes its drop-in late.
 
 use crate::image::Class;
+use crate::kernel::COMMAND_LINE;
 use crate::policy::HostHierarchies;
 use crate::root::Root;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
@@ -14,8 +15,6 @@ use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// Where an initrd mounts the host.
-const SYSROOT: &str = "/sysroot";
 /// Where units are (systemd.unit(5)).
 const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
@@ -44,11 +43,12 @@ pub fn host_hierarchies(root: &Root) -> HostHierarchies {
         let mut take =
             |text: &str| assigned(text, class.hierarchies_variable()).for_each(|list| found.add(class, list));
         if root.is_machine()
-            && let Ok(text) = fs::read_to_string("/proc/cmdline")
+            && let Ok(text) = fs::read_to_string(COMMAND_LINE)
         {
             take(&text);
         }
-        for host in [sysroot(root).as_ref(), Some(root)].into_iter().flatten() {
+        // The host's disk comes last: what it holds must not use up what is left for the rest.
+        for host in [Some(root), root.sysroot().as_ref()].into_iter().flatten() {
             budget.each_text(host, class, &mut take);
         }
     }
@@ -65,19 +65,15 @@ pub fn host_extensions(root: &Root, class: Class) -> BTreeSet<String> {
     };
     let mut names = BTreeSet::new();
     collect(root, class, class.staging_directory(), &mut names);
-    let sysroot = sysroot(root);
+    let sysroot = root.sysroot();
     // What an initrd keeps there isn't the host's.
-    let own = root.open_file("/etc/initrd-release").is_err().then_some(root);
+    let own = (!root.is_initrd()).then_some(root);
     for host in [sysroot.as_ref(), own].into_iter().flatten() {
         for directory in kept {
             collect(host, class, directory, &mut names);
         }
     }
     names
-}
-
-fn sysroot(root: &Root) -> Option<Root> {
-    Root::open(&root.directory(SYSROOT).ok()??).ok()
 }
 
 fn collect(host: &Root, class: Class, directory: &str, names: &mut BTreeSet<String>) {

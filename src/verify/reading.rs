@@ -164,10 +164,6 @@ impl<'a> Reader<'a> {
         bounds: Bounds,
         until: Option<Instant>,
     ) -> Result<Answer, Refusal> {
-        // Not even a process is made where there is no time for it.
-        if until.is_some_and(|until| until <= Instant::now()) {
-            return Err(refuse(WorkerError::Budget));
-        }
         let mut slot = self.worker.borrow_mut();
         let (mut worker, read) = match slot.take() {
             Some(worker) => worker,

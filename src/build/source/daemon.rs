@@ -1,11 +1,11 @@
 //! Images of a Docker or Podman service on this machine (Docker Engine API, "Export an image").
 
 use super::archive::Index;
+use super::error::{causes, with_causes};
 use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
 use crate::text::Text;
 use std::env;
-use std::error::Error;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceE
     let shown = socket.display().to_string();
     let failed = |error: reqwest::Error| SourceError::Io {
         what: format!("asking the service at {shown} for {name}"),
-        error: std::io::Error::other(source_of(&error)),
+        error: std::io::Error::other(with_causes(&error)),
     };
     // A digest in a name has to be escaped, slashes must not be.
     let address = format!("http://localhost/images/{}/get", name.replace('@', "%40"));
@@ -99,13 +99,4 @@ fn message(answer: &[u8]) -> Text {
 fn is_absent(error: &reqwest::Error) -> bool {
     let system = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
     system.is_some_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))
-}
-
-/// What led to an error, the nearest first.
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&cause| cause.source())
-}
-
-fn source_of(error: &reqwest::Error) -> String {
-    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

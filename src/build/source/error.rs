@@ -1,6 +1,8 @@
 //! Why a source can't be read.
 
 use crate::text::{Message, Text};
+#[cfg(feature = "cli")]
+use std::error::Error;
 use std::io;
 use thiserror::Error;
 
@@ -167,4 +169,16 @@ impl SourceError {
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::NoDaemon { .. } | Self::Daemon { status: 404, .. })
     }
+}
+
+/// What led to an error of HTTP, the nearest first.
+#[cfg(feature = "cli")]
+pub(super) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
+}
+
+/// The error with what led to it: reqwest leaves that out.
+#[cfg(feature = "cli")]
+pub(super) fn with_causes(error: &reqwest::Error) -> String {
+    causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -5,6 +5,7 @@
 //! itself may: what it redirects to has no say in it.
 
 use super::Login;
+use crate::build::source::error::with_causes;
 use crate::text::{Message, Text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +15,6 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::cell::RefCell;
-use std::error::Error;
 use std::fmt::Display;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -32,7 +32,7 @@ const MAX_TOKEN: u64 = 64 << 10;
 /// Most bytes of an error that are read; what is behind them is dropped with the connection.
 const MAX_ERROR: usize = 16 << 10;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) message: Message,
@@ -53,9 +53,7 @@ impl Failure {
 
     /// Nothing, or no more, comes from there.
     pub(super) fn of(error: &reqwest::Error) -> Self {
-        let causes = std::iter::successors(error.source(), |&cause| cause.source());
-        let message = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        Self { transient: error.is_connect() || error.is_timeout(), ..Self::new(message) }
+        Self { transient: error.is_connect() || error.is_timeout(), ..Self::new(with_causes(error)) }
     }
 }
 
