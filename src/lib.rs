@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod io;
 pub mod kernel;
 pub mod merge;
+pub mod octets;
 #[cfg(feature = "readers")]
 pub mod plan;
 pub mod policy;

@@ -82,7 +82,7 @@ impl Specimen {
             fingerprint,
             signature,
             end: place.start + len,
-            der: claim.signature.clone(),
+            der: claim.signature.to_vec(),
             parts: Pkcs7::new(&claim.signature),
         };
         Self { image, trust, claim, signed, text }

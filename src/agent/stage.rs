@@ -18,7 +18,7 @@ use crate::trust::{self, TrustStore};
 use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::{Result, anyhow};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -142,6 +142,7 @@ fn run(
         gate,
         tally,
         accepted: Accepted::default(),
+        upcoming: None,
         until: started + options.budget,
     };
     let mut written = report::write(root, report).ok().map(|()| Instant::now());
@@ -149,9 +150,11 @@ fn run(
         for directory in class.source_directories() {
             match root.list(directory) {
                 Ok(files) => {
-                    for file in files.unwrap_or_default() {
-                        let mut image = run.process(directory, &file, class);
-                        let left = if image.is_good() { None } else { take_away(root, directory, &file, &mut image) };
+                    let files = files.unwrap_or_default();
+                    for (number, file) in files.iter().enumerate() {
+                        let next = files.get(number.saturating_add(1)).map(OsString::as_os_str);
+                        let mut image = run.process(directory, file, next, class);
+                        let left = if image.is_good() { None } else { take_away(root, directory, file, &mut image) };
                         let staged = image.is_good();
                         if staged {
                             state.staged.extend(staged_extension(&image));
@@ -295,17 +298,19 @@ struct Run<'a> {
     gate: Option<Refusal>,
     tally: Tally,
     accepted: Accepted,
+    /// The next file, where its reading has begun.
+    upcoming: Option<(PathBuf, Candidate)>,
     /// When nothing more is looked at.
     until: Instant,
 }
 
 impl Run<'_> {
-    /// One file, from its name to its row. Nothing that is wrong with it gets out of here.
-    fn process(&mut self, directory: &str, file: &OsStr, class: Class) -> Image {
+    /// One file, from its name to its row. Nothing that is wrong with it gets out of here. `next` is the one after it.
+    fn process(&mut self, directory: &str, file: &OsStr, next: Option<&OsStr>, class: Class) -> Image {
         let mut image = Image::new(file, class);
         image.directory = Some(directory.into());
         let mut findings = Findings::default();
-        let result = guard(|| self.verify_and_stage(directory, file, &mut image, &mut findings));
+        let result = guard(|| self.verify_and_stage(directory, file, next, &mut image, &mut findings));
         image.set_findings(findings);
         image.set_verdict(result.as_ref().map(|()| Verdict::Staged));
         image
@@ -315,6 +320,7 @@ impl Run<'_> {
         &mut self,
         directory: &str,
         file: &OsStr,
+        next: Option<&OsStr>,
         image: &mut Image,
         findings: &mut Findings,
     ) -> Result<(), Refusal> {
@@ -326,6 +332,9 @@ impl Run<'_> {
         image.verify_usec = report::usec(started.elapsed());
         let verified = verified?;
         let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
+        if let Some(next) = next {
+            self.look_ahead(directory, next, class);
+        }
         let started = Instant::now();
         let staged = stage_image(self.root, verified);
         image.stage_usec = report::usec(started.elapsed());
@@ -338,6 +347,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Lets the reading of the next file begin. What is wrong with it is found out in its turn.
+    fn look_ahead(&mut self, directory: &str, file: &OsStr, class: Class) {
+        self.upcoming = self.path(directory, file).ok().and_then(|path| {
+            let candidate = Candidate::open(&path, class).ok()?;
+            self.session.announce(&candidate);
+            Some((path, candidate))
+        });
+    }
+
+    fn path(&self, directory: &str, file: &OsStr) -> Result<PathBuf, Refusal> {
+        let found = self.root.directory(directory).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+        Ok(found.ok_or_else(|| Refusal::new(Reason::Unreadable, "its directory is gone"))?.join(file))
+    }
+
     fn verify(
         &mut self,
         directory: &str,
@@ -345,12 +368,14 @@ impl Run<'_> {
         image: &mut Image,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        let found = self.root.directory(directory).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
-        let path = found.ok_or_else(|| Refusal::new(Reason::Unreadable, "its directory is gone"))?.join(file);
+        let path = self.path(directory, file)?;
         let class = image.class;
         image.size = path.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
         image.name = crate::image::extension_name(file, class).ok().map(Text::new);
-        let candidate = Candidate::open(&path, class)?;
+        let candidate = match self.upcoming.take() {
+            Some((opened, candidate)) if opened == path => candidate,
+            _ => Candidate::open(&path, class)?,
+        };
         if let Some(refusal) = &self.gate {
             return Err(refusal.clone());
         }

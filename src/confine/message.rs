@@ -37,34 +37,57 @@ pub(super) fn send(socket: RawFd, message: &[u8], descriptor: Option<BorrowedFd<
     Ok(())
 }
 
+/// A message that is being received. The two sides speak by turns, so as much is read at once as has come.
+pub(super) struct Incoming {
+    bytes: Vec<u8>,
+    received: usize,
+}
+
+impl Incoming {
+    /// Bytes that are read at once. Nearly every message is shorter.
+    const CHUNK: usize = 8192;
+
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; Self::CHUNK], received: 0 }
+    }
+
+    /// Where the next bytes go; never empty.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.received..).unwrap_or_default()
+    }
+
+    /// Counts `count` bytes that were put into [`Self::room`]. Returns the message once it is whole.
+    ///
+    /// # Errors
+    /// `InvalidData` where it is longer than [`MAX_LEN`], or something follows it.
+    pub(super) fn add(&mut self, count: usize) -> io::Result<Option<&[u8]>> {
+        self.received = self.received.saturating_add(count);
+        let Some((header, _)) = self.bytes.get(..self.received).and_then(<[u8]>::split_first_chunk::<HEADER>) else {
+            return Ok(None);
+        };
+        let len = usize::try_from(u32::from_le_bytes(*header)).unwrap_or(usize::MAX);
+        let end = HEADER.saturating_add(len);
+        if len > MAX_LEN || self.received > end {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.received < end {
+            self.bytes.resize(end.max(Self::CHUNK), 0);
+            return Ok(None);
+        }
+        Ok(self.bytes.get(HEADER..end))
+    }
+}
+
 /// Receives a question; `None` where there will be no more. Waits as long as it takes.
 ///
 /// # Errors
-/// As `recvmsg(2)`.
+/// As `recvmsg(2)`; `InvalidData` for what is no message.
 pub(super) fn receive(socket: RawFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
     let mut descriptor = None;
-    let mut header = [0; HEADER];
-    if !fill(socket, &mut header, &mut descriptor)? {
-        return Ok(None);
-    }
-    let len = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
-    if len > MAX_LEN {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut message = vec![0; len];
-    if !fill(socket, &mut message, &mut descriptor)? && len > 0 {
-        return Ok(None);
-    }
-    Ok(Some((message, descriptor)))
-}
-
-/// Fills `buffer`; `false` where the other end was closed before.
-fn fill(socket: RawFd, buffer: &mut [u8], descriptor: &mut Option<OwnedFd>) -> io::Result<bool> {
-    let mut at = 0;
-    while at < buffer.len() {
-        let rest = buffer.get_mut(at..).unwrap_or_default();
+    let mut incoming = Incoming::new();
+    loop {
         let mut space = nix::cmsg_space!(RawFd);
-        let mut parts = [IoSliceMut::new(rest)];
+        let mut parts = [IoSliceMut::new(incoming.room())];
         let received = match recvmsg::<()>(socket, &mut parts, Some(&mut space), MsgFlags::empty()) {
             Err(Errno::EINTR) => continue,
             result => result?,
@@ -73,14 +96,63 @@ fn fill(socket: RawFd, buffer: &mut [u8], descriptor: &mut Option<OwnedFd>) -> i
             if let ControlMessageOwned::ScmRights(descriptors) = control {
                 for raw in descriptors {
                     // SAFETY: the kernel has just given this descriptor to this process, which nothing else owns.
-                    *descriptor = Some(unsafe { OwnedFd::from_raw_fd(raw) });
+                    descriptor = Some(unsafe { OwnedFd::from_raw_fd(raw) });
                 }
             }
         }
-        if received.bytes == 0 {
-            return Ok(false);
+        let count = received.bytes;
+        if count == 0 {
+            return Ok(None);
         }
-        at = at.saturating_add(received.bytes);
+        if let Some(message) = incoming.add(count)? {
+            return Ok(Some((message.to_vec(), descriptor)));
+        }
     }
-    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of `parts`, each of which arrives at once.
+    fn receive(parts: &[&[u8]]) -> io::Result<Option<Vec<u8>>> {
+        let mut incoming = Incoming::new();
+        for part in parts {
+            let mut rest = *part;
+            while !rest.is_empty() {
+                let room = incoming.room();
+                let count = room.len().min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                if let Some(message) = incoming.add(count)? {
+                    return Ok(Some(message.to_vec()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame(message: &[u8]) -> Vec<u8> {
+        [&u32::try_from(message.len()).unwrap().to_le_bytes(), message].concat()
+    }
+
+    #[test]
+    fn a_message_is_whole_in_whatever_pieces_it_comes() {
+        for len in [0, 1, Incoming::CHUNK - HEADER, Incoming::CHUNK, 100_000, MAX_LEN] {
+            let message = vec![7; len];
+            let frame = frame(&message);
+            assert_eq!(receive(&[&frame]).unwrap().as_ref(), Some(&message));
+            let pieces: Vec<&[u8]> = frame.chunks(997).collect();
+            assert_eq!(receive(&pieces).unwrap().as_ref(), Some(&message));
+            assert_eq!(receive(&[&frame[..frame.len() - 1]]).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_message_is_alone_and_bounded() {
+        let too_long = u32::try_from(MAX_LEN + 1).unwrap().to_le_bytes();
+        assert_eq!(receive(&[&too_long]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let two = [frame(b"one"), frame(b"two")].concat();
+        assert_eq!(receive(&[&two]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
 }

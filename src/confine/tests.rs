@@ -31,7 +31,9 @@ fn ask_within<A: Serialize + DeserializeOwned>(
     until: Option<Instant>,
     work: impl Fn() -> A,
 ) -> Result<A, WorkerError> {
-    Worker::start(|(), _| work())?.ask(&(), None, bounds, until)
+    let mut worker = Worker::start(|(), _| work())?;
+    worker.ask(&(), None)?;
+    worker.answer(bounds, until)
 }
 
 fn sum_of(descriptor: OwnedFd, times: u32) -> u32 {
@@ -44,10 +46,12 @@ fn sum_of(descriptor: OwnedFd, times: u32) -> u32 {
 fn one_worker_answers_about_one_image_after_the_other() {
     let mut worker = Worker::start(|times, image| image.map(|image| sum_of(image, times))).unwrap();
     for times in 1..100_u32 {
-        let answer: Option<u32> = worker.ask(&times, Some(image().as_fd()), BOUNDS, None).unwrap();
+        worker.ask(&times, Some(image().as_fd())).unwrap();
+        let answer: Option<u32> = worker.answer(BOUNDS, None).unwrap();
         assert_eq!(answer, Some(7 * 4096 * times), "a descriptor that was handed over is closed again");
     }
-    assert_eq!(worker.ask::<u32, Option<u32>>(&1, None, BOUNDS, None), Ok(None));
+    worker.ask(&1, None).unwrap();
+    assert_eq!(worker.answer::<Option<u32>>(BOUNDS, None), Ok(None));
 }
 
 #[test]
@@ -97,7 +101,8 @@ fn a_file_that_can_be_written_to_is_not_written_to_there() {
         ]
     })
     .unwrap();
-    assert_eq!(worker.ask::<(), [bool; 4]>(&(), Some(file.as_fd()), BOUNDS, None), Ok([false; 4]));
+    worker.ask(&(), Some(file.as_fd())).unwrap();
+    assert_eq!(worker.answer::<[bool; 4]>(BOUNDS, None), Ok([false; 4]));
     assert_eq!(file.metadata().unwrap().len(), 4096);
 }
 
@@ -132,11 +137,13 @@ fn each_end_without_an_answer_is_told_apart() {
     let soon = Instant::now() + Duration::from_millis(200);
     assert_eq!(ask_within::<()>(BOUNDS, Some(soon), wait), Err(WorkerError::Budget));
     let mut worker = Worker::start(|(), _| "text").unwrap();
-    assert_eq!(worker.ask::<(), u64>(&(), None, BOUNDS, None), Err(WorkerError::Nonsense));
+    worker.ask(&(), None).unwrap();
+    assert_eq!(worker.answer::<u64>(BOUNDS, None), Err(WorkerError::Nonsense));
     // Who is gone already can't be asked.
     let mut worker = Worker::start(|(), _| std::process::abort() as ()).unwrap();
-    assert_eq!(worker.ask::<(), ()>(&(), None, BOUNDS, None), Err(WorkerError::Killed(Signal::SIGSEGV)));
-    assert!(worker.ask::<(), ()>(&(), None, BOUNDS, None).is_err());
+    worker.ask(&(), None).unwrap();
+    assert_eq!(worker.answer::<()>(BOUNDS, None), Err(WorkerError::Killed(Signal::SIGSEGV)));
+    assert!(worker.ask(&(), None).is_err());
 }
 
 /// The limit is counted from what the process has when it forks, which other tests change all the time.

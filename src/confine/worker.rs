@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{ForkResult, Pid, fork};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,10 @@ enum Said<T> {
 #[derive(Debug)]
 pub struct Worker {
     process: Pid,
+    /// Counts its processor time; `None` where that can't be asked.
+    clock: Option<ClockId>,
+    /// What [`Self::clock`] showed when it was asked last.
+    before: Duration,
     socket: OwnedFd,
     ended: bool,
 }
@@ -107,70 +111,74 @@ impl Worker {
                 }
                 lockdown::leave()
             }
-            ForkResult::Parent { child } => Ok(Self { process: child, socket: here, ended: false }),
+            ForkResult::Parent { child } => {
+                let clock = clock_getcpuclockid(child).ok();
+                Ok(Self { process: child, clock, before: Duration::ZERO, socket: here, ended: false })
+            }
         }
     }
 
-    /// Asks a question and waits for the answer, no longer than `bounds` and `until` allow. After an error the worker is of
+    /// Asks a question. The answer is to be fetched with [`Self::answer`] before the next one is asked; until then this
+    /// process can do something else. After an error the worker is of no use any more.
+    ///
+    /// # Errors
+    /// [`WorkerError`]
+    pub fn ask<Q: Serialize>(&mut self, question: &Q, image: Option<BorrowedFd<'_>>) -> Result<(), WorkerError> {
+        self.before = self.processor_time();
+        let question = serde_json::to_vec(question).map_err(|_| WorkerError::Nonsense)?;
+        message::send(self.socket.as_raw_fd(), &question, image).map_err(|_| self.end(false))
+    }
+
+    /// Waits for the answer to the last question, no longer than `bounds` and `until` allow. After an error the worker is of
     /// no use any more.
     ///
     /// # Errors
     /// [`WorkerError`]
-    pub fn ask<Q: Serialize, A: DeserializeOwned>(
-        &mut self,
-        question: &Q,
-        image: Option<BorrowedFd<'_>>,
-        bounds: Bounds,
-        until: Option<Instant>,
-    ) -> Result<A, WorkerError> {
+    pub fn answer<A: DeserializeOwned>(&mut self, bounds: Bounds, until: Option<Instant>) -> Result<A, WorkerError> {
         let started = Instant::now();
         let budget = until.map(|until| until.saturating_duration_since(started));
-        let limit = Limit { bounds, started, budget, processor: self.processor_time() };
-        let question = serde_json::to_vec(question).map_err(|_| WorkerError::Nonsense)?;
-        if message::send(self.socket.as_raw_fd(), &question, image).is_err() {
-            return Err(self.end(false));
-        }
-        let mut header = [0; message::HEADER];
-        self.fill(&mut header, &limit)?;
-        let len = usize::try_from(u32::from_le_bytes(header)).unwrap_or(usize::MAX);
-        if len > message::MAX_LEN {
-            return Err(WorkerError::Nonsense);
-        }
-        let mut answer = vec![0; len];
-        self.fill(&mut answer, &limit)?;
-        match serde_json::from_slice(&answer) {
-            Ok(Said::Answer(answer)) => Ok(answer),
-            Ok(Said::Unconfined(why)) => Err(WorkerError::Lockdown(why)),
-            Err(_) => Err(WorkerError::Nonsense),
+        let limit = Limit { bounds, started, budget, processor: self.before };
+        match self.listen(&limit)? {
+            Said::Answer(answer) => Ok(answer),
+            Said::Unconfined(why) => Err(WorkerError::Lockdown(why)),
         }
     }
 
-    /// Fills `buffer` with what the worker says.
-    fn fill(&mut self, buffer: &mut [u8], limit: &Limit) -> Result<(), WorkerError> {
-        let mut at = 0;
-        while at < buffer.len() {
-            let wait = limit.check(self.processor_time())?;
+    /// Waits for what the worker says.
+    fn listen<T: DeserializeOwned>(&mut self, limit: &Limit) -> Result<T, WorkerError> {
+        let mut incoming = message::Incoming::new();
+        let mut has_spoken = false;
+        let mut processor = limit.processor;
+        loop {
+            let wait = limit.check(processor)?;
             let timeout = PollTimeout::try_from(wait.max(Duration::from_millis(1))).unwrap_or(PollTimeout::ZERO);
             match poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) | Err(Errno::EINTR) => continue,
+                Ok(0) | Err(Errno::EINTR) => {
+                    processor = self.processor_time();
+                    continue;
+                }
                 Ok(_) => {}
                 Err(errno) => return Err(WorkerError::Start(errno)),
             }
-            let rest = buffer.get_mut(at..).unwrap_or_default();
-            match recv(self.socket.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.end(at > 0)),
-                Ok(count) => at = at.saturating_add(count),
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
+            let count = match recv(self.socket.as_raw_fd(), incoming.room(), MsgFlags::MSG_DONTWAIT) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.end(has_spoken)),
+                Ok(count) => count,
+                Err(Errno::EINTR | Errno::EAGAIN) => continue,
                 Err(errno) => return Err(WorkerError::Start(errno)),
+            };
+            has_spoken = true;
+            let message = incoming.add(count).map_err(|_| WorkerError::Nonsense)?;
+            if let Some(message) = message {
+                return serde_json::from_slice(message).map_err(|_| WorkerError::Nonsense);
             }
+            // Whoever sends byte by byte is looked at all the same.
+            processor = self.processor_time();
         }
-        Ok(())
     }
 
     /// Processor time that it has used until now; zero where that can't be asked.
     fn processor_time(&self) -> Duration {
-        let clock = clock_getcpuclockid(self.process);
-        clock.and_then(clock_gettime).map_or(Duration::ZERO, Duration::from)
+        self.clock.and_then(|clock| clock_gettime(clock).ok()).map_or(Duration::ZERO, Duration::from)
     }
 
     /// Returns how the worker ended. One that closed its socket and goes on is given up.
@@ -210,7 +218,7 @@ struct Limit {
     started: Instant,
     /// What was left of the whole run when it began.
     budget: Option<Duration>,
-    /// Processor time that the worker had used when it began.
+    /// Processor time that the worker had used when it was asked.
     processor: Duration,
 }
 

@@ -9,8 +9,10 @@
 )]
 
 use super::FilesystemError;
+use super::cache::Cache;
 use crate::io::ReadAt;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// Metadata is read in windows of this many bytes, because it is looked at a few bytes at a time.
 const WINDOW: u64 = 4096;
@@ -23,13 +25,18 @@ pub(super) struct Meter<'a> {
     source: &'a dyn ReadAt,
     limit: u64,
     left: Cell<u64>,
-    window: RefCell<(u64, Vec<u8>)>,
+    cache: &'a Cache,
 }
 
 impl<'a> Meter<'a> {
     /// Allows `limit` bytes to be read or decompressed.
-    pub(super) fn new(source: &'a dyn ReadAt, limit: u64) -> Self {
-        Self { source, limit, left: Cell::new(limit), window: RefCell::new((u64::MAX, Vec::new())) }
+    pub(super) fn new(source: &'a dyn ReadAt, cache: &'a Cache, limit: u64) -> Self {
+        Self { source, limit, left: Cell::new(limit), cache }
+    }
+
+    /// What is kept of the metadata of this source.
+    pub(super) fn cache(&self) -> &'a Cache {
+        self.cache
     }
 
     /// Takes `work` bytes off what is left.
@@ -68,20 +75,13 @@ impl<'a> Meter<'a> {
         self.charge(buf.len())?;
         self.check(offset, buf.len(), what)?;
         let corrupt = || FilesystemError::corrupt(what, offset);
-        let mut window = self.window.borrow_mut();
         let mut done = 0_usize;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
             let within = at.checked_rem(WINDOW).unwrap_or(0);
             let start = at.saturating_sub(within);
-            if window.0 != start {
-                let len = self.source.len().saturating_sub(start).min(WINDOW);
-                window.0 = u64::MAX;
-                window.1.resize(usize::try_from(len).unwrap_or(0), 0);
-                self.source.read_exact_at(&mut window.1, start)?;
-                window.0 = start;
-            }
-            let available = usize::try_from(within).ok().and_then(|at| window.1.get(at..)).ok_or_else(corrupt)?;
+            let window = self.cache.windows.get(start, || self.window(start))?;
+            let available = usize::try_from(within).ok().and_then(|at| window.get(at..)).ok_or_else(corrupt)?;
             let n = available.len().min(rest.len());
             let (Some(to), Some(from)) = (rest.get_mut(..n), available.get(..n)) else { return Err(corrupt()) };
             to.copy_from_slice(from);
@@ -91,6 +91,13 @@ impl<'a> Meter<'a> {
             done = done.saturating_add(n);
         }
         Ok(())
+    }
+
+    fn window(&self, start: u64) -> Result<Rc<[u8]>, FilesystemError> {
+        let len = self.source.len().saturating_sub(start).min(WINDOW);
+        let mut window = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.source.read_exact_at(&mut window, start)?;
+        Ok(window.into())
     }
 
     fn check(&self, offset: u64, len: usize, what: &'static str) -> Result<(), FilesystemError> {

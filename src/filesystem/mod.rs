@@ -26,6 +26,7 @@ macro_rules! with_format {
     };
 }
 
+mod cache;
 mod codec;
 mod erofs;
 mod error;
@@ -43,6 +44,7 @@ pub use tree::Tree;
 pub use walk::Node;
 
 use crate::io::ReadAt;
+use cache::Cache;
 use erofs::Erofs;
 use format::Format;
 use meter::Meter;
@@ -130,9 +132,11 @@ enum Inner {
     Squashfs(Squashfs),
 }
 
-/// A file system whose superblock has been read. It holds nothing else in memory.
+/// A file system whose superblock has been read. It holds nothing else in memory but the metadata that was read last, at
+/// most 200 KiB.
 pub struct Filesystem<'a> {
     source: &'a dyn ReadAt,
+    cache: Cache,
     inner: Inner,
 }
 
@@ -148,7 +152,8 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// [`FilesystemError::UnknownFilesystem`] without a known magic number; otherwise what is wrong with the superblock.
     pub fn open(source: &'a dyn ReadAt) -> Result<Self, FilesystemError> {
-        let meter = Meter::new(source, WORK);
+        let cache = Cache::default();
+        let meter = Meter::new(source, &cache, WORK);
         let inner = if let Some(erofs) = Erofs::open(&meter, source.len())? {
             Inner::Erofs(erofs)
         } else if let Some(squashfs) = Squashfs::open(&meter, source.len())? {
@@ -156,7 +161,7 @@ impl<'a> Filesystem<'a> {
         } else {
             return Err(FilesystemError::UnknownFilesystem);
         };
-        Ok(Self { source, inner })
+        Ok(Self { source, cache, inner })
     }
 
     /// Which format it is.
@@ -188,7 +193,7 @@ impl<'a> Filesystem<'a> {
     /// of the path ([`FilesystemError::is_about_path`]), or whatever keeps the file system from being read.
     pub fn read_file(&self, path: &str, max_len: usize) -> Result<Option<Vec<u8>>, FilesystemError> {
         let max_len = u64::try_from(max_len).unwrap_or(u64::MAX);
-        let meter = Meter::new(self.source, WORK.saturating_add(max_len.saturating_mul(WORK_PER_BYTE)));
+        let meter = Meter::new(self.source, &self.cache, WORK.saturating_add(max_len.saturating_mul(WORK_PER_BYTE)));
         with_format!(self, format => read_file(format, &meter, path, max_len))
     }
 
@@ -197,7 +202,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// Errors of the path, or whatever keeps the file system from being read.
     pub fn entry(&self, path: &str) -> Result<Option<EntryKind>, FilesystemError> {
-        let meter = Meter::new(self.source, WORK);
+        let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => entry(format, &meter, path))
     }
 
@@ -206,7 +211,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// Errors of the path, or whatever keeps the file system from being read.
     pub fn entry_nofollow(&self, directory: &str, name: &str) -> Result<Option<EntryKind>, FilesystemError> {
-        let meter = Meter::new(self.source, WORK);
+        let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => entry_nofollow(format, &meter, directory, name))
     }
 
@@ -215,7 +220,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// [`FilesystemError::TooManyEntries`] beyond 65536, errors of the path, or whatever keeps the file system from being read.
     pub fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError> {
-        let meter = Meter::new(self.source, WORK);
+        let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => list(format, &meter, directory))
     }
 
@@ -225,7 +230,7 @@ impl<'a> Filesystem<'a> {
     /// # Errors
     /// Errors of the path, or whatever keeps the file system from being read.
     pub fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
-        let meter = Meter::new(self.source, WORK);
+        let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => link_target(format, &meter, directory, name))
     }
 
@@ -236,7 +241,7 @@ impl<'a> Filesystem<'a> {
     /// Errors of the path, or whatever keeps the file system from being read.
     pub fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
         let Some(name) = name.strip_prefix("user.") else { return Ok(None) };
-        let meter = Meter::new(self.source, WORK);
+        let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => xattr(format, &meter, path, name))
     }
 }

@@ -62,7 +62,7 @@ impl Filesystem<'_> {
     /// [`FilesystemError::TooManyEntries`] beyond 1048576 names, [`FilesystemError::TooManySteps`] beyond 256 directories within
     /// each other, or whatever keeps the file system from being read.
     pub fn walk(&self) -> Result<Vec<Node>, FilesystemError> {
-        let meter = Meter::new(self.source, WALK_WORK);
+        let meter = Meter::new(self.source, &self.cache, WALK_WORK);
         with_format!(self, format => walk(format, &meter))
     }
 }

@@ -9,6 +9,7 @@
     clippy::panic
 )]
 
+use crate::octets::Octets;
 use crate::verity::{RootHash, RootHashError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -87,7 +88,7 @@ pub struct SignaturePartition {
     /// The root hash that the signature is about.
     pub root_hash: RootHash,
     /// The PKCS#7 signature, DER.
-    pub signature: Vec<u8>,
+    pub signature: Octets,
     /// Fingerprint of the signer's certificate: a hint that nobody verifies.
     pub certificate_fingerprint: Option<String>,
 }
@@ -134,7 +135,7 @@ pub fn parse(partition: &[u8]) -> Result<SignaturePartition, SignaturePartitionE
     }
     Ok(SignaturePartition {
         root_hash: RootHash::from_hex(&json.root_hash)?,
-        signature,
+        signature: signature.into(),
         certificate_fingerprint: json.certificate_fingerprint,
     })
 }
@@ -162,7 +163,7 @@ mod tests {
     fn reads_what_systemd_repart_writes() {
         let parsed = parse(&text(&good())).unwrap();
         assert_eq!(parsed.root_hash.to_string(), "ab".repeat(32));
-        assert_eq!(parsed.signature, [0x30, 0]);
+        assert_eq!(*parsed.signature, [0x30, 0]);
         assert_eq!(parsed.certificate_fingerprint, Some("ca".repeat(32)));
         let without = good().replace(&format!(r#""certificateFingerprint":"{}","#, "ca".repeat(32)), "");
         assert_eq!(parse(&text(&without)).unwrap().certificate_fingerprint, None);

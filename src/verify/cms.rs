@@ -20,12 +20,11 @@
 mod attributes;
 mod error;
 mod name;
-mod octets;
 
+pub use crate::octets::Octets;
 pub use attributes::{Attribute, AttributeKind, MAX_ATTRIBUTES};
 pub use error::CmsError;
 pub use name::Name;
-pub use octets::Octets;
 
 use error::at;
 

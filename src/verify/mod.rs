@@ -182,6 +182,12 @@ impl Session<'_> {
         verified
     }
 
+    /// Lets the reading of the image begin that is going to be verified next, while the caller does what is left to do for the one
+    /// before, which [`Self::verify`] accepted.
+    pub fn announce(&self, candidate: &Candidate) {
+        self.reader.announce(candidate);
+    }
+
     fn verify_next(
         &self,
         candidate: Candidate,
@@ -189,7 +195,7 @@ impl Session<'_> {
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
-        let structure = self.reader.structure(candidate.source(), candidate.name(), candidate.class())?;
+        let structure = self.reader.structure(&candidate)?;
         let claim = structure.ddi.claim();
         let signed = SignedRoot::decide(&claim.root_hash, &structure.signed_data, self.verifier.trust)?;
         findings.root_hash = Some(signed.root_hash().clone());

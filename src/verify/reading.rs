@@ -10,15 +10,16 @@ use super::{ActivationError, SignatureError, look};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
 use crate::extension::{ExtensionName, HostRelease};
 use crate::filesystem::Kind;
-use crate::image::{Architecture, Class, Ddi};
+use crate::image::{Architecture, Candidate, Class, Ddi};
 use crate::io::{FileSource, ReadAt};
+use crate::octets::Octets;
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
+use crate::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Most images that one worker reads.
 const MOST_IMAGES: u32 = 64;
@@ -68,7 +69,7 @@ pub(super) struct Structure {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Contents {
     /// The superblock of its hash tree, as it stands on the disk.
-    pub(super) superblock: Vec<u8>,
+    pub(super) superblock: Octets,
     /// The format of its file system.
     pub(super) kind: Kind,
 }
@@ -94,7 +95,27 @@ enum Answer {
 pub(super) struct Reader<'a> {
     rules: Rules<'a>,
     confinement: Confinement,
-    worker: RefCell<Option<(Worker, u32)>>,
+    worker: RefCell<Option<Trusted>>,
+}
+
+/// A worker that has read nothing but good images.
+struct Trusted {
+    worker: Worker,
+    /// How many it has read.
+    read: u32,
+    /// The file that it has been asked about already, for whose structure nobody has asked yet.
+    ahead: Option<Identity>,
+}
+
+/// Which file a candidate is: its descriptor stays the same for as long as it is open, and the stamp tells it from a later one.
+#[derive(PartialEq, Eq)]
+struct Identity(Option<RawFd>, Stamp, Class);
+
+impl Identity {
+    fn of(candidate: &Candidate) -> Self {
+        let descriptor = candidate.source().descriptor().map(|descriptor| descriptor.as_raw_fd());
+        Self(descriptor, candidate.stamp(), candidate.class())
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -102,19 +123,39 @@ impl<'a> Reader<'a> {
         Self { rules, confinement, worker: RefCell::new(None) }
     }
 
+    /// Has the structure of an image read while the caller does something else. Whatever goes wrong is told by
+    /// [`Self::structure`], which is to be asked about this image next.
+    pub(super) fn announce(&self, candidate: &Candidate) {
+        if let Confinement::Worker { .. } = self.confinement
+            && let Ok(mut trusted) = self.take()
+            && trusted.ahead.is_none()
+            && trusted.ask_structure(candidate).is_ok()
+        {
+            trusted.ahead = Some(Identity::of(candidate));
+            self.worker.replace(Some(trusted));
+        }
+    }
+
     /// Reads what an image consists of and claims.
-    pub(super) fn structure(
-        &self,
-        source: &FileSource,
-        name: &ExtensionName,
-        class: Class,
-    ) -> Result<Structure, Refusal> {
+    pub(super) fn structure(&self, candidate: &Candidate) -> Result<Structure, Refusal> {
         let Confinement::Worker { until } = self.confinement else {
-            return guard(|| structure(self.rules, source, name));
+            return guard(|| structure(self.rules, candidate.source(), candidate.name()));
         };
-        let question = Question::Structure { name: name.to_string(), class, len: source.len() };
-        match self.ask(&question, source.descriptor(), Bounds::of_structure(), until)? {
-            Answer::Structure(answer) => self.believe(*answer),
+        let mut trusted = self.take().map_err(refuse)?;
+        match trusted.ahead.take() {
+            None => trusted.ask_structure(candidate).map_err(refuse)?,
+            Some(ahead) if ahead == Identity::of(candidate) => {}
+            // It has read something that nobody judged.
+            Some(_) => {
+                trusted = self.start().map_err(refuse)?;
+                trusted.ask_structure(candidate).map_err(refuse)?;
+            }
+        }
+        match trusted.worker.answer(Bounds::of_structure(), until).map_err(refuse)? {
+            Answer::Structure(answer) => {
+                self.worker.replace(Some(trusted));
+                self.believe(*answer)
+            }
             Answer::Contents(_) => Err(self.nonsense()),
         }
     }
@@ -132,8 +173,16 @@ impl<'a> Reader<'a> {
             return guard(|| contents(self.rules, source, is_copy, name, class, structure));
         };
         let copy = source.descriptor().filter(|_| is_copy);
-        match self.ask(&Question::Contents, copy, Bounds::of_contents(source.len()), until)? {
-            Answer::Contents(answer) => self.believe(answer),
+        let mut trusted = self.take().map_err(refuse)?;
+        trusted.worker.ask(&Question::Contents, copy).map_err(refuse)?;
+        match trusted.worker.answer(Bounds::of_contents(source.len()), until).map_err(refuse)? {
+            Answer::Contents(answer) => {
+                trusted.read = trusted.read.saturating_add(1);
+                if trusted.read < MOST_IMAGES {
+                    self.worker.replace(Some(trusted));
+                }
+                self.believe(answer)
+            }
             Answer::Structure(_) => Err(self.nonsense()),
         }
     }
@@ -157,30 +206,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn ask(
-        &self,
-        question: &Question,
-        image: Option<BorrowedFd<'_>>,
-        bounds: Bounds,
-        until: Option<Instant>,
-    ) -> Result<Answer, Refusal> {
-        let mut slot = self.worker.borrow_mut();
-        let (mut worker, read) = match slot.take() {
-            Some(worker) => worker,
-            None => (self.start().map_err(refuse)?, 0),
-        };
-        let answer = worker.ask(question, image, bounds, until).map_err(refuse)?;
-        let read = read.saturating_add(u32::from(matches!(question, Question::Contents)));
-        if read < MOST_IMAGES {
-            *slot = Some((worker, read));
-        }
-        Ok(answer)
+    /// Takes the worker, or a new one. Whoever finds nothing wrong puts it back.
+    fn take(&self) -> Result<Trusted, WorkerError> {
+        self.worker.take().map_or_else(|| self.start(), Ok)
     }
 
-    fn start(&self) -> Result<Worker, WorkerError> {
+    fn start(&self) -> Result<Trusted, WorkerError> {
         let rules = self.rules;
         let mut last = None;
-        Worker::start(move |question, descriptor| serve(rules, &mut last, question, descriptor))
+        let worker = Worker::start(move |question, descriptor| serve(rules, &mut last, question, descriptor))?;
+        Ok(Trusted { worker, read: 0, ahead: None })
+    }
+}
+
+impl Trusted {
+    fn ask_structure(&mut self, candidate: &Candidate) -> Result<(), WorkerError> {
+        let (source, class) = (candidate.source(), candidate.class());
+        let question = Question::Structure { name: candidate.name().to_string(), class, len: source.len() };
+        self.worker.ask(&question, source.descriptor())
     }
 }
 
@@ -244,5 +287,5 @@ fn contents(
     fault::at(name.as_str(), "look");
     let kind = look_in_process(source, ddi, &superblock, &mut |tree| look(rules, tree, name, class))
         .map_err(|error: ActivationError| Refusal::new(error.reason(), &error))?;
-    Ok(Contents { superblock: superblock.to_bytes().to_vec(), kind })
+    Ok(Contents { superblock: superblock.to_bytes().as_slice().into(), kind })
 }

@@ -25,7 +25,7 @@ fn verdict(der: &[u8], authorities: &[&Authority]) -> String {
         SealedFile { path: "signer.crt".to_owned(), content: Ok(authority.pem()) }.offer(Source::File)
     };
     let trust = TrustStore::decide(authorities.iter().map(offer).collect(), &SignatureDatabase::default());
-    let claim = SignaturePartition { root_hash: root_hash(), signature: der.to_vec(), certificate_fingerprint: None };
+    let claim = SignaturePartition { root_hash: root_hash(), signature: der.into(), certificate_fingerprint: None };
     match SignedRoot::verify(&claim, &trust) {
         Ok(signed) => {
             assert_eq!(signed.signature(), der, "the kernel gets other bytes");

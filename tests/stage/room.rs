@@ -31,6 +31,23 @@ fn limits_hold_for_each_and_for_all_and_leave_the_rest_its_chance() {
     assert_eq!(limited.staged_names(), ["small"]);
 }
 
+/// Reading the next image begins before the limits are asked, so what was read of this one belongs to nobody.
+#[test]
+fn an_image_that_is_passed_over_does_not_stand_for_the_next_one() {
+    let (first, last) = (good_image("a", vendor()), good_image("z", vendor()));
+    let large = Tree::sysext("large").file("usr/share/noise", &noise(300_000));
+    let machine = Machine::trusting(&[vendor()])
+        .config(&format!("limits:\n  image_size: {}\n", first.len()))
+        .sysext("a.sysext.raw", &first)
+        .sysext("large.sysext.raw", &with_tree("large", &large, vendor()).render().bytes)
+        .sysext("z.sysext.raw", &last);
+    let outcome = machine.stage();
+    assert_eq!(outcome.verdict("large.sysext.raw"), ("rejected", "too-large"));
+    assert_eq!(machine.staged_names(), ["a", "z"], "{}", outcome.stderr);
+    let root_hash = |file: &str| outcome.row(file)["root_hash"].clone();
+    assert_ne!(root_hash("a.sysext.raw"), root_hash("z.sysext.raw"));
+}
+
 #[test]
 fn junk_takes_nothing_from_the_limits() {
     let denied = good("denied", vendor());

@@ -9,8 +9,10 @@
 )]
 
 use crate::filesystem::FilesystemError;
+use crate::filesystem::cache::Block;
 use crate::filesystem::codec::Codec;
 use crate::filesystem::meter::Meter;
+use std::rc::Rc;
 
 /// Bytes of a metadata block before compression (`SQUASHFS_METADATA_SIZE`).
 pub(super) const BLOCK: usize = 8192;
@@ -22,7 +24,7 @@ const STORED: u16 = 1 << 15;
 pub(super) struct Cursor<'m, 's> {
     meter: &'m Meter<'s>,
     codec: Codec,
-    block: Vec<u8>,
+    block: Rc<[u8]>,
     /// In `block`.
     position: usize,
     /// Where the next block is.
@@ -32,7 +34,7 @@ pub(super) struct Cursor<'m, 's> {
 impl<'m, 's> Cursor<'m, 's> {
     /// Begins `within` bytes into the metadata block at `start`.
     pub(super) fn new(meter: &'m Meter<'s>, codec: Codec, start: u64, within: usize) -> Result<Self, FilesystemError> {
-        let mut cursor = Self { meter, codec, block: Vec::new(), position: 0, next: start };
+        let mut cursor = Self { meter, codec, block: Rc::default(), position: 0, next: start };
         cursor.load()?;
         if within > cursor.block.len() {
             return Err(FilesystemError::corrupt("reference to metadata", start));
@@ -80,23 +82,30 @@ impl<'m, 's> Cursor<'m, 's> {
 
     fn load(&mut self) -> Result<(), FilesystemError> {
         let at = self.next;
-        let corrupt = || FilesystemError::corrupt("metadata block", at);
-        let header = u16::from_le_bytes(self.meter.metadata::<2>(at, "metadata block")?);
-        let size = usize::from(header & !STORED);
-        // An empty block would make us go round for nothing.
-        if size == 0 || size > BLOCK {
-            return Err(corrupt());
-        }
-        let data_at = at.saturating_add(2);
-        let data = self.meter.data(data_at, size, "metadata block")?;
-        self.block = if header & STORED == 0 { self.codec.decode(self.meter, &data, BLOCK, data_at)? } else { data };
-        if self.block.is_empty() {
-            return Err(corrupt());
-        }
+        let block = self.meter.cache().blocks.get(at, || read_block(self.meter, self.codec, at))?;
+        self.block = block.content;
         self.position = 0;
-        self.next = data_at.saturating_add(u64::try_from(size).map_err(|_| corrupt())?);
+        self.next = block.next;
         Ok(())
     }
+}
+
+fn read_block(meter: &Meter<'_>, codec: Codec, at: u64) -> Result<Block, FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("metadata block", at);
+    let header = u16::from_le_bytes(meter.metadata::<2>(at, "metadata block")?);
+    let size = usize::from(header & !STORED);
+    // An empty block would make us go round for nothing.
+    if size == 0 || size > BLOCK {
+        return Err(corrupt());
+    }
+    let data_at = at.saturating_add(2);
+    let data = meter.data(data_at, size, "metadata block")?;
+    let content = if header & STORED == 0 { codec.decode(meter, &data, BLOCK, data_at)? } else { data };
+    if content.is_empty() {
+        return Err(corrupt());
+    }
+    let next = data_at.saturating_add(u64::try_from(size).map_err(|_| corrupt())?);
+    Ok(Block { content: content.into(), next })
 }
 
 /// Entry `number` of `N` bytes of a table: an array of the positions of metadata blocks, which hold the entries.

@@ -1,4 +1,4 @@
-//! Bytes that travel between processes as text.
+//! Bytes that travel between processes as text, which is read and written many times as fast as a list of numbers.
 
 use crate::bytes::hex;
 use base64::Engine;
@@ -17,6 +17,12 @@ impl Deref for Octets {
 
     fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<Vec<u8>> for Octets {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 }
 
