@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
     version: u32,
+    /// SHA-256 fingerprints of the trust anchors.
+    #[serde(default)]
+    pub anchors: Vec<Text>,
     /// Everything that was staged.
     pub staged: Vec<StagedExtension>,
     /// Why `stage` could not do its job; `null` where it could.
@@ -45,8 +48,20 @@ pub struct StagedExtension {
     pub root_hash: Option<Text>,
     /// Subject and source of its signer.
     pub signer: Option<Message>,
-    /// Why `merge` took it back; `null` where it is still staged.
+    /// Where `adopt` found it; `null` where it came from beside the UKI.
+    #[serde(default)]
+    pub source: Option<Source>,
+    /// Why it was taken back; `null` where it is still staged.
     pub withdrawn: Option<Message>,
+}
+
+/// The file of an extension that lies outside of what this boot left in RAM, as others know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its path.
+    pub path: Text,
+    /// Which file it was, and when it had been changed.
+    pub stamp: Text,
 }
 
 impl StagedExtension {
@@ -61,7 +76,7 @@ impl State {
     /// Nothing is staged yet, and the run may still fail: `error` says how.
     #[must_use]
     pub fn new(error: &str) -> Self {
-        Self { version: VERSION, staged: Vec::new(), error: Some(error.into()), requested: false }
+        Self { version: VERSION, anchors: Vec::new(), staged: Vec::new(), error: Some(error.into()), requested: false }
     }
 
     /// Reads the state of this boot; `None` where there is none.
@@ -111,6 +126,7 @@ mod tests {
             file: "a.sysext.raw".into(),
             root_hash: None,
             signer: None,
+            source: None,
             withdrawn: None,
         });
         state.write(&root).unwrap();

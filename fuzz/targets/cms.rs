@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 fuzz_target!(|steps: &[u8]| {
     let der = build(steps);
     let Ok(root_hash) = RootHash::from_hex(&content()) else { return };
-    let claim = SignaturePartition { root_hash, signature: der.clone(), certificate_fingerprint: None };
+    let claim = SignaturePartition { root_hash, signature: der.clone().into(), certificate_fingerprint: None };
     let start = Instant::now();
     let parsed = parse(&der);
     let verdict = SignedRoot::verify(&claim, trust());

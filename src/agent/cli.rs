@@ -1,5 +1,6 @@
 //! Command line of `sextant-agent`.
 
+use super::adopt::adopt;
 use super::confirm::confirm;
 use super::environment::Environment;
 use super::merge::merge;
@@ -52,6 +53,26 @@ Exit status: 0 the work was done, whatever was rejected; 1 it could not be done;
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
     },
+    /// Verify what others have put where extensions are staged, and stage the good ones
+    #[command(after_help = "\
+Whatever lies in /run/extensions and /run/confexts and wasn't staged by `stage`, a file, a link or a directory, is
+judged by the same rules. A good image gives way to a read-only mount of the file that was verified; anything else is
+moved to /run/sextant/set-aside, so that systemd neither merges it nor refuses all others for its sake. Nothing is deleted.
+What was adopted before and whose file is another one by now, or gone, is taken back.
+
+Where immucore boots it belongs into yip's stage initramfs.before, after immucore's links were made; on the host
+systemd-sysext.service and systemd-confext.service run it before they merge. The policy and the trust anchors are those
+of this boot.
+
+Exit status: 0 nothing is left that wasn't verified; 1 it could not be done, and nothing will be merged; 2 usage.")]
+    Adopt {
+        /// Operate on the tree at DIR, without kernel features
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// Architecture of the machine, as systemd names it [default: this one's]
+        #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
+        arch: Option<Architecture>,
+    },
     /// Hand what was staged over to the host's systemd-sysext and systemd-confext
     #[command(after_help = "\
 The last thing in the initrd: what sextant-merge.service runs after all else and before the switch of root.
@@ -88,17 +109,18 @@ Exit status: 0 compared, whatever is missing; 1 it could not be compared; 2 usag
 pub fn run(cli: Cli) -> ExitCode {
     let (environment, root) = match &cli.command {
         Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
-        Command::Confirm { root } => (Environment::open(root.as_deref()), root),
+        Command::Adopt { root, .. } | Command::Confirm { root } => (Environment::open(root.as_deref()), root),
     };
     // A machine that isn't in its initrd is told so as a machine is.
     let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
     report::install_logger(machine);
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
-            let architecture = arch.or_else(Architecture::native);
-            let architecture =
-                architecture.context("no partition types are defined for this machine's architecture: use --arch")?;
-            stage(&environment, &Options { config, architecture, confined: true, budget: BUDGET })
+            stage(&environment, &Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET })
+        }
+        Command::Adopt { arch, .. } => {
+            let options = Options { config: None, architecture: architecture(arch)?, confined: true, budget: BUDGET };
+            adopt(&environment, &options)
         }
         Command::Merge { .. } => merge(&environment),
         Command::Confirm { .. } => confirm(&environment),
@@ -110,6 +132,12 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn architecture(named: Option<Architecture>) -> anyhow::Result<Architecture> {
+    named
+        .or_else(Architecture::native)
+        .context("no partition types are defined for this machine's architecture: use --arch")
 }
 
 fn is_machine(root: Option<&Path>) -> bool {

@@ -122,6 +122,7 @@ mod tests {
             file: name.into(),
             root_hash: None,
             signer: None,
+            source: None,
             withdrawn: withdrawn.map(Into::into),
         };
         let mut report = Report { images: vec![row("a"), row("b")], ..Report::default() };

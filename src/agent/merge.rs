@@ -3,11 +3,11 @@
 use super::confirm::complete;
 use super::environment::Environment;
 use super::lock;
+use super::withdrawal;
 use crate::merge;
 use crate::report::{self, Event, Merge};
 use crate::stage::{recheck, withdraw_images};
 use crate::state::{PATH, StagedExtension, State};
-use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 
 /// Hands what was staged over to the host's systemd.
@@ -41,17 +41,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
         |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
     let left: Vec<_> = state.left().filter(is_there).map(|it| (it.class, it.name.as_str())).collect();
     withdrawn.extend(withdraw_images(root, &merge::surplus(root, &left)?, merge::SURPLUS)?);
-    for image in &withdrawn {
-        let cause = Message::new(image.cause);
-        let is_it = |extension: &&mut StagedExtension| extension.is_staged_as(image.class, &image.file);
-        if let Some(extension) = state.staged.iter_mut().find(is_it) {
-            Event::emit_withdrawn(&about(extension), &cause);
-            extension.withdrawn = Some(cause);
-        } else {
-            let file = Text::from_os(&image.file);
-            Event::Withdrawn.emit(format_args!("{file} ({}) will not be merged: {cause}", image.class));
-        }
-    }
+    withdrawal::note(&mut state, &withdrawn);
     merge::admit(&state)?;
     if state.requested && merge::is_open(root) && withdrawn.is_empty() {
         report::tell_terminal("everything staged has been handed over to the host already");
@@ -71,15 +61,4 @@ fn hand_over(environment: &Environment) -> Result<()> {
     Event::MergeRequested.emit(&text);
     complete(root, &state, Merge { requested: true, ..Merge::default() });
     Ok(())
-}
-
-/// What is told of an extension that was staged.
-fn about(extension: &StagedExtension) -> report::Withdrawn<'_> {
-    report::Withdrawn {
-        class: extension.class,
-        name: &extension.name,
-        file: &extension.file,
-        root_hash: extension.root_hash.as_ref(),
-        signer: extension.signer.as_ref(),
-    }
 }

@@ -1,12 +1,17 @@
 //! The program in the initrd.
 
+mod adopt;
 mod cli;
 mod confirm;
 mod environment;
 mod lock;
 mod merge;
+mod preparation;
+mod run;
 mod stage;
+mod withdrawal;
 
+pub use adopt::adopt;
 pub use cli::{Cli, run};
 pub use confirm::confirm;
 pub use environment::Environment;

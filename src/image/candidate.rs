@@ -37,7 +37,14 @@ impl Candidate {
     /// # Errors
     /// As [`Self::open`].
     pub fn from_file(file: File, file_name: &OsStr, class: Class) -> Result<Self, Refusal> {
-        let name = extension_name(file_name, class)?;
+        Self::named(file, extension_name(file_name, class)?, class)
+    }
+
+    /// Takes an open file as the extension `name` of `class`.
+    ///
+    /// # Errors
+    /// [`Reason::BadName`] for anything but a regular file, [`Reason::Unreadable`] where it can't be asked.
+    pub(crate) fn named(file: File, name: ExtensionName, class: Class) -> Result<Self, Refusal> {
         let kind = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?.file_type();
         if !kind.is_file() {
             return Err(not_regular(kind));

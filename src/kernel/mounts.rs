@@ -82,11 +82,17 @@ fn restrict(tree: &OwnedFd, purpose: Use) -> io::Result<()> {
 
 /// Takes away whatever is mounted at `path`, and then the file itself.
 pub(crate) fn detach(path: &Path) -> io::Result<()> {
+    unmount(path)?;
+    durable::remove(path)
+}
+
+/// Takes away whatever is mounted at `path`.
+pub(crate) fn unmount(path: &Path) -> io::Result<()> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
             // Nothing (any more), or nothing that we could have mounted.
-            Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => return durable::remove(path),
+            Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }
     }

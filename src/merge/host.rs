@@ -93,7 +93,7 @@ fn has_extension(file: &str, extension: &str) -> bool {
 
 /// What systemd calls the image in a file or directory of that name (systemd 257, `src/basic/os-util.c`,
 /// `path_extract_image_name`; `.v` is a directory of versions).
-pub(super) fn image_name(class: Class, file: &str) -> &str {
+pub(crate) fn image_name(class: Class, file: &str) -> &str {
     let mut name = file;
     for end in [".v", ".raw"] {
         name = name.strip_suffix(end).unwrap_or(name);

@@ -14,6 +14,7 @@ mod units;
 pub use agent::Delivery;
 pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
 pub use environment::{configured, limit};
+pub(crate) use host::image_name;
 pub use host::{host_extensions, host_hierarchies};
 
 use crate::durable;

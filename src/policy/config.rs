@@ -2,6 +2,7 @@
 //! where anything in it isn't understood. A typing error must not turn into a default.
 
 use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Policy};
+use crate::durable;
 use crate::root::Root;
 use crate::size::{SizeError, parse_size};
 use crate::trust::Source;
@@ -60,21 +61,72 @@ pub enum ConfigError {
     },
 }
 
-/// Loads the configuration of a machine; the defaults where there is none.
+/// A configuration that has been read and not understood yet.
+#[derive(Debug, Clone)]
+pub struct Text {
+    path: String,
+    content: Vec<u8>,
+}
+
+impl Text {
+    /// Understands it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn parse(&self) -> Result<Policy, ConfigError> {
+        parse(&self.path, &self.content)
+    }
+}
+
+/// Reads the configuration of a machine; `None` where there is none.
 ///
 /// # Errors
-/// [`ConfigError`]: nothing may be staged then.
-pub fn load(root: &Root) -> Result<Policy, ConfigError> {
+/// [`ConfigError::Io`]
+pub fn find(root: &Root) -> Result<Option<Text>, ConfigError> {
     for path in CONFIG_PATHS {
         let error = |cause| ConfigError::Io { path: path.to_owned(), cause };
         match root.read(path, MAX_FILE).map_err(error)? {
-            Some(content) => return parse(path, &content),
+            Some(content) => return Ok(Some(Text { path: path.to_owned(), content })),
             // A link that leads nowhere was meant to be a configuration.
             None if root.has_name(path) => return Err(error(io::ErrorKind::NotFound.into())),
             None => {}
         }
     }
-    Ok(Policy::default())
+    Ok(None)
+}
+
+/// Where the configuration of this boot lies once the initrd is gone, or something is mounted over it.
+const KEPT: (&str, &str) = ("/run/sextant", "sextant.yaml");
+
+/// Keeps a configuration for the later runs of this boot: it was sealed into the initrd, and the host has none or another.
+///
+/// # Errors
+/// [`ConfigError::Io`]
+pub fn keep(root: &Root, text: Option<&Text>) -> Result<(), ConfigError> {
+    let (directory, name) = KEPT;
+    let content = text.map_or(&[][..], |text| &text.content);
+    let written = root.make_directory(directory).and_then(|path| durable::write(&path.join(name), content, 0o444));
+    written.map_err(|cause| ConfigError::Io { path: format!("{directory}/{name}"), cause })
+}
+
+/// Loads what [`keep`] left.
+///
+/// # Errors
+/// [`ConfigError`], also where nothing is there.
+pub fn kept(root: &Root) -> Result<Policy, ConfigError> {
+    let path = format!("{}/{}", KEPT.0, KEPT.1);
+    match root.read(&path, MAX_FILE).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into())) {
+        Ok(content) => parse(&path, &content),
+        Err(cause) => Err(ConfigError::Io { path, cause }),
+    }
+}
+
+/// Loads the configuration of a machine; the defaults where there is none.
+///
+/// # Errors
+/// [`ConfigError`]: nothing may be staged then.
+pub fn load(root: &Root) -> Result<Policy, ConfigError> {
+    find(root)?.as_ref().map_or_else(|| Ok(Policy::default()), Text::parse)
 }
 
 /// Loads a configuration that a person named.
@@ -82,6 +134,14 @@ pub fn load(root: &Root) -> Result<Policy, ConfigError> {
 /// # Errors
 /// [`ConfigError`]
 pub fn load_file(path: &Path) -> Result<Policy, ConfigError> {
+    find_file(path)?.parse()
+}
+
+/// Reads a configuration that a person named.
+///
+/// # Errors
+/// [`ConfigError::Io`]
+pub fn find_file(path: &Path) -> Result<Text, ConfigError> {
     let name = path.display().to_string();
     let read = || {
         let mut content = Vec::new();
@@ -89,7 +149,7 @@ pub fn load_file(path: &Path) -> Result<Policy, ConfigError> {
         Ok(content)
     };
     match read() {
-        Ok(content) => parse(&name, &content),
+        Ok(content) => Ok(Text { path: name, content }),
         Err(cause) => Err(ConfigError::Io { path: name, cause }),
     }
 }

@@ -4,7 +4,7 @@ mod config;
 mod hierarchies;
 mod limits;
 
-pub use config::{CONFIG_PATHS, ConfigError, load, load_file, parse};
+pub use config::{CONFIG_PATHS, ConfigError, Text, find, find_file, keep, kept, load, load_file, parse};
 pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
 pub use limits::{Limits, Overlay, Tally};
 

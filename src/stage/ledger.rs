@@ -9,11 +9,12 @@ use crate::image::Class;
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
+use crate::text::Text;
 use anyhow::{Context, Result};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/run/sextant/staged";
 /// Largest note that is read, in bytes.
@@ -119,6 +120,29 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
 fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
     let directory = format!("{DIRECTORY}/{class}");
     Ok(root.list(&directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default())
+}
+
+/// What others have put into the staging directory of `class`: at most `limit` names, in their order. systemd passes over names
+/// that begin with a dot (systemd 257, `src/basic/dirent-util.c`, `FOREACH_DIRENT`), and so do we.
+///
+/// # Errors
+/// Where a directory is there and can't be listed.
+pub fn foreign(root: &Root, class: Class, limit: usize) -> Result<Vec<OsString>> {
+    let directory = class.staging_directory();
+    let ours = notes(root, class)?;
+    let found =
+        root.list_some(directory, limit.saturating_add(ours.len())).with_context(|| format!("listing {directory}"))?;
+    let is_foreign = |name: &OsString| !name.as_encoded_bytes().starts_with(b".") && !ours.contains(name);
+    Ok(found.unwrap_or_default().into_iter().filter(is_foreign).take(limit).collect())
+}
+
+/// Where a link that others have put into the staging directory of `class` leads, from the root; `None` for anything else.
+#[must_use]
+pub fn link_target(root: &Root, class: Class, file: &OsStr) -> Option<Text> {
+    let directory = class.staging_directory();
+    let target = std::fs::read_link(root.directory(directory).ok()??.join(file)).ok()?;
+    let path = Path::new(directory).join(target);
+    path.to_str().map(Text::new)
 }
 
 fn take_back(root: &Root, class: Class, file: &OsStr) -> Result<()> {

@@ -6,9 +6,9 @@ mod mount_custody;
 mod quarantine;
 
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
-pub use ledger::{Withdrawn, recheck, withdraw, withdraw_images};
+pub use ledger::{Withdrawn, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
-pub use quarantine::quarantine;
+pub use quarantine::{quarantine, take_out};
 
 use crate::io::ReadAt;
 use crate::kernel::mounts;

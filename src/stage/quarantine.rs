@@ -4,17 +4,25 @@
 //! it refuses keeps all others out. What was rejected is moved aside by a rename: that costs nothing, and
 //! nobody's file is lost.
 
+use crate::image::Class;
+use crate::kernel::mounts;
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 /// Where rejected files go, each below the name of the directory that it was found in.
 const DIRECTORY: &str = "/.extra/rejected";
 
 /// Names that are tried for a file whose own is taken by one that was rejected before.
 const ATTEMPTS: u32 = 1000;
+
+/// Where what others had put among the staged extensions goes, below the name of its class.
+const SET_ASIDE: &str = "/run/sextant/set-aside";
 
 /// Moves `file` out of `directory` (one of [`crate::image::Class::source_directories`]).
 ///
@@ -25,16 +33,42 @@ pub fn quarantine(root: &Root, directory: &str, file: &OsStr) -> Result<()> {
     let context = || format!("moving it out of {directory}");
     let target = root.make_directory(&format!("{DIRECTORY}/{kind}")).with_context(context)?;
     let from = root.directory(directory).with_context(context)?.with_context(context)?.join(file);
+    move_beside_others(&from, &target, file).with_context(context)
+}
+
+/// Moves what others have put into the staging directory of `class` out of it, a link as well as a file or a directory.
+/// What is mounted there is unmounted; nothing is deleted. That it is gone already is no error.
+///
+/// # Errors
+/// Where it can't be moved; it is still in its place then.
+pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<()> {
+    let directory = class.staging_directory();
+    let context = || format!("moving it out of {directory}");
+    let target = root.make_directory(&format!("{SET_ASIDE}/{class}")).with_context(context)?;
+    let Some(from) = root.directory(directory).with_context(context)? else { return Ok(()) };
+    let from = from.join(file);
+    let metadata = match from.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result.with_context(context)?,
+    };
+    // A link says as little the second time, and whoever makes it again and again must not fill the memory.
+    if metadata.is_symlink() && fs::rename(&from, target.join(file)).is_ok() {
+        return Ok(());
+    }
+    mounts::unmount(&from).with_context(context)?;
+    move_beside_others(&from, &target, file).with_context(context)
+}
+
+fn move_beside_others(from: &Path, target: &Path, file: &OsStr) -> Result<()> {
     for attempt in 0..ATTEMPTS {
         let mut name = file.to_owned();
         if attempt > 0 {
             name.push(format!(".{attempt}"));
         }
-        let target = target.join(name);
-        match renameat2(AT_FDCWD, &from, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
+        match renameat2(AT_FDCWD, from, AT_FDCWD, &target.join(name), RenameFlags::RENAME_NOREPLACE) {
             Err(Errno::EEXIST) => {}
-            result => return result.with_context(context),
+            result => return Ok(result?),
         }
     }
-    bail!("moving it out of {directory}: {ATTEMPTS} files of this name have been rejected")
+    bail!("{ATTEMPTS} files of this name have been moved")
 }

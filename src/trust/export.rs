@@ -1,8 +1,6 @@
 //! The trust anchors as systemd reads them.
 
-#[cfg(feature = "cli")]
-use super::SealedFile;
-use super::{Anchor, Source};
+use super::{Anchor, SealedFile, Source};
 use crate::durable;
 use crate::root::Root;
 use anyhow::{Context, Result};
@@ -41,7 +39,6 @@ pub fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
 ///
 /// # Errors
 /// Where the directory is there and can't be listed.
-#[cfg(feature = "cli")]
 pub fn read_exported_sealed(root: &Root) -> std::io::Result<Vec<SealedFile>> {
     let names = root.list(DIRECTORY)?.unwrap_or_default();
     let sealed = names.iter().filter_map(|name| name.to_str()).filter(|name| is_of(Source::Sealed, name));
@@ -59,7 +56,7 @@ fn is_of(source: Source, name: &str) -> bool {
         .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

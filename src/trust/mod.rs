@@ -6,9 +6,7 @@ mod revocation;
 mod sealed;
 
 pub use certificate::{Certificate, CertificateError, Fingerprint};
-pub use export::export;
-#[cfg(feature = "cli")]
-pub use export::read_exported_sealed;
+pub use export::{export, read_exported_sealed};
 pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;
@@ -202,6 +200,11 @@ impl TrustStore {
                 self.ignored.add(source.as_str(), ignored);
             }
         }
+    }
+
+    /// Trusts only those whose fingerprint is `known`.
+    pub fn retain(&mut self, known: impl Fn(&Fingerprint) -> bool) {
+        self.anchors.retain(|anchor| known(&anchor.certificate.fingerprint()));
     }
 
     /// The trusted certificates, PK before KEK before db before sealed.

@@ -1,6 +1,7 @@
 //! What the agent does with a machine as a whole.
 #![allow(clippy::unwrap_used)]
 
+mod adopt;
 mod images;
 mod merge;
 mod room;

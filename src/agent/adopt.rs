@@ -1,0 +1,195 @@
+//! `sextant-agent adopt`: whatever systemd would find besides what was staged, whoever put it there.
+//!
+//! Where extensions are staged others put theirs: immucore links what lies on a disk, `kairos-agent sysext enable --now`
+//! does so at run time, an administrator may. systemd refuses the whole merge for one that it can't verify, and of two with
+//! one name takes either. So each is judged as what the firmware's stub left is. A good one gives way to our own mount of the
+//! file that was verified; any other is taken out. What can't be taken out keeps the gate shut.
+
+use super::environment::Environment;
+use super::lock;
+use super::preparation::Preparation;
+use super::run::{Looked, Place, PlaceKind, Records, Run, look};
+use super::stage::Options;
+use super::withdrawal;
+use crate::image::Class;
+use crate::merge;
+use crate::reason::Reason;
+use crate::report::{Event, Report};
+use crate::root::Root;
+use crate::stage::{self, recheck, withdraw_images};
+use crate::stamp::Stamp;
+use crate::state::{PATH, Source, StagedExtension, State};
+use crate::text::{Message, Text};
+use anyhow::{Context, Result, bail};
+use std::ffi::{OsStr, OsString};
+use std::time::Instant;
+
+/// Names that are looked at before the directory is listed again.
+const AT_ONCE: usize = 1024;
+/// Why an extension is taken back whose file on a disk isn't what it was.
+const OTHER_FILE: &str = "the file that it was adopted from was removed, replaced or changed";
+
+/// Verifies what others have put where extensions are staged, and stages the good ones.
+///
+/// # Errors
+/// What kept the agent from judging, or from taking out what isn't good. The gate is shut then.
+pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let root = environment.root();
+    let _lock = lock::exclusive(root)?;
+    let outcome = run(environment, options, started);
+    if outcome.is_err() {
+        // What couldn't be judged may still be there, and systemd would take it, or refuse everything for its sake.
+        let _ = merge::close(root);
+    }
+    outcome
+}
+
+fn run(environment: &Environment, options: &Options, started: Instant) -> Result<()> {
+    let root = environment.root();
+    let mut state =
+        State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))?;
+    let mut report = match Report::read(root) {
+        Ok(report) => report.unwrap_or_default(),
+        Err(error) => {
+            Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
+            Report::default()
+        }
+    };
+    if let Err(error) = environment.sweep() {
+        Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
+    }
+    let mut moved = withdraw_changed(root, &mut state)?;
+    if moved.is_empty()
+        && Class::ALL.iter().all(|class| matches!(stage::foreign(root, *class, 1), Ok(found) if found.is_empty()))
+    {
+        return state.write(root);
+    }
+    let mut preparation = Preparation::again(environment, &state);
+    let mut records = Records::new(root, &mut report, &mut state);
+    if let Some(error) = preparation.failure.take() {
+        // All of them are refused for this, and taken out, so the merge can go on with what was staged.
+        Event::Failed.emit(format_args!("{error:#}"));
+    }
+    look(environment, options, &preparation, started, &mut records, |run, records| {
+        for (class, source) in moved.drain(..) {
+            again(run, records, root, class, &source);
+        }
+        for class in Class::ALL {
+            if let Err(error) = all(run, records, root, class) {
+                records.fail(error);
+            }
+        }
+    });
+    records.write_report();
+    let written = records.state.write(root);
+    records.finish().and(written)
+}
+
+/// Takes back what isn't what was verified any more. Returns the paths of files on a disk that are to be looked at again.
+fn withdraw_changed(root: &Root, state: &mut State) -> Result<Vec<(Class, Text)>> {
+    let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
+    let mut withdrawn = recheck(root, &is_left)?;
+    let is_gone = |extension: &StagedExtension| {
+        extension.source.as_ref().is_some_and(|source| {
+            !root.metadata(source.path.as_str()).is_ok_and(|found| Text::new(Stamp::from(&found)) == source.stamp)
+        })
+    };
+    let is_there =
+        |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
+    let gone: Vec<_> = state.left().filter(is_there).filter(|it| is_gone(it)).cloned().collect();
+    let images: Vec<_> = gone.iter().map(|extension| (extension.class, extension.name.as_str())).collect();
+    withdrawn.extend(withdraw_images(root, &images, OTHER_FILE)?);
+    withdrawal::note(state, &withdrawn);
+    Ok(gone.into_iter().filter_map(|extension| Some((extension.class, extension.source?.path))).collect())
+}
+
+/// Looks once more at a file that an extension was adopted from. That it is gone is what its owner wanted.
+fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, path: &Text) {
+    let Some((directory, file)) = path.as_str().rsplit_once('/') else { return };
+    if root.metadata(path.as_str()).is_err() {
+        return;
+    }
+    let place = Place { directory, file: OsStr::new(file), class, kind: PlaceKind::Anybody };
+    let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
+    let source = stamp.map(|stamp| Source { path: path.clone(), stamp });
+    forget(records.state, &image);
+    records.add(image, source, None);
+}
+
+/// Looks at everything in the directory in which extensions of `class` are staged, until nothing but ours is left.
+fn all(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class) -> Result<()> {
+    let directory = class.staging_directory();
+    loop {
+        let files = stage::foreign(root, class, AT_ONCE).with_context(|| format!("listing {directory}"))?;
+        if files.is_empty() {
+            return Ok(());
+        }
+        for (number, file) in files.iter().enumerate() {
+            let next = files.get(number.saturating_add(1)).map(|next| found(class, next));
+            one(run, records, root, class, file, next)?;
+        }
+    }
+}
+
+/// Kairos links configuration extensions where systemd-sysext looks, which passes them over: the name says what it is.
+fn found(directory: Class, file: &OsStr) -> Place<'_> {
+    let named = file.to_str().and_then(Class::of_file_name).map(|(class, _)| class);
+    Place {
+        directory: directory.staging_directory(),
+        file,
+        class: named.unwrap_or(directory),
+        kind: PlaceKind::Anybody,
+    }
+}
+
+fn one(
+    run: &mut Run<'_>,
+    records: &mut Records<'_>,
+    root: &Root,
+    directory: Class,
+    file: &OsString,
+    next: Option<Place<'_>>,
+) -> Result<()> {
+    let place = found(directory, file);
+    let target = stage::link_target(root, directory, file);
+    let take_out = || stage::take_out(root, directory, file);
+    let Looked { mut image, stamp } = run.process(place, next, &take_out);
+    if image.is_good() {
+        // What isn't a link was moved, and lies nowhere else.
+        let source = target.zip(stamp).map(|(path, stamp)| Source { path, stamp });
+        forget(records.state, &image);
+        records.add(image, source, None);
+        return Ok(());
+    }
+    if let Err(error) = take_out() {
+        let warning = format!("it can't be taken out of {}: {error:#}", directory.staging_directory());
+        image.warn(Message::new(&warning));
+        records.add(image, None, None);
+        bail!("{}: {warning}", Text::from_os(file));
+    }
+    let is_known = records.state.left().any(|extension| {
+        extension.class == image.class
+            && image.name.as_ref() == Some(&extension.name)
+            && extension.root_hash == image.root_hash
+    });
+    // Another name of what is staged is nobody's fault.
+    let is_twin = is_known
+        && image.root_hash.is_some()
+        && image.reason.as_ref().is_some_and(|it| *it == Reason::DuplicateName || *it == Reason::DuplicateImage);
+    if !is_twin {
+        records.add(image, None, None);
+    }
+    Ok(())
+}
+
+/// Forgets that an extension of this name was withdrawn, now that another file takes its place.
+fn forget(state: &mut State, image: &crate::report::Image) {
+    if image.is_good() {
+        state.staged.retain(|extension| {
+            extension.withdrawn.is_none()
+                || extension.class != image.class
+                || image.name.as_ref() != Some(&extension.name)
+        });
+    }
+}

@@ -1,0 +1,348 @@
+//! Looking at files one after the other, and writing down what is found.
+
+use super::environment::Environment;
+use super::preparation::{Preparation, host_release};
+use super::stage::Options;
+use crate::confine::{Confinement, WorkerError, guard};
+use crate::extension::ExtensionName;
+use crate::image::{Candidate, Class};
+use crate::merge;
+use crate::policy::{Policy, Tally};
+use crate::reason::{Reason, Refusal};
+use crate::report::{self, Event, Image, Report, Verdict};
+use crate::root::Root;
+use crate::stage::{Custody, stage as stage_image};
+use crate::state::{Source, StagedExtension, State};
+use crate::text::{Message, Text};
+use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
+use crate::verity::{RootHash, default_threads};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the report is written while nothing is staged.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where a file is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'p> {
+    /// Its directory, from the root.
+    pub(super) directory: &'p str,
+    /// Its name there.
+    pub(super) file: &'p OsStr,
+    /// What it extends.
+    pub(super) class: Class,
+    /// Who put it there.
+    pub(super) kind: PlaceKind,
+}
+
+/// Who put a file in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaceKind {
+    /// systemd-stub. There are neither links nor other names than `NAME.sysext.raw` and `NAME.confext.raw`.
+    Stub,
+    /// Anybody, for systemd to find: links are followed, and names are understood as systemd does.
+    Anybody,
+}
+
+impl Place<'_> {
+    fn path(&self) -> Option<String> {
+        Some(format!("{}/{}", self.directory, self.file.to_str()?))
+    }
+
+    /// The name that systemd gives the extension.
+    pub(super) fn name(&self) -> Result<ExtensionName, Refusal> {
+        if self.kind == PlaceKind::Stub {
+            return crate::image::extension_name(self.file, self.class);
+        }
+        let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
+        let file = self.file.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
+        if Path::new(file).extension().is_none_or(|extension| extension != "raw") {
+            return Err(bad(&"the name does not end in .raw, so there is nothing that can be verified"));
+        }
+        ExtensionName::new(merge::image_name(self.class, file)).map_err(|error| bad(&error))
+    }
+
+    fn open(&self, root: &Root) -> Result<Candidate, Refusal> {
+        let unreadable = |error: std::io::Error| Refusal::new(Reason::Unreadable, error);
+        if self.kind == PlaceKind::Stub {
+            let found = root.directory(self.directory).map_err(unreadable)?;
+            let directory = found.ok_or_else(|| Refusal::new(Reason::Unreadable, "its directory is gone"))?;
+            return Candidate::open(&directory.join(self.file), self.class);
+        }
+        let path = self.path().ok_or_else(|| Refusal::new(Reason::BadName, "the name is not UTF-8"))?;
+        // The kind is asked first, because opening some devices has effects of its own.
+        let metadata = root.metadata(&path).map_err(|error| {
+            let dangling = error.kind() == std::io::ErrorKind::NotFound;
+            if dangling { Refusal::new(Reason::Unreadable, "it is a link to nothing") } else { unreadable(error) }
+        })?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() {
+                "a directory, which no signature covers"
+            } else {
+                "something other than a file"
+            };
+            return Err(Refusal::new(Reason::BadName, format_args!("it is, or leads to, {what}")));
+        }
+        let name = self.name()?;
+        Candidate::named(root.open_file(&path).map_err(unreadable)?, name, self.class)
+    }
+
+    fn size(&self, root: &Root) -> Option<u64> {
+        let directory = root.directory(self.directory).ok()??;
+        let path = directory.join(self.file);
+        let metadata = match self.kind {
+            PlaceKind::Stub => path.symlink_metadata(),
+            PlaceKind::Anybody => root.metadata(&self.path()?),
+        };
+        metadata.ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+    }
+}
+
+/// Files that are looked at one after the other, and what all of them share.
+pub(super) struct Run<'a> {
+    root: &'a Root,
+    session: Session<'a>,
+    policy: &'a Policy,
+    custody: Option<&'a dyn Custody>,
+    gate: Option<Refusal>,
+    tally: Tally,
+    accepted: Accepted,
+    /// The next file, where its reading has begun.
+    upcoming: Option<Upcoming>,
+    /// When nothing more is looked at.
+    until: Instant,
+}
+
+/// Has `work` look at files, with all that it takes.
+pub(super) fn look<T>(
+    environment: &Environment,
+    options: &Options,
+    preparation: &Preparation,
+    started: Instant,
+    records: &mut Records<'_>,
+    work: impl FnOnce(&mut Run<'_>, &mut Records<'_>) -> T,
+) -> T {
+    let root = environment.root();
+    let custody = match environment.custody(preparation.policy.limits) {
+        Ok(custody) => Some(custody),
+        Err(error) => {
+            records.fail(error);
+            None
+        }
+    };
+    let host = host_release(root);
+    let activation = environment.activation();
+    let until = started + options.budget;
+    let verifier = Verifier {
+        policy: &preparation.policy,
+        trust: &preparation.trust,
+        architecture: options.architecture,
+        host: host.as_ref(),
+        activation: activation.as_deref(),
+        confinement: if options.confined { Confinement::Worker { until: Some(until) } } else { Confinement::InProcess },
+        threads: default_threads(),
+        now: SystemTime::now(),
+    };
+    let mut tally = Tally::default();
+    for class in Class::ALL {
+        for name in merge::host_extensions(root, class) {
+            tally.add_host(class, name);
+        }
+    }
+    let mut run = Run {
+        root,
+        session: verifier.session(),
+        policy: &preparation.policy,
+        custody: custody.as_deref(),
+        gate: preparation.gate.clone(),
+        tally,
+        accepted: Accepted::default(),
+        upcoming: None,
+        until,
+    };
+    run.count(records.state);
+    work(&mut run, records)
+}
+
+/// A file that was opened before its turn.
+struct Upcoming {
+    directory: String,
+    file: OsString,
+    candidate: Candidate,
+}
+
+impl Upcoming {
+    fn is_at(&self, place: Place<'_>) -> bool {
+        (self.directory.as_str(), self.file.as_os_str()) == (place.directory, place.file)
+    }
+}
+
+/// What came of one file.
+pub(super) struct Looked {
+    /// Its row.
+    pub(super) image: Image,
+    /// The file that was verified, as it was when it was opened.
+    pub(super) stamp: Option<Text>,
+}
+
+impl Run<'_> {
+    /// Counts what was staged before.
+    fn count(&mut self, state: &State) {
+        for extension in state.left() {
+            let (class, name) = (extension.class, extension.name.as_str());
+            let staged = format!("{}/{name}.raw", class.staging_directory());
+            let size = self.root.metadata(&staged).map_or(0, |metadata| metadata.len());
+            self.tally.add(size, class, name);
+            let root_hash = extension.root_hash.as_ref().and_then(|text| RootHash::from_hex(text.as_str()).ok());
+            if let (Ok(name), Some(root_hash)) = (ExtensionName::new(name), root_hash) {
+                self.accepted.add(class, name, root_hash, extension.file.clone());
+            }
+        }
+    }
+
+    /// One file, from its name to its row. Nothing that is wrong with it gets out of here. `next` is the one after it; `clear`
+    /// makes room for what is staged, once it has been verified.
+    pub(super) fn process(
+        &mut self,
+        place: Place<'_>,
+        next: Option<Place<'_>>,
+        clear: &dyn Fn() -> anyhow::Result<()>,
+    ) -> Looked {
+        let mut image = Image::new(place.file, place.class);
+        image.directory = Some(place.directory.into());
+        let mut findings = Findings::default();
+        let mut stamp = None;
+        let result = guard(|| {
+            let started = Instant::now();
+            let verified = self.verify(place, &mut image, &mut stamp, &mut findings);
+            image.verify_usec = report::usec(started.elapsed());
+            let verified = verified?;
+            self.look_ahead(next);
+            let started = Instant::now();
+            let staged = clear().and_then(|()| self.stage(place, &image, verified));
+            image.stage_usec = report::usec(started.elapsed());
+            staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))
+        });
+        image.set_findings(findings);
+        image.set_verdict(result.as_ref().map(|()| Verdict::Staged));
+        Looked { image, stamp }
+    }
+
+    fn stage(&mut self, place: Place<'_>, image: &Image, verified: VerifiedImage) -> anyhow::Result<()> {
+        let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
+        let staged = stage_image(self.root, verified)?;
+        self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
+        if let Some(custody) = self.custody {
+            custody.settle(staged.occupied());
+        }
+        self.accepted.add(class, name, root_hash, Text::from_os(place.file));
+        Ok(())
+    }
+
+    /// Lets the reading of the next file begin. What is wrong with it is found out in its turn.
+    fn look_ahead(&mut self, next: Option<Place<'_>>) {
+        self.upcoming = next.and_then(|place| {
+            let candidate = place.open(self.root).ok()?;
+            self.session.announce(&candidate);
+            Some(Upcoming { directory: place.directory.to_owned(), file: place.file.to_owned(), candidate })
+        });
+    }
+
+    fn verify(
+        &mut self,
+        place: Place<'_>,
+        image: &mut Image,
+        stamp: &mut Option<Text>,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage, Refusal> {
+        if Instant::now() >= self.until {
+            return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
+        }
+        image.size = place.size(self.root);
+        image.name = place.name().ok().map(Text::new);
+        let candidate = match self.upcoming.take() {
+            Some(opened) if opened.is_at(place) => opened.candidate,
+            _ => place.open(self.root)?,
+        };
+        *stamp = Some(Text::new(candidate.stamp()));
+        if let Some(refusal) = &self.gate {
+            return Err(refusal.clone());
+        }
+        let Some(custody) = self.custody else {
+            return Err(Refusal::new(Reason::NotStaged, "there is no place to stage it from"));
+        };
+        let (class, policy) = (place.class, self.policy);
+        self.tally.admit(candidate.size(), &policy.limits)?;
+        self.tally.admit_layer(class, candidate.name().as_str(), policy.overlay(class))?;
+        self.session.verify(candidate, &self.accepted, custody, findings)
+    }
+}
+
+/// Where it is written down what is found: the state, for later runs; the report and the journal, for people.
+pub(super) struct Records<'r> {
+    root: &'r Root,
+    pub(super) report: &'r mut Report,
+    pub(super) state: &'r mut State,
+    /// When the report was written last.
+    written: Option<Instant>,
+    failure: Option<anyhow::Error>,
+}
+
+impl<'r> Records<'r> {
+    pub(super) fn new(root: &'r Root, report: &'r mut Report, state: &'r mut State) -> Self {
+        Self { root, report, state, written: None, failure: None }
+    }
+
+    /// Notes an error that kept the agent from doing its job. The first one is the one to tell.
+    pub(super) fn fail(&mut self, error: anyhow::Error) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Writes the report, so that it says something whatever happens next.
+    pub(super) fn write_report(&mut self) {
+        self.written = report::write(self.root, self.report).ok().map(|()| Instant::now());
+    }
+
+    /// Notes what came of a file. `source` is where it lies if that isn't in what this boot left in RAM; `left` is what is to
+    /// be said where a rejected one couldn't be taken away.
+    pub(super) fn add(&mut self, image: Image, source: Option<Source>, left: Option<Message>) {
+        let is_staged = image.is_good();
+        if is_staged {
+            self.state.staged.extend(staged_extension(&image, source));
+            if let Err(error) = self.state.write(self.root) {
+                self.fail(error);
+            }
+        }
+        if let Some(image) = self.report.add(image) {
+            Event::emit_image(image);
+            if let Some(left) = left {
+                Event::NotQuarantined.emit_about_file(&image.file, left);
+            }
+        }
+        if is_staged || self.written.is_none_or(|written| written.elapsed() > REPORT_INTERVAL) {
+            self.write_report();
+        }
+    }
+
+    /// The result of the run.
+    ///
+    /// # Errors
+    /// The first error that kept the agent from doing its job.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        self.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// What the next run has to know of an image that was staged.
+fn staged_extension(image: &Image, source: Option<Source>) -> Option<StagedExtension> {
+    Some(StagedExtension {
+        class: image.class,
+        name: image.name.clone()?,
+        file: image.file.clone(),
+        root_hash: image.root_hash.clone(),
+        signer: image.signer.as_ref().map(Message::new),
+        source,
+        withdrawn: None,
+    })
+}

@@ -1,0 +1,34 @@
+//! Telling what was taken back.
+
+use crate::report::{self, Event};
+use crate::stage::Withdrawn;
+use crate::state::{StagedExtension, State};
+use crate::text::{Message, Text};
+
+/// Notes in the state, and tells the journal, why what was staged no longer is.
+pub(super) fn note(state: &mut State, withdrawn: &[Withdrawn]) {
+    for image in withdrawn {
+        let cause = Message::new(image.cause);
+        let is_it = |extension: &&mut StagedExtension| {
+            extension.withdrawn.is_none() && extension.is_staged_as(image.class, &image.file)
+        };
+        if let Some(extension) = state.staged.iter_mut().find(is_it) {
+            Event::emit_withdrawn(&about(extension), &cause);
+            extension.withdrawn = Some(cause);
+        } else {
+            let file = Text::from_os(&image.file);
+            Event::Withdrawn.emit(format_args!("{file} ({}) will not be merged: {cause}", image.class));
+        }
+    }
+}
+
+/// What is told of an extension that was staged.
+fn about(extension: &StagedExtension) -> report::Withdrawn<'_> {
+    report::Withdrawn {
+        class: extension.class,
+        name: &extension.name,
+        file: &extension.file,
+        root_hash: extension.root_hash.as_ref(),
+        signer: extension.signer.as_ref(),
+    }
+}

@@ -1,0 +1,272 @@
+//! What others put where extensions are staged.
+
+use super::{confext, vendor};
+use crate::support::ddi::{good, good_image, with_tree};
+use crate::support::efi::{Firmware, certificates};
+use crate::support::keys;
+use crate::support::machine::{Machine, Outcome};
+use crate::support::trees::Tree;
+use serde_json::Value;
+use sextant::image::PartitionKind;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+/// Kairos' store on the persistent partition.
+const STORE: &str = "var/lib/kairos/extensions";
+
+/// Runs a verb without touching the report of the one before it.
+fn run(machine: &Machine, verb: &str) -> Outcome {
+    let output = machine.agent(verb).output().unwrap();
+    let report = fs::read(machine.path("run/sextant/report.json")).ok();
+    Outcome {
+        status: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        report: report.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default(),
+    }
+}
+
+/// Adopts and hands over.
+fn adopt(machine: &Machine) -> Outcome {
+    let outcome = run(machine, "adopt");
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    outcome
+}
+
+fn gate(machine: &Machine) -> bool {
+    machine.path("run/sextant/merge").exists()
+}
+
+/// Puts an image into the store, enabled for the boot entry `active`, and links it as immucore does.
+fn enable(machine: &Machine, file: &str, image: &[u8]) {
+    let store = machine.path(STORE);
+    fs::create_dir_all(store.join("active")).unwrap();
+    fs::write(store.join(file), image).unwrap();
+    let _ = fs::remove_file(store.join("active").join(file));
+    symlink(format!("../{file}"), store.join("active").join(file)).unwrap();
+    link(machine, file, &format!("/{STORE}/active/{file}"));
+}
+
+fn link(machine: &Machine, name: &str, target: &str) {
+    let directory = machine.path("run/extensions");
+    fs::create_dir_all(&directory).unwrap();
+    let _ = fs::remove_file(directory.join(name));
+    symlink(target, directory.join(name)).unwrap();
+}
+
+/// The bytes that systemd would find under the name of an extension.
+fn staged(machine: &Machine, name: &str) -> Vec<u8> {
+    let path = machine.path(format!("run/extensions/{name}.raw"));
+    assert!(path.symlink_metadata().unwrap().is_file(), "{name} is no file of its own");
+    fs::read(path).unwrap()
+}
+
+fn corrupt(image: &[u8]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    image[1 << 20] ^= 1;
+    image
+}
+
+fn store(machine: &Machine) -> Vec<String> {
+    let entries = fs::read_dir(machine.path(STORE)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_good_link_gives_way_to_what_was_verified_and_a_bad_one_goes() {
+    let machine = Machine::trusting(&[vendor()]).sysext("esp.sysext.raw", &good_image("esp", vendor()));
+    machine.stage();
+    let disk = good_image("disk", vendor());
+    enable(&machine, "disk.sysext.raw", &disk);
+    enable(&machine, "evil.sysext.raw", &good_image("evil", keys::rsa("Mallory")));
+    enable(&machine, "tampered.sysext.raw", &corrupt(&good_image("tampered", vendor())));
+    enable(&machine, "garbage.sysext.raw", b"garbage");
+    enable(
+        &machine,
+        "unsigned.sysext.raw",
+        &good("unsigned", vendor()).remove(PartitionKind::RootVeritySig).render().bytes,
+    );
+    link(&machine, "nowhere.raw", "/var/lib/nowhere.raw");
+    link(&machine, "loop.raw", "loop.raw");
+    link(&machine, "device.raw", "/dev/null");
+    fs::create_dir_all(machine.path("run/extensions/tree/usr/bin")).unwrap();
+    fs::write(machine.path("run/extensions/notes.txt"), "").unwrap();
+    let before = store(&machine);
+    let outcome = adopt(&machine);
+    assert_eq!(machine.staged_names(), ["disk", "esp"], "{}", outcome.stderr);
+    assert_eq!(staged(&machine, "disk"), disk);
+    assert_eq!(store(&machine), before, "nothing on a disk is deleted or renamed");
+    let verdicts = [
+        ("esp.sysext.raw", "staged", ""),
+        ("disk.sysext.raw", "staged", ""),
+        ("evil.sysext.raw", "rejected", "unknown-signer"),
+        ("tampered.sysext.raw", "rejected", "corrupt"),
+        ("garbage.sysext.raw", "rejected", "bad-gpt"),
+        ("unsigned.sysext.raw", "rejected", "no-signature"),
+        ("nowhere.raw", "rejected", "unreadable"),
+        ("loop.raw", "rejected", "unreadable"),
+        ("device.raw", "rejected", "unreadable"),
+        ("tree", "rejected", "bad-name"),
+        ("notes.txt", "rejected", "bad-name"),
+    ];
+    for (file, verdict, reason) in verdicts {
+        assert_eq!(outcome.verdict(file), (verdict, reason), "{file}");
+    }
+    assert_eq!(outcome.rows().len(), verdicts.len());
+    assert!(outcome.stderr.contains("verifying tree: it is, or leads to, a directory"), "{}", outcome.stderr);
+    assert!(machine.path("run/sextant/set-aside/sysext/tree/usr/bin").is_dir());
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    assert!(gate(&machine));
+    // Once more there is nothing to do, and nothing to say.
+    let outcome = adopt(&machine);
+    assert_eq!(outcome.stderr, "");
+    assert_eq!((machine.staged_names(), gate(&machine)), (vec!["disk".to_owned(), "esp".to_owned()], true));
+}
+
+#[test]
+fn of_two_names_of_one_extension_the_staged_one_is_left() {
+    let ours = good_image("app", vendor());
+    let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &ours);
+    machine.stage();
+    // What immucore moved off the ESP is the same file, and nobody's fault.
+    enable(&machine, "app.sysext.raw", &ours);
+    let outcome = adopt(&machine);
+    assert_eq!((outcome.stderr.as_str(), outcome.rows().len()), ("", 1));
+    assert_eq!(machine.staged_names(), ["app"]);
+    // Another signed build of it is one too many, under either name.
+    let other = with_tree("app", &Tree::sysext("app").file("usr/bin/other", b"other"), vendor()).render().bytes;
+    for name in ["app.sysext.raw", "app.raw"] {
+        enable(&machine, "app.sysext.raw", &other);
+        fs::remove_file(machine.path("run/extensions/app.sysext.raw")).unwrap();
+        if name == "app.raw" {
+            // In place of ours: whoever does that has taken ours away.
+            fs::remove_file(machine.path("run/extensions/app.raw")).unwrap();
+        }
+        link(&machine, name, &format!("/{STORE}/active/app.sysext.raw"));
+        let outcome = adopt(&machine);
+        if name == "app.raw" {
+            assert!(outcome.stderr.contains("it was changed after it had been verified"), "{}", outcome.stderr);
+            assert!(machine.staged_names().is_empty());
+        } else {
+            assert_eq!(staged(&machine, "app"), ours);
+            assert!(outcome.stderr.contains("(duplicate-name)"), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
+fn what_its_owner_takes_away_or_replaces_is_not_kept() {
+    let machine = Machine::trusting(&[vendor()]);
+    machine.stage();
+    enable(&machine, "app.sysext.raw", &good_image("app", vendor()));
+    adopt(&machine);
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    // An upgrade.
+    let newer = with_tree("app", &Tree::sysext("app").file("usr/bin/newer", b"newer"), vendor()).render().bytes;
+    fs::remove_file(machine.path(STORE).join("app.sysext.raw")).unwrap();
+    fs::write(machine.path(STORE).join("app.sysext.raw"), &newer).unwrap();
+    let outcome = adopt(&machine);
+    assert_eq!(staged(&machine, "app"), newer, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("was removed, replaced or changed"), "{}", outcome.stderr);
+    // A bad one instead: the good one doesn't stay under false pretences.
+    fs::write(machine.path(STORE).join("app.sysext.raw"), corrupt(&newer)).unwrap();
+    let outcome = adopt(&machine);
+    assert!(machine.staged_names().is_empty(), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("(corrupt)"), "{}", outcome.stderr);
+    enable(&machine, "app.sysext.raw", &newer);
+    adopt(&machine);
+    assert_eq!(machine.staged_names(), ["app"]);
+    // Disabled.
+    fs::remove_file(machine.path(STORE).join("active/app.sysext.raw")).unwrap();
+    let outcome = adopt(&machine);
+    assert!(machine.staged_names().is_empty(), "{}", outcome.stderr);
+    assert!(gate(&machine));
+}
+
+#[test]
+fn a_configuration_extension_among_system_extensions_finds_its_place() {
+    let machine = Machine::trusting(&[vendor()]);
+    machine.stage();
+    enable(&machine, "net.confext.raw", &confext("net"));
+    adopt(&machine);
+    assert_eq!((machine.staged_names(), machine.staged_confexts()), (vec![], vec!["net".to_owned()]));
+}
+
+#[test]
+fn the_policy_and_the_anchors_are_those_of_the_boot() {
+    let image = good("app", vendor());
+    let machine = Machine::trusting(&[vendor()]).config("limits:\n  images: 1\n");
+    machine.stage();
+    // The host has no configuration, or another one, and somebody has enrolled a key.
+    let machine = machine
+        .config("limits:\n  images: 9\n")
+        .firmware(&Firmware::enforcing().db(&certificates(&[vendor(), keys::rsa("Later")])));
+    enable(&machine, "a.sysext.raw", &good_image("a", vendor()));
+    enable(&machine, "b.sysext.raw", &good_image("b", vendor()));
+    enable(&machine, "later.sysext.raw", &good_image("later", keys::rsa("Later")));
+    let outcome = adopt(&machine);
+    assert_eq!(machine.staged_names(), ["a"], "{}", outcome.stderr);
+    assert_eq!(outcome.verdict("b.sysext.raw"), ("rejected", "too-many"));
+    // What the firmware revokes from now on is revoked.
+    fs::remove_file(machine.path("run/extensions/a.raw")).unwrap();
+    let machine =
+        machine.firmware(&Firmware::enforcing().db(&certificates(&[vendor()])).dbx(&certificates(&[vendor()])));
+    enable(&machine, "app.sysext.raw", &image.render().bytes);
+    let outcome = adopt(&machine);
+    assert_eq!(outcome.verdict("app.sysext.raw"), ("rejected", "revoked-signer"), "{}", outcome.stderr);
+    assert!(machine.staged_names().is_empty());
+}
+
+#[test]
+fn where_nothing_may_be_staged_nothing_is_adopted() {
+    let broken = Machine::trusting(&[vendor()]).config("limits:\n  imags: 1\n");
+    let open = Machine::new().firmware(&Firmware::disabled().db(&certificates(&[vendor()])));
+    for machine in [broken, open] {
+        machine.stage();
+        enable(&machine, "app.sysext.raw", &good_image("app", vendor()));
+        let outcome = run(&machine, "adopt");
+        assert!(machine.staged_names().is_empty(), "{}", outcome.stderr);
+    }
+    // Without a stage there is no policy.
+    let machine = Machine::trusting(&[vendor()]);
+    enable(&machine, "app.sysext.raw", &good_image("app", vendor()));
+    let outcome = run(&machine, "adopt");
+    assert_eq!(outcome.status, Some(1));
+    assert!(outcome.stderr.contains("nothing was verified in this boot"), "{}", outcome.stderr);
+    assert!(!gate(&machine));
+}
+
+#[test]
+fn what_cannot_be_taken_out_shuts_the_gate() {
+    let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &good_image("app", vendor()));
+    machine.stage();
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    assert!(gate(&machine));
+    link(&machine, "evil.raw", "/evil.raw");
+    // Nothing can be moved to where a file is.
+    fs::write(machine.path("run/sextant/set-aside"), "").unwrap();
+    let outcome = run(&machine, "adopt");
+    assert_eq!((outcome.status, gate(&machine)), (Some(1), false), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("it can't be taken out of /run/extensions"), "{}", outcome.stderr);
+    fs::remove_file(machine.path("run/sextant/set-aside")).unwrap();
+    adopt(&machine);
+    assert_eq!((run(&machine, "merge").status, gate(&machine)), (Some(0), true));
+    assert_eq!(machine.staged_names(), ["app"]);
+}
+
+#[test]
+fn thousands_of_links_do_no_harm() {
+    let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &good_image("app", vendor()));
+    machine.stage();
+    enable(&machine, "zz.sysext.raw", &good_image("zz", vendor()));
+    for number in 0..3000 {
+        link(&machine, &format!("junk{number}.raw"), "/nowhere");
+    }
+    let outcome = adopt(&machine);
+    assert_eq!(machine.staged_names(), ["app", "zz"]);
+    assert_eq!(outcome.report["omitted"]["total"], Value::from(2000), "{}", outcome.report["omitted"]);
+    assert!(Path::new(&machine.path("run/sextant/set-aside/sysext/junk0.raw")).is_symlink());
+}
