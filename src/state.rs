@@ -29,6 +29,9 @@ pub struct State {
     pub anchors: Vec<Text>,
     /// Everything that was staged.
     pub staged: Vec<StagedExtension>,
+    /// Images of the host's own that were verified.
+    #[serde(default)]
+    pub host: Vec<(Class, Text)>,
     /// Why `stage` could not do its job; `null` where it could.
     pub error: Option<Message>,
     /// Whether `merge` handed over what was staged.
@@ -76,7 +79,14 @@ impl State {
     /// Nothing is staged yet, and the run may still fail: `error` says how.
     #[must_use]
     pub fn new(error: &str) -> Self {
-        Self { version: VERSION, anchors: Vec::new(), staged: Vec::new(), error: Some(error.into()), requested: false }
+        Self {
+            version: VERSION,
+            anchors: Vec::new(),
+            staged: Vec::new(),
+            host: Vec::new(),
+            error: Some(error.into()),
+            requested: false,
+        }
     }
 
     /// Reads the state of this boot; `None` where there is none.

@@ -14,7 +14,7 @@ use super::withdrawal;
 use crate::image::Class;
 use crate::merge;
 use crate::reason::Reason;
-use crate::report::{Event, Report};
+use crate::report::{Event, Report, Word};
 use crate::root::Root;
 use crate::stage::{self, recheck, withdraw_images};
 use crate::stamp::Stamp;
@@ -60,9 +60,9 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
         Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
     }
     let mut moved = withdraw_changed(root, &mut state)?;
-    if moved.is_empty()
-        && Class::ALL.iter().all(|class| matches!(stage::foreign(root, *class, 1), Ok(found) if found.is_empty()))
-    {
+    state.host.clear();
+    let is_clean = |class: &Class| stage::foreign(root, *class, 1).is_ok_and(|found| found.is_empty());
+    if moved.is_empty() && Class::ALL.iter().all(is_clean) && !has_images(root) {
         return state.write(root);
     }
     let mut preparation = Preparation::again(environment, &state);
@@ -78,6 +78,11 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
         for class in Class::ALL {
             if let Err(error) = all(run, records, root, class) {
                 records.fail(error);
+            }
+        }
+        for class in Class::ALL {
+            for directory in merge::host_directories(class) {
+                host(run, records, root, class, directory, preparation.policy.quarantine);
             }
         }
     });
@@ -181,6 +186,51 @@ fn one(
         records.add(image, None, None);
     }
     Ok(())
+}
+
+/// Whether the host has images of its own.
+fn has_images(root: &Root) -> bool {
+    let is_used =
+        |directory: &&str| merge::host_images(root, directory, AT_ONCE).is_ok_and(|images| !images.is_empty());
+    Class::ALL.iter().any(|class| merge::host_directories(*class).iter().any(is_used))
+}
+
+/// Looks at images in a directory of the host. systemd looks there itself, so all that can be done about one that it will
+/// refuse, and all others for its sake, is to name it, or to rename it.
+fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, directory: &str, quarantine: bool) {
+    let files = match merge::host_images(root, directory, AT_ONCE) {
+        Ok(files) => files,
+        Err(error) => {
+            Event::Failed.emit(format_args!("listing {directory}: {error}"));
+            return;
+        }
+    };
+    for file in files {
+        let mut image = run.judge(Place { directory, file: &file, class, kind: PlaceKind::Anybody });
+        if image.is_good() {
+            records.state.host.extend(image.name.map(|name| (class, name)));
+            continue;
+        }
+        // Those systemd passes over (systemd 254 to 262, `src/sysext/sysext.c`, `validate_version`), and nobody else pays.
+        let is_passed_over =
+            |reason: &Word<Reason>| *reason == Reason::IncompatibleHost || *reason == Reason::WrongScope;
+        if image.reason.as_ref().is_some_and(is_passed_over) {
+            continue;
+        }
+        let advice = if quarantine {
+            match stage::reject_on_host(root, directory, &file) {
+                Ok(name) => Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name))),
+                Err(error) => Message::new(format_args!("it keeps out all extensions, for {error:#}")),
+            }
+        } else {
+            Message::new(format_args!(
+                "systemd may refuse all extensions for its sake: remove it from {directory}, have it signed, or set \
+                 merge.quarantine"
+            ))
+        };
+        image.warn(advice);
+        records.replace(image);
+    }
 }
 
 /// Forgets that an extension of this name was withdrawn, now that another file takes its place.

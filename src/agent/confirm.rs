@@ -3,12 +3,13 @@
 use super::environment::Environment;
 use super::lock;
 use crate::image::Class;
-use crate::merge;
+use crate::merge::{self, Attached};
 use crate::report::{self, Event, Image, MERGE_NAMES, Merge, Report};
 use crate::root::Root;
 use crate::state::{PATH, StagedExtension, State};
 use crate::text::Text;
 use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Compares what was staged with what is merged, and completes the report. A difference is logged; it isn't a failure of
@@ -26,10 +27,13 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     let state = State::read(root)?.with_context(nothing)?;
     let mounts = environment.mounts()?;
     let mut outcome = Merge { requested: state.requested, confirmed: true, ..Merge::default() };
+    let attached = Attached::read(root);
     let mut unexpected = 0_usize;
     for class in Class::ALL {
         let staged = state.staged.iter().filter(|extension| extension.class == class);
         let hiding = merge::hiding(root, class)?;
+        let others = others(&state, &attached, class);
+        let hiding: BTreeSet<Text> = hiding.into_iter().chain(others.keys().cloned()).collect();
         let names = staged.clone().map(|extension| &extension.name);
         let comparison = merge::compare(names, &merge::merged(root, class, &mounts)?, &hiding);
         for name in &comparison.missing {
@@ -44,6 +48,10 @@ pub fn confirm(environment: &Environment) -> Result<()> {
                          (journalctl -b -t sextant-agent)"
                     ),
                 ),
+                None if others.contains_key(name) => Event::NotMerged.emit_about(
+                    name,
+                    format_args!("{text}: {} was merged under its name", others.get(name).map_or("", Text::as_str)),
+                ),
                 None if hiding.contains(name) => Event::NotMerged.emit_about(
                     name,
                     format_args!("{text}: /etc/extensions has another of this name, which systemd prefers"),
@@ -52,7 +60,9 @@ pub fn confirm(environment: &Environment) -> Result<()> {
                     .emit_about(name, format_args!("{text}: see the journal of systemd-{class}.service")),
             }
         }
-        for name in &comparison.unexpected {
+        let is_hosts = |name: &Text| !hiding.contains(name) && state.host.contains(&(class, name.clone()));
+        let unmeant: Vec<Text> = comparison.unexpected.into_iter().filter(|name| !is_hosts(name)).collect();
+        for name in &unmeant {
             unexpected = unexpected.saturating_add(1);
             if unexpected <= MERGE_NAMES {
                 let text = format_args!("{name} ({class}) is merged and was not staged");
@@ -61,7 +71,7 @@ pub fn confirm(environment: &Environment) -> Result<()> {
         }
         outcome.merged.extend(comparison.merged);
         outcome.missing.extend(comparison.missing);
-        outcome.unexpected.extend(comparison.unexpected);
+        outcome.unexpected.extend(unmeant);
     }
     if unexpected > MERGE_NAMES {
         let more = unexpected.saturating_sub(MERGE_NAMES);
@@ -74,6 +84,13 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}", outcome.merged.len()));
     complete(root, &state, outcome);
     Ok(())
+}
+
+/// The staged extensions of `class` under whose name another file is attached, and that file.
+fn others(state: &State, attached: &Attached, class: Class) -> BTreeMap<Text, Text> {
+    let staged = state.left().filter(|extension| extension.class == class);
+    let other = |name: &Text| Some((name.clone(), Text::new(attached.other_file(class, name)?)));
+    staged.filter_map(|extension| other(&extension.name)).collect()
 }
 
 /// Fills in what became of the merge in the report, where there is one. Nothing depends on it.

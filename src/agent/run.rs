@@ -11,7 +11,7 @@ use crate::policy::{Policy, Tally};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
-use crate::stage::{Custody, stage as stage_image};
+use crate::stage::{Custody, InPlaceCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
 use crate::text::{Message, Text};
 use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
@@ -229,6 +229,28 @@ impl Run<'_> {
         Looked { image, stamp }
     }
 
+    /// One file that stays where it is: only what is wrong with it is wanted.
+    pub(super) fn judge(&mut self, place: Place<'_>) -> Image {
+        let mut image = Image::new(place.file, place.class);
+        image.directory = Some(place.directory.into());
+        image.size = place.size(self.root);
+        image.name = place.name().ok().map(Text::new);
+        let mut findings = Findings::default();
+        let result = guard(|| {
+            if Instant::now() >= self.until {
+                return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
+            }
+            let started = Instant::now();
+            let candidate = place.open(self.root)?;
+            let verified = self.session.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut findings);
+            image.verify_usec = report::usec(started.elapsed());
+            verified.map(drop)
+        });
+        image.set_findings(findings);
+        image.set_verdict(result.as_ref().map(|()| Verdict::Accepted));
+        image
+    }
+
     fn stage(&mut self, place: Place<'_>, image: &Image, verified: VerifiedImage) -> anyhow::Result<()> {
         let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
         let staged = stage_image(self.root, verified)?;
@@ -323,6 +345,13 @@ impl<'r> Records<'r> {
         if is_staged || self.written.is_none_or(|written| written.elapsed() > REPORT_INTERVAL) {
             self.write_report();
         }
+    }
+
+    /// Notes what came of a file that a run before this one may have looked at as well.
+    pub(super) fn replace(&mut self, image: Image) {
+        let is_it = |row: &Image| row.directory == image.directory && row.file == image.file && !row.is_good();
+        self.report.images.retain(|row| !is_it(row));
+        self.add(image, None, None);
     }
 
     /// The result of the run.

@@ -10,6 +10,7 @@ use crate::policy::HostHierarchies;
 use crate::root::Root;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
@@ -59,21 +60,37 @@ pub fn host_hierarchies(root: &Root) -> HostHierarchies {
 /// 257 and 262, `src/shared/discover-image.c`, `image_search_path`).
 #[must_use]
 pub fn host_extensions(root: &Root, class: Class) -> BTreeSet<String> {
-    let kept: &[&str] = match class {
-        Class::Sysext => &["/etc/extensions", "/var/lib/extensions"],
-        Class::Confext => &["/var/lib/confexts", "/usr/local/lib/confexts", "/usr/lib/confexts"],
-    };
     let mut names = BTreeSet::new();
     collect(root, class, class.staging_directory(), &mut names);
     let sysroot = root.sysroot();
     // What an initrd keeps there isn't the host's.
     let own = (!root.is_initrd()).then_some(root);
     for host in [sysroot.as_ref(), own].into_iter().flatten() {
-        for directory in kept {
+        for directory in host_directories(class) {
             collect(host, class, directory, &mut names);
         }
     }
     names
+}
+
+/// Where a host keeps extensions of its own (`image_search_path`, as above).
+#[must_use]
+pub fn host_directories(class: Class) -> &'static [&'static str] {
+    match class {
+        Class::Sysext => &["/etc/extensions", "/var/lib/extensions"],
+        Class::Confext => &["/var/lib/confexts", "/usr/local/lib/confexts", "/usr/lib/confexts"],
+    }
+}
+
+/// Names of files in one of [`host_directories`] that systemd takes for images, at most `limit`, in their order.
+///
+/// # Errors
+/// Where the directory is there and can't be listed.
+pub fn host_images(root: &Root, directory: &str, limit: usize) -> std::io::Result<Vec<OsString>> {
+    let found = root.list_some(directory, limit)?.unwrap_or_default();
+    let is_image =
+        |file: &OsString| file.to_str().is_some_and(|file| !file.starts_with('.') && has_extension(file, "raw"));
+    Ok(found.into_iter().filter(is_image).collect())
 }
 
 fn collect(host: &Root, class: Class, directory: &str, names: &mut BTreeSet<String>) {

@@ -9,13 +9,15 @@ mod agent;
 mod confirm;
 mod environment;
 mod host;
+mod origin;
 mod units;
 
 pub use agent::Delivery;
 pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
 pub use environment::{configured, limit};
 pub(crate) use host::image_name;
-pub use host::{host_extensions, host_hierarchies};
+pub use host::{host_directories, host_extensions, host_hierarchies, host_images};
+pub use origin::Attached;
 
 use crate::durable;
 use crate::image::Class;

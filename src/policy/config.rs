@@ -249,6 +249,7 @@ struct LimitsConfig {
 struct MergeConfig {
     hierarchies: Option<Paths>,
     confext_hierarchies: Option<Paths>,
+    quarantine: bool,
 }
 
 impl From<Config> for Policy {
@@ -277,6 +278,7 @@ impl From<Config> for Policy {
                 confext: config.merge.confext_hierarchies.map(|paths| paths.0),
             },
             host_hierarchies: HostHierarchies::default(),
+            quarantine: config.merge.quarantine,
         }
     }
 }
@@ -371,6 +373,7 @@ limits:
 merge:
   hierarchies: [/usr/bin, /usr/local/lib]
   confext_hierarchies: [/etc/a]
+  quarantine: true
 ";
         let policy = parse("x", text.as_bytes()).unwrap();
         assert!(!policy.require_secure_boot);

@@ -34,6 +34,8 @@ pub struct Policy {
     pub hierarchies: Hierarchies,
     /// Where the host merges them if nothing is configured. Not a key of the configuration: found on the host.
     pub host_hierarchies: HostHierarchies,
+    /// Whether an image on the host that keeps systemd from merging anything is renamed.
+    pub quarantine: bool,
 }
 
 impl Default for Policy {
@@ -47,6 +49,7 @@ impl Default for Policy {
             limits: Limits::default(),
             hierarchies: Hierarchies::default(),
             host_hierarchies: HostHierarchies::default(),
+            quarantine: false,
         }
     }
 }

@@ -8,7 +8,7 @@ mod quarantine;
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
 pub use ledger::{Withdrawn, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
-pub use quarantine::{quarantine, take_out};
+pub use quarantine::{quarantine, reject_on_host, take_out};
 
 use crate::io::ReadAt;
 use crate::kernel::mounts;

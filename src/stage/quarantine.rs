@@ -10,7 +10,7 @@ use crate::root::Root;
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -23,6 +23,9 @@ const ATTEMPTS: u32 = 1000;
 
 /// Where what others had put among the staged extensions goes, below the name of its class.
 const SET_ASIDE: &str = "/run/sextant/set-aside";
+
+/// What is put behind the name of an image on the host that systemd must not find.
+const REJECTED: &str = ".rejected";
 
 /// Moves `file` out of `directory` (one of [`crate::image::Class::source_directories`]).
 ///
@@ -57,6 +60,24 @@ pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<()> {
     }
     mounts::unmount(&from).with_context(context)?;
     move_beside_others(&from, &target, file).with_context(context)
+}
+
+/// Renames an image in a directory of the host, so that systemd doesn't take it for one. Returns its new name.
+///
+/// # Errors
+/// Where it can't be renamed.
+pub fn reject_on_host(root: &Root, directory: &str, file: &OsStr) -> Result<OsString> {
+    let context = || format!("renaming it in {directory}");
+    let place = root.directory(directory).with_context(context)?.with_context(context)?;
+    for attempt in 0..ATTEMPTS {
+        let mut name = file.to_owned();
+        name.push(if attempt == 0 { REJECTED.to_owned() } else { format!(".{attempt}{REJECTED}") });
+        match renameat2(AT_FDCWD, &place.join(file), AT_FDCWD, &place.join(&name), RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EEXIST) => {}
+            result => return result.map(|()| name).with_context(context),
+        }
+    }
+    bail!("renaming it in {directory}: {ATTEMPTS} files of this name have been rejected")
 }
 
 fn move_beside_others(from: &Path, target: &Path, file: &OsStr) -> Result<()> {

@@ -257,6 +257,66 @@ fn what_cannot_be_taken_out_shuts_the_gate() {
     assert_eq!(machine.staged_names(), ["app"]);
 }
 
+/// systemd looks there by itself, and refuses everything for one image that it can't verify.
+#[test]
+fn what_the_host_has_of_its_own_is_named_or_renamed_before_the_merge() {
+    let place = |machine: Machine| {
+        machine
+            .file("var/lib/extensions/mine.raw", &good_image("mine", vendor()))
+            .file(
+                "var/lib/extensions/old.raw",
+                &good("old", vendor()).remove(PartitionKind::RootVeritySig).render().bytes,
+            )
+            .file("var/lib/extensions/notes.txt", b"")
+            .file("var/lib/confexts/junk.confext.raw", b"junk")
+    };
+    let machine = place(Machine::trusting(&[vendor()]));
+    machine.stage();
+    for _ in 0..2 {
+        let outcome = adopt(&machine);
+        assert_eq!(outcome.verdict("old.raw"), ("rejected", "no-signature"));
+        assert_eq!(outcome.verdict("junk.confext.raw"), ("rejected", "bad-gpt"));
+        assert_eq!(outcome.rows().len(), 2, "each is told once");
+        assert!(outcome.stderr.contains("remove it from /var/lib/extensions, have it signed"), "{}", outcome.stderr);
+    }
+    let machine = place(Machine::trusting(&[vendor()])).config("merge:\n  quarantine: true\n");
+    machine.stage();
+    let outcome = adopt(&machine);
+    assert!(outcome.stderr.contains("renamed to /var/lib/extensions/old.raw.rejected"), "{}", outcome.stderr);
+    let left = fs::read_dir(machine.path("var/lib/extensions")).unwrap().count();
+    assert_eq!(left, 3, "nothing is deleted");
+    assert!(machine.path("var/lib/extensions/mine.raw").exists());
+    assert!(machine.path("var/lib/confexts/junk.confext.raw.rejected").exists());
+    assert_eq!(adopt(&machine).stderr, "");
+    // What was verified there is no stranger when it is merged.
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    let machine = machine.file("usr/.systemd-sysext/extensions", b"mine\nstranger\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["unexpected"], serde_json::json!(["stranger"]), "{}", outcome.stderr);
+}
+
+/// The name is the same, the file is not.
+#[test]
+fn another_file_that_was_merged_under_the_name_of_a_staged_one_is_told() {
+    let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &good_image("app", vendor()));
+    machine.stage();
+    assert_eq!(run(&machine, "merge").status, Some(0));
+    let machine = machine
+        .file("usr/.systemd-sysext/extensions", b"app\n")
+        .file("sys/block/loop0/loop/backing_file", b"/usr/local/.state/extensions/app.sysext.raw\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["missing"], serde_json::json!(["app"]));
+    assert_eq!(outcome.report["merge"]["unexpected"], serde_json::json!(["app"]));
+    assert!(
+        outcome.stderr.contains("/usr/local/.state/extensions/app.sysext.raw was merged under its name"),
+        "{}",
+        outcome.stderr
+    );
+    let machine = machine.file("sys/block/loop0/loop/backing_file", b"/run/extensions/app.raw\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["merged"], serde_json::json!(["app"]), "{}", outcome.stderr);
+}
+
 #[test]
 fn thousands_of_links_do_no_harm() {
     let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &good_image("app", vendor()));
