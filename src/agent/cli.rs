@@ -82,8 +82,13 @@ Without --root it works in an initrd only, like `stage`.
 Results:
   /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf    only signed images are merged
   /run/systemd/system/sysinit.target.wants/                                 both are enabled on the host
+  /run/systemd/{sysext,confext}.conf.d/zz-sextant.conf                      the same policy for calls by hand
   /run/sextant/sextant-agent                                                 this program, to confirm the merge
   /run/sextant/merge                                                         without this file nothing is merged
+
+Where PID 1 is immucore, nothing is written to /run/systemd. The same files have to be in /usr/lib/systemd
+of the image, and are compared; if one is missing or another, nothing is merged. A tree whose /init is a
+link to immucore is such an image.
 
 Exit status: 0 the host will merge; 1 it will merge nothing, and the journal says why; 2 usage.")]
     Merge {

@@ -4,7 +4,7 @@
 
 use crate::firmware::{DirectoryVariables, EFIVARFS, NoVariables, SystemVariables, Variables};
 use crate::kernel;
-use crate::merge::{Delivery, MOUNTS};
+use crate::merge::{Delivery, MOUNTS, Units};
 use crate::policy::Limits;
 use crate::root::{INITRD_RELEASE, Root};
 use crate::stage::{CopyCustody, Custody, MountCustody};
@@ -124,6 +124,15 @@ impl Environment {
         }
     }
 
+    /// Where the host's systemd finds what it is told: in the image where immucore is PID 1 and systemd isn't running yet.
+    pub(super) fn units(&self) -> Units {
+        let is_immucores = match self {
+            Self::Machine(_) => is_immucores(),
+            Self::Tree(root) => is_immucores_tree(root),
+        };
+        if is_immucores { Units::Image } else { Units::Runtime }
+    }
+
     /// The mount table, as in `/proc/self/mountinfo`; empty for a tree.
     pub(super) fn mounts(&self) -> Result<String> {
         match self {
@@ -144,10 +153,20 @@ fn is_immucores() -> bool {
 /// without a switch of root (`AuroraBoot`, `pkg/uki/uki.go`; immucore 0.4.1 and 0.20.4, `UKIBootInitDagStep`). Its notes in
 /// `/run/cos` are no sign, for they stay on the host.
 fn is_immucore(init: &Path, command_line: &str) -> bool {
-    let name = init.file_name().unwrap_or_default().to_string_lossy();
+    is_immucores_program(init) && command_line.contains(IMMUCORE_WORD)
+}
+
+/// Whether a tree is the root of such a UKI: its `/init` is a link to immucore.
+fn is_immucores_tree(root: &Root) -> bool {
+    let init = root.directory("/").ok().flatten().and_then(|root| fs::read_link(root.join("init")).ok());
+    init.is_some_and(|init| is_immucores_program(&init))
+}
+
+fn is_immucores_program(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     // A program that was replaced since.
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
-    IMMUCORE_PROGRAMS.contains(&name) && command_line.contains(IMMUCORE_WORD)
+    IMMUCORE_PROGRAMS.contains(&name)
 }
 
 #[cfg(test)]
@@ -167,6 +186,25 @@ mod tests {
         for init in ["/usr/lib/systemd/systemd", "/sbin/openrc-init", "/usr/bin/kairos-agent", "/usr/bin/bash", ""] {
             assert!(!is_immucore(Path::new(init), UKI), "{init}");
         }
+    }
+
+    #[test]
+    fn a_tree_that_starts_with_immucore_is_no_systemds() {
+        let dir = tempfile::tempdir().unwrap();
+        let units = || Environment::open(Some(dir.path())).unwrap().units();
+        assert_eq!(units(), Units::Runtime);
+        for (target, expected) in [
+            ("/usr/bin/immucore", Units::Image),
+            ("usr/bin/kairos", Units::Image),
+            ("/usr/lib/systemd/systemd", Units::Runtime),
+            ("..", Units::Runtime),
+        ] {
+            symlink(target, dir.path().join("init")).unwrap();
+            assert_eq!(units(), expected, "{target}");
+            fs::remove_file(dir.path().join("init")).unwrap();
+        }
+        fs::write(dir.path().join("init"), "immucore").unwrap();
+        assert_eq!(units(), Units::Runtime);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn merge(environment: &Environment) -> Result<()> {
 fn hand_over(environment: &Environment) -> Result<()> {
     let root = environment.root();
     // The policy comes first: it has to be there whatever else goes wrong.
-    merge::prepare(root, environment.delivery())?;
+    merge::prepare(root, environment.delivery(), environment.units())?;
     let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
     let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
     let mut withdrawn = recheck(root, &is_left)?;

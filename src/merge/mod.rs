@@ -18,6 +18,7 @@ pub use environment::{configured, limit};
 pub(crate) use host::image_name;
 pub use host::{host_directories, host_extensions, host_hierarchies, host_images};
 pub use origin::Attached;
+pub use units::Units;
 
 use crate::durable;
 use crate::image::Class;
@@ -52,9 +53,9 @@ pub fn is_open(root: &Root) -> bool {
 /// Gives systemd the strict policy, enables the merge on the host, and has it confirmed there. The gate stays as it is.
 ///
 /// # Errors
-/// The first file that can't be written. The caller then has to close the gate.
-pub fn prepare(root: &Root, delivery: Delivery) -> Result<()> {
-    units::install(root)?;
+/// The first file that can't be written, or isn't in the image that should have it. The caller then has to close the gate.
+pub fn prepare(root: &Root, delivery: Delivery, units: Units) -> Result<()> {
+    units::provide(root, units)?;
     agent::provide(root, delivery)
 }
 

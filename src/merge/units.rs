@@ -1,63 +1,132 @@
-//! What the host's systemd is told: in `/run/systemd/system`, which it reads from the start.
+//! What the host's systemd is told: its units, our drop-ins for them, and the image policy.
 
 use super::link;
 use crate::durable;
 use crate::root::Root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 
-const DIRECTORY: &str = "/run/systemd/system";
-/// The target of early boot, which systemd's own units are meant to be wanted by.
-const WANTS: &str = "/run/systemd/system/sysinit.target.wants";
-/// Where the host has systemd's units.
-const VENDOR: &str = "/usr/lib/systemd/system";
+/// Where the host's systemd finds its units, the drop-ins and the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Units {
+    /// In `/run/systemd`, where the agent writes them. systemd is PID 1 of the initrd.
+    Runtime,
+    /// In `/usr/lib/systemd` of the image, where they have to be. systemd isn't running yet, and `/run/systemd/system` is
+    /// the sign that it is (`sd_booted(3)`): `systemctl enable`, `disable` and `mask` would fail from then on.
+    Image,
+}
 
-/// A file below [`DIRECTORY`]: its directory, its name, its content.
-const FILES: [(&str, &str, &str); 5] = [
+/// What systemd reads at run time, before what an image holds.
+const RUNTIME: &str = "/run/systemd";
+/// Where systemd's own files are, and those of an image.
+const VENDOR: &str = "/usr/lib/systemd";
+/// Directories whose files hide those of the same name in [`VENDOR`] (systemd.unit(5), sysext.conf(5)).
+const BEFORE_VENDOR: [&str; 3] = ["/etc/systemd", RUNTIME, "/usr/local/lib/systemd"];
+
+/// A file in one of these directories: its directory there, its name, its content.
+const FILES: [(&str, &str, &str); 7] = [
     (
-        "/run/systemd/system/systemd-sysext.service.d",
-        "zz-sextant.conf",
+        "system/systemd-sysext.service.d",
+        DROP_IN,
         include_str!("../../systemd-units/systemd-sysext.service.d/zz-sextant.conf"),
     ),
     (
-        "/run/systemd/system/systemd-confext.service.d",
-        "zz-sextant.conf",
+        "system/systemd-confext.service.d",
+        DROP_IN,
         include_str!("../../systemd-units/systemd-confext.service.d/zz-sextant.conf"),
     ),
     (
-        "/run/systemd/system/systemd-sysext@.service.d",
-        "zz-sextant.conf",
+        "system/systemd-sysext@.service.d",
+        DROP_IN,
         include_str!("../../systemd-units/systemd-sysext@.service.d/zz-sextant.conf"),
     ),
     (
-        "/run/systemd/system/systemd-sysupdate-notify-sysext@.service.d",
-        "zz-sextant.conf",
+        "system/systemd-sysupdate-notify-sysext@.service.d",
+        DROP_IN,
         include_str!("../../systemd-units/systemd-sysupdate-notify-sysext@.service.d/zz-sextant.conf"),
     ),
-    (DIRECTORY, CONFIRM, include_str!("../../systemd-units/sextant-confirm.service")),
+    ("sysext.conf.d", DROP_IN, include_str!("../../systemd-units/sysext.conf.d/zz-sextant.conf")),
+    ("confext.conf.d", DROP_IN, include_str!("../../systemd-units/confext.conf.d/zz-sextant.conf")),
+    ("system", CONFIRM, include_str!("../../systemd-units/sextant-confirm.service")),
 ];
 
+const DROP_IN: &str = "zz-sextant.conf";
 const CONFIRM: &str = "sextant-confirm.service";
+/// The target of early boot, which systemd's own units are meant to be wanted by.
+const WANTS: &str = "system/sysinit.target.wants";
+/// The units that it wants for our sake.
+const WANTED: [&str; 3] = ["systemd-sysext.service", "systemd-confext.service", CONFIRM];
 
-/// Writes the drop-ins, policy first, and enables the units for the host.
-pub(super) fn install(root: &Root) -> Result<()> {
+/// What to do about an image that lacks something.
+const REMEDY: &str = "copy the tree that belongs to this agent over the root of the image";
+/// Most bytes that are read of a file that should be one of [`FILES`].
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Gives the host's systemd the drop-ins, policy first, and enables the units.
+///
+/// # Errors
+/// The first file that can't be written; with [`Units::Image`] the first that isn't there as it should be. Nothing is
+/// written then.
+pub(super) fn provide(root: &Root, units: Units) -> Result<()> {
+    match units {
+        Units::Runtime => write(root),
+        Units::Image => check(root),
+    }
+}
+
+fn write(root: &Root) -> Result<()> {
     for (directory, name, content) in FILES {
+        let directory = format!("{RUNTIME}/{directory}");
         let context = || format!("writing {directory}/{name}");
-        let directory = root.make_directory(directory).with_context(context)?;
+        let directory = root.make_directory(&directory).with_context(context)?;
         durable::write(&directory.join(name), content.as_bytes(), 0o644).with_context(context)?;
     }
-    let context = |name: &str| format!("enabling {name}");
-    for name in ["systemd-sysext.service", "systemd-confext.service"] {
-        link(root, WANTS, name, &format!("{VENDOR}/{name}")).with_context(|| context(name))?;
+    for name in WANTED {
+        let target = if name == CONFIRM { format!("../{name}") } else { format!("{VENDOR}/system/{name}") };
+        link(root, &format!("{RUNTIME}/{WANTS}"), name, &target).with_context(|| format!("enabling {name}"))?;
     }
-    link(root, WANTS, CONFIRM, &format!("../{CONFIRM}")).with_context(|| context(CONFIRM))
+    Ok(())
+}
+
+/// Checks that the image has all of it, as this agent knows it, and that nothing takes its place.
+fn check(root: &Root) -> Result<()> {
+    for (directory, name, content) in FILES {
+        let path = format!("{VENDOR}/{directory}/{name}");
+        let found = root.read(&path, MAX_FILE).with_context(|| format!("reading {path}"))?;
+        match found {
+            None => bail!("this image has no {path}: {REMEDY}"),
+            Some(found) if found != content.as_bytes() => bail!("{path} is not the file of this agent: {REMEDY}"),
+            Some(_) => {}
+        }
+        for other in BEFORE_VENDOR {
+            let other = format!("{other}/{directory}/{name}");
+            if root.has_name(&other) {
+                bail!("{other} hides {path}: remove it");
+            }
+        }
+    }
+    for name in WANTED {
+        let path = format!("{VENDOR}/{WANTS}/{name}");
+        let directory = root.directory(&format!("{VENDOR}/{WANTS}")).with_context(|| format!("reading {path}"))?;
+        let target = directory.and_then(|directory| fs::read_link(directory.join(name)).ok());
+        let is_unit = |target: &Path| {
+            target.file_name() == Some(OsStr::new(name))
+                && matches!(target.parent().and_then(Path::to_str), Some(".." | "/usr/lib/systemd/system"))
+        };
+        if !target.as_deref().is_some_and(is_unit) {
+            bail!("this image does not enable {name} by a link {path} to the unit: {REMEDY}");
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::fs;
-    use std::path::Path;
+    use std::os::unix::fs::symlink;
 
     /// The value of the last assignments of `key` since it was last reset.
     fn assigned<'u>(unit: &'u str, key: &str) -> Vec<&'u str> {
@@ -72,32 +141,115 @@ mod tests {
         values
     }
 
+    const POLICY: &str = "root=signed+absent:usr=signed+absent";
+
     #[test]
     fn both_merges_get_the_strict_policy_and_the_gate() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
-        install(&root).unwrap();
-        install(&root).unwrap();
-        for class in ["sysext", "confext"] {
-            let path = format!("run/systemd/system/systemd-{class}.service.d/zz-sextant.conf");
-            let text = fs::read_to_string(dir.path().join(path)).unwrap();
-            let command = format!("systemd-{class} refresh --image-policy=root=signed+absent:usr=signed+absent");
+        provide(&root, Units::Runtime).unwrap();
+        provide(&root, Units::Runtime).unwrap();
+        let read = |path: &str| fs::read_to_string(dir.path().join("run/systemd").join(path)).unwrap();
+        for (class, section) in [("sysext", "[SysExt]"), ("confext", "[ConfExt]")] {
+            let text = read(&format!("system/systemd-{class}.service.d/zz-sextant.conf"));
+            let command = format!("systemd-{class} refresh --image-policy={POLICY}");
             assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command.as_str()]);
             assert_eq!(assigned(&text, "ExecReload"), ["(reset)", command.as_str()]);
             assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
             assert_eq!(assigned(&text, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")]);
-            let wanted = dir.path().join(format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service"));
-            let target = fs::read_link(wanted).unwrap();
+            let wanted = format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service");
+            let target = fs::read_link(dir.path().join(wanted)).unwrap();
             assert_eq!(target, Path::new(&format!("/usr/lib/systemd/system/systemd-{class}.service")));
+            let text = read(&format!("{class}.conf.d/zz-sextant.conf"));
+            assert_eq!(assigned(&text, "ImagePolicy"), [POLICY]);
+            assert_eq!(text.lines().filter(|line| line.starts_with('[')).collect::<Vec<_>>(), [section]);
         }
         for unit in ["systemd-sysext@", "systemd-sysupdate-notify-sysext@"] {
-            let path = dir.path().join(format!("run/systemd/system/{unit}.service.d/zz-sextant.conf"));
-            let text = fs::read_to_string(path).unwrap();
-            let command = "-systemd-sysext --image-policy=root=signed+absent:usr=signed+absent";
-            assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command]);
+            let text = read(&format!("system/{unit}.service.d/zz-sextant.conf"));
+            let command = format!("-systemd-sysext --image-policy={POLICY}");
+            assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command.as_str()]);
             assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
         }
-        let wanted = dir.path().join("run/systemd/system/sysinit.target.wants/sextant-confirm.service");
-        assert!(fs::read_to_string(wanted).unwrap().contains("ExecStart=/run/sextant/sextant-agent confirm\n"));
+        let wanted = read("system/sysinit.target.wants/sextant-confirm.service");
+        assert!(wanted.contains("ExecStart=/run/sextant/sextant-agent confirm\n"));
+    }
+
+    /// An image in which everything is as it should be.
+    fn image() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let vendor = dir.path().join("usr/lib/systemd");
+        for (directory, name, content) in FILES {
+            fs::create_dir_all(vendor.join(directory)).unwrap();
+            fs::write(vendor.join(directory).join(name), content).unwrap();
+        }
+        fs::create_dir_all(vendor.join(WANTS)).unwrap();
+        for name in WANTED {
+            symlink(format!("../{name}"), vendor.join(WANTS).join(name)).unwrap();
+        }
+        dir
+    }
+
+    fn verdict(dir: &tempfile::TempDir) -> Result<(), String> {
+        let root = Root::open(dir.path()).unwrap();
+        let checked = provide(&root, Units::Image).map_err(|error| format!("{error:#}"));
+        assert!(!dir.path().join("run").exists(), "something was written");
+        checked
+    }
+
+    #[test]
+    fn an_image_that_has_all_of_it_is_left_alone() {
+        let dir = image();
+        assert_eq!(verdict(&dir), Ok(()));
+        // However the image came to its links, systemd's own among them.
+        let link = dir.path().join("usr/lib/systemd/system/sysinit.target.wants/systemd-sysext.service");
+        fs::remove_file(&link).unwrap();
+        symlink("/usr/lib/systemd/system/systemd-sysext.service", &link).unwrap();
+        assert_eq!(verdict(&dir), Ok(()));
+        // An image on which /usr/lib/systemd is elsewhere, as long as it is inside.
+        fs::rename(dir.path().join("usr/lib/systemd"), dir.path().join("elsewhere")).unwrap();
+        symlink("/elsewhere", dir.path().join("usr/lib/systemd")).unwrap();
+        assert_eq!(verdict(&dir), Ok(()));
+    }
+
+    #[test]
+    fn an_image_that_lacks_any_of_it_is_refused() {
+        for (directory, name, content) in FILES {
+            let path = format!("/usr/lib/systemd/{directory}/{name}");
+            let place = |dir: &tempfile::TempDir| dir.path().join(&path[1..]);
+            let refused = |dir: &tempfile::TempDir, expected: &str| {
+                let found = verdict(dir).unwrap_err();
+                assert!(found.contains(expected) && found.contains(&path), "{found}");
+            };
+            let dir = image();
+            fs::remove_file(place(&dir)).unwrap();
+            refused(&dir, "this image has no /usr");
+            symlink("/nowhere", place(&dir)).unwrap();
+            refused(&dir, "this image has no /usr");
+            fs::remove_file(place(&dir)).unwrap();
+            fs::create_dir(place(&dir)).unwrap();
+            refused(&dir, "not a regular file");
+            let dir = image();
+            fs::write(place(&dir), format!("{content}#\n")).unwrap();
+            refused(&dir, "is not the file of this agent");
+            fs::write(place(&dir), vec![b'#'; 70_000]).unwrap();
+            refused(&dir, "reading /usr");
+            for other in ["etc/systemd", "usr/local/lib/systemd"] {
+                let dir = image();
+                let hiding = dir.path().join(other).join(directory);
+                fs::create_dir_all(&hiding).unwrap();
+                symlink("/dev/null", hiding.join(name)).unwrap();
+                refused(&dir, &format!("/{other}/{directory}/{name} hides "));
+            }
+        }
+        for name in WANTED {
+            let dir = image();
+            let link = dir.path().join("usr/lib/systemd").join(WANTS).join(name);
+            fs::remove_file(&link).unwrap();
+            let expected = format!("this image does not enable {name} by a link");
+            assert!(verdict(&dir).unwrap_err().contains(&expected), "{name}");
+            symlink("/dev/null", &link).unwrap();
+            assert!(verdict(&dir).unwrap_err().contains(&expected), "{name}");
+        }
+        assert!(verdict(&tempfile::tempdir().unwrap()).is_err());
     }
 }

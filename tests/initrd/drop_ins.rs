@@ -1,6 +1,7 @@
 //! The drop-ins for systemd's own units, beside those units in several versions.
 
-use crate::installed::repository;
+use crate::installed::{Installed, repository};
+use crate::support::harness::left_out;
 use crate::trees::Tree;
 use std::fs;
 
@@ -113,6 +114,50 @@ pub(crate) fn our_drop_ins_have_the_last_word() {
         for other in ["kairos.conf", "kairos-uki.conf", "99_policy.conf", "override.conf"] {
             assert!(ours[0].to_str().unwrap() > other, "{unit}: {other} is applied after ours");
         }
+    }
+}
+
+/// Kairos' drop-ins for these two units set JobRunningTimeoutSec=5 and TimeoutStartSec=10.
+pub(crate) fn the_timeouts_of_others_are_reset() {
+    for unit in ["systemd-sysext.service", "systemd-confext.service"] {
+        let ours = drop_in(unit);
+        assert_eq!(values(&ours, "JobTimeoutSec"), ["infinity"], "{unit}");
+        assert_eq!(values(&ours, "JobRunningTimeoutSec"), ["infinity"], "{unit}");
+        assert_eq!(values(&ours, "TimeoutStartSec"), ["5min"], "{unit}: nothing else ends a merge that hangs");
+    }
+}
+
+/// Merges an unsigned image, with our files for systemd-sysext and systemd-confext below `$1` and without, and says what systemd said.
+const UNSIGNED: &str = r#"
+    try() {
+        status=0
+        said=$("$@" 2>&1) || status=$?
+        systemd-sysext unmerge >/dev/null 2>&1 || true
+        echo "$status $(tr '\n' ' ' <<<"$said")"
+    }
+    mkdir -p /run/tree/usr/lib/extension-release.d /run/extensions /run/systemd
+    echo ID=_any >/run/tree/usr/lib/extension-release.d/extension-release.unsigned
+    mkfs.erofs --quiet /run/extensions/unsigned.raw /run/tree >/dev/null 2>&1 || true
+    try systemd-sysext refresh
+    cp -a "$1/sysext.conf.d" "$1/confext.conf.d" /run/systemd
+    try systemd-sysext refresh
+    try systemd-confext refresh
+"#;
+
+/// systemd before 259 doesn't read the files.
+pub(crate) fn a_call_by_hand_has_the_strict_policy_too() {
+    let installed = Installed::new();
+    let units = repository().join("systemd-units");
+    for tree in Tree::all().into_iter().filter(|tree| tree.suite == "forky") {
+        let output = tree.succeed(&installed, UNSIGNED, &[units.to_str().unwrap()]);
+        let [without, with, confext] = output.lines().collect::<Vec<_>>()[..] else { panic!("{output}") };
+        if !without.starts_with("0 ") {
+            return left_out(&format!("{}: no image is merged here: {without}", tree.suite));
+        }
+        assert!(with.starts_with("1 ") && with.contains("Image does not match image policy"), "{with}");
+        // Neither section nor key is one that it ignores.
+        assert!(confext.starts_with("0 ") && !confext.contains("gnor"), "{confext}");
+        assert!(!with.contains("gnor"), "{with}");
     }
 }
 

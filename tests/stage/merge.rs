@@ -62,6 +62,15 @@ fn the_gate_opens_once_policy_and_confirmation_are_in_place() {
     assert_eq!((again.status, again.stderr.as_str()), (Some(0), ""), "once has effect");
 }
 
+/// `sd_booted(3)`: that directory is the sign that systemd runs.
+#[test]
+fn staging_leaves_the_directory_of_systemd_alone() {
+    let machine = good_machine();
+    machine.stage();
+    assert_eq!(machine.staged_names(), ["k3s"]);
+    assert!(!machine.path("run/systemd").exists());
+}
+
 #[test]
 fn without_a_state_the_policy_is_there_and_the_gate_stays_closed() {
     let other = br#"{"version": 2, "staged": [], "error": null, "requested": false}"#;
