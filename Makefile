@@ -28,8 +28,14 @@ UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
 INITRD       = $(DESTDIR)$(libexecdir)/initrd/usr
 INITRD_FILES = $(patsubst systemd-units/%,%,$(UNITS) $(wildcard systemd-units/*.service.d/*.conf))
 
+# What the host's systemd is told, in an image of Kairos, which has no initrd of its own. sextant-agent compares each file
+# with what it would write itself (src/merge/units.rs).
+KAIROS       = $(DESTDIR)/usr/lib/systemd
+KAIROS_UNITS = sextant-confirm.service $(foreach unit,sysext confext sysext@ sysupdate-notify-sysext@,\
+	systemd-$(unit).service.d/zz-sextant.conf)
+
 # The pages that the catalogue, `--help` and installed files refer to, and those that these link to.
-DOCS := configuration initrd plan reasons report
+DOCS := configuration initrd kairos plan reasons report
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -116,6 +122,20 @@ bench: deps ## measure against veritysetup, cp and systemd-repart
 comparison: agent toolbox ## boot sextant and a double of immucore's flow, by turns, into docs/comparison.md
 	$(CARGO) test --locked --test qemu -- --comparison
 
+# Paths in it are fixed: units, stage files and the agent name them.
+.PHONY: install-kairos
+install-kairos: ## lay out what is copied over the root of an image of Kairos below DESTDIR (docs/kairos.md)
+	install -D -t $(DESTDIR)/usr/lib/sextant $(DIST)/sextant-agent
+	set -e; for file in $(KAIROS_UNITS); do \
+		install -D -m 644 systemd-units/$$file $(KAIROS)/system/$$file; \
+	done
+	install -D -m 644 -t $(KAIROS)/sysext.conf.d systemd-units/sysext.conf.d/*.conf
+	install -D -m 644 -t $(KAIROS)/confext.conf.d systemd-units/confext.conf.d/*.conf
+	install -d $(KAIROS)/system/sysinit.target.wants
+	ln -sf -t $(KAIROS)/system/sysinit.target.wants \
+		../systemd-sysext.service ../systemd-confext.service ../sextant-confirm.service
+	install -D -m 644 -t $(DESTDIR)/system/oem systemd-units/kairos/*.yaml
+
 .PHONY: install
 install: ## lay out what `make build` made below DESTDIR
 	install -D -t $(DESTDIR)$(bindir) $(DIST)/sextant
@@ -140,6 +160,8 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 systemd-units/sextant.modules-load.conf $(INITRD)/lib/modules-load.d/sextant.conf
 	install -d $(INITRD)/lib/systemd/system/initrd.target.wants
 	ln -sf -t $(INITRD)/lib/systemd/system/initrd.target.wants ../sextant-stage.service ../sextant-merge.service
+	$(MAKE) install-kairos DESTDIR=$(DESTDIR)$(libexecdir)/kairos
+	ln -f $(DESTDIR)$(libexecdir)/sextant-agent $(DESTDIR)$(libexecdir)/kairos/usr/lib/sextant/sextant-agent
 
 .PHONY: clean
 clean: ## remove all that was made, the toolbox included

@@ -42,6 +42,18 @@ const LAYOUT: &[&str] = &[
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysext@.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/systemd-sysupdate-notify-sysext@.service.d/zz-sextant.conf",
     "usr/lib/sextant/initrd/usr/lib/tmpfiles.d/sextant.conf",
+    "usr/lib/sextant/kairos/system/oem/zz-sextant.yaml",
+    "usr/lib/sextant/kairos/usr/lib/sextant/sextant-agent",
+    "usr/lib/sextant/kairos/usr/lib/systemd/confext.conf.d/zz-sextant.conf",
+    "usr/lib/sextant/kairos/usr/lib/systemd/sysext.conf.d/zz-sextant.conf",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/sextant-confirm.service",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/sysinit.target.wants/sextant-confirm.service",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/sysinit.target.wants/systemd-confext.service",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/sysinit.target.wants/systemd-sysext.service",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/systemd-confext.service.d/zz-sextant.conf",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/systemd-sysext.service.d/zz-sextant.conf",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/systemd-sysext@.service.d/zz-sextant.conf",
+    "usr/lib/sextant/kairos/usr/lib/systemd/system/systemd-sysupdate-notify-sysext@.service.d/zz-sextant.conf",
     "usr/lib/sextant/sextant-agent",
     "usr/lib/sextant/yip/sextant-after-install.yaml",
     "usr/lib/sextant/yip/zz-sextant-merge.yaml",
@@ -52,6 +64,7 @@ const LAYOUT: &[&str] = &[
     "usr/share/bash-completion/completions/sextant",
     "usr/share/doc/sextant/configuration.md",
     "usr/share/doc/sextant/initrd.md",
+    "usr/share/doc/sextant/kairos.md",
     "usr/share/doc/sextant/plan.md",
     "usr/share/doc/sextant/reasons.md",
     "usr/share/doc/sextant/report.md",
@@ -70,10 +83,11 @@ pub(crate) fn the_layout_is_the_one_that_is_promised() {
     for path in &found {
         let metadata = fs::symlink_metadata(installed.path().join(path)).unwrap();
         if metadata.is_symlink() {
-            assert!(fs::metadata(installed.path().join(path)).unwrap().is_file(), "{path} leads nowhere");
+            let of_systemd = path.contains("/sysinit.target.wants/systemd-");
+            assert!(of_systemd || fs::metadata(installed.path().join(path)).unwrap().is_file(), "{path} leads nowhere");
             continue;
         }
-        let program = ["usr/bin/sextant", "usr/lib/sextant/sextant-agent"].contains(&path.as_str());
+        let program = path == "usr/bin/sextant" || path.ends_with("usr/lib/sextant/sextant-agent");
         let expected = if program || path.ends_with("/module-setup.sh") { 0o755 } else { 0o644 };
         assert_eq!(metadata.permissions().mode() & 0o7777, expected, "{path}");
         assert!(metadata.len() > 0, "{path} is empty");

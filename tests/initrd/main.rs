@@ -12,6 +12,7 @@ mod failures;
 mod image;
 mod install;
 mod installed;
+mod kairos;
 #[path = "../../examples/manual/pages/mod.rs"]
 mod pages;
 mod stages;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
                 no_unit_of_systemd_that_merges_is_forgotten,
                 the_gate_is_no_alternative,
                 our_drop_ins_have_the_last_word,
+                the_timeouts_of_others_are_reset,
+                a_call_by_hand_has_the_strict_policy_too,
                 the_host_gets_the_drop_ins_of_the_initrd;
             failures: no_image_without_the_agent,
                 no_image_without_a_unit,
@@ -57,6 +60,11 @@ fn main() -> ExitCode {
                 every_page_that_an_installed_file_refers_to_is_installed,
                 nothing_on_the_host_closes_the_gate,
                 the_manual_tells_every_command_and_option;
+            kairos: the_tree_is_all_that_an_image_needs,
+                the_page_says_what_is_copied_and_how,
+                an_image_that_lacks_a_file_merges_nothing,
+                yip_calls_the_agent_in_the_stages_of_a_boot,
+                a_directory_below_run_tells_systemctl_that_systemd_runs;
             stages: yip_runs_the_shipped_files_in_their_stages_only,
                 what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done,
                 a_broken_file_takes_those_of_its_directory_with_it_and_no_others,

@@ -6,14 +6,14 @@ use crate::trees::Tree;
 use std::fs;
 
 /// A machine with our files where an image has them, on which both programs only write down how they were called.
-struct Stages {
+pub(crate) struct Stages {
     tree: Tree,
     installed: Installed,
     yip: String,
 }
 
 impl Stages {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let yip = yip()?.to_str().unwrap().to_owned();
         let installed = Installed::new();
         for (program, name) in [("usr/lib/sextant/sextant-agent", "sextant-agent"), ("usr/bin/sextant", "sextant")] {
@@ -23,7 +23,7 @@ impl Stages {
     }
 
     /// What was called while yip ran a stage over directories that `prepare` makes below /run, and whether it succeeded.
-    fn run(&self, prepare: &str, stage: &str, directories: &str) -> (String, bool) {
+    pub(crate) fn run(&self, prepare: &str, stage: &str, directories: &str) -> (String, bool) {
         let script = format!(
             "touch /run/called\n{prepare}\nstatus=0\n{} -s {stage} {directories} >&2 || status=$?\ncat /run/called\necho status $status",
             self.inside()
