@@ -154,7 +154,9 @@ mod tests {
             let text = read(&format!("system/systemd-{class}.service.d/zz-sextant.conf"));
             let command = format!("systemd-{class} refresh --image-policy={POLICY}");
             assert_eq!(assigned(&text, "ExecStart"), ["(reset)", command.as_str()]);
-            assert_eq!(assigned(&text, "ExecReload"), ["(reset)", command.as_str()]);
+            let adopt = "/run/sextant/sextant-agent adopt";
+            assert_eq!(assigned(&text, "ExecStartPre"), [adopt]);
+            assert_eq!(assigned(&text, "ExecReload"), ["(reset)", adopt, command.as_str()]);
             assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
             assert_eq!(assigned(&text, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")]);
             let wanted = format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service");

@@ -41,7 +41,8 @@ pub(crate) fn whatever_systemd_runs_to_merge_runs_with_the_strict_policy() {
             seen += 1;
             let ours = drop_in(unit);
             for key in RUNS.iter().filter(|key| !values(&stock, key).is_empty()) {
-                let [reset, command] = values(&ours, key)[..] else { panic!("{} {unit}: {key}", tree.suite) };
+                let commands: Vec<_> = values(&ours, key).into_iter().filter(|command| *command != ADOPT).collect();
+                let [reset, command] = commands[..] else { panic!("{} {unit}: {key}", tree.suite) };
                 assert_eq!(reset, "", "{} {unit}: {key} isn't reset", tree.suite);
                 let of_stock = values(&stock, key);
                 let [of_stock] = of_stock[..] else { panic!("{} {unit}: {of_stock:?}", tree.suite) };
@@ -114,6 +115,27 @@ pub(crate) fn our_drop_ins_have_the_last_word() {
         for other in ["kairos.conf", "kairos-uki.conf", "99_policy.conf", "override.conf"] {
             assert!(ours[0].to_str().unwrap() > other, "{unit}: {other} is applied after ours");
         }
+    }
+}
+
+/// What judges whatever others have put beside what is staged.
+const ADOPT: &str = "/run/sextant/sextant-agent adopt";
+
+/// On the host, before each merge, and so that the merge doesn't happen without it: a `-` would forgive a failure.
+pub(crate) fn nothing_is_merged_on_the_host_that_was_not_judged() {
+    for unit in EXTENDED {
+        let ours = drop_in(unit);
+        let in_initrd = unit.contains("-initrd") || unit.contains("-sysroot");
+        let expected: &[&str] = if in_initrd { &[] } else { &[ADOPT] };
+        assert_eq!(values(&ours, "ExecStartPre"), expected, "{unit}");
+        let reload = values(&ours, "ExecReload");
+        if !in_initrd && !reload.is_empty() {
+            assert_eq!(reload[..2], ["", ADOPT], "{unit}");
+            assert_eq!(reload.len(), 3, "{unit}");
+        }
+    }
+    for file in ["systemd-sysext@.service", "systemd-sysupdate-notify-sysext@.service"] {
+        assert_eq!(values(&drop_in(file), "TimeoutStartSec"), ["5min"], "{file}: it takes as long as there are images");
     }
 }
 

@@ -34,7 +34,7 @@ fn gate(root: &Path) -> bool {
 pub(crate) fn the_tree_is_all_that_an_image_needs() {
     let installed = Installed::new();
     let root = image(&installed);
-    for verb in ["stage", "merge", "merge"] {
+    for verb in ["stage", "adopt", "merge", "adopt", "merge"] {
         let (succeeded, said) = agent(&root, verb);
         assert!(succeeded, "{verb}: {said}");
     }
@@ -103,7 +103,7 @@ pub(crate) fn yip_calls_the_agent_in_the_stages_of_a_boot() {
         ("rootfs.before", "sextant-agent stage\n"),
         ("rootfs", ""),
         ("rootfs.after", ""),
-        ("initramfs.before", ""),
+        ("initramfs.before", "sextant-agent adopt\n"),
         ("initramfs", ""),
         ("initramfs.after", "sextant-agent merge\n"),
         ("boot", ""),

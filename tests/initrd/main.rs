@@ -43,6 +43,7 @@ fn main() -> ExitCode {
                 no_unit_of_systemd_that_merges_is_forgotten,
                 the_gate_is_no_alternative,
                 our_drop_ins_have_the_last_word,
+                nothing_is_merged_on_the_host_that_was_not_judged,
                 the_timeouts_of_others_are_reset,
                 a_call_by_hand_has_the_strict_policy_too,
                 the_host_gets_the_drop_ins_of_the_initrd;
