@@ -33,6 +33,8 @@ pub mod size;
 pub mod stage;
 mod stamp;
 pub mod state;
+#[cfg(feature = "cli")]
+pub mod store;
 pub mod text;
 pub mod trust;
 pub mod verify;

@@ -1,15 +1,16 @@
 //! `sextant install`
 
-use super::esp_options::{self, EspOptions};
 use super::images;
-use super::installation::{Action, Job, Outcome, Planned, Prepared};
+use super::installation::{Action, Job, Outcome, Planned, Prepared, Request};
 use super::machine::Machine;
 use super::original::Original;
+use super::store_options::{self, StoreOptions};
 use super::trust_options::TrustOptions;
-use crate::esp::{Esp, change};
+use crate::esp::change;
 use crate::image::Architecture;
 use crate::policy::Policy;
 use crate::report::{Image, table};
+use crate::store::Store;
 use crate::text::Text;
 use crate::verify::VerifiedImage;
 use anyhow::{Context, Result, bail};
@@ -19,7 +20,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Put extensions beside the UKIs of boot entries
+/// Install extensions for boot entries
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,6 +30,10 @@ Examples:
         what would be done, and whether there is room for it
   sextant install /run/initramfs/live --entry active --entry passive
         all extensions at the root of an installation medium, if there are any
+  sextant install tools.sysext.raw --store kairos --entry common
+        for every boot state of Kairos
+  sextant install tools.sysext.raw --store global
+        for all boot entries, where systemd-stub is 258 or later
 
 All images are verified first, against the firmware of this machine and the certificates that the initrd of this boot
 sealed: nothing is installed that a boot would refuse, and nothing at all unless there is room for everything. The files
@@ -41,11 +46,12 @@ pub(super) struct Arguments {
     /// Images, or directories with images
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
-    /// For the boot entry NAME; may be given several times
-    #[arg(long, required = true, value_name = "NAME")]
+    /// For the boot entry NAME, in Kairos' store for active, passive, recovery or common; may be given several times.
+    /// The global store has none
+    #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     #[command(flatten)]
-    esp: EspOptions,
+    store: StoreOptions,
     /// Install what a boot would refuse too. Boot entries that may not have extensions get none all the same
     #[arg(long)]
     force: bool,
@@ -65,14 +71,14 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let images = images::find(&arguments.images)?;
-    let esp = arguments.esp.open()?;
-    let policy = esp_options::policy(arguments.config.as_deref())?;
-    let entries = esp_options::entries(&esp, &arguments.entry)?;
-    for entry in &entries {
-        policy
-            .admit_entry(&entry.boot_entry())
-            .with_context(|| format!("installing for {} (configuration: entries.deny)", Text::new(&entry.name)))?;
+    let store = arguments.store.open(!arguments.entry.is_empty())?;
+    let policy = arguments.store.policy(arguments.config.as_deref())?;
+    let slots = store_options::slots(&store, &arguments.entry)?;
+    for slot in &slots {
+        let context = || format!("installing for {} (configuration: entries.deny)", Text::new(&slot.name));
+        slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots)).with_context(context)?;
     }
+    arguments.store.warn_of_moves(&store, &slots)?;
     if images.is_empty() {
         super::warn(format_args!("there are no extensions in {}", shown(&arguments.images)));
     }
@@ -82,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
         if arguments.json {
-            super::output::json(&document(arguments, &esp, &verified, &[]))?;
+            super::output::json(&document(arguments, &store, &verified, &[]))?;
         } else {
             super::print(&table::images(&verified, super::style()))?;
         }
@@ -100,19 +106,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Open from here to the end: what was verified is what is copied.
     let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
     let originals: Vec<Original> = images.iter().zip(evidence).map(original).collect::<Result<_>>()?;
-    let _alone = if arguments.dry_run { None } else { Some(esp_options::lock(&esp)?) };
-    let mut job = Job::plan(&esp, &entries, &originals)?;
-    job.admit(&esp)?;
+    let _alone = if arguments.dry_run { None } else { Some(store_options::lock(&store)?) };
+    let request = |slot, original| Request { slot: Clone::clone(slot), original, enable: true };
+    let requests = slots.iter().flat_map(|slot| originals.iter().map(move |original| request(slot, original)));
+    let mut job = Job::plan(&store, requests.collect())?;
+    job.admit(&store)?;
     let done = if arguments.dry_run {
         Ok(())
     } else {
-        let prepared = job.prepare(&esp, machine.as_ref()).context("installing nothing")?;
-        commit(&esp, &mut job, prepared)
+        let prepared = job.prepare(&store, machine.as_ref()).context("installing nothing")?;
+        commit(&store, &mut job, prepared)
     };
     if arguments.json {
-        super::output::json(&document(arguments, &esp, &verified, &job.planned))?;
+        super::output::json(&document(arguments, &store, &verified, &job.planned))?;
     } else {
-        super::print(&text(arguments, &esp, &job)?)?;
+        super::print(&text(arguments.dry_run, &store, &job)?)?;
     }
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -147,12 +155,12 @@ pub(super) fn advised(error: std::io::Error) -> anyhow::Error {
 }
 
 /// Does what was prepared, and says how far it got where that fails.
-fn commit(esp: &Esp, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Result<()> {
-    let done = job.commit(prepared);
+pub(super) fn commit(store: &Store, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Result<()> {
+    let done = job.commit(store, prepared);
     let (all, count) = (job.planned.len(), job.planned.iter().filter(|planned| planned.is_done()).count());
     let done = done.with_context(|| format!("{count} of {all} files are installed, the others are not"));
     // What was done stays done, whatever failed after it.
-    let synced = change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()));
+    let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
     done.and(synced)
 }
 
@@ -160,7 +168,8 @@ fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| Text::from_os(path.as_os_str()).to_string()).collect::<Vec<_>>().join(", ")
 }
 
-fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
+/// What is done, or would be in a dry run.
+pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String> {
     let style = super::style();
     let cell = |outcome: Option<Outcome>, word: &str, colour: &str| match outcome {
         None | Some(Outcome::Done) => style.paint(colour, &format!("{word:<11}")),
@@ -171,14 +180,14 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
     let width =
         |text: &dyn Fn(&Planned<'_>) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
     let name = |planned: &Planned<'_>| planned.removes.as_ref().map_or(planned.file.len(), String::len);
-    let (entries, files) = (width(&|planned| planned.entry.name.chars().count(), 5), width(&name, 4));
+    let (entries, files) = (width(&|planned| planned.slot.name.chars().count(), 5), width(&name, 4));
     if !job.planned.is_empty() {
         writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "WHAT")?;
     }
     for planned in &job.planned {
         let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
         let what = cell(planned.outcome, planned.action.word(), colour);
-        let (entry, size) = (Text::new(&planned.entry.name), super::size(planned.size));
+        let (entry, size) = (Text::new(&planned.slot.name), super::size(planned.size));
         writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
         if let Some(removed) = &planned.removes {
             let what = cell(planned.removal, "removed", "33");
@@ -188,23 +197,28 @@ fn text(arguments: &Arguments, esp: &Esp, job: &Job<'_>) -> Result<String> {
     for left in &job.left_alone {
         writeln!(out, "{}", style.paint("33", &format!("left alone: {left}")))?;
     }
-    let free =
-        super::size(esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free);
+    for note in &job.notes {
+        writeln!(out, "{}", style.paint("33", note.as_str()))?;
+    }
+    let free = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?.free;
+    let free = super::size(free);
     let changes = || job.planned.iter().filter(|planned| planned.changes());
     let (all, done) = (job.planned.len(), changes().filter(|planned| planned.is_done()).count());
-    let what = match (arguments.dry_run, changes().count()) {
+    let what = match (dry_run, changes().count()) {
         (true, count) => format!("dry run: {count} of {all} to be done"),
         (false, 0) => "nothing to do".to_owned(),
         (false, _) => format!("{done} of {all} done, in effect from the next boot on"),
     };
-    writeln!(out, "{}: {what}; {free} free", esp.path().display())?;
+    writeln!(out, "{}: {what}; {free} free", store_options::shown(store))?;
     Ok(out)
 }
 
-fn document(arguments: &Arguments, esp: &Esp, verified: &[Image], planned: &[Planned<'_>]) -> serde_json::Value {
+fn document(arguments: &Arguments, store: &Store, verified: &[Image], planned: &[Planned<'_>]) -> serde_json::Value {
     json!({
         "version": 1,
-        "esp": esp.path(),
+        "store": store.kind(),
+        "path": store.path(),
+        "esp": store.esp(),
         "dry_run": arguments.dry_run,
         "images": verified,
         "files": planned,

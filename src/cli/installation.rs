@@ -1,18 +1,20 @@
 //! What `sextant install` has to do: found out before anything is done, prepared as a whole, and only then done.
 
-use super::esp_options::listing;
 use super::install::advised;
 use super::machine::Machine;
 use super::original::Original;
 use super::progress::{Progress, Waiting};
+use super::store_options::listing;
 use crate::durable;
-use crate::esp::{Entry, Esp, Extra, Item, change};
+use crate::esp::{Item, change};
 use crate::image::Class;
 use crate::io::ReadAt;
 use crate::stage::Holding;
+use crate::store::{Held, Kairos, Kind, Leftover, Link, Set, Slot, Store};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use serde::{Serialize, Serializer};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// What FAT has no names for (Microsoft, "FAT File System Specification" 1.03, long names).
@@ -61,11 +63,20 @@ impl Outcome {
     }
 }
 
-/// One file for one entry.
+/// What is asked for: an image for a slot.
+#[derive(Debug)]
+pub(super) struct Request<'o> {
+    pub(super) slot: Slot,
+    pub(super) original: &'o Original,
+    /// Whether the slot takes it. If not, it is only put into the store.
+    pub(super) enable: bool,
+}
+
+/// One file for one slot.
 #[derive(Debug, Serialize)]
 pub(super) struct Planned<'o> {
-    #[serde(serialize_with = "name_of")]
-    pub(super) entry: Entry,
+    #[serde(rename = "entry", serialize_with = "name_of")]
+    pub(super) slot: Slot,
     pub(super) directory: String,
     pub(super) file: String,
     pub(super) class: Class,
@@ -81,21 +92,24 @@ pub(super) struct Planned<'o> {
     pub(super) removal: Option<Outcome>,
     #[serde(skip)]
     original: &'o Original,
-    /// The disabled file of this name that becomes the enabled one.
+    /// What is written, if anything: a slot before this one may have had the same file written into the same place.
+    #[serde(skip)]
+    writes: bool,
+    /// What has to be enabled once the file is there.
     #[serde(skip)]
     enables: Option<Item>,
     #[serde(skip)]
     place: Option<PathBuf>,
 }
 
-fn name_of<S: Serializer>(entry: &Entry, serializer: S) -> Result<S::Ok, S::Error> {
-    entry.name.serialize(serializer)
+fn name_of<S: Serializer>(slot: &Slot, serializer: S) -> Result<S::Ok, S::Error> {
+    slot.name.serialize(serializer)
 }
 
 impl Planned<'_> {
     /// Whether bytes are written.
-    pub(super) fn writes(&self) -> bool {
-        matches!(self.action, Action::Installed | Action::Replaced)
+    pub(super) const fn writes(&self) -> bool {
+        self.writes
     }
 
     /// Whether anything is different afterwards.
@@ -110,17 +124,16 @@ impl Planned<'_> {
 
     /// A sentence for what is being done to it.
     pub(super) fn doing(&self, what: &str) -> String {
-        format!("{what} {} for {}", self.file, Text::new(&self.entry.name))
+        format!("{what} {} for {}", self.file, Text::new(&self.slot.name))
     }
 
     fn place(&self) -> std::io::Result<&Path> {
         self.place.as_deref().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
-    /// Enables the disabled file of this name.
-    fn enable(&self) -> std::io::Result<()> {
-        let Some(disabled) = &self.enables else { return Ok(()) };
-        change::rename(self.place()?, &disabled.file_now(), &disabled.file)
+    /// Enables what has to be enabled.
+    fn enable(&self, store: &Store) -> std::io::Result<()> {
+        self.enables.as_ref().map_or(Ok(()), |item| store.enable(&self.slot, item))
     }
 
     /// Removes the disabled file of this name.
@@ -136,55 +149,85 @@ pub(super) struct Job<'o> {
     pub(super) planned: Vec<Planned<'o>>,
     /// What can't be cleaned up, as sentences.
     pub(super) left_alone: Vec<Message>,
-    /// Temporary files that an interrupted run left, whichever entry it was for: place, name, size.
-    leftovers: Vec<(PathBuf, String, u64)>,
+    /// What else a person should know, as sentences.
+    pub(super) notes: Vec<Message>,
+    /// Temporary files that an interrupted run left, whichever slot it was for, and their sizes.
+    leftovers: Vec<(Leftover, u64)>,
     new_directories: u64,
 }
 
 impl<'o> Job<'o> {
     /// Compares what is asked for with what is there.
-    pub(super) fn plan(esp: &Esp, entries: &[Entry], images: &'o [Original]) -> Result<Self> {
-        let mut job = Self { planned: Vec::new(), left_alone: Vec::new(), leftovers: Vec::new(), new_directories: 0 };
-        for (index, image) in images.iter().enumerate() {
-            let twice = |other: &&Original| image.file().eq_ignore_ascii_case(other.file());
-            if let Some(other) = images.iter().take(index).find(twice) {
-                bail!("installing {}: {} has the same name", image.path().display(), other.path().display());
+    pub(super) fn plan(store: &Store, requests: Vec<Request<'o>>) -> Result<Self> {
+        let mut job = Self {
+            planned: Vec::new(),
+            left_alone: Vec::new(),
+            notes: Vec::new(),
+            leftovers: Vec::new(),
+            new_directories: 0,
+        };
+        for (index, request) in requests.iter().enumerate() {
+            let image = request.original;
+            let twice = |other: &&Request<'_>| {
+                other.slot == request.slot && image.file().eq_ignore_ascii_case(other.original.file())
+            };
+            if let Some(other) = requests.iter().take(index).find(twice) {
+                bail!("installing {}: {} has the same name", image.path().display(), other.original.path().display());
             }
         }
-        for entry in Entry::by_uki(esp.entries().with_context(|| listing(esp))?.found) {
-            match esp.extra(&entry) {
-                Ok(extra) => job.note_leftovers(&extra)?,
-                // Those that are installed for are looked at below.
-                Err(error) => {
-                    job.left_alone.push(Message::new(format_args!("{}: {error}", entry.extra_directory())));
+        let mut directories: Vec<String> = Vec::new();
+        for slot in store.slots().with_context(|| listing(store))?.found {
+            // One UKI may have several names.
+            if directories.iter().any(|other| other.eq_ignore_ascii_case(&slot.directory)) {
+                continue;
+            }
+            match store.set(&slot) {
+                Ok(set) => {
+                    job.note_leftovers(&set)?;
+                    job.left_alone.extend(set.unreadable);
                 }
+                // Those that are installed for are looked at below.
+                Err(error) => job.left_alone.push(Message::new(format_args!("{}: {error}", slot.directory))),
             }
+            directories.push(slot.directory);
         }
-        for entry in entries {
-            let extra = esp.extra(entry).with_context(|| format!("listing {}", entry.extra_directory()))?;
-            job.new_directories += u64::from(extra.place().is_none());
-            for image in images {
-                let planned = plan(entry, &extra, image)
-                    .with_context(|| format!("installing {} for {}", image.path().display(), Text::new(&entry.name)))?;
-                job.planned.push(planned);
+        let mut slots: Vec<(Slot, Set)> = Vec::new();
+        for request in requests {
+            if !slots.iter().any(|(slot, _)| *slot == request.slot) {
+                let set = whole_set(store, &request.slot)?;
+                // An empty slot may have no directory yet.
+                job.new_directories += u64::from(set.items.is_empty());
+                slots.push((request.slot.clone(), set));
             }
+            let Some((_, set)) = slots.iter().find(|(slot, _)| *slot == request.slot) else { continue };
+            let context = || {
+                let path = request.original.path().display();
+                format!("installing {path} for {}", Text::new(&request.slot.name))
+            };
+            let planned = match store.kind() {
+                Kind::Esp | Kind::Global => plan(&request, set),
+                Kind::Kairos => job.plan_link(store, &request, set),
+            };
+            job.planned.push(planned.with_context(context)?);
         }
         Ok(job)
     }
 
-    fn note_leftovers(&mut self, extra: &Extra) -> Result<()> {
-        let Some(place) = extra.place() else { return Ok(()) };
-        for leftover in &extra.leftovers {
-            let Some(file) = durable::final_name(leftover) else { continue };
-            let context = || format!("looking at {}/{leftover}", extra.directory);
-            match change::check_twins(extra, file).with_context(context)? {
+    fn note_leftovers(&mut self, set: &Set) -> Result<()> {
+        for leftover in &set.leftovers {
+            let (Leftover { directory, place, name }, known) = (leftover, &self.leftovers);
+            let Some(file) = durable::final_name(name) else { continue };
+            // Kairos' slots share a directory.
+            if known.iter().any(|(other, _)| other.place == *place && other.name == *name) {
+                continue;
+            }
+            let context = || format!("looking at {directory}/{name}");
+            match set.check_twins(file).with_context(context)? {
                 Ok(()) => {
-                    let size = place.join(leftover).metadata().with_context(context)?.len();
-                    self.leftovers.push((place.to_owned(), leftover.clone(), size));
+                    let size = place.join(name).symlink_metadata().with_context(context)?.len();
+                    self.leftovers.push((leftover.clone(), size));
                 }
-                Err(twin) => {
-                    self.left_alone.push(Message::new(format_args!("{}/{leftover}: {twin}", extra.directory)));
-                }
+                Err(twin) => self.left_alone.push(Message::new(format_args!("{directory}/{name}: {twin}"))),
             }
         }
         Ok(())
@@ -196,13 +239,13 @@ impl<'o> Job<'o> {
     }
 
     /// Whether it can be done as a whole.
-    pub(super) fn admit(&self, esp: &Esp) -> Result<()> {
-        let space = esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?;
+    pub(super) fn admit(&self, store: &Store) -> Result<()> {
+        let space = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?;
         let writes = || self.planned.iter().filter(|planned| planned.writes());
         if let Some(planned) = writes().find(|planned| !space.can_hold(planned.size)) {
             bail!("{}: {} bytes are more than a file on FAT may have", planned.doing("installing"), planned.size);
         }
-        let given_back: u64 = self.leftovers.iter().map(|(_, _, size)| *size).sum();
+        let given_back: u64 = self.leftovers.iter().map(|(_, size)| *size).sum();
         let (needed, free) =
             (space.needed(writes().map(|planned| planned.size), self.new_directories), space.free + given_back);
         if writes().next().is_some() && needed > free {
@@ -210,7 +253,7 @@ impl<'o> Job<'o> {
                 "installing nothing: {} are needed on {} and {} are free (`sextant list` tells what is there, \
                  `sextant remove` takes it away)",
                 super::size(needed),
-                esp.path().display(),
+                store.path().display(),
                 super::size(free)
             );
         }
@@ -219,12 +262,12 @@ impl<'o> Job<'o> {
 
     /// Writes all new files under temporary names and makes sure that they are what was verified. Nothing that a boot
     /// would take is changed until that is done for all of them.
-    pub(super) fn prepare(&self, esp: &Esp, machine: Option<&Machine>) -> Result<Vec<Option<Prepared>>> {
-        self.clean_up()?;
+    pub(super) fn prepare(&self, store: &Store, machine: Option<&Machine>) -> Result<Vec<Option<Prepared>>> {
+        self.clean_up(store)?;
         let mut written = Vec::new();
         let progress = Progress::begin("writing", Some(self.bytes()));
         for planned in &self.planned {
-            written.push(if planned.writes() { Some(planned.write(esp, &progress)?) } else { None });
+            written.push(if planned.writes() { Some(planned.write(store, &progress)?) } else { None });
         }
         drop(progress);
         let progress = Progress::begin("reading back", Some(self.bytes()));
@@ -252,7 +295,7 @@ impl<'o> Job<'o> {
     ///
     /// # Errors
     /// The first step that failed. What was done until then is in [`Planned::outcome`].
-    pub(super) fn commit(&mut self, prepared: Vec<Option<Prepared>>) -> Result<()> {
+    pub(super) fn commit(&mut self, store: &Store, prepared: Vec<Option<Prepared>>) -> Result<()> {
         for planned in &mut self.planned {
             planned.outcome = Some(if planned.action == Action::Unchanged { Outcome::Done } else { Outcome::NotDone });
             planned.removal = planned.removes.as_ref().map(|_| Outcome::NotDone);
@@ -268,7 +311,7 @@ impl<'o> Job<'o> {
                 }
             }
             for planned in planned.iter_mut().filter(|planned| planned.enables.is_some()) {
-                let done = planned.enable();
+                let done = planned.enable(store);
                 planned.outcome = Some(Outcome::of(&done));
                 done.map_err(advised).with_context(|| planned.doing("enabling"))?;
             }
@@ -282,9 +325,10 @@ impl<'o> Job<'o> {
     }
 
     /// Removes what an interrupted run left.
-    fn clean_up(&self) -> Result<()> {
-        for (place, leftover, _) in &self.leftovers {
-            change::remove(place, leftover).with_context(|| format!("removing {}", place.join(leftover).display()))?;
+    fn clean_up(&self, store: &Store) -> Result<()> {
+        for (leftover, _) in &self.leftovers {
+            let context = || format!("removing {}/{}", leftover.directory, leftover.name);
+            store.clean_up(leftover).with_context(context)?;
         }
         Ok(())
     }
@@ -306,13 +350,20 @@ impl Prepared {
 
 impl Planned<'_> {
     /// Copies the original, and looks whether it is still what it was.
-    fn write(&self, esp: &Esp, progress: &Progress) -> Result<change::Written> {
-        let place = esp.make_extra(&self.entry).with_context(|| self.doing("making the directory of"))?;
+    fn write(&self, store: &Store, progress: &Progress) -> Result<change::Written> {
+        let place = store.make_directory(&self.slot, self.class);
+        let place = place.with_context(|| self.doing("making the directory of"))?;
         let written =
             change::Written::copy(&place, &self.file, self.original.source(), &|bytes| progress.advance(bytes));
         // That it was cut off is said better by what it was before.
         self.check_original()?;
-        written.map_err(advised).with_context(|| self.doing("writing"))
+        let written = written.map_err(advised).with_context(|| self.doing("writing"))?;
+        if store.kind() == Kind::Kairos {
+            // As whatever downloads there leaves them. FAT has no modes.
+            let mode = std::fs::Permissions::from_mode(0o644);
+            written.file().set_permissions(mode).with_context(|| self.doing("setting the mode of"))?;
+        }
+        Ok(written)
     }
 
     fn check_original(&self) -> Result<()> {
@@ -327,34 +378,48 @@ impl Planned<'_> {
     }
 }
 
-/// What has to be done with one image for one entry.
-fn plan<'o>(entry: &Entry, extra: &Extra, original: &'o Original) -> Result<Planned<'o>> {
+/// The extensions of a slot, all of them.
+pub(super) fn whole_set(store: &Store, slot: &Slot) -> Result<Set> {
+    let set = store.set(slot).with_context(|| format!("listing {}", slot.directory))?;
+    if let Some(line) = set.unreadable.first() {
+        bail!("listing {line}");
+    }
+    Ok(set)
+}
+
+/// Whether a file of the store has the content of an image.
+fn is_same(held: &Held, original: &Original) -> Result<bool> {
+    let path = held.path().context("it is no file of the store")?;
+    Ok(change::same_content(original.source(), &change::open(path)?)?)
+}
+
+/// What has to be done with one image on the EFI system partition, where a slot has files of its own.
+fn plan<'o>(request: &Request<'o>, set: &Set) -> Result<Planned<'o>> {
+    let (slot, original) = (&request.slot, request.original);
     let file = original.file().to_owned();
     if let Some(character) = file.chars().find(|it| !it.is_ascii_graphic() || NOT_ON_FAT.contains(*it)) {
         bail!("{character:?} in its name is nothing that systemd-stub takes from a FAT file system");
     }
-    let is_it = |item: &&Item| item.file.eq_ignore_ascii_case(&file);
-    if let Some(other) = extra.items.iter().filter(is_it).find(|item| item.file != file) {
-        bail!("{} is there, whose name differs in nothing but case: remove it first", other.file_now());
+    let is_it = |held: &&Held| held.item.file.eq_ignore_ascii_case(&file);
+    if let Some(other) = set.items.iter().filter(is_it).find(|held| held.item.file != file) {
+        bail!("{} is there, whose name differs in nothing but case: remove it first", other.now);
     }
-    let there = |enabled: bool| extra.items.iter().filter(is_it).find(|item| item.enabled == enabled);
+    let there = |enabled: bool| set.items.iter().filter(is_it).find(|held| held.item.enabled == enabled);
     let (enabled, disabled) = (there(true), there(false));
-    let same = |item: &Item| -> Result<bool> {
-        let place = extra.place().context("the directory is gone")?;
-        Ok(change::same_content(original.source(), &change::open(&place.join(item.file_now()))?)?)
-    };
     let action = match (enabled, disabled) {
-        (Some(item), _) if same(item)? => Action::Unchanged,
+        (Some(held), _) if is_same(held, original)? => Action::Unchanged,
         (Some(_), _) => Action::Replaced,
-        (None, Some(item)) if same(item)? => Action::Enabled,
+        (None, Some(held)) if is_same(held, original)? => Action::Enabled,
         (None, _) => Action::Installed,
     };
     if action != Action::Unchanged || disabled.is_some() {
-        change::check_twins(extra, &file)??;
+        set.check_twins(&file)??;
     }
+    let becomes_enabled = disabled.filter(|_| action == Action::Enabled).map(|held| held.item.clone());
+    let removes = disabled.filter(|_| action != Action::Enabled);
     Ok(Planned {
-        entry: entry.clone(),
-        directory: extra.directory.clone(),
+        slot: slot.clone(),
+        directory: slot.directory.clone(),
         file,
         class: original.class(),
         action,
@@ -362,8 +427,73 @@ fn plan<'o>(entry: &Entry, extra: &Extra, original: &'o Original) -> Result<Plan
         outcome: None,
         removal: None,
         original,
-        removes: disabled.filter(|_| action != Action::Enabled).map(Item::file_now),
-        enables: disabled.filter(|_| action == Action::Enabled).cloned(),
-        place: extra.place().map(Path::to_owned),
+        writes: matches!(action, Action::Installed | Action::Replaced),
+        place: removes.and_then(|held| Some(held.path()?.parent()?.to_owned())),
+        removes: removes.map(|held| held.now.clone()),
+        enables: becomes_enabled,
     })
+}
+
+impl<'o> Job<'o> {
+    /// What has to be done with one image in Kairos' store, where slots share files and have links to them.
+    fn plan_link(&mut self, store: &Store, request: &Request<'o>, set: &Set) -> Result<Planned<'o>> {
+        let (slot, original) = (&request.slot, request.original);
+        let file = original.file().to_owned();
+        if !Kairos::takes(&file) {
+            bail!("its name doesn't end in .raw, in lower case, and Kairos takes no others");
+        }
+        let is_it = |held: &&Held| held.item.file == file && held.item.class == original.class();
+        let there = set.items.iter().find(is_it);
+        if there.is_some_and(|held| held.link == Some(Link::File)) {
+            let directory = slot.directory_of(original.class());
+            bail!("{directory}/{file} is a file of its own and no link: remove it first");
+        }
+        let stored = there.filter(|held| held.is_stored);
+        // For a slot before this one it may have been planned already.
+        let is_shared = |other: &&Planned<'_>| other.file == file && other.class == original.class();
+        let earlier = self.planned.iter().find(is_shared).map(|other| (other.action, other.writes, other.original));
+        if let Some((_, _, other)) = earlier
+            && !change::same_content(original.source(), other.source())?
+        {
+            bail!("{} has another content under the same name, and the store has only one", other.path().display());
+        }
+        let same = stored.map(|held| is_same(held, original)).transpose()?;
+        let links = request.enable && !there.is_some_and(Held::is_enabled_soundly);
+        let action = match same {
+            None => Action::Installed,
+            Some(false) => Action::Replaced,
+            Some(true) if links => Action::Enabled,
+            Some(true) => Action::Unchanged,
+        };
+        let mut item = there.map(|held| held.item.clone());
+        if item.is_none() {
+            item = crate::esp::item(&file, original.source().len());
+        }
+        if action == Action::Replaced && earlier.is_none() {
+            let users = item.as_ref().map(|item| store.users(item).0).unwrap_or_default();
+            let others: Vec<String> = users.into_iter().filter(|user| *user != slot.name).collect();
+            if !others.is_empty() {
+                let others = others.join(", ");
+                self.notes
+                    .push(Message::new(format_args!("{file} is enabled for {others} too, and changes there as well")));
+            }
+        }
+        let class = original.class();
+        let item = item.map(|item| Item { class, ..item });
+        Ok(Planned {
+            slot: slot.clone(),
+            directory: slot.directory_of(class),
+            file,
+            class,
+            action,
+            size: original.source().len(),
+            outcome: None,
+            removal: None,
+            original,
+            writes: same != Some(true) && earlier.is_none(),
+            place: None,
+            removes: None,
+            enables: item.filter(|_| links),
+        })
+    }
 }

@@ -1,11 +1,12 @@
 //! `sextant list`
 
-use super::esp_options::{self, EspOptions};
-use crate::esp::{Entry, Esp, Extra, Item};
+use super::store_options::{self, StoreOptions};
+use crate::esp::Item;
 use crate::extension::{ExtensionName, compare_versions};
 use crate::image::{Architecture, Ddi};
 use crate::io::FileSource;
 use crate::report::{Fate, Image, PATH, Report};
+use crate::store::{Held, Kind, Set, Slot, Store, state_of};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -21,6 +22,8 @@ use std::process::ExitCode;
 Examples:
   sextant list
         those of all boot entries
+  sextant list --store kairos
+        what Kairos has, whoever put it there: `kairos-agent sysext` works on the same files
   sextant list --entry active --json | jq -r '.files[] | select(.this_boot == \"merged\") | .file'
         which of them are part of the running system
 
@@ -34,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     #[command(flatten)]
-    esp: EspOptions,
+    store: StoreOptions,
     /// The report of this boot
     #[arg(long, value_name = "FILE", default_value = PATH)]
     report: PathBuf,
@@ -46,7 +49,8 @@ pub(super) struct Arguments {
 /// A line of the table.
 #[derive(Debug, Serialize)]
 struct Row {
-    entry: Text,
+    /// `None` for a file that no slot has.
+    entry: Option<Text>,
     #[serde(flatten)]
     item: Item,
     /// What this boot made of it; null for another boot entry.
@@ -56,6 +60,10 @@ struct Row {
 }
 
 impl Row {
+    fn entry(&self) -> Text {
+        self.entry.clone().unwrap_or_else(|| "-".into())
+    }
+
     fn shown(&self) -> Text {
         Text::new(&self.item.file)
     }
@@ -64,7 +72,9 @@ impl Row {
 #[derive(Debug, Serialize)]
 struct Listing<'a> {
     version: u32,
-    esp: &'a Path,
+    store: Kind,
+    path: &'a Path,
+    esp: Option<&'a Path>,
     booted: Option<&'a str>,
     files: Vec<Row>,
     /// Merged by this boot, and no longer there.
@@ -73,16 +83,19 @@ struct Listing<'a> {
     leftovers: Vec<Text>,
     /// Directories of extensions that can't be listed, and why.
     unreadable: Vec<Message>,
+    /// What is odd.
+    remarks: Vec<Message>,
     /// Free space on the partition in bytes.
     free: u64,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let esp = arguments.esp.open()?;
-    let entries = match arguments.entry.as_slice() {
-        [] => esp_options::all_entries(&esp)?.found,
-        names => esp_options::entries(&esp, names)?,
+    let store = arguments.store.open(true)?;
+    let slots = match arguments.entry.as_slice() {
+        [] => store_options::all_slots(&store)?,
+        names => store_options::slots(&store, names)?,
     };
+    arguments.store.warn_of_moves(&store, &slots)?;
     let seen = match Report::read_file(&arguments.report) {
         Ok(seen) => Some(seen),
         Err(error) => {
@@ -94,66 +107,113 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     };
     let booted = seen.as_ref().and_then(|seen| seen.firmware.as_ref()?.entry.as_ref()).map(Text::as_str);
-    let free = esp.space().with_context(|| format!("asking what is free on {}", esp.path().display()))?.free;
+    let noted = arguments.store.running()?.map(|running| running.state);
+    let free = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?.free;
     let mut list = Listing {
         version: 1,
-        esp: esp.path(),
+        store: store.kind(),
+        path: store.path(),
+        esp: store.esp(),
         booted,
         files: Vec::new(),
         gone: Vec::new(),
         leftovers: Vec::new(),
         unreadable: Vec::new(),
+        remarks: Vec::new(),
         free,
     };
-    for entry in &entries {
-        let extra = match esp.extra(entry) {
-            Ok(extra) => extra,
+    let (mut unused, mut still_there, mut taken_by) = (Vec::new(), Vec::new(), None);
+    for slot in &slots {
+        let set = match store.set(slot) {
+            Ok(set) => set,
             Err(error) => {
-                list.unreadable.push(Message::new(format_args!("{}: {error}", entry.extra_directory())));
+                list.unreadable.push(Message::new(format_args!("{}: {error}", slot.directory)));
                 continue;
             }
         };
-        let of_this_boot = seen.as_ref().filter(|_| is_booted(entry, booted));
-        list.files.extend(rows(entry, &extra, of_this_boot));
-        list.gone.extend(of_this_boot.map(|seen| gone(&extra, seen)).unwrap_or_default());
-        list.leftovers.extend(extra.leftovers.iter().map(|name| Text::new(format_args!("{}/{name}", extra.directory))));
+        let of_this_boot = seen.as_ref().filter(|_| is_booted(&store, slot, booted, noted));
+        let (has, others): (Vec<&Held>, Vec<&Held>) = set.items.iter().partition(|held| held.item.enabled);
+        if store.kind() == Kind::Kairos {
+            list.files.extend(has.into_iter().map(|held| row(Some(slot), &set, held, store.kind(), of_this_boot)));
+            unused.extend(others.into_iter().map(|held| row(None, &set, held, store.kind(), None)));
+        } else {
+            list.files.extend(set.items.iter().map(|held| row(Some(slot), &set, held, store.kind(), of_this_boot)));
+        }
+        if let Some(seen) = of_this_boot {
+            taken_by = Some(seen);
+            let enabled = set.items.iter().filter(|held| held.item.enabled);
+            still_there.extend(enabled.map(|held| Text::new(&held.item.file)));
+        }
+        let leftover = |it: &crate::store::Leftover| Text::new(format_args!("{}/{}", it.directory, it.name));
+        add_new(&mut list.leftovers, set.leftovers.iter().map(leftover));
+        add_new(&mut list.unreadable, set.unreadable);
+        add_new(&mut list.remarks, set.remarks);
+    }
+    // In Kairos' store, what another slot has isn't unused.
+    for row in unused {
+        let is_it = |other: &Row| other.item.file == row.item.file && other.item.class == row.item.class;
+        if !list.files.iter().any(is_it) && store.users(&row.item).0.is_empty() {
+            list.files.push(row);
+        }
+    }
+    // Several states of Kairos make up a boot.
+    if let Some(seen) = taken_by.filter(|_| store.kind() != Kind::Kairos || arguments.entry.is_empty()) {
+        list.gone = gone(&still_there, store.kind(), seen);
     }
     if arguments.json {
         super::output::json(&list)?;
     } else {
-        super::print(&text(&list, &esp, &entries)?)?;
+        super::print(&text(&list, &store, &slots)?)?;
     }
     Ok(if list.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn is_booted(entry: &Entry, booted: Option<&str>) -> bool {
-    booted.is_some_and(|booted| entry.name.eq_ignore_ascii_case(booted))
+/// Adds what isn't there yet.
+fn add_new<T: PartialEq>(to: &mut Vec<T>, lines: impl IntoIterator<Item = T>) {
+    for line in lines {
+        if !to.contains(&line) {
+            to.push(line);
+        }
+    }
 }
 
-fn rows(entry: &Entry, extra: &Extra, seen: Option<&Report>) -> Vec<Row> {
-    let row = |item: &Item| Row {
-        entry: Text::new(&entry.name),
-        this_boot: seen.map(|seen| this_boot(extra, item, seen)),
-        wins_over: if item.enabled { wins_over(extra, item) } else { Vec::new() },
-        item: item.clone(),
-    };
-    extra.items.iter().map(row).collect()
+/// Whether this boot took the extensions of a slot. `noted` is what immucore noted.
+fn is_booted(store: &Store, slot: &Slot, booted: Option<&str>, noted: Option<&str>) -> bool {
+    match store.kind() {
+        Kind::Global => booted.is_some(),
+        Kind::Esp => booted.is_some_and(|booted| slot.name.eq_ignore_ascii_case(booted)),
+        Kind::Kairos => {
+            let state = noted.or_else(|| booted.and_then(state_of));
+            state.is_some_and(|state| slot.name == state || slot.boots().is_none())
+        }
+    }
 }
 
-/// Whether it lay beside the UKI: systemd-stub takes others from `\loader\extensions`, for all entries, and leaves them
-/// elsewhere (systemd-stub(7), since systemd 258).
-fn is_of_entry(image: &Image) -> bool {
-    image.directory.as_ref().is_none_or(|directory| !directory.as_str().contains("/global_"))
+fn row(slot: Option<&Slot>, set: &Set, held: &Held, kind: Kind, seen: Option<&Report>) -> Row {
+    Row {
+        entry: slot.map(|slot| Text::new(&slot.name)),
+        this_boot: seen.map(|seen| this_boot(held, kind, seen)),
+        wins_over: if held.item.enabled { wins_over(set, &held.item) } else { Vec::new() },
+        item: held.item.clone(),
+    }
+}
+
+/// Whether it can have come from a store of this kind: what systemd-stub takes from `\loader\extensions` it leaves in
+/// other directories than what lay beside the UKI (systemd-stub(7), since systemd 258).
+fn is_of_kind(image: &Image, kind: Kind) -> bool {
+    let is_global = image.directory.as_ref().is_some_and(|directory| directory.as_str().contains("/global_"));
+    is_global == (kind == Kind::Global)
 }
 
 /// What this boot made of a file that is there now.
-fn this_boot(extra: &Extra, item: &Item, seen: &Report) -> Text {
-    let image = seen.images.iter().find(|image| is_of_entry(image) && image.file == Text::new(&item.file));
+fn this_boot(held: &Held, kind: Kind, seen: &Report) -> Text {
+    let item = &held.item;
+    let image = seen.images.iter().find(|image| is_of_kind(image, kind) && image.file == Text::new(&item.file));
     let Some(image) = image else {
         return "not yet".into();
     };
     // Another file of the same name has come since.
-    let claimed = extra.place().and_then(|place| claimed_root_hash(&place.join(item.file_now())));
+    let claimed = held.path().and_then(claimed_root_hash);
     if image.size.is_some_and(|size| size != item.size) || (image.root_hash.is_some() && image.root_hash != claimed) {
         return "not yet".into();
     }
@@ -175,7 +235,7 @@ fn claimed_root_hash(path: &Path) -> Option<Text> {
 }
 
 /// Enabled versions of the same extension that lie below it.
-fn wins_over(extra: &Extra, item: &Item) -> Vec<String> {
+fn wins_over(set: &Set, item: &Item) -> Vec<String> {
     let base = |item: &Item| item.name.as_deref().and_then(base_of);
     let Some(of_item) = base(item) else { return Vec::new() };
     let below = |other: &&Item| {
@@ -185,26 +245,29 @@ fn wins_over(extra: &Extra, item: &Item) -> Vec<String> {
             && compare_versions(other.name.as_deref().unwrap_or_default(), item.name.as_deref().unwrap_or_default())
                 .is_lt()
     };
-    extra.items.iter().filter(below).filter_map(|other| other.name.clone()).collect()
+    set.items.iter().map(|held| &held.item).filter(below).filter_map(|other| other.name.clone()).collect()
 }
 
 fn base_of(name: &str) -> Option<String> {
     ExtensionName::new(name).ok()?.base().map(str::to_owned)
 }
 
-/// Files that this boot merged and that are no longer there.
-fn gone(extra: &Extra, seen: &Report) -> Vec<Text> {
-    let is_there = |file: &Text| extra.items.iter().any(|item| item.enabled && Text::new(&item.file) == *file);
-    let merged = seen.images.iter().filter(|image| is_of_entry(image) && seen.fate(image) == Fate::Merged);
-    merged.filter(|image| !is_there(&image.file)).map(|image| image.file.clone()).collect()
+/// Files that this boot merged from a store of this kind and that are no longer there.
+fn gone(still_there: &[Text], kind: Kind, seen: &Report) -> Vec<Text> {
+    let is_from = |image: &&Image| {
+        let from_esp = image.directory.as_ref().is_none_or(|directory| directory.as_str().starts_with("/.extra"));
+        is_of_kind(image, kind) && (kind != Kind::Kairos || !from_esp)
+    };
+    let merged = seen.images.iter().filter(is_from).filter(|image| seen.fate(image) == Fate::Merged);
+    merged.filter(|image| !still_there.contains(&image.file)).map(|image| image.file.clone()).collect()
 }
 
-fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
+fn text(list: &Listing<'_>, store: &Store, slots: &[Slot]) -> Result<String> {
     let style = super::style();
     let mut out = String::new();
     let width = |cell: &dyn Fn(&Row) -> usize, least| list.files.iter().map(cell).max().unwrap_or(0).max(least);
     let (names, files, fates) = (
-        width(&|row| row.entry.as_str().chars().count(), 5),
+        width(&|row| row.entry().as_str().chars().count(), 5),
         width(&|row| row.shown().as_str().chars().count(), 4),
         width(&|row| row.this_boot.as_ref().map_or(1, |fate| fate.as_str().len()), 9),
     );
@@ -222,7 +285,7 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
         };
         let fate = style.paint(colour, &format!("{fate:<fates$}"));
         let size = super::size(row.item.size);
-        write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry, row.shown())?;
+        write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry(), row.shown())?;
         let over = Text::new(row.wins_over.join(", "));
         let over = if over == "" { String::new() } else { format!("  wins over {over}") };
         writeln!(out, "{over}")?;
@@ -233,15 +296,20 @@ fn text(list: &Listing<'_>, esp: &Esp, entries: &[Entry]) -> Result<String> {
     for leftover in &list.leftovers {
         writeln!(out, "{}", style.paint("33", &format!("{leftover}: left by an interrupted installation")))?;
     }
+    for remark in &list.remarks {
+        writeln!(out, "{}", style.paint("33", remark.as_str()))?;
+    }
     for directory in &list.unreadable {
         writeln!(out, "{}", style.paint("31", &format!("not listed: {directory}")))?;
     }
     let free = super::size(list.free);
-    let of = match entries {
-        [entry] => Text::new(&entry.name).to_string(),
-        entries => format!("{} boot entries", entries.len()),
+    let of = match (slots, store.kind()) {
+        (_, Kind::Global) => "all boot entries".to_owned(),
+        ([slot], _) => Text::new(&slot.name).to_string(),
+        (slots, Kind::Kairos) => format!("{} boot states", slots.len()),
+        (slots, Kind::Esp) => format!("{} boot entries", slots.len()),
     };
-    writeln!(out, "{}: {} for {of}; {free} free", esp.path().display(), files_of(list.files.len()))?;
+    writeln!(out, "{}: {} for {of}; {free} free", store_options::shown(store), files_of(list.files.len()))?;
     Ok(out)
 }
 

@@ -1,10 +1,10 @@
 //! `sextant remove`, `sextant enable`, `sextant disable`
 
-use super::esp_options::{self, EntryOptions, EspOptions};
 use super::install::advised;
-use super::installation::Outcome;
-use crate::esp::{Entry, Esp, Extra, Item, change};
-use crate::text::Text;
+use super::installation::{Outcome, whole_set};
+use super::store_options::{self, EntryOptions, StoreOptions};
+use crate::store::{Held, Kind, Link, Set, Slot, Store};
+use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::json;
@@ -23,6 +23,7 @@ Examples:
         by the name of the file, from all boot entries
 
 NAME is the whole name of an extension (k3s_1.30, not k3s) or of its file. What is merged stays merged until the next boot.
+In Kairos' store the file goes when no boot state has it any more.
 
 Exit status: 0 done; 1 there is none of this name, or it could not be done; 2 usage.")]
 pub(super) struct Remove {
@@ -30,11 +31,13 @@ pub(super) struct Remove {
     which: Which,
 }
 
-/// Have boot entries take extensions again that were disabled
+/// Re-enable disabled extensions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant enable k3s_1.30 --entry active
+  sextant enable k3s_1.30 --store kairos --entry common
+        for every boot state of Kairos
 
 Exit status: 0 enabled, or it was already; 1 there is none of this name, or it could not be done; 2 usage.")]
 pub(super) struct Enable {
@@ -46,7 +49,7 @@ pub(super) struct Enable {
     config: Option<PathBuf>,
 }
 
-/// Keep extensions on the partition without a boot taking them
+/// Disable extensions without deleting them
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -69,7 +72,7 @@ struct Which {
     #[command(flatten)]
     entries: EntryOptions,
     #[command(flatten)]
-    esp: EspOptions,
+    store: StoreOptions,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -102,12 +105,12 @@ impl Verb {
         }
     }
 
-    /// Whether an item is already as it should be.
-    fn is_idle(self, item: &Item) -> bool {
+    /// Whether a file is already as it should be. `others` tells whether another slot has it.
+    fn is_idle(self, held: &Held, others: bool) -> bool {
         match self {
-            Self::Remove => false,
-            Self::Enable => item.enabled,
-            Self::Disable => !item.enabled,
+            Self::Remove => !held.item.enabled && others,
+            Self::Enable => held.is_enabled_soundly() || (held.item.enabled && !held.is_stored),
+            Self::Disable => !held.item.enabled,
         }
     }
 }
@@ -117,42 +120,53 @@ pub(super) fn remove(arguments: &Remove) -> Result<ExitCode> {
 }
 
 pub(super) fn enable(arguments: &Enable) -> Result<ExitCode> {
-    let policy = esp_options::policy(arguments.config.as_deref())?;
-    carry_out(Verb::Enable, &arguments.which, |entry| Ok(policy.admit_entry(&entry.boot_entry())?))
+    let policy = arguments.which.store.policy(arguments.config.as_deref())?;
+    carry_out(Verb::Enable, &arguments.which, |slot| {
+        slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots))?;
+        Ok(())
+    })
 }
 
 pub(super) fn disable(arguments: &Disable) -> Result<ExitCode> {
     carry_out(Verb::Disable, &arguments.which, |_| Ok(()))
 }
 
-/// One file of one entry.
+/// One file of one slot.
 struct Step {
-    entry: Entry,
-    extra: String,
-    place: PathBuf,
-    item: Item,
+    slot: Slot,
+    held: Held,
     idle: bool,
     /// `None` in a dry run.
     outcome: Option<Outcome>,
+    /// Why the file stays in the store, where it was to go.
+    stays: Option<Message>,
 }
 
 impl Step {
     fn is_same_file(&self, other: &Self) -> bool {
-        self.extra.eq_ignore_ascii_case(&other.extra) && self.item.file_now() == other.item.file_now()
+        let (one, another) = (&self.held, &other.held);
+        self.slot.directory.eq_ignore_ascii_case(&other.slot.directory)
+            && one.now == another.now
+            && one.item.class == another.item.class
     }
 }
 
-fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) -> Result<ExitCode> {
-    let esp = which.esp.open()?;
-    let _alone = if which.dry_run { None } else { Some(esp_options::lock(&esp)?) };
-    let mut steps = plan(verb, which, &esp, admit)?;
-    let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &esp) };
+fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> Result<ExitCode> {
+    let store = which.store.open(which.entries.is_given())?;
+    let _alone = if which.dry_run { None } else { Some(store_options::lock(&store)?) };
+    let slots = which.entries.slots(&store)?;
+    if verb == Verb::Enable {
+        which.store.warn_of_moves(&store, &slots)?;
+    }
+    let mut steps = plan(verb, which, &store, &slots, admit)?;
+    let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &store) };
     let action = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
     if which.json {
         let files = steps.iter().map(|step| {
+            let item = &step.held.item;
             let mut file = json!({
-                "entry": step.entry.name, "directory": step.extra, "file": step.item.file, "class": step.item.class,
-                "action": action(step), "size": step.item.size,
+                "entry": step.slot.name, "directory": step.slot.directory_of(item.class), "file": item.file, "class": item.class,
+                "action": action(step), "size": item.size,
             });
             if let (Some(outcome), Some(file)) = (step.outcome, file.as_object_mut()) {
                 file.insert("outcome".to_owned(), json!(outcome));
@@ -160,65 +174,75 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Entry) -> Result<()>) ->
             file
         });
         let value = json!({
-            "version": 1, "esp": esp.path(), "dry_run": which.dry_run, "files": files.collect::<Vec<_>>(),
+            "version": 1, "store": store.kind(), "path": store.path(), "esp": store.esp(), "dry_run": which.dry_run,
+            "files": files.collect::<Vec<_>>(),
         });
         super::output::json(&value)?;
     } else {
         let mut out = String::new();
         for step in &steps {
-            let (dry, entry) = (if which.dry_run { "dry run: " } else { "" }, Text::new(&step.entry.name));
+            let (dry, slot) = (if which.dry_run { "dry run: " } else { "" }, Text::new(&step.slot.name));
             let what = match step.outcome {
                 None | Some(Outcome::Done) => action(step),
                 Some(Outcome::Failed) => "failed",
                 Some(Outcome::NotDone) => "not done",
             };
-            writeln!(out, "{dry}{entry}: {} {what}", step.item.file_now())?;
+            let stays = step.stays.as_ref().map(|line| format!(" ({line})")).unwrap_or_default();
+            writeln!(out, "{dry}{slot}: {} {what}{stays}", step.held.now)?;
         }
+        writeln!(out, "{}", store_options::shown(&store))?;
         super::print(&out)?;
     }
     done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Does one step after the other, each on the disk before the next begins, until one fails.
-fn change_all(verb: Verb, steps: &mut [Step], esp: &Esp) -> Result<()> {
+fn change_all(verb: Verb, steps: &mut [Step], store: &Store) -> Result<()> {
     for step in &mut *steps {
         step.outcome = Some(if step.idle { Outcome::Done } else { Outcome::NotDone });
     }
     let failed = steps.iter_mut().filter(|step| !step.idle).try_for_each(|step| {
-        let (now, file) = (step.item.file_now(), &step.item.file);
+        let (slot, item) = (&step.slot, &step.held.item);
         let result = match verb {
-            Verb::Remove => change::remove(&step.place, &now),
-            Verb::Enable => change::rename(&step.place, &now, file),
-            Verb::Disable => change::rename(&step.place, &now, &change::disabled(file)),
+            Verb::Remove => store.remove(slot, item).map(|stays| step.stays = stays),
+            Verb::Enable => store.enable(slot, item),
+            Verb::Disable => store.disable(slot, item),
         };
         step.outcome = Some(Outcome::of(&result));
-        result.map_err(advised).with_context(|| format!("{} {now} for {}", verb.doing(), Text::new(&step.entry.name)))
+        let context = || format!("{} {} for {}", verb.doing(), step.held.now, Text::new(&step.slot.name));
+        result.map_err(advised).with_context(context)
     });
     let (all, count) = (steps.len(), steps.iter().filter(|step| step.outcome == Some(Outcome::Done)).count());
     let failed = failed.with_context(|| format!("{count} of {all} files are {}, the others are not", verb.done()));
     // What was done stays done, whatever failed after it.
-    let synced = change::sync(esp.path()).with_context(|| format!("syncing {}", esp.path().display()));
+    let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
     failed.and(synced)
 }
 
 /// Finds all files before the first is touched.
-fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<()>) -> Result<Vec<Step>> {
+fn plan(
+    verb: Verb,
+    which: &Which,
+    store: &Store,
+    slots: &[Slot],
+    admit: impl Fn(&Slot) -> Result<()>,
+) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     let mut unknown: BTreeSet<&String> = which.names.iter().collect();
     let mut there = BTreeSet::new();
-    for entry in which.entries.entries(esp)? {
-        let extra = esp.extra(&entry).with_context(|| format!("listing {}", entry.extra_directory()))?;
-        there.extend(extra.items.iter().map(|item| item.name.clone().unwrap_or_else(|| item.file.clone())));
+    for slot in slots {
+        let set = whole_set(store, slot)?;
+        there.extend(set.items.iter().map(|held| held.item.name.clone().unwrap_or_else(|| held.item.file.clone())));
         for name in &which.names {
-            let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&entry.name));
-            let items = only_one(verb, &extra, name).with_context(context)?;
-            if items.is_empty() && !which.entries.is_all() {
+            let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&slot.name));
+            let found = only_one(verb, &set, name).with_context(context)?;
+            if found.is_empty() && !which.entries.is_all() {
                 bail!("{}: there is none of this whole name; there are: {}", context(), listed(&there));
             }
-            for item in items {
-                let step = step(verb, &entry, &extra, item).with_context(context)?;
+            for held in found {
+                let step = step(verb, store, slot, &set, held).with_context(context)?;
                 if !step.idle {
-                    admit(&entry).with_context(context)?;
+                    admit(slot).with_context(context)?;
                 }
                 unknown.remove(name);
                 // Under another name, or for another entry with the same UKI.
@@ -236,31 +260,55 @@ fn plan(verb: Verb, which: &Which, esp: &Esp, admit: impl Fn(&Entry) -> Result<(
             listed(&there)
         );
     }
+    if store.kind() == Kind::Kairos && verb == Verb::Remove && which.entries.is_all() {
+        only_those_that_have_it(&mut steps);
+    }
     Ok(steps)
 }
 
-fn step(verb: Verb, entry: &Entry, extra: &Extra, item: &Item) -> Result<Step> {
-    let idle = verb.is_idle(item);
-    if !idle {
-        change::check_twins(extra, &item.file)??;
+/// Of the states of Kairos that might have a file, those that do; one of them where none does, so that the file goes.
+fn only_those_that_have_it(steps: &mut Vec<Step>) {
+    let mut kept: Vec<Step> = Vec::new();
+    for step in steps.drain(..) {
+        let is_it = |other: &Step| other.held.now == step.held.now && other.held.item.class == step.held.item.class;
+        if !step.idle && (step.held.item.enabled || !kept.iter().any(is_it)) {
+            kept.push(step);
+        }
     }
-    let place = extra.place().context("the directory is gone")?.to_owned();
-    Ok(Step { entry: entry.clone(), extra: extra.directory.clone(), place, item: item.clone(), idle, outcome: None })
+    *steps = kept;
+}
+
+fn step(verb: Verb, store: &Store, slot: &Slot, set: &Set, held: &Held) -> Result<Step> {
+    let others = store.kind() == Kind::Kairos
+        && verb == Verb::Remove
+        && store.users(&held.item).0.iter().any(|user| *user != slot.name);
+    let idle = verb.is_idle(held, others);
+    if !idle {
+        set.check_twins(&held.item.file)??;
+        if verb == Verb::Disable && held.link == Some(Link::File) {
+            bail!(
+                "{}/{} is a file of its own and no link: disabling would delete it, which `sextant remove` does",
+                slot.directory_of(held.item.class),
+                held.now
+            );
+        }
+    }
+    Ok(Step { slot: slot.clone(), held: held.clone(), idle, outcome: None, stays: None })
 }
 
 /// The file that a name means; both of its forms where it is to be removed.
-fn only_one<'e>(verb: Verb, extra: &'e Extra, name: &str) -> Result<Vec<&'e Item>> {
-    let mut items = extra.called(name);
-    if let [first, .., last] = items.as_slice()
-        && first.file != last.file
+fn only_one<'s>(verb: Verb, set: &'s Set, name: &str) -> Result<Vec<&'s Held>> {
+    let mut found = set.called(name);
+    if let [first, .., last] = found.as_slice()
+        && (first.item.file != last.item.file || first.item.class != last.item.class)
     {
-        bail!("it is both {} and {}: say which file", first.file_now(), last.file_now());
+        bail!("it is both {} and {}: say which file", first.now, last.now);
     }
     // Where one file is there in both forms, one of them is as it should be.
-    if verb != Verb::Remove && items.len() > 1 {
-        items.retain(|item| verb.is_idle(item));
+    if verb != Verb::Remove && found.len() > 1 {
+        found.retain(|held| verb.is_idle(held, false));
     }
-    Ok(items)
+    Ok(found)
 }
 
 fn listed(names: &BTreeSet<String>) -> String {

@@ -1,7 +1,6 @@
 //! The tool on a workstation and on an installed system.
 
 mod build;
-mod esp_options;
 mod images;
 mod inspect;
 mod install;
@@ -17,6 +16,7 @@ mod progress;
 mod sign;
 mod signing_options;
 mod status;
+mod store_options;
 mod trust;
 mod trust_options;
 mod verify;

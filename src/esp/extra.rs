@@ -56,15 +56,15 @@ pub struct Extra {
 
 impl Extra {
     pub(super) fn read(root: &Root, entry: &Entry) -> io::Result<Self> {
-        let directory = entry.extra_directory();
+        Self::read_directory(root, entry.extra_directory())
+    }
+
+    /// The extensions in `directory`, whatever it belongs to.
+    pub(super) fn read_directory(root: &Root, directory: String) -> io::Result<Self> {
         let place = root.directory(&directory)?;
         let (mut items, mut leftovers) = (Vec::new(), Vec::new());
         let names = root.list(&directory)?.unwrap_or_default();
-        if names.len() > MAX_FILES {
-            // What to do with a file depends on all the others of its directory.
-            let cause = format!("{} files, of which at most {MAX_FILES} are looked at", names.len());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
-        }
+        check_count(names.len())?;
         for found in names {
             let Some(place) = &place else { continue };
             let metadata = match place.join(&found).symlink_metadata() {
@@ -97,8 +97,17 @@ impl Extra {
     }
 }
 
+/// Refuses to look at a directory with more files than are looked at: what to do with one depends on all the others.
+pub(crate) fn check_count(count: usize) -> io::Result<()> {
+    if count > MAX_FILES {
+        let cause = format!("{count} files, of which at most {MAX_FILES} are looked at");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+    }
+    Ok(())
+}
+
 /// What a file is by its name; `None` where it is none of our business.
-fn item(found: &str, size: u64) -> Option<Item> {
+pub(crate) fn item(found: &str, size: u64) -> Option<Item> {
     let stem = found.strip_suffix(DISABLED);
     let file = stem.unwrap_or(found);
     let is_raw = Path::new(file).extension().is_some_and(|end| end.eq_ignore_ascii_case("raw"));

@@ -1,6 +1,7 @@
 //! Which partition is the one that this machine boots from.
 
 use crate::firmware::{Name, SystemVariables, VariableError, Variables, entry};
+use crate::root::Root;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -39,6 +40,9 @@ pub enum LocateError {
     /// Nothing says which it is, and nothing is mounted where it is usually.
     #[error("no vfat file system is mounted at /efi, /boot or /boot/efi")]
     None,
+    /// The tree of another machine has none.
+    #[error("no directory EFI in {}/efi, boot or boot/efi", .0.display())]
+    NoneBelow(PathBuf),
     /// Nothing says which it is, and there are several.
     #[error("it could be {} or {}", .0.display(), .1.display())]
     Several(PathBuf, PathBuf),
@@ -66,6 +70,28 @@ pub fn find() -> Result<PathBuf, LocateError> {
                 Err(_) => Err(LocateError::NoPartition { uuid }),
             }
         }
+    }
+}
+
+/// The EFI system partition in the tree of a machine at `root`: the only usual place with a directory `EFI`.
+///
+/// # Errors
+/// [`LocateError`]
+pub fn find_below(root: &Path) -> Result<PathBuf, LocateError> {
+    let tree = Root::open(root)?;
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in USUAL {
+        if tree.directory(&format!("{path}/EFI"))?.is_some()
+            && let Some(place) = tree.directory(path)?
+            && !found.contains(&place)
+        {
+            found.push(place);
+        }
+    }
+    match found.as_slice() {
+        [] => Err(LocateError::NoneBelow(root.to_owned())),
+        [one] => Ok(one.clone()),
+        [one, other, ..] => Err(LocateError::Several(one.clone(), other.clone())),
     }
 }
 

@@ -12,13 +12,17 @@ mod space;
 
 pub use entry::{Entries, Entry, EntryError};
 pub use extra::{Extra, Item};
-pub use locate::{LocateError, find};
+pub(crate) use extra::{check_count, item};
+pub use locate::{LocateError, find, find_below};
 pub use space::Space;
 
 use crate::root::Root;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The directory of extensions for all boot entries, which systemd-stub reads since systemd 258 (systemd-stub(7)).
+pub const GLOBAL: &str = "/loader/extensions";
 
 /// An EFI system partition that is mounted, or a directory that looks like one.
 #[derive(Debug)]
@@ -63,16 +67,36 @@ impl Esp {
         Extra::read(&self.root, entry)
     }
 
-    /// The place of an entry's directory of extensions, which is made if it isn't there.
+    /// The extensions in a directory of the partition.
+    ///
+    /// # Errors
+    /// As [`Self::extra`].
+    pub fn directory(&self, directory: &str) -> io::Result<Extra> {
+        Extra::read_directory(&self.root, directory.to_owned())
+    }
+
+    /// Where a directory of the partition is.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where there is none.
+    pub fn place(&self, directory: &str) -> io::Result<PathBuf> {
+        self.root.directory(directory)?.ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    /// The extensions of all entries, in [`GLOBAL`].
+    ///
+    /// # Errors
+    /// As [`Self::extra`].
+    pub fn global(&self) -> io::Result<Extra> {
+        Extra::read_directory(&self.root, GLOBAL.to_owned())
+    }
+
+    /// The place of a directory of extensions, which is made if it isn't there.
     ///
     /// # Errors
     /// As `mkdir(2)` and `fsync(2)`.
-    pub fn make_extra(&self, entry: &Entry) -> io::Result<PathBuf> {
-        let path = self.root.make_directory(&entry.extra_directory())?;
-        if let Some(parent) = path.parent() {
-            File::open(parent)?.sync_all()?;
-        }
-        Ok(path)
+    pub fn make_directory(&self, directory: &str) -> io::Result<PathBuf> {
+        make_directory(&self.root, directory)
     }
 
     /// Keeps other changes of this partition waiting until what is returned is dropped. `waiting` is called where one
@@ -83,16 +107,7 @@ impl Esp {
     /// # Errors
     /// As `open(2)` and `flock(2)`.
     pub fn lock(&self, waiting: impl FnOnce()) -> io::Result<File> {
-        let directory = File::open(&self.path)?;
-        match directory.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                waiting();
-                directory.lock()?;
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        Ok(directory)
+        lock(&self.path, waiting)
     }
 
     /// What is free.
@@ -102,4 +117,27 @@ impl Esp {
     pub fn space(&self) -> io::Result<Space> {
         Space::of(&self.path)
     }
+}
+
+/// Makes a directory below `root` where there is none, on the disk before anything is written into it.
+pub(crate) fn make_directory(root: &Root, directory: &str) -> io::Result<PathBuf> {
+    let path = root.make_directory(directory)?;
+    if let Some(parent) = path.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(path)
+}
+
+/// Locks the directory at `path`; `waiting` is called before waiting for another that holds the lock.
+pub(crate) fn lock(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
+    let directory = File::open(path)?;
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            waiting();
+            directory.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(directory)
 }

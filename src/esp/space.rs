@@ -21,7 +21,7 @@ pub struct Space {
 
 impl Space {
     /// Of the file system at `path`.
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let found = statvfs(path)?;
         let cluster = found.fragment_size().max(1);
         let fat = statfs(path)?.filesystem_type() == MSDOS_SUPER_MAGIC;

@@ -4,6 +4,7 @@
 mod inspect;
 mod installation;
 mod plan;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
