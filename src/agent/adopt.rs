@@ -14,7 +14,7 @@ use super::withdrawal;
 use crate::image::Class;
 use crate::merge;
 use crate::reason::Reason;
-use crate::report::{Event, Report, Word};
+use crate::report::{Event, Image, Report, Word};
 use crate::root::Root;
 use crate::stage::{self, recheck, withdraw_images};
 use crate::stamp::Stamp;
@@ -61,11 +61,12 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
     }
     let mut moved = withdraw_changed(root, &mut state)?;
     state.host.clear();
+    let mut preparation = Preparation::again(environment, &state);
     let is_clean = |class: &Class| stage::foreign(root, *class, 1).is_ok_and(|found| found.is_empty());
-    if moved.is_empty() && Class::ALL.iter().all(is_clean) && !has_images(root) {
+    let has_sources = preparation.policy.directories.iter().any(|it| it.is_for(&preparation.entry));
+    if moved.is_empty() && !has_sources && Class::ALL.iter().all(is_clean) && !has_images(root) {
         return state.write(root);
     }
-    let mut preparation = Preparation::again(environment, &state);
     let mut records = Records::new(root, &mut report, &mut state);
     if let Some(error) = preparation.failure.take() {
         // All of them are refused for this, and taken out, so the merge can go on with what was staged.
@@ -79,6 +80,9 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
             if let Err(error) = all(run, records, root, class) {
                 records.fail(error);
             }
+        }
+        for directory in preparation.policy.directories.iter().filter(|it| it.is_for(&preparation.entry)) {
+            source(run, records, root, &directory.directory);
         }
         for class in Class::ALL {
             for directory in merge::host_directories(class) {
@@ -173,19 +177,53 @@ fn one(
         records.add(image, None, None);
         bail!("{}: {warning}", Text::from_os(file));
     }
-    let is_known = records.state.left().any(|extension| {
+    if !is_twin(records.state, &image) {
+        records.add(image, None, None);
+    }
+    Ok(())
+}
+
+/// Looks at the extensions in a directory on a disk. They stay where they are, whatever becomes of them.
+fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: &str) {
+    let files = match root.list_some(directory, AT_ONCE) {
+        Ok(files) => files.unwrap_or_default(),
+        Err(error) => {
+            Event::Failed.emit(format_args!("listing {directory}: {error}"));
+            return;
+        }
+    };
+    if files.len() >= AT_ONCE {
+        Event::Failed.emit(format_args!("listing {directory}: only the first {AT_ONCE} files are looked at"));
+    }
+    // Whatever else lies there is none of ours: other files, and extensions that somebody has disabled.
+    let place = |file: &OsString| Class::of_file_name(file.to_str()?).map(|(class, _)| class);
+    for file in &files {
+        let Some(class) = place(file) else { continue };
+        let path = Text::new(format_args!("{directory}/{}", Text::from_os(file)));
+        let is_it = |extension: &StagedExtension| extension.source.as_ref().is_some_and(|source| source.path == path);
+        if records.state.left().any(is_it) {
+            continue;
+        }
+        let place = Place { directory, file, class, kind: PlaceKind::Anybody };
+        let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
+        if image.is_good() {
+            forget(records.state, &image);
+            records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
+        } else if !is_twin(records.state, &image) {
+            records.replace(image);
+        }
+    }
+}
+
+/// Whether a rejected file is another name of what is staged, which is nobody's fault.
+fn is_twin(state: &State, image: &Image) -> bool {
+    let is_known = state.left().any(|extension| {
         extension.class == image.class
             && image.name.as_ref() == Some(&extension.name)
             && extension.root_hash == image.root_hash
     });
-    // Another name of what is staged is nobody's fault.
-    let is_twin = is_known
-        && image.root_hash.is_some()
-        && image.reason.as_ref().is_some_and(|it| *it == Reason::DuplicateName || *it == Reason::DuplicateImage);
-    if !is_twin {
-        records.add(image, None, None);
-    }
-    Ok(())
+    let is_twin = |reason: &Word<Reason>| *reason == Reason::DuplicateName || *reason == Reason::DuplicateImage;
+    is_known && image.root_hash.is_some() && image.reason.as_ref().is_some_and(is_twin)
 }
 
 /// Whether the host has images of its own.
@@ -234,7 +272,7 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
 }
 
 /// Forgets that an extension of this name was withdrawn, now that another file takes its place.
-fn forget(state: &mut State, image: &crate::report::Image) {
+fn forget(state: &mut State, image: &Image) {
     if image.is_good() {
         state.staged.retain(|extension| {
             extension.withdrawn.is_none()

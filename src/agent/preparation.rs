@@ -4,6 +4,7 @@ use super::environment::Environment;
 use super::stage::Options;
 use crate::extension::{HostRelease, ReleaseFile};
 use crate::firmware::Firmware;
+use crate::firmware::entry::BootEntry;
 use crate::merge;
 use crate::policy::{self, Hierarchies, Policy};
 use crate::reason::{Reason, Refusal};
@@ -18,6 +19,8 @@ use anyhow::{Result, anyhow};
 pub(super) struct Preparation {
     pub(super) policy: Policy,
     pub(super) trust: TrustStore,
+    /// What was booted.
+    pub(super) entry: BootEntry,
     /// Why no image at all may be staged.
     pub(super) gate: Option<Refusal>,
     pub(super) failure: Option<anyhow::Error>,
@@ -91,11 +94,18 @@ impl Preparation {
             return this.refusing(refusal.reason(), anyhow!("{}", refusal.detail()));
         }
         this.gate = this.policy.admit_boot(&firmware).err();
+        this.entry = firmware.entries;
         this
     }
 
     fn nothing() -> Self {
-        Self { policy: Policy::default(), trust: TrustStore::default(), gate: None, failure: None }
+        Self {
+            policy: Policy::default(),
+            trust: TrustStore::default(),
+            entry: BootEntry::default(),
+            gate: None,
+            failure: None,
+        }
     }
 
     /// Logs what doesn't count of what was offered, and what may be missing of what is revoked.

@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn both_names_of_a_boot_can_be_asked_about() {
         let entry = Entry { name: "work".to_owned(), uki: "/EFI/kairos/recovery.efi".to_owned() };
-        assert_eq!(entry.boot_entry().denied_by(&["recovery".to_owned()]), Some("recovery"));
+        assert_eq!(entry.boot_entry().matched_by(&["recovery".to_owned()]), Some("recovery"));
         assert_eq!(entry.extra_directory(), "/EFI/kairos/recovery.efi.extra.d");
     }
 }

@@ -33,16 +33,16 @@ impl BootEntry {
         self.loader.as_deref().or(self.stub.as_deref())
     }
 
-    /// The first name that one of `denied` matches. Both names count: an entry `work.conf` may
+    /// The first name that one of `patterns` matches. Both names count: an entry `work.conf` may
     /// well start `recovery.efi`.
     ///
     /// A pattern matches the name itself and what a boot menu derives from it with an underscore
     /// (`recovery` matches `recovery_serial`), in any case, as FAT names have none.
     #[must_use]
-    pub fn denied_by(&self, denied: &[String]) -> Option<&str> {
+    pub fn matched_by(&self, patterns: &[String]) -> Option<&str> {
         [self.loader.as_deref(), self.stub.as_deref()].into_iter().flatten().find(|name| {
             let stem = name.split('_').next().unwrap_or_default();
-            denied.iter().any(|pattern| pattern.eq_ignore_ascii_case(name) || pattern.eq_ignore_ascii_case(stem))
+            patterns.iter().any(|pattern| pattern.eq_ignore_ascii_case(name) || pattern.eq_ignore_ascii_case(stem))
         })
     }
 }
@@ -153,11 +153,11 @@ mod tests {
     fn either_name_can_deny() {
         let denied = ["recovery".to_owned(), "autoreset".to_owned()];
         let entry = |loader: &str, stub: &str| BootEntry { loader: named(loader), stub: named(stub) };
-        assert_eq!(entry("active", "active").denied_by(&denied), None);
-        assert_eq!(entry("recoveryx", "").denied_by(&denied), None);
-        assert_eq!(entry("Recovery", "").denied_by(&denied), Some("Recovery"));
-        assert_eq!(entry("recovery_serial", "").denied_by(&denied), Some("recovery_serial"));
-        assert_eq!(entry("work", "recovery").denied_by(&denied), Some("recovery"));
-        assert_eq!(entry("", "autoreset").denied_by(&denied), Some("autoreset"));
+        assert_eq!(entry("active", "active").matched_by(&denied), None);
+        assert_eq!(entry("recoveryx", "").matched_by(&denied), None);
+        assert_eq!(entry("Recovery", "").matched_by(&denied), Some("Recovery"));
+        assert_eq!(entry("recovery_serial", "").matched_by(&denied), Some("recovery_serial"));
+        assert_eq!(entry("work", "recovery").matched_by(&denied), Some("recovery"));
+        assert_eq!(entry("", "autoreset").matched_by(&denied), Some("autoreset"));
     }
 }

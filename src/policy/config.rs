@@ -1,6 +1,7 @@
 //! The sealed configuration: read only from where the UKI's signature covers it, and refused as a whole
 //! where anything in it isn't understood. A typing error must not turn into a default.
 
+use super::directories::{Directory, MAX_DIRECTORIES};
 use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Policy};
 use crate::durable;
 use crate::root::Root;
@@ -197,6 +198,20 @@ struct Config {
     deny: Deny,
     limits: LimitsConfig,
     merge: MergeConfig,
+    sources: Directories,
+}
+
+#[derive(Debug, Default)]
+struct Directories(Vec<Directory>);
+
+impl<'de> Deserialize<'de> for Directories {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let directories: Vec<Directory> = Vec::deserialize(deserializer)?;
+        if directories.len() > MAX_DIRECTORIES {
+            return Err(de::Error::custom(format!("more than {MAX_DIRECTORIES} directories")));
+        }
+        Ok(Self(directories))
+    }
 }
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
@@ -278,6 +293,7 @@ impl From<Config> for Policy {
                 confext: config.merge.confext_hierarchies.map(|paths| paths.0),
             },
             host_hierarchies: HostHierarchies::default(),
+            directories: config.sources.0,
             quarantine: config.merge.quarantine,
         }
     }
@@ -405,6 +421,9 @@ merge:
             ("deny:\n  root_hashes: [abc]\n", ["root_hashes", "line 2"]),
             ("entries: [\n", ["line", "entries"]),
             ("merge:\n  hierarchies: [/usr, /usr/bin]\n", ["merge.hierarchies", "line 2"]),
+            ("sources: [{directory: data}]\n", ["sources[0].directory", "line 1"]),
+            ("sources:\n- directory: /run/x\n", ["sources[0].directory", "line 2"]),
+            ("sources:\n- entries: [a]\n", ["sources[0]", "line 2"]),
             ("merge:\n  confext_hierarchies: []\n", ["merge.confext_hierarchies", "line 2"]),
             ("merge:\n  hierarchies: /usr\n", ["merge.hierarchies", "line 2"]),
             ("merge:\n  hierachies: [/usr]\n", ["hierachies", "line 2"]),

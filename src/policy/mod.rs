@@ -1,10 +1,12 @@
 //! What the sealed configuration asks for, and the decisions that follow from it without looking into an image.
 
 mod config;
+mod directories;
 mod hierarchies;
 mod limits;
 
 pub use config::{CONFIG_PATHS, ConfigError, Text, find, find_file, keep, kept, load, load_file, parse};
+pub use directories::{Directory, DirectoryError};
 pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
 pub use limits::{Limits, Overlay, Tally};
 
@@ -34,6 +36,8 @@ pub struct Policy {
     pub hierarchies: Hierarchies,
     /// Where the host merges them if nothing is configured. Not a key of the configuration: found on the host.
     pub host_hierarchies: HostHierarchies,
+    /// Directories on disks in which extensions lie too, in the order of the search.
+    pub directories: Vec<Directory>,
     /// Whether an image on the host that keeps systemd from merging anything is renamed.
     pub quarantine: bool,
 }
@@ -49,6 +53,7 @@ impl Default for Policy {
             limits: Limits::default(),
             hierarchies: Hierarchies::default(),
             host_hierarchies: HostHierarchies::default(),
+            directories: Vec::new(),
             quarantine: false,
         }
     }
@@ -90,7 +95,7 @@ impl Policy {
     /// # Errors
     /// [`Reason::EntryDenied`]
     pub fn admit_entry(&self, entries: &BootEntry) -> Result<(), Refusal> {
-        match entries.denied_by(&self.denied_entries) {
+        match entries.matched_by(&self.denied_entries) {
             Some(entry) => {
                 let detail = format_args!("the boot entry \"{entry}\" may not have extensions");
                 Err(Refusal::new(Reason::EntryDenied, detail))

@@ -295,6 +295,36 @@ fn what_the_host_has_of_its_own_is_named_or_renamed_before_the_merge() {
     assert_eq!(outcome.report["merge"]["unexpected"], serde_json::json!(["stranger"]), "{}", outcome.stderr);
 }
 
+#[test]
+fn directories_of_the_configuration_are_searched_for_the_entry_that_was_booted() {
+    let config = "sources:\n- directory: /data/all\n- directory: /data/active\n  entries: [active]\n\
+                  - directory: /data/passive\n  entries: [passive]\n- directory: /data/nowhere\n";
+    let app = good_image("app", vendor());
+    let machine = Machine::trusting(&[vendor()])
+        .firmware(&Firmware::enforcing().db(&certificates(&[vendor()])).entry("active.conf"))
+        .config(config)
+        .sysext("esp.sysext.raw", &good_image("esp", vendor()))
+        .file("data/all/app.sysext.raw", &app)
+        .file("data/all/esp.sysext.raw", &good_image("esp", vendor()))
+        .file("data/all/evil.sysext.raw", &good_image("evil", keys::rsa("Mallory")))
+        .file("data/all/off.sysext.raw.disabled", b"")
+        .file("data/all/README", b"")
+        .file("data/active/net.confext.raw", &confext("net"))
+        .file("data/passive/other.sysext.raw", &good_image("other", vendor()));
+    machine.stage();
+    for _ in 0..2 {
+        let outcome = adopt(&machine);
+        assert_eq!(machine.staged_names(), ["app", "esp"], "{}", outcome.stderr);
+        assert_eq!(machine.staged_confexts(), ["net"]);
+        assert_eq!(outcome.verdict("evil.sysext.raw"), ("rejected", "unknown-signer"));
+        assert_eq!(outcome.rows().len(), 4, "{:#}", outcome.report["images"]);
+    }
+    assert_eq!(fs::read_dir(machine.path("data/all")).unwrap().count(), 5, "nothing there is touched");
+    fs::remove_file(machine.path("data/all/app.sysext.raw")).unwrap();
+    let outcome = adopt(&machine);
+    assert_eq!(machine.staged_names(), ["esp"], "{}", outcome.stderr);
+}
+
 /// The name is the same, the file is not.
 #[test]
 fn another_file_that_was_merged_under_the_name_of_a_staged_one_is_told() {

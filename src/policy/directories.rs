@@ -1,0 +1,88 @@
+//! Directories on disks in which extensions lie, in addition to those that the firmware's stub has brought.
+
+use crate::firmware::entry::BootEntry;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Longest path, in bytes.
+const MAX_LEN: usize = 255;
+/// Most directories.
+pub(super) const MAX_DIRECTORIES: usize = 64;
+
+/// Why a path names no such directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// Not a path from the root, or with empty, `.` or `..` components.
+    #[error("not an absolute path without empty, \".\" and \"..\" components")]
+    NotAbsolute,
+    /// Too long.
+    #[error("longer than {MAX_LEN} bytes")]
+    TooLong,
+    /// What lies there is the kernel's, or was left for the boot.
+    #[error("below /run, /proc, /sys, /dev or /.extra there is no disk")]
+    NoDisk,
+}
+
+/// A directory that is searched for extensions.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Its path.
+    #[serde(deserialize_with = "path")]
+    pub directory: String,
+    /// Boot entries that get what lies there; `None` for all.
+    #[serde(default)]
+    pub entries: Option<Vec<String>>,
+}
+
+impl Directory {
+    /// Whether the boot entry that was started gets what lies there.
+    #[must_use]
+    pub fn is_for(&self, entry: &BootEntry) -> bool {
+        self.entries.as_ref().is_none_or(|entries| entry.matched_by(entries).is_some())
+    }
+}
+
+/// Checks a path.
+///
+/// # Errors
+/// [`DirectoryError`]
+fn check(path: &str) -> Result<(), DirectoryError> {
+    let mut components = path.strip_prefix('/').ok_or(DirectoryError::NotAbsolute)?.split('/');
+    if components.clone().any(|component| matches!(component, "" | "." | "..")) || path.contains('\0') {
+        return Err(DirectoryError::NotAbsolute);
+    }
+    if path.len() > MAX_LEN {
+        return Err(DirectoryError::TooLong);
+    }
+    match components.next() {
+        Some("run" | "proc" | "sys" | "dev" | ".extra") => Err(DirectoryError::NoDisk),
+        _ => Ok(()),
+    }
+}
+
+fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    check(&text).map_err(serde::de::Error::custom)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_a_plain_path_on_a_disk() {
+        for path in ["/var/lib/kairos/extensions/active", "/data", "/running"] {
+            assert_eq!(check(path), Ok(()), "{path}");
+        }
+        for path in ["", "data", "/", "/data/", "/data//x", "/data/../etc", "/./data"] {
+            assert_eq!(check(path), Err(DirectoryError::NotAbsolute), "{path}");
+        }
+        for path in ["/run/extensions", "/run", "/.extra/sysext", "/proc/1/root"] {
+            assert_eq!(check(path), Err(DirectoryError::NoDisk), "{path}");
+        }
+        assert_eq!(check(&format!("/{}", "a".repeat(255))), Err(DirectoryError::TooLong));
+    }
+}
