@@ -109,6 +109,10 @@ toolbox: deps ## a Debian tree with the tools that tests compare with, and what 
 vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another, EXTENSIONS=DIR for your own)
 	SEXTANT_EXTENSIONS='$(EXTENSIONS)' $(CARGO) test --locked --quiet --test qemu -- --console $(or $(SCENARIO),$(if $(EXTENSIONS),own))
 
+.PHONY: kairos
+kairos: agent toolbox ## boot all Kairos machines (STORY=PART OF A NAME for some)
+	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture $(or $(STORY),kairos)
+
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out
 	$(CARGO) build --locked --release --bin sextant-agent --example demo

@@ -1,6 +1,9 @@
 //! An archive that the kernel unpacks over the initrd proper: what one scenario has and others haven't.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// Something in the archive.
 #[derive(Debug, Clone)]
@@ -29,6 +32,33 @@ impl Archive {
     /// A program.
     pub fn program(self, path: &str, content: impl AsRef<[u8]>) -> Self {
         self.node(path, Node::File(content.as_ref().to_vec(), 0o755))
+    }
+
+    /// Everything below a directory.
+    pub fn directory(self, directory: &Path) -> Self {
+        self.below(directory, "")
+    }
+
+    fn below(mut self, directory: &Path, prefix: &str) -> Self {
+        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+            let (from, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            let path = format!("{prefix}{name}");
+            let metadata = entry.metadata().unwrap();
+            self = if metadata.is_symlink() {
+                self.symlink(&path, fs::read_link(from).unwrap().to_str().unwrap())
+            } else if metadata.is_dir() {
+                self.below(&from, &format!("{path}/"))
+            } else {
+                self.node(&path, Node::File(fs::read(from).unwrap(), metadata.permissions().mode() & 0o777))
+            };
+        }
+        self
+    }
+
+    /// Takes a file away that was put before.
+    pub fn without(mut self, path: &str) -> Self {
+        assert!(self.nodes.remove(path).is_some(), "{path} isn't in the archive");
+        self
     }
 
     /// A symbolic link. In place of a file of the initrd that leads nowhere, it takes that file away.

@@ -31,6 +31,7 @@ const STATUS: [[&str; 2]; 2] = [
 ];
 const COMMAND: &str = "{ path=/usr/bin/systemd-sysext ; argv[]=systemd-sysext refresh \
     --image-policy=root=signed+absent:usr=signed+absent ; ignore_errors=no }";
+const ADOPT: &str = "{ path=/run/sextant/sextant-agent ; argv[]=/run/sextant/sextant-agent adopt ; ignore_errors=no }";
 const MOUNTS: &str = "/dev/vdb / ext4 rw 0 0\ntmpfs /run tmpfs rw 0 0\n";
 
 /// What the witness leaves of a boot in which nothing was merged.
@@ -38,7 +39,7 @@ fn closed([sysext, confext]: [&str; 2]) -> (TempDir, Findings) {
     let unit = |class: &str| {
         format!(
             "Id=systemd-{class}.service\nDropInPaths=/run/systemd/system/systemd-{class}.service.d/zz-sextant.conf\n\
-             ExecStart={COMMAND}\nExecReload={COMMAND}\n"
+             ExecStart={COMMAND}\nExecReload={ADOPT}\nExecReload={COMMAND}\n"
         )
     };
     let units = format!("{}\n{}", unit("sysext"), unit("confext"));

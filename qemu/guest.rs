@@ -22,8 +22,6 @@ pub struct Base {
     pub root: PathBuf,
     /// The initrd, with sextant in it.
     pub initrd: PathBuf,
-    /// The kernel.
-    pub kernel: PathBuf,
 }
 
 impl Guest {
@@ -57,19 +55,26 @@ impl Guest {
     }
 
     fn make(self) -> Result<Base, String> {
+        Ok(Base { root: self.root()?, initrd: initrd::base(self)? })
+    }
+
+    /// The kernel: in its own package up to forky; beside its modules since.
+    ///
+    /// # Errors
+    /// If the tree has none.
+    pub fn kernel(self) -> Result<PathBuf, String> {
         let tree = self.tree();
-        // In its own package up to forky; beside its modules since.
         let modules = tree.find("usr/lib/modules", "").ok_or("the tree has no kernel modules")?;
         let beside = Some(modules.join("vmlinuz")).filter(|path| path.is_file());
-        let kernel = beside.or_else(|| tree.find("boot", "vmlinuz-")).ok_or("the tree has no kernel")?;
-        Ok(Base { root: self.root()?, initrd: initrd::base(self)?, kernel })
+        Ok(beside.or_else(|| tree.find("boot", "vmlinuz-")).ok_or("the tree has no kernel")?)
     }
 
     fn root(self) -> Result<PathBuf, String> {
         let output = work().join(format!("root-{}.img", self.version()));
         let script = repository().join("qemu/guest/make-root");
         let witness = repository().join("qemu/guest/host");
-        let mut inputs = vec![self.tree().stamp(), fs::read(&script).unwrap()];
+        let quick = script.with_file_name("quick");
+        let mut inputs = vec![self.tree().stamp(), fs::read(&script).unwrap(), fs::read(quick).unwrap()];
         inputs.extend(contents(&witness));
         cached(&output, &inputs, || {
             succeed(Command::new(&script).arg(self.tree().path()).arg(&witness).arg(&output)).map(drop)

@@ -29,7 +29,10 @@ pub fn base(guest: Guest) -> Result<PathBuf, String> {
 }
 
 /// What `make install` lays out.
-fn layer() -> Result<PathBuf, String> {
+///
+/// # Errors
+/// If there is no agent that is new enough.
+pub fn layer() -> Result<PathBuf, String> {
     static LAYER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     LAYER.get_or_init(install).clone()
 }

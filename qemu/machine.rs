@@ -1,6 +1,7 @@
 //! The machine: QEMU, and what came over its serial console.
 
 use crate::toolbox::Tree;
+use crate::tpm::Tpm;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -15,11 +16,14 @@ pub struct Parts<'a> {
     /// Flash with the firmware's variables; written to.
     pub variables: &'a Path,
     pub esp: Disk<'a>,
-    pub root: &'a Path,
+    /// The host's root file system; or the other partitions of a machine whose UKI holds that.
+    pub root: Disk<'a>,
     /// None: for a person.
     pub witness: Option<&'a Path>,
     /// Further ones, behind that of the witness.
     pub more: Vec<Disk<'a>>,
+    /// State of the TPM, if the machine has one.
+    pub tpm: Option<&'a Path>,
 }
 
 /// A disk, by what becomes of what the machine writes to it.
@@ -54,7 +58,7 @@ impl Disk<'_> {
 /// the agent uses, are emulated by native ones.
 const CPU: &str = "Nehalem,+sha-ni";
 
-fn command(parts: &Parts<'_>) -> Command {
+fn command(parts: &Parts<'_>, tpm: Option<&Tpm>) -> Command {
     let mut command = Tree::Trixie.command("qemu-system-x86_64");
     // The firmware guards its variables by system management mode, which the machine has to have.
     command.args(["-machine", "q35,smm=on", "-accel", "tcg,tb-size=512", "-cpu", CPU, "-smp", "1"]);
@@ -65,13 +69,17 @@ fn command(parts: &Parts<'_>) -> Command {
     let code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
     command.args(drive(format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
     command.args(drive(format!("if=pflash,unit=1,format=raw,file={}", parts.variables.display())));
-    let mut disks = vec![parts.esp, Disk::Forgetful(parts.root)];
+    let mut disks = vec![parts.esp, parts.root];
     disks.extend(parts.witness.map(Disk::Lasting));
     disks.extend(&parts.more);
     for (index, disk) in disks.into_iter().enumerate() {
         command.args(drive(format!("if=none,id=disk{index},{}", disk.options())));
         let boot = if index == 0 { ",bootindex=0" } else { "" };
         command.args(["-device", &format!("virtio-blk-pci,drive=disk{index}{boot}")]);
+    }
+    if let Some(tpm) = tpm {
+        command.args(["-chardev", &format!("socket,id=tpm,path={}", tpm.socket().display())]);
+        command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0"]);
     }
     command
 }
@@ -80,6 +88,8 @@ fn command(parts: &Parts<'_>) -> Command {
 pub struct Machine {
     child: Child,
     lines: Receiver<String>,
+    /// Stopped after the machine.
+    _tpm: Option<Tpm>,
 }
 
 /// How a boot ended.
@@ -96,7 +106,8 @@ pub enum End {
 impl Machine {
     /// Switches it on; what it says goes to `log`, with the time.
     pub fn start(parts: &Parts<'_>, mut log: File) -> Self {
-        let mut qemu = command(parts);
+        let tpm = parts.tpm.map(Tpm::start);
+        let mut qemu = command(parts, tpm.as_ref());
         let mut child = qemu.args(["-serial", "stdio"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let console = BufReader::new(child.stdout.take().unwrap());
         let errors = BufReader::new(child.stderr.take().unwrap());
@@ -110,7 +121,7 @@ impl Machine {
                 let _ = sender.send(line.to_owned());
             });
         });
-        Self { child, lines }
+        Self { child, lines, _tpm: tpm }
     }
 
     /// Waits for it to switch itself off, or for a line that contains one of `words`. Returns how it ended and all
@@ -158,7 +169,8 @@ fn forward(mut from: impl BufRead, mut to: impl FnMut(&str)) {
 /// # Errors
 /// If it can't be started.
 pub fn console(parts: &Parts<'_>) -> Result<(), String> {
-    let status = command(parts)
+    let tpm = parts.tpm.map(Tpm::start);
+    let status = command(parts, tpm.as_ref())
         .args(["-serial", "mon:stdio"])
         .stdin(Stdio::inherit())
         .status()

@@ -17,6 +17,7 @@ mod guest;
 mod hostile;
 mod images;
 mod initrd;
+mod kairos;
 mod keys;
 mod life;
 mod machine;
@@ -28,6 +29,7 @@ mod scenarios;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod toolbox;
+mod tpm;
 mod uki;
 mod variables;
 mod verdict;
@@ -98,7 +100,13 @@ fn tests() -> Vec<Test> {
         left_out: || None,
         run: Box::new(move || run::test(&scenario)),
     };
-    [life, power_cut].into_iter().chain(scenarios::all().into_iter().map(of)).collect()
+    let kairos = kairos::all().into_iter().map(|story| Test {
+        name: story.name.to_owned(),
+        obstacle: toolbox::no_kairos,
+        left_out: || None,
+        run: Box::new(move || story.test()),
+    });
+    [life, power_cut].into_iter().chain(kairos).chain(scenarios::all().into_iter().map(of)).collect()
 }
 
 fn console(name: &str) -> ExitCode {

@@ -46,7 +46,8 @@ impl Boot {
     fn parts(&self, scenario: &Scenario) -> Parts<'_> {
         let Self { variables, esp, root, .. } = self;
         let esp = Disk::Forgetful(esp);
-        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new() }
+        let root = Disk::Forgetful(root);
+        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new(), tpm: None }
     }
 }
 

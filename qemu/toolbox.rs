@@ -1,6 +1,6 @@
 //! The tools: the Debian trees that `tests/toolbox/make-toolbox` makes, and running commands in them.
 
-use crate::support::toolbox::yip_path;
+use crate::support::toolbox::{immucore_path, yip_path};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,16 @@ pub fn obstacle() -> Option<String> {
 pub fn no_yip() -> Option<String> {
     let yip = yip_path();
     (!yip.is_file()).then(|| format!("no yip in {}: run tests/toolbox/make-yip", yip.display()))
+}
+
+/// Why Kairos machines can't be made here.
+pub fn no_kairos() -> Option<String> {
+    let immucore = immucore_path();
+    if !immucore.is_file() {
+        return Some(format!("no immucore in {}: run tests/toolbox/make-immucore", immucore.display()));
+    }
+    let is_there = Tree::Trixie.path().join("usr/bin/swtpm").is_file();
+    (!is_there).then(|| "the toolbox has no swtpm: run tests/toolbox/prepare".to_owned())
 }
 
 /// Runs a command that has to succeed.

@@ -21,7 +21,16 @@ pub struct Signed {
     pub uki: PathBuf,
 }
 
-/// Makes both in `directory`; `authority` signs the UKI, the key in db the boot loader.
+/// What a UKI is made of.
+pub struct Parts<'a> {
+    /// Whose systemd-boot, systemd-stub and kernel it has.
+    pub guest: Guest,
+    /// Archives that the kernel unpacks one over the other.
+    pub initrds: &'a [&'a Path],
+    pub command_line: &'a str,
+}
+
+/// Makes both in `directory` for a machine with an initrd; `authority` signs the UKI, the key in db the boot loader.
 ///
 /// # Errors
 /// What the tools said.
@@ -32,8 +41,20 @@ pub fn make(
     authority: &Authority,
     directory: &Path,
 ) -> Result<Signed, String> {
-    let base = guest.base()?;
-    let efi = guest.tree().path().join("usr/lib/systemd/boot/efi");
+    let extra = directory.join("sealed.cpio");
+    fs::write(&extra, sealed.encode()).unwrap();
+    let command_line = format!("{COMMAND_LINE} {command_line}");
+    let parts = Parts { guest, initrds: &[&guest.base()?.initrd, &extra], command_line: &command_line };
+    build(&parts, authority, directory)
+}
+
+/// Makes both in `directory`; `authority` signs the UKI, the key in db the boot loader.
+///
+/// # Errors
+/// What the tools said.
+pub fn build(parts: &Parts<'_>, authority: &Authority, directory: &Path) -> Result<Signed, String> {
+    let tree = parts.guest.tree().path();
+    let efi = tree.join("usr/lib/systemd/boot/efi");
     let signed = Signed { boot_loader: directory.join("boot.efi"), uki: directory.join("uki.efi") };
     let (stub, unsigned) = (directory.join("stub"), directory.join("unsigned.efi"));
     let (kernel, release) = (directory.join("kernel"), directory.join("os-release"));
@@ -41,14 +62,12 @@ pub fn make(
     let copies = [
         (efi.join("linuxx64.efi.stub"), &stub),
         (efi.join("systemd-bootx64.efi"), &unsigned),
-        (base.kernel.clone(), &kernel),
-        (guest.tree().path().join("usr/lib/os-release"), &release),
+        (parts.guest.kernel()?, &kernel),
+        (tree.join("usr/lib/os-release"), &release),
     ];
     for (from, to) in copies {
         fs::copy(&from, to).map_err(|error| format!("copying {}: {error}", from.display()))?;
     }
-    let extra = directory.join("sealed.cpio");
-    fs::write(&extra, sealed.encode()).unwrap();
 
     let files = Files::write(crate::keys::db(), directory);
     let mut sign = Tree::Trixie.command("sbsign");
@@ -58,8 +77,8 @@ pub fn make(
     let files = Files::write(authority, directory);
     let mut ukify: Command = Tree::Trixie.command("ukify");
     ukify.arg("build").arg(argument("stub", &stub)).arg(argument("linux", &kernel));
-    ukify.arg(argument("initrd", &base.initrd)).arg(argument("initrd", &extra));
-    ukify.arg(format!("--cmdline={COMMAND_LINE} {command_line}"));
+    ukify.args(parts.initrds.iter().map(|path| argument("initrd", path)));
+    ukify.arg(format!("--cmdline={}", parts.command_line));
     ukify.arg(format!("--os-release=@{}", release.display()));
     ukify.args(["--uname=any", "--signtool=sbsign"]);
     ukify.arg(argument("secureboot-private-key", &files.key));

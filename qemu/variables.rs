@@ -16,6 +16,8 @@ const SECURE_BOOT_ENABLE: &str = "f0a30bc7-af08-4556-99c4-001009c93a44";
 pub enum Firmware {
     /// Secure Boot on.
     Enforcing,
+    /// The same, with certificates only: immucore gives up a database that holds something else.
+    Plain,
     /// The same keys, but Secure Boot switched off.
     Disabled,
     /// No platform key: anybody may set the others.
@@ -28,8 +30,12 @@ impl Firmware {
     /// # Errors
     /// What the tool said.
     pub fn write(self, store: &Path) -> Result<(), String> {
-        let db = [efi::certificates(&[keys::db(), keys::revoked()]), hostile::db()].concat();
-        let dbx = [List::certificate(keys::revoked()).encode(), hostile::dbx()].concat();
+        let mut db = efi::certificates(&[keys::db(), keys::revoked()]);
+        let mut dbx = List::certificate(keys::revoked()).encode();
+        if self != Self::Plain {
+            db.extend(hostile::db());
+            dbx.extend(hostile::dbx());
+        }
         let mut variables = vec![
             signatures("KEK", GLOBAL, &efi::certificates(&[keys::kek()])),
             signatures("db", SECURITY_DATABASE, &db),
@@ -37,7 +43,7 @@ impl Firmware {
         ];
         if self != Self::Setup {
             variables.push(signatures("PK", GLOBAL, &efi::certificates(&[keys::pk()])));
-            let enable = [u8::from(self == Self::Enforcing)];
+            let enable = [u8::from(self != Self::Disabled)];
             variables.push(variable("SecureBootEnable", SECURE_BOOT_ENABLE, 3, &enable));
         }
         let list = store.with_extension("json");

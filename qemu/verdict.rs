@@ -27,7 +27,7 @@ pub fn judge_runs(findings: &Findings, offers: &[Offer], runs: usize) {
     journal(findings, offers, runs);
     merged(findings, &report, offers);
     policy(findings);
-    no_leftovers(findings, offers);
+    no_leftovers(findings, staged(offers));
 }
 
 /// The same where there was no journald while the agent verified: it told the kernel's log.
@@ -49,7 +49,7 @@ pub fn judge_kernel_log(findings: &Findings, offers: &[Offer]) {
     }
     merged(findings, &report, offers);
     policy(findings);
-    no_leftovers(findings, offers);
+    no_leftovers(findings, staged(offers));
 }
 
 /// Where there was no agent, or none to the end: nothing is merged, and the machine is up.
@@ -67,7 +67,7 @@ pub fn judge_closed(findings: &Findings) {
     let found: Vec<_> = copied.iter().filter(of_extension).collect();
     assert!(found.is_empty(), "files of extensions: {found:?}");
     policy(findings);
-    no_leftovers(findings, &[]);
+    no_leftovers(findings, 0);
 }
 
 /// One row for each file, with its verdict.
@@ -154,20 +154,28 @@ fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
     assert_eq!(findings.printed("failed").lines().filter(failed).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
-/// The host's units can't merge by another policy, whatever is asked of them.
-fn policy(findings: &Findings) {
+/// The host's units can't merge by another policy, whatever is asked of them: one command of theirs merges, and the others
+/// are the agent's.
+pub fn policy(findings: &Findings) {
     for class in ["sysext", "confext"] {
         for property in ["ExecStart", "ExecReload"] {
-            let commands = findings.property(&format!("systemd-{class}.service"), property);
-            assert!(commands.contains(POLICY), "{property} of systemd-{class}: {commands}");
-            assert_eq!(commands.matches("argv[]=").count(), 1, "{property} of systemd-{class}: {commands}");
+            let commands = findings.properties(&format!("systemd-{class}.service"), property);
+            let ours = |command: &&String| command.contains("argv[]=/run/sextant/sextant-agent adopt ;");
+            let others: Vec<_> = commands.iter().filter(|command| !ours(command)).collect();
+            let [merge] = others.as_slice() else { panic!("{property} of systemd-{class}: {commands:?}") };
+            assert!(merge.contains(POLICY), "{property} of systemd-{class}: {merge}");
+            assert_eq!(merge.matches("argv[]=").count(), 1, "{property} of systemd-{class}: {merge}");
         }
     }
 }
 
-/// Nothing that the agent needed for looking at images is left, right before the switch of root and after it.
-fn no_leftovers(findings: &Findings, offers: &[Offer]) {
-    let staged = offers.iter().filter(|offer| matches!(offer.expected, Expected::Merged { .. })).count();
+fn staged(offers: &[Offer]) -> usize {
+    offers.iter().filter(|offer| matches!(offer.expected, Expected::Merged { .. })).count()
+}
+
+/// Nothing that the agent needed for looking at images is left, right before the switch of root and after it, where so many
+/// were staged.
+pub fn no_leftovers(findings: &Findings, staged: usize) {
     findings.assert_block_devices_listed("initrd/");
     findings.assert_block_devices_listed("");
     for list in ["initrd/loops", "initrd/dm"] {

@@ -105,8 +105,13 @@ impl Findings {
     /// say that nothing is merged, too.
     pub fn merged(&self, class: &str) -> Vec<String> {
         let text = self.printed(&format!("{class}.json"));
-        let unlike = |what: &dyn Debug| -> ! { panic!("systemd-{class} status: {what:?}: {text}") };
-        let status: Value = serde_json::from_str(&text).unwrap_or_else(|error| unlike(&error));
+        let status = serde_json::from_str(&text).unwrap_or_else(|error| panic!("systemd-{class}: {error}: {text}"));
+        Self::names(&status)
+    }
+
+    /// The names in such a status.
+    pub fn names(status: &Value) -> Vec<String> {
+        let unlike = |what: &dyn Debug| -> ! { panic!("status of extensions: {what:?}: {status}") };
         let hierarchies =
             status.as_array().filter(|rows| !rows.is_empty()).unwrap_or_else(|| unlike(&"no hierarchies"));
         let mut names: Vec<String> = Vec::new();
@@ -132,12 +137,17 @@ impl Findings {
 
     /// A property of a unit; empty where systemd shows none.
     pub fn property(&self, unit: &str, property: &str) -> String {
+        self.properties(unit, property).into_iter().next().unwrap_or_default()
+    }
+
+    /// The values of a property of which systemd shows one in each line.
+    pub fn properties(&self, unit: &str, property: &str) -> Vec<String> {
         let id = format!("Id={unit}");
         let text = self.printed("units");
         let of_unit = text.split("\n\n").find(|block| block.lines().any(|line| line == id));
         let of_unit = of_unit.unwrap_or_else(|| panic!("the witness found nothing about {unit}: {text}"));
-        let value = of_unit.lines().find_map(|line| line.strip_prefix(property)?.strip_prefix('='));
-        value.unwrap_or_default().to_owned()
+        let values = of_unit.lines().filter_map(|line| line.strip_prefix(property)?.strip_prefix('='));
+        values.map(str::to_owned).collect()
     }
 
     /// Whether block devices were listed there, `initrd/` or nothing: the disks are in every such list.

@@ -79,7 +79,15 @@ pub fn boot(case: &Case) -> Result<Seen, String> {
     let log = File::create(directory.join("console.log")).unwrap();
     let root = &case.guest.base()?.root;
     let esp = Disk::Forgetful(&esp);
-    let parts = Parts { memory: MEMORY, variables: &variables, esp, root, witness: Some(&witness), more: Vec::new() };
+    let parts = Parts {
+        memory: MEMORY,
+        variables: &variables,
+        esp,
+        root: Disk::Forgetful(root),
+        witness: Some(&witness),
+        more: Vec::new(),
+        tpm: None,
+    };
     let (end, lines) = Machine::start(&parts, log).wait(&[], TIMEOUT);
     let marked = lines.iter().any(|line| line.trim() == format!("SEXTANT-WITNESS {nonce}"));
     if !marked || !matches!(end, End::Off(status) if status.success()) {

@@ -4,12 +4,19 @@ use crate::toolbox::{Tree, succeed};
 use crate::uki::Signed;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Makes the disk. All entries start the same UKI; the first one is the default.
+/// Makes the disk. All entries start the same UKI; the first one is the default. `files` are further ones, by their paths on
+/// the partition.
 ///
 /// # Errors
 /// What the tools said.
-pub fn make(signed: &Signed, entries: &[&str], directory: &Path) -> Result<PathBuf, String> {
+pub fn make(
+    signed: &Signed,
+    entries: &[&str],
+    files: &[(String, Arc<Vec<u8>>)],
+    directory: &Path,
+) -> Result<PathBuf, String> {
     let tree = directory.join("esp");
     for path in ["EFI/BOOT", "EFI/kairos", "loader/entries"] {
         fs::create_dir_all(tree.join(path)).unwrap();
@@ -20,6 +27,11 @@ pub fn make(signed: &Signed, entries: &[&str], directory: &Path) -> Result<PathB
         fs::hard_link(&signed.uki, tree.join(format!("EFI/kairos/{entry}.efi"))).unwrap();
         let text = format!("title Sextant, {entry}\nefi /EFI/kairos/{entry}.efi\n");
         fs::write(tree.join(format!("loader/entries/{entry}.conf")), text).unwrap();
+    }
+    for (path, bytes) in files {
+        let path = tree.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &**bytes).unwrap();
     }
 
     let image = directory.join("esp.img");

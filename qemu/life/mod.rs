@@ -2,7 +2,7 @@
 //! each somebody does something to the extensions (`scripts/`), by sextant's commands, and the next boot shows what
 //! became of it. What is merged in it is judged as in any other boot, by what lay beside the UKI.
 
-mod esp;
+pub mod esp;
 mod story;
 
 use crate::cpio::Archive;
@@ -74,7 +74,7 @@ impl Machine {
         Firmware::Enforcing.write(&variables)?;
         let sealed = Archive::new().file("etc/verity.d/vendor.crt", keys::vendor().pem());
         let signed = uki::make(guest, &sealed, "", keys::db(), directory)?;
-        let esp = esp::make(&signed, &["active", "passive", "recovery"], directory)?;
+        let esp = esp::make(&signed, &["active", "passive", "recovery"], &[], directory)?;
         Ok(Self { esp, variables, root: guest.base()?.root.clone() })
     }
 
@@ -92,9 +92,10 @@ impl Machine {
             memory: 1024,
             variables: &self.variables,
             esp: Disk::Lasting(&self.esp),
-            root: &self.root,
+            root: Disk::Forgetful(&self.root),
             witness: None,
             more: vec![Disk::Forgetful(&brought)],
+            tpm: None,
         };
         let findings = witnessed(parts, &directory)?;
         findings.script()?;

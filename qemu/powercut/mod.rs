@@ -61,7 +61,15 @@ pub fn test() -> Result<(), String> {
         let logged = victims.iter().map(|victim| Disk::Logged { disk: &victim.disk, log: &victim.log });
         let more = std::iter::once(Disk::Forgetful(&brought)).chain(logged).collect();
         let (esp, root) = (Disk::Forgetful(&esp), &*guest.base()?.root);
-        let parts = Parts { memory: 1024, variables: &variables, esp, root, witness: None, more };
+        let parts = Parts {
+            memory: 1024,
+            variables: &variables,
+            esp,
+            root: Disk::Forgetful(root),
+            witness: None,
+            more,
+            tpm: None,
+        };
         let findings = witnessed(parts, &directory)?;
         findings.script()?;
         let mut wrong = Vec::new();

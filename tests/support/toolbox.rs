@@ -116,6 +116,11 @@ pub fn yip_path() -> PathBuf {
     beside_toolbox("-yip/yip")
 }
 
+/// Where the real immucore is, if it is: static, as `tests/toolbox/make-immucore` built it.
+pub fn immucore_path() -> PathBuf {
+    beside_toolbox("-immucore/immucore")
+}
+
 /// What is made beside the toolbox.
 fn beside_toolbox(end: &str) -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox").into_os_string();

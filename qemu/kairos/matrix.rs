@@ -1,0 +1,218 @@
+//! The rest of the table, which `make kairos` boots.
+
+use super::disk::Stored;
+use super::sets::{self, Image, image};
+use super::stories::boot;
+use super::verdict::{LINKED, STORE, SYSEXT, links, merged, only_good, stored, told};
+use super::{Boot, Story};
+use crate::cpio::Archive;
+use crate::toolbox::repository;
+use crate::witness::Findings;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Where the agent lies in an image.
+const AGENT: &str = "usr/lib/sextant/sextant-agent";
+/// What has yip call it.
+const STAGES: &str = "system/oem/zz-sextant.yaml";
+
+pub fn table() -> Vec<Story> {
+    vec![alone(), entries(), run_time(), timeouts(), large(), no_agent(), killed()]
+        .into_iter()
+        .map(Story::of_matrix)
+        .collect()
+}
+
+/// Kairos without sextant. What is known of it is seen, so that the machine is one of its kind.
+fn alone() -> Story {
+    Story {
+        image: || Ok(Archive::new()),
+        beside: &["good", "stranger"],
+        boots: vec![boot("1", nothing_merged), boot("2", nothing_merged)],
+        ..Story::new("kairos-alone", "no sextant, an image by an unknown signer on the ESP, and nothing is merged")
+    }
+}
+
+/// immucore has moved both, takes both for good, and systemd refuses both for the sake of one.
+fn nothing_merged(findings: &Findings) {
+    for class in ["sysext", "confext"] {
+        assert_eq!(findings.merged(class), Vec::<String>::new());
+    }
+    assert_eq!(findings.property("systemd-sysext.service", "Result"), "exit-code");
+    assert_eq!(findings.lines("cos"), ["active_mode", "cos-layout.env", "uki_boot_mode"]);
+    let in_store = |image: &'static Image| (format!("{STORE}/{}", image.file), image);
+    stored(findings, &["good", "stranger"].map(|name| in_store(image(name))));
+    let both: BTreeSet<_> = ["good", "stranger"].map(|name| image(name).file.clone()).into();
+    assert_eq!(links(findings, &format!("{STORE}/active")), both);
+    assert_eq!(links(findings, LINKED), both);
+    // Certificates of the firmware, the one that dbx revokes among them.
+    let run = findings.text("run");
+    for certificate in ["PK0.crt", "KEK0.crt", "DB0.crt", "DB1.crt"] {
+        assert!(run.contains(certificate), "{certificate}: {run}");
+    }
+}
+
+/// Each entry has its own extensions, and the recovery system none.
+fn entries() -> Story {
+    Story {
+        entry: "passive",
+        beside: &["good"],
+        stored: || {
+            let sets = [("shared", "common"), ("spare", "passive"), ("only-active", "active")];
+            sets.into_iter().flat_map(|(name, state)| image(name).enabled(state)).collect()
+        },
+        boots: vec![Boot { script: "choose-recovery", ..boot("passive", passive) }, boot("recovery", recovery)],
+        ..Story::new("kairos-entries", "the passive system has its extensions, and the recovery system has none")
+    }
+}
+
+fn passive(findings: &Findings) {
+    findings.step("choose").ended(0);
+    assert!(findings.lines("cos").contains(&"passive_mode".to_owned()));
+    merged(
+        findings,
+        &[
+            (image("good"), "/.extra/sysext/good.sysext.raw"),
+            (image("shared"), "/extensions/shared.sysext.raw"),
+            (image("spare"), "/extensions/spare.sysext.raw"),
+        ],
+    );
+    let rows =
+        [(SYSEXT, "good.sysext.raw", None), (LINKED, "shared.sysext.raw", None), (LINKED, "spare.sysext.raw", None)];
+    told(findings, &rows, &["good", "shared", "spare"]);
+}
+
+fn recovery(findings: &Findings) {
+    assert!(findings.lines("cos").contains(&"recovery_mode".to_owned()));
+    merged(findings, &[]);
+    told(findings, &[(LINKED, "shared.sysext.raw", Some("entry-denied"))], &[]);
+}
+
+/// What dbx revokes is refused, whatever immucore wrote to `/run/verity.d`; and what is linked on the running system is
+/// judged before each merge.
+fn run_time() -> Story {
+    Story {
+        beside: &["good", "revoked"],
+        stored: || {
+            let disabled = ["shared", "disk-stranger"].map(|name| {
+                let image = image(name);
+                Stored::file(&format!("extensions/{}", image.file), &image.bytes)
+            });
+            [image("disk-revoked").enabled("active"), disabled].concat()
+        },
+        boots: vec![Boot { script: "run-time", ..boot("1", linked_at_run_time) }],
+        ..Story::new("kairos-run-time", "images by a revoked signer; links that come at run time")
+    }
+}
+
+fn linked_at_run_time(findings: &Findings) {
+    let status = |name: &str| Findings::names(&findings.step(name).json(0));
+    assert_eq!(status("at-boot"), ["good"]);
+    findings.step("restart-with-stranger").ended(0);
+    assert_eq!(status("with-stranger"), ["good"], "a bad link takes nothing down");
+    findings.step("restart-with-shared").ended(0);
+    assert_eq!(status("with-shared"), ["good", "shared"]);
+    findings.step("restart-without").ended(0);
+    assert_eq!(status("without"), ["good"]);
+    merged(findings, &[(image("good"), "/.extra/sysext/good.sysext.raw")]);
+    // Ours only: the certificate in db that dbx revokes is there no more.
+    let run = findings.text("run");
+    assert!(run.contains("db-1.crt") && !run.contains("DB1.crt"), "{run}");
+    for (file, token) in
+        [("revoked", "revoked-signer"), ("disk-revoked", "revoked-signer"), ("disk-stranger", "unknown-signer")]
+    {
+        let file = format!("{file}.sysext.raw");
+        let end = format!("[rejected: {token}]");
+        let is_it = |entry: &serde_json::Value| {
+            let text = entry["MESSAGE"].as_str().unwrap_or_default();
+            text.contains(&format!(" {file}"))
+                && (text.ends_with(&end) || entry["SEXTANT_REASON"].as_str() == Some(token))
+        };
+        assert!(findings.said().iter().any(is_it), "{file} isn't {token}");
+    }
+}
+
+/// Kairos' own timeouts, which no merge under emulation meets.
+fn timeouts() -> Story {
+    Story {
+        image: || Ok(super::image::sextant()?.file("system/oem/99_sysext.yaml", with_kairos_timeouts())),
+        beside: &["good", "settings"],
+        boots: vec![boot("1", in_time)],
+        ..Story::new("kairos-timeouts", "the timeouts are those of Kairos")
+    }
+}
+
+fn with_kairos_timeouts() -> String {
+    let path = repository().join("qemu/guest/kairos/system/oem/99_sysext.yaml");
+    let text = fs::read_to_string(path).unwrap();
+    let (job, start) = ("JobRunningTimeoutSec=300", "TimeoutStartSec=300");
+    assert!(text.contains(job) && text.contains(start));
+    text.replace(job, "JobRunningTimeoutSec=5").replace(start, "TimeoutStartSec=10")
+}
+
+fn in_time(findings: &Findings) {
+    merged(
+        findings,
+        &[
+            (image("good"), "/.extra/sysext/good.sysext.raw"),
+            (image("settings"), "/.extra/confext/settings.confext.raw"),
+        ],
+    );
+    for line in findings.lines("timeouts") {
+        assert!(!line.ends_with("=5s") && !line.ends_with("=10s"), "{line}");
+    }
+}
+
+/// From a disk it takes no memory.
+fn large() -> Story {
+    Story {
+        stored: || sets::large().enabled("common").to_vec(),
+        boots: vec![boot("1", large_is_merged)],
+        ..Story::new("kairos-large", "an extension of 700 MiB on the persistent partition")
+    }
+}
+
+fn large_is_merged(findings: &Findings) {
+    let large = sets::large();
+    merged(findings, &[(large, "/extensions/large.sysext.raw")]);
+    told(findings, &[(LINKED, &large.file, None)], &["large"]);
+    let used = usize::try_from(findings.memory_used()).unwrap();
+    assert!(used < sets::LARGE, "{used} bytes of memory are in use");
+}
+
+/// An image that has everything but the agent.
+fn no_agent() -> Story {
+    Story {
+        image: || Ok(super::image::sextant()?.without(AGENT)),
+        beside: &["good", "stranger"],
+        boots: vec![boot("1", closed)],
+        ..Story::new("kairos-no-agent", "the agent is missing in the image")
+    }
+}
+
+/// Nothing is merged, and that is all.
+fn closed(findings: &Findings) {
+    merged(findings, &[]);
+    assert_eq!(findings.property("systemd-sysext.service", "ConditionResult"), "no");
+    assert_eq!(findings.property("systemd-sysext.service", "Result"), "success");
+}
+
+/// The agent is killed while it adopts: whatever is merged in the end has been verified.
+fn killed() -> Story {
+    Story {
+        image: || {
+            let steps = "        - sh -c '/usr/lib/sextant/sextant-agent adopt & sleep 0.3; kill -KILL $!'\n";
+            let text = fs::read_to_string(repository().join("systemd-units/kairos/zz-sextant.yaml")).unwrap();
+            let line = "        - /usr/lib/sextant/sextant-agent adopt\n";
+            assert!(text.contains(line));
+            Ok(super::image::sextant()?.file(STAGES, text.replace(line, steps)))
+        },
+        beside: &["good"],
+        stored: || {
+            let sets = ["disk-tampered", "disk-unsigned", "disk-stranger", "shared"];
+            sets.into_iter().flat_map(|name| image(name).enabled("active")).collect()
+        },
+        boots: vec![boot("1", |findings| only_good(findings, &[image("good"), image("shared")]))],
+        ..Story::new("kairos-killed", "the agent is killed while it judges what immucore linked")
+    }
+}

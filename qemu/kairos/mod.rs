@@ -1,0 +1,133 @@
+//! Kairos machines: the UKI holds a whole system, and the real immucore is PID 1 until it becomes systemd. Each
+//! story is one disk and some boots of it. A TPM is there because immucore measures, and stops without one.
+
+mod disk;
+mod image;
+mod matrix;
+mod sets;
+mod stories;
+mod verdict;
+
+use crate::cpio::Archive;
+use crate::guest::Guest;
+use crate::life::esp;
+use crate::machine::{Disk, Parts};
+use crate::run::{supervise, witnessed};
+use crate::toolbox::{repository, work};
+use crate::variables::Firmware;
+use crate::witness::Findings;
+use crate::{brought, tpm};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::sets::Image;
+
+pub use self::stories::all;
+
+/// Entries of the boot loader.
+const ENTRIES: [&str; 3] = ["active", "passive", "recovery"];
+/// MiB. The root file system is in it three times while immucore copies it.
+const MEMORY: u32 = 2048;
+
+/// One disk.
+pub struct Story {
+    pub name: &'static str,
+    /// One line about it.
+    about: &'static str,
+    guest: Guest,
+    /// What is laid over the root file system in the UKI.
+    image: fn() -> Result<Archive, String>,
+    /// What the command line has besides.
+    command_line: &'static str,
+    /// The entry of the boot loader that is the default.
+    entry: &'static str,
+    /// Names of images beside its UKI.
+    beside: &'static [&'static str],
+    /// Below `/var/lib/kairos`.
+    stored: fn() -> Vec<disk::Stored>,
+    /// In `/oem`.
+    oem: &'static [(&'static str, &'static str)],
+    boots: Vec<Boot>,
+    /// Not for each run of the tests, but for `make kairos`.
+    is_of_matrix: bool,
+}
+
+/// One boot of it.
+struct Boot {
+    name: &'static str,
+    /// A script in `qemu/kairos/scripts/` that the host's witness runs.
+    script: &'static str,
+    /// What has to hold.
+    check: fn(&Findings),
+}
+
+/// What stays when the machine is off.
+struct Machine {
+    esp: PathBuf,
+    data: PathBuf,
+    variables: PathBuf,
+    tpm: PathBuf,
+}
+
+impl Story {
+    /// Makes the machine and boots it again and again.
+    ///
+    /// # Errors
+    /// What is wrong, and where to look.
+    pub fn test(&self) -> Result<(), String> {
+        let start = Instant::now();
+        let directory = work().join("boots").join(self.name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        let machine = self.make(&directory)?;
+        let made = start.elapsed();
+        supervise((self.name, self.about), &directory, made, || {
+            for boot in &self.boots {
+                let start = Instant::now();
+                machine.boot(boot, &directory).map_err(|error| format!("boot {}: {error}", boot.name))?;
+                eprintln!("{}: boot {} took {:.0} s", self.name, boot.name, start.elapsed().as_secs_f32());
+            }
+            Ok(())
+        })
+    }
+
+    fn make(&self, directory: &Path) -> Result<Machine, String> {
+        let variables = directory.join("variables.fd");
+        Firmware::Plain.write(&variables)?;
+        let signed = image::make(self.guest, &(self.image)()?, self.command_line, directory)?;
+        let beside =
+            |image: &Image| (format!("EFI/kairos/{}.efi.extra.d/{}", self.entry, image.file), Arc::clone(&image.bytes));
+        let mut entries = ENTRIES;
+        entries.sort_by_key(|entry| *entry != self.entry);
+        let files: Vec<_> = self.beside.iter().map(|name| beside(sets::image(name))).collect();
+        let esp = esp::make(&signed, &entries, &files, directory)?;
+        let data = disk::make(&(self.stored)(), self.oem, directory)?;
+        let tpm = directory.join("tpm");
+        tpm::make(&tpm)?;
+        Ok(Machine { esp, data, variables, tpm })
+    }
+}
+
+impl Machine {
+    fn boot(&self, boot: &Boot, directory: &Path) -> Result<(), String> {
+        let directory = directory.join(boot.name);
+        fs::create_dir(&directory).unwrap();
+        let script = repository().join("qemu/kairos/scripts").join(boot.script);
+        let brought = brought::make(&script, &[], &[], &directory)?;
+        let parts = Parts {
+            memory: MEMORY,
+            variables: &self.variables,
+            esp: Disk::Lasting(&self.esp),
+            root: Disk::Lasting(&self.data),
+            witness: None,
+            more: vec![Disk::Forgetful(&brought)],
+            tpm: Some(&self.tpm),
+        };
+        let findings = witnessed(parts, &directory)?;
+        findings.script()?;
+        (boot.check)(&findings);
+        Ok(())
+    }
+}
