@@ -39,7 +39,9 @@ impl Preparation {
                 return this.closed(root, Reason::BadConfiguration, error);
             }
         }
-        if let Err(error) = merge::limit(root, &this.policy.hierarchies) {
+        let told = merge::limit(root, &this.policy.hierarchies)
+            .and_then(|()| merge::expect_sources(root, !this.policy.directories.is_empty()));
+        if let Err(error) = told {
             return this.closed(root, Reason::NotStaged, error);
         }
         let firmware = match environment.variables().and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {

@@ -10,6 +10,8 @@ use crate::root::Root;
 use anyhow::{Context, Result};
 
 const DIRECTORY: &str = "/run/sextant";
+/// The drop-ins in `systemd-units/` name it too.
+const SOURCES: &str = "sources";
 /// Largest file that is read, in bytes: 64 paths of 255 bytes, colons between them, and the name.
 const MAX_FILE: u64 = 32 << 10;
 
@@ -36,6 +38,17 @@ pub fn limit(root: &Root, hierarchies: &Hierarchies) -> Result<()> {
         .with_context(context)?;
     }
     Ok(())
+}
+
+/// Notes whether there are directories in which to look for extensions before each merge: without this file systemd's units
+/// start only where something lies in its own directories.
+///
+/// # Errors
+/// Where the file can't be written or removed.
+pub fn expect_sources(root: &Root, any: bool) -> Result<()> {
+    let context = || format!("writing {DIRECTORY}/{SOURCES}");
+    let path = root.make_directory(DIRECTORY).with_context(context)?.join(SOURCES);
+    if any { durable::write(&path, b"", 0o444) } else { durable::remove(&path) }.with_context(context)
 }
 
 /// Returns what [`limit`] has written.

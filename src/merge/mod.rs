@@ -14,7 +14,7 @@ mod units;
 
 pub use agent::Delivery;
 pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
-pub use environment::{configured, limit};
+pub use environment::{configured, expect_sources, limit};
 pub(crate) use host::image_name;
 pub use host::{host_directories, host_extensions, host_hierarchies, host_images};
 pub use origin::Attached;

@@ -157,7 +157,7 @@ mod tests {
             let adopt = "/run/sextant/sextant-agent adopt";
             assert_eq!(assigned(&text, "ExecStartPre"), [adopt]);
             assert_eq!(assigned(&text, "ExecReload"), ["(reset)", adopt, command.as_str()]);
-            assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE]);
+            assert_eq!(assigned(&text, "ConditionPathExists"), [super::super::GATE, "|/run/sextant/sources"]);
             assert_eq!(assigned(&text, "EnvironmentFile"), [format!("-/run/sextant/{class}.env")]);
             let wanted = format!("run/systemd/system/sysinit.target.wants/systemd-{class}.service");
             let target = fs::read_link(dir.path().join(wanted)).unwrap();

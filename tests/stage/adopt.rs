@@ -312,6 +312,7 @@ fn directories_of_the_configuration_are_searched_for_the_entry_that_was_booted()
         .file("data/active/net.confext.raw", &confext("net"))
         .file("data/passive/other.sysext.raw", &good_image("other", vendor()));
     machine.stage();
+    assert!(machine.path("run/sextant/sources").exists());
     for _ in 0..2 {
         let outcome = adopt(&machine);
         assert_eq!(machine.staged_names(), ["app", "esp"], "{}", outcome.stderr);
