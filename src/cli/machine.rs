@@ -13,6 +13,10 @@ use crate::text::Text;
 use crate::verify::{Accepted, Findings, VerifiedImage, Verifier};
 use crate::verity::default_threads;
 use anyhow::Result;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -53,15 +57,34 @@ impl Machine {
     /// the open file.
     pub(super) fn judge(&self, path: &Path) -> (Image, Option<VerifiedImage>) {
         let file = path.file_name().unwrap_or(path.as_os_str());
-        let class = class_of(path);
+        self.judge_opened(path, file, || Candidate::open(path, class_of(path)))
+    }
+
+    /// The same of an image that is to be called `file`.
+    pub(super) fn judge_as(&self, path: &Path, file: &OsStr) -> (Image, Option<VerifiedImage>) {
+        let open = || {
+            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+            let opened = open(path, flags, Mode::empty()).map(File::from);
+            let opened = opened.map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+            Candidate::from_file(opened, file, class_of(Path::new(file)))
+        };
+        self.judge_opened(path, file, open)
+    }
+
+    fn judge_opened(
+        &self,
+        path: &Path,
+        file: &OsStr,
+        open: impl FnOnce() -> Result<Candidate, Refusal>,
+    ) -> (Image, Option<VerifiedImage>) {
+        let class = class_of(Path::new(file));
         let mut image = Image::new(path.as_os_str(), class);
         image.size = path.metadata().ok().map(|metadata| metadata.len());
         image.name = extension_name(file, class).ok().map(Text::new);
         let _waiting = Waiting::begin(Text::new(format_args!("verifying {}", Text::from_os(file))));
         let started = Instant::now();
         let mut findings = Findings::default();
-        let result =
-            guard(|| Candidate::open(path, class)).and_then(|candidate| self.verify_open(candidate, &mut findings));
+        let result = guard(open).and_then(|candidate| self.verify_open(candidate, &mut findings));
         image.verify_usec = usec(started.elapsed());
         image.set_findings(findings);
         image.set_verdict(result.as_ref().map(|_| Verdict::Accepted));

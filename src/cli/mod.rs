@@ -9,6 +9,7 @@ mod interrupt;
 mod list;
 mod machine;
 mod manage;
+mod migrate;
 mod original;
 mod output;
 mod plan;
@@ -67,6 +68,7 @@ enum Command {
     Enable(manage::Enable),
     Disable(manage::Disable),
     Remove(manage::Remove),
+    Migrate(migrate::Arguments),
     Status(status::Arguments),
 }
 
@@ -94,6 +96,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Enable(arguments) => manage::enable(&arguments),
         Command::Disable(arguments) => manage::disable(&arguments),
         Command::Remove(arguments) => manage::remove(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
     };
     result.unwrap_or_else(|error| {

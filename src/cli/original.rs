@@ -28,17 +28,27 @@ pub(super) struct Original {
 impl Original {
     /// The image at `path` that was verified, with the file that was.
     pub(super) fn verified(path: &Path, image: VerifiedImage) -> Result<Self> {
+        Ok(Self::verified_as(path, &file_name(path)?, image))
+    }
+
+    /// The same under another name than it has.
+    pub(super) fn verified_as(path: &Path, file: &str, image: VerifiedImage) -> Self {
         let root_hash = Some(image.root_hash().clone());
-        Ok(Self { path: path.to_owned(), file: file_name(path)?, holding: image.into_holding(), root_hash })
+        Self { path: path.to_owned(), file: file.to_owned(), holding: image.into_holding(), root_hash }
     }
 
     /// The image at `path`, whatever it is, as long as it is a regular file with the name of an extension.
     pub(super) fn unverified(path: &Path) -> Result<Self> {
+        Self::unverified_as(path, &file_name(path)?)
+    }
+
+    /// The same under another name than it has.
+    pub(super) fn unverified_as(path: &Path, file: &str) -> Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let opened = open(path, flags, Mode::empty()).map(File::from)?;
-        let file = file_name(path)?;
-        let candidate = Candidate::from_file(opened, file.as_ref(), class_of(path))?;
-        Ok(Self { path: path.to_owned(), file, holding: Holding::in_place(candidate), root_hash: None })
+        let candidate = Candidate::from_file(opened, file.as_ref(), class_of(Path::new(file)))?;
+        let holding = Holding::in_place(candidate);
+        Ok(Self { path: path.to_owned(), file: file.to_owned(), holding, root_hash: None })
     }
 
     /// Where it was found.

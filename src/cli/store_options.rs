@@ -29,6 +29,11 @@ impl StoreOptions {
         self.root.as_deref().unwrap_or(Path::new("/"))
     }
 
+    /// The store that the option names.
+    pub(super) const fn named(&self) -> Option<Kind> {
+        self.store
+    }
+
     /// What immucore says about this boot.
     pub(super) fn running(&self) -> Result<Option<Running>> {
         let context = || format!("looking for immucore's notes in {}", self.root().display());

@@ -184,7 +184,7 @@ fn an_image_is_written_once_and_linked_for_each_state() {
     ];
     assert_eq!(tree(&desk), expected);
     let file = store(&desk, "extensions/k3s.sysext.raw");
-    assert_eq!(fs::read(&file).unwrap(), fs::read(desk.path().join("k3s.sysext.raw")).unwrap());
+    assert!(fs::read(&file).unwrap() == fs::read(desk.path().join("k3s.sysext.raw")).unwrap());
     let metadata = fs::metadata(&file).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o644);
     let unchanged = ["active k3s.sysext.raw unchanged", "common k3s.sysext.raw unchanged"];
@@ -285,7 +285,7 @@ fn a_new_content_is_new_for_every_state_and_that_is_said() {
     let said = done(install(&desk, &["k3s.sysext.raw", "--entry", "active"]));
     assert!(said.stdout.contains("active  k3s.sysext.raw  replaced "), "{said:?}");
     assert!(said.stdout.contains("k3s.sysext.raw is enabled for passive too, and changes there as well"), "{said:?}");
-    assert_eq!(fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap(), newer);
+    assert!(fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap() == newer);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn the_global_store_has_one_set_for_all_entries() {
     assert!(said.stdout.contains("all    k3s.sysext.raw  installed "), "{said:?}");
     assert!(said.stdout.contains("m/efi (global): 1 of 1 done"), "{said:?}");
     let file = desk.path().join("m/efi/loader/extensions/k3s.sysext.raw");
-    assert_eq!(fs::read(&file).unwrap(), fs::read(desk.path().join("k3s.sysext.raw")).unwrap());
+    assert!(fs::read(&file).unwrap() == fs::read(desk.path().join("k3s.sysext.raw")).unwrap());
     assert_eq!(list(&desk, &global), ["all k3s.sysext.raw enabled"]);
     run(&["disable", "k3s", "--all"]);
     assert!(file.with_file_name("k3s.sysext.raw.disabled").exists());
@@ -421,4 +421,163 @@ fn the_store_beside_the_uki_is_warned_of_where_immucore_empties_it() {
     fs::remove_dir(store(&desk, "extensions")).unwrap();
     let said = done(sextant(&desk, &["list"]));
     assert_eq!(said.stderr.matches("immucore").count(), 0, "an older one moves nothing: {said:?}");
+}
+
+/// A machine of Kairos 3.3 that became one of 3.4: everything lies beside the UKIs.
+fn upgraded() -> Desk {
+    let net = Blueprint::new("net", &Tree::confext("net").squashfs(), vendor()).render().bytes;
+    let k3s = good_image("k3s", vendor());
+    [
+        ("active", "k3s.sysext.raw", k3s.as_slice()),
+        ("active", "net.confext.raw", &net),
+        ("passive", "k3s.sysext.raw", &k3s),
+    ]
+    .into_iter()
+    .fold(machine(), |desk, (entry, file, image)| desk.file(beside(entry, file), image))
+    .file(beside("active", "tools.sysext.raw.disabled"), &good_image("tools", vendor()))
+}
+
+fn beside(entry: &str, file: &str) -> String {
+    format!("m/efi/EFI/kairos/{entry}.efi.extra.d/{file}")
+}
+
+fn migrate(desk: &Desk, arguments: &[&str]) -> Said {
+    sextant(desk, &[&["migrate", "--certificate", "vendor.crt"], arguments].concat())
+}
+
+/// Files beside the UKIs.
+fn on_esp(desk: &Desk) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in ["active", "passive", "recovery"] {
+        let Ok(directory) = fs::read_dir(desk.path().join(beside(entry, ""))) else { continue };
+        found.extend(directory.map(|file| format!("{entry} {}", file.unwrap().file_name().into_string().unwrap())));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_lies_beside_the_ukis_is_moved_with_one_command() {
+    let desk = upgraded();
+    let (before, links) = (on_esp(&desk), tree(&desk));
+    let moved = [
+        "active k3s.sysext.raw migrated",
+        "active net.confext.raw migrated",
+        "active tools.sysext.raw migrated",
+        "passive k3s.sysext.raw migrated",
+    ];
+    let dry = done(migrate(&desk, &["--dry-run", "--json"]));
+    assert_eq!((actions(&dry), on_esp(&desk), tree(&desk)), (moved.map(str::to_owned).to_vec(), before, links));
+    let said = done(migrate(&desk, &[]));
+    assert!(said.stdout.contains("active   tools.sysext.raw.disabled  migrated  "), "{said:?}");
+    assert!(
+        said.stdout.contains("m/efi (esp) to m/var/lib/kairos (kairos): 4 of 4 migrated, in effect from"),
+        "{said:?}"
+    );
+    let expected = [
+        "confexts/active/net.confext.raw -> /var/lib/kairos/confexts/net.confext.raw",
+        "confexts/net.confext.raw",
+        "extensions/active/k3s.sysext.raw -> /var/lib/kairos/extensions/k3s.sysext.raw",
+        "extensions/k3s.sysext.raw",
+        "extensions/passive/k3s.sysext.raw -> /var/lib/kairos/extensions/k3s.sysext.raw",
+        "extensions/tools.sysext.raw",
+    ];
+    assert_eq!((tree(&desk), on_esp(&desk)), (expected.map(str::to_owned).to_vec(), vec![]));
+    for file in ["extensions/k3s.sysext.raw", "extensions/tools.sysext.raw"] {
+        assert!(done(desk.verify(&[&format!("m/var/lib/kairos/{file}")])).stdout.contains("accepted"));
+    }
+    let again = done(migrate(&desk, &[]));
+    assert!(again.stdout.contains("nothing to migrate"), "{again:?}");
+    assert_eq!(tree(&desk), expected);
+}
+
+#[test]
+fn what_would_be_refused_or_lost_stays_and_the_rest_is_moved() {
+    let newer = with_tree("k3s", &Tree::sysext("k3s").file("usr/new", b"new"), vendor()).render().bytes;
+    let desk = upgraded()
+        .file(beside("active", "bad.sysext.raw"), &good_image("bad", crate::support::keys::ec("Stranger")))
+        .file(beside("active", "theirs.sysext.raw"), &good_image("theirs", vendor()))
+        .file("m/var/lib/kairos/extensions/theirs.sysext.raw", b"another")
+        .file(beside("passive", "k3s.sysext.raw"), &newer)
+        .file(beside("recovery", "k3s.sysext.raw"), &good_image("k3s", vendor()))
+        .file("m/efi/EFI/kairos/work.efi", b"")
+        .file(beside("work", "k3s.sysext.raw"), &good_image("k3s", vendor()));
+    let k3s = fs::read(desk.path().join(beside("active", "k3s.sysext.raw"))).unwrap();
+    let said = migrate(&desk, &["--json"]);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+    let why = rows(&said, |row| {
+        let word = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}: {}", word("entry"), word("file"), word("detail"))
+    });
+    let line = |start: &str, end: &str| {
+        assert!(why.iter().any(|row| row.starts_with(start) && row.contains(end)), "{start} {end}: {why:#?}");
+    };
+    line("active bad.sysext.raw: ", "a boot would refuse it: unknown-signer: ");
+    line("active theirs.sysext.raw: ", "the store has another content under this name");
+    line("passive k3s.sysext.raw: ", "active has another content under this name");
+    line("recovery k3s.sysext.raw: ", "may not have extensions");
+    line("work k3s.sysext.raw: ", "no boot state");
+    let left =
+        ["active bad.sysext.raw", "active theirs.sysext.raw", "passive k3s.sysext.raw", "recovery k3s.sysext.raw"];
+    assert_eq!(on_esp(&desk), left);
+    assert_eq!(fs::read(store(&desk, "extensions/theirs.sysext.raw")).unwrap(), b"another");
+    assert!(fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap() == k3s);
+    let said = migrate(&desk, &[]);
+    assert!(said.stdout.contains("0 of 5 migrated") && said.stdout.contains("bad.sysext.raw"), "{said:?}");
+    let said = migrate(&desk, &["--force", "--entry", "active"]);
+    assert_eq!(
+        (said.status, on_esp(&desk)),
+        (Some(1), left[1..].iter().map(|it| (*it).to_owned()).collect()),
+        "{said:?}"
+    );
+    assert!(
+        store(&desk, "extensions/bad.sysext.raw").exists()
+            && fs::symlink_metadata(store(&desk, "extensions/active/bad.sysext.raw")).is_ok()
+    );
+}
+
+#[test]
+fn nothing_is_lost_where_a_migration_fails_or_was_interrupted() {
+    let desk = upgraded();
+    // A file system of its own for the store: k3s fits, and not the rest.
+    let script = "
+        mount -t tmpfs -o size=2m tmpfs m/var/lib/kairos && mkdir m/var/lib/kairos/extensions &&
+        find m -type f -exec md5sum {} + | sort >before
+        \"$0\" migrate --certificate vendor.crt --root m >said 2>&1
+        echo $? >status
+        find m -type f -exec md5sum {} + | sort >after";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sextant")]);
+    let output = command.current_dir(desk.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let read = |file: &str| fs::read_to_string(desk.path().join(file)).unwrap();
+    assert!(read("status") == "1\n" && read("said").contains("are free"), "{}", read("said"));
+    assert_eq!(read("before"), read("after"));
+
+    // A state's directory that can't be used is a line for each file, and the other state goes on.
+    fs::write(store(&desk, "extensions/passive"), b"no directory").unwrap();
+    let said = migrate(&desk, &[]);
+    assert!(said.status == Some(1) && said.stdout.contains("extensions/passive: Not a directory"), "{said:?}");
+    assert_eq!(on_esp(&desk), ["passive k3s.sysext.raw"]);
+    fs::remove_file(store(&desk, "extensions/passive")).unwrap();
+    let k3s = fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap();
+    // Interrupted after the file got its name, with the next one begun.
+    fs::remove_file(store(&desk, "extensions/active/k3s.sysext.raw")).unwrap();
+    let desk = desk
+        .file("m/var/lib/kairos/extensions/.#tools.sysext.raw.tmp", b"half")
+        .file(beside("active", "k3s.sysext.raw"), &k3s);
+    done(migrate(&desk, &[]));
+    assert_eq!(on_esp(&desk), Vec::<String>::new());
+    let links = tree(&desk).into_iter().filter(|it| it.contains("->")).count();
+    assert_eq!((links, tree(&desk).len()), (3, 6), "{:?}", tree(&desk));
+}
+
+#[test]
+fn only_a_machine_with_that_store_is_migrated() {
+    let desk = upgraded();
+    migrate(&desk, &["--store", "esp"]).complains(2, &["only Kairos' store"]);
+    fs::remove_file(desk.path().join("m/run/cos/active_mode")).unwrap();
+    migrate(&desk, &[]).complains(1, &["nothing to migrate to", "--store kairos"]);
+    done(migrate(&desk, &["--store", "kairos", "--entry", "passive"]));
+    assert_eq!(on_esp(&desk).len(), 3);
 }
