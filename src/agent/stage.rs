@@ -9,7 +9,7 @@ use crate::merge;
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report};
 use crate::root::Root;
-use crate::stage::{quarantine, withdraw};
+use crate::stage::{free_copies, quarantine, withdraw};
 use crate::state::State;
 use crate::text::{Message, Text};
 use anyhow::{Result, anyhow};
@@ -61,7 +61,10 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
         let (summary, anchors) = (report.summary(), report.anchors());
         let milliseconds = started.elapsed().as_millis();
         let anchors = report::count(anchors, "trust anchor");
-        Event::Summary.emit(format_args!("{summary}; {anchors}, {milliseconds} ms"));
+        // Nothing else deletes them there, as the deletion of an initrd would.
+        let freed = if environment.units() == merge::Units::Image { free_copies(root) } else { 0 };
+        let freed = if freed > 0 { format!("; {freed} bytes of needless copies freed") } else { String::new() };
+        Event::Summary.emit(format_args!("{summary}; {anchors}, {milliseconds} ms{freed}"));
     }
     outcome.and(remembered).and(written)
 }
