@@ -8,11 +8,11 @@ use crate::firmware::entry::BootEntry;
 use crate::merge;
 use crate::policy::{self, Hierarchies, Policy};
 use crate::reason::{Reason, Refusal};
-use crate::report::{Event, Report};
+use crate::report::{self, Event, Report};
 use crate::root::Root;
 use crate::state::State;
 use crate::text::Text;
-use crate::trust::{self, TrustStore};
+use crate::trust::{self, Anchor, TrustStore};
 use anyhow::{Result, anyhow};
 
 /// What is known before the first image is looked at.
@@ -65,7 +65,7 @@ impl Preparation {
         this.gate = this.policy.admit_boot(&firmware).err();
         // While nothing may be staged, systemd shall find no certificate to trust either.
         let exported = if this.gate.is_some() { &[] } else { this.trust.anchors() };
-        if let Err(error) = trust::export(root, exported) {
+        if let Err(error) = export(root, exported) {
             report.set_trust(&this.trust, false);
             return this.closed(root, Reason::NotStaged, error);
         }
@@ -129,7 +129,7 @@ impl Preparation {
     /// Nothing will be staged, since the agent can't do its job.
     fn closed(self, root: &Root, reason: Reason, error: anyhow::Error) -> Self {
         // Certificates of an earlier run go too. Where even that fails, the first error is the one to tell.
-        let _ = trust::export(root, &[]);
+        let _ = export(root, &[]);
         self.refusing(reason, error)
     }
 
@@ -138,6 +138,19 @@ impl Preparation {
         self.failure = Some(error);
         self
     }
+}
+
+/// Gives systemd the anchors and no certificate besides, and tells what was removed for that.
+fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
+    let removed = trust::export(root, anchors)?;
+    for (file, cause) in &removed.files {
+        Event::CertificateRemoved.emit(format_args!("removed {file} from /run/verity.d: {cause}"));
+    }
+    if removed.more > 0 {
+        let more = report::count(removed.more, "more file");
+        Event::CertificateRemoved.emit(format_args!("removed {more} from /run/verity.d that hold no trust anchor"));
+    }
+    Ok(())
 }
 
 fn load_policy(root: &Root, options: &Options) -> Result<Policy> {

@@ -37,6 +37,8 @@ pub enum Event {
     Failed,
     /// Something offered as a trust anchor isn't one.
     CertificateIgnored,
+    /// A certificate of others was removed from where systemd would trust it.
+    CertificateRemoved,
     /// Something in dbx that may be a revocation can't be understood.
     DbxUnreadable,
     /// A rejected image could not be moved out of the way.
@@ -57,13 +59,14 @@ pub enum Event {
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Staged,
         Self::Rejected,
         Self::Omitted,
         Self::Summary,
         Self::Failed,
         Self::CertificateIgnored,
+        Self::CertificateRemoved,
         Self::DbxUnreadable,
         Self::NotQuarantined,
         Self::Withdrawn,
@@ -84,6 +87,7 @@ impl Event {
             Self::Summary => "0f7d41e8c35b4b2fa61c9be2d8a05374",
             Self::Failed => "e94a6d1b70c34c8fb25f83a7d61e0c92",
             Self::CertificateIgnored => "3a8e57c1f2d946b0a7d4c6095be1f83d",
+            Self::CertificateRemoved => "3f9d27557c5b413597ddf71a6941e0c3",
             Self::DbxUnreadable => "5be20d6f8a9147c3b04f7e13c2d96a18",
             Self::NotQuarantined => "d75c0b9e41f84e3796a2f1c83b6d50ea",
             Self::Withdrawn => "81f2d6c04b9e4e7fa35d7c1e92b06a48",
@@ -124,7 +128,9 @@ impl Event {
             | Self::NotMerged
             | Self::UnexpectedlyMerged => Level::Error,
             Self::CertificateIgnored | Self::ReportIncomplete => Level::Warn,
-            Self::Staged | Self::Summary | Self::MergeRequested | Self::Merged => Level::Info,
+            Self::Staged | Self::CertificateRemoved | Self::Summary | Self::MergeRequested | Self::Merged => {
+                Level::Info
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The trust anchors as systemd reads them.
 
+use super::others::{Others, Removed};
 use super::{Anchor, SealedFile, Source};
 use crate::durable;
 use crate::root::Root;
@@ -8,14 +9,15 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
-const DIRECTORY: &str = "/run/verity.d";
+pub(super) const DIRECTORY: &str = "/run/verity.d";
 
 /// Writes each anchor to its file under `/run/verity.d`, one PEM certificate a file since systemd reads no
-/// more, and removes files that an earlier run wrote for certificates no longer trusted.
+/// more. Removes files that an earlier run wrote for certificates no longer trusted, and those of others that hold anything
+/// but an anchor: systemd would trust them. Returns what it removed of others.
 ///
 /// # Errors
 /// The first file that can't be written or removed.
-pub fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
+pub fn export(root: &Root, anchors: &[Anchor]) -> Result<Removed> {
     let context = || format!("writing trust anchors to {DIRECTORY}");
     let directory = root.make_directory(DIRECTORY).with_context(context)?;
     let mut names = BTreeSet::new();
@@ -25,13 +27,17 @@ pub fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
         durable::write(&directory.join(&name), &pem, 0o444).with_context(|| format!("writing {DIRECTORY}/{name}"))?;
         names.insert(name);
     }
+    let mut others = Others::new(root, &directory, anchors);
     for name in root.list(DIRECTORY).with_context(context)?.unwrap_or_default() {
-        let Some(name) = name.to_str() else { continue };
-        if is_ours(name) && !names.contains(name) {
-            fs::remove_file(directory.join(name)).with_context(|| format!("removing {DIRECTORY}/{name}"))?;
+        match name.to_str() {
+            Some(ours) if names.contains(ours) => {}
+            Some(ours) if is_ours(ours) && !directory.join(ours).is_dir() => {
+                fs::remove_file(directory.join(ours)).with_context(|| format!("removing {DIRECTORY}/{ours}"))?;
+            }
+            _ => others.judge(&name)?,
         }
     }
-    Ok(())
+    Ok(others.removed)
 }
 
 /// The certificates that the initrd of this boot sealed, as [`export`] left them: on the host the sealed

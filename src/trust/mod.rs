@@ -2,11 +2,13 @@
 
 mod certificate;
 mod export;
+mod others;
 mod revocation;
 mod sealed;
 
 pub use certificate::{Certificate, CertificateError, Fingerprint};
 pub use export::{export, read_exported_sealed};
+pub use others::Removed;
 pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;

@@ -290,7 +290,7 @@ fn exported_files_hold_one_certificate_each_and_old_ones_go() {
     let store = TrustStore::decide(both, &SignatureDatabase::default());
     export(&root, store.anchors()).unwrap();
     let directory = dir.path().join("run/verity.d");
-    fs::write(directory.join("somebody-else.crt"), "kept").unwrap();
+    fs::write(directory.join("others.pem"), "systemd doesn't read it").unwrap();
     for (name, der) in ["db-1.crt", "db-2.crt"].iter().zip(&ders) {
         let pem = fs::read(directory.join(name)).unwrap();
         assert_eq!(X509::stack_from_pem(&pem).unwrap().len(), 1);
@@ -300,5 +300,5 @@ fn exported_files_hold_one_certificate_each_and_old_ones_go() {
     let mut names: Vec<_> =
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["db-1.crt", "somebody-else.crt"]);
+    assert_eq!(names, ["db-1.crt", "others.pem"]);
 }

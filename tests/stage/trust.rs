@@ -385,3 +385,104 @@ fn a_configuration_that_is_a_dangling_link_is_broken_not_absent() {
     let outcome = machine.stage();
     assert_eq!((outcome.status, outcome.verdict("tool.sysext.raw").1), (Some(1), "bad-configuration"));
 }
+
+/// immucore writes PK, KEK and db to where systemd looks, whatever dbx says, under names of its own.
+#[test]
+fn certificates_of_others_stay_if_they_are_anchors_and_go_if_not() {
+    let [pk, revoked, stranger] = ["Pk", "Revoked", "Stranger"].map(keys::ec);
+    let firmware = || {
+        Firmware::enforcing()
+            .pk(&efi::certificates(&[pk]))
+            .db(&efi::certificates(&[vendor(), revoked]))
+            .dbx(&List::certificate(revoked).encode())
+    };
+    let machine = |config: &str| {
+        let trailing = [vendor().pem(), stranger.pem()].concat();
+        Machine::new()
+            .firmware(&firmware())
+            .config(config)
+            .sysext("good.sysext.raw", &good_image("good", vendor()))
+            .file("run/verity.d/PK0.crt", &pk.pem())
+            .file("run/verity.d/DB0.crt", &vendor().pem())
+            .file("run/verity.d/DB1.crt", &revoked.pem())
+            .file("run/verity.d/stranger.crt", &stranger.pem())
+            // systemd reads the first one only.
+            .file("run/verity.d/two.crt", &trailing)
+            .file("run/verity.d/unread.pem", &stranger.pem())
+            // Left by an earlier run.
+            .file("run/verity.d/db-7.crt", &revoked.pem())
+    };
+    let trusting = machine("");
+    let outcome = trusting.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(trusting.staged_names(), ["good"]);
+    let left = ["DB0.crt", "PK-1.crt", "PK0.crt", "db-1.crt", "two.crt", "unread.pem"];
+    assert_eq!(trusting.exported_certificates(), left, "{}", outcome.stderr);
+    let told = told_of_removed(&outcome);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("removed DB1.crt from /run/verity.d: ") && told[0].contains("CN=Revoked"), "{told:?}");
+    assert!(
+        told[1].contains("removed stranger.crt") && told[1].ends_with("is no trust anchor of this boot"),
+        "{told:?}"
+    );
+    assert!(told_of_removed(&trusting.stage()).is_empty(), "the second run finds nothing more");
+
+    let narrow = machine("trust:\n  sources: [db]\n");
+    let outcome = narrow.stage();
+    assert_eq!(narrow.exported_certificates(), ["DB0.crt", "db-1.crt", "two.crt", "unread.pem"], "{}", outcome.stderr);
+
+    // Where nothing may be staged nothing is to be trusted either, whatever the cause.
+    for closed in
+        [machine("limitz: 3\n"), machine("").firmware(&Firmware::disabled().db(&efi::certificates(&[vendor()])))]
+    {
+        closed.stage();
+        assert_eq!(closed.exported_certificates(), ["unread.pem"]);
+    }
+}
+
+fn told_of_removed(outcome: &Outcome) -> Vec<&str> {
+    outcome.stderr.lines().filter(|line| line.contains(" from /run/verity.d")).collect()
+}
+
+#[test]
+fn junk_where_systemd_looks_for_certificates_does_no_harm() {
+    let stranger = keys::ec("Stranger");
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("mine.crt"), vendor().pem()).unwrap();
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("good.sysext.raw", &good_image("good", vendor()))
+        .file("run/verity.d/directory.crt/DB0.crt", &stranger.pem())
+        .file("run/verity.d/db-3.crt/DB0.crt", &stranger.pem())
+        .file("run/verity.d/empty.crt", b"")
+        .file("run/verity.d/large.crt", &vec![b'A'; (1 << 20) + 1])
+        .file("run/verity.d/der.crt", &vendor().der())
+        .file("run/verity.d/.hidden.crt", &stranger.pem())
+        .file("run/verity.d/.crt", &stranger.pem())
+        .file("elsewhere/good.crt", &vendor().pem())
+        .with(|root| {
+            let directory = root.join("run/verity.d");
+            for (name, target) in [
+                ("link.crt", "../../elsewhere/good.crt"),
+                ("dangling.crt", "nowhere"),
+                ("loop.crt", "loop.crt"),
+                ("to-directory.crt", "directory.crt"),
+                ("outside.crt", outside.path().join("mine.crt").to_str().unwrap()),
+            ] {
+                std::os::unix::fs::symlink(target, directory.join(name)).unwrap();
+            }
+            nix::unistd::mkfifo(&directory.join("fifo.crt"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let name = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff.crt");
+            fs::write(directory.join::<&std::ffi::OsStr>(name), vendor().pem()).unwrap();
+            for number in 0..3000 {
+                fs::write(directory.join(format!("{number}.crt")), "junk").unwrap();
+            }
+        });
+    let outcome = machine.stage();
+    assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
+    assert_eq!(machine.staged_names(), ["good"]);
+    assert_eq!(machine.exported_certificates(), ["db-1.crt", "db-3.crt", "directory.crt"], "{}", outcome.stderr);
+    assert!(machine.path("elsewhere/good.crt").is_file() && outside.path().join("mine.crt").is_file());
+    let told = told_of_removed(&outcome);
+    assert_eq!(told.len(), 65);
+    assert!(told[64].ends_with("removed 2948 more files from /run/verity.d that hold no trust anchor"), "{}", told[64]);
+}

@@ -1,0 +1,93 @@
+//! Certificates that others have put where systemd looks for those that may sign images.
+//!
+//! immucore writes all of PK, KEK and db there and doesn't ask dbx, so a signer that dbx revokes would be trusted by systemd
+//! (immucore 0.20.4, `pkg/state/steps_uki.go`, `ExtractCerts`).
+
+use super::export::DIRECTORY;
+use super::{Anchor, Fingerprint, SealedFile, Source};
+use crate::root::Root;
+use crate::text::{Message, Text};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Most files that are told one by one.
+const MAX_TOLD: usize = 64;
+
+/// What was removed.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Files and why they were removed, the first ones.
+    pub files: Vec<(Text, Message)>,
+    /// How many more there were.
+    pub more: usize,
+}
+
+/// Files in [`DIRECTORY`] that aren't ours.
+pub(super) struct Others<'a> {
+    root: &'a Root,
+    directory: &'a Path,
+    anchors: BTreeSet<[u8; 32]>,
+    pub(super) removed: Removed,
+}
+
+impl<'a> Others<'a> {
+    pub(super) fn new(root: &'a Root, directory: &'a Path, anchors: &[Anchor]) -> Self {
+        let anchors = anchors.iter().map(|anchor| *anchor.certificate().fingerprint().as_bytes()).collect();
+        Self { root, directory, anchors, removed: Removed::default() }
+    }
+
+    /// Removes the file called `name` unless systemd passes it over or it holds an anchor.
+    ///
+    /// systemd reads what is called `*.crt` and is a regular file or a link to one (systemd 257, `conf_files_list` with
+    /// `CONF_FILES_REGULAR`). What a link leads to can be another file by then, so no link stays.
+    pub(super) fn judge(&mut self, name: &OsStr) -> Result<()> {
+        let path = self.directory.join(name);
+        let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
+        if !name.as_bytes().ends_with(b".crt") || metadata.is_dir() {
+            return Ok(());
+        }
+        let Some(cause) = self.fault(name, metadata.is_file()) else { return Ok(()) };
+        let file = Text::from_os(name);
+        self.is_in_memory().with_context(|| format!("removing {DIRECTORY}/{file}"))?;
+        fs::remove_file(&path).with_context(|| format!("removing {DIRECTORY}/{file}"))?;
+        if self.removed.files.len() < MAX_TOLD {
+            self.removed.files.push((file, cause));
+        } else {
+            self.removed.more = self.removed.more.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Why systemd mustn't read the file.
+    fn fault(&self, name: &OsStr, is_file: bool) -> Option<Message> {
+        if !is_file {
+            return Some("it is no regular file".into());
+        }
+        let Some(name) = name.to_str() else { return Some("its name is not UTF-8".into()) };
+        match SealedFile::read(self.root, format!("{DIRECTORY}/{name}")).offer(Source::File).certificate {
+            Ok(certificate) if self.is_anchor(&certificate.fingerprint()) => None,
+            Ok(certificate) => {
+                Some(Message::new(format_args!("{} is no trust anchor of this boot", certificate.subject())))
+            }
+            Err(error) => Some(Message::new(error)),
+        }
+    }
+
+    fn is_anchor(&self, fingerprint: &Fingerprint) -> bool {
+        self.anchors.contains(fingerprint.as_bytes())
+    }
+
+    /// Nothing is deleted that a disk keeps: the directory can be a mount.
+    fn is_in_memory(&self) -> Result<()> {
+        let device = |path: &str| self.root.metadata(path).map(|metadata| metadata.dev());
+        if device(DIRECTORY)? != device("/run")? {
+            bail!("{DIRECTORY} is on another file system than /run");
+        }
+        Ok(())
+    }
+}
