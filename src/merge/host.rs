@@ -89,7 +89,7 @@ pub fn host_directories(class: Class) -> &'static [&'static str] {
 pub fn host_images(root: &Root, directory: &str, limit: usize) -> std::io::Result<Vec<OsString>> {
     let found = root.list_some(directory, limit)?.unwrap_or_default();
     let is_image =
-        |file: &OsString| file.to_str().is_some_and(|file| !file.starts_with('.') && has_extension(file, "raw"));
+        |file: &OsString| file.to_str().is_some_and(|file| !file.starts_with(".#") && has_extension(file, "raw"));
     Ok(found.into_iter().filter(is_image).collect())
 }
 

@@ -21,6 +21,7 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Deletes the copies below `/run/systemd` of what systemd-stub brought, and what was rejected of it. Returns how many bytes that
 /// were. What isn't in memory, or isn't a copy, stays; so does what can't be deleted.
+#[must_use]
 pub fn free(root: &Root) -> u64 {
     let mut freed = 0_u64;
     for original in Class::ALL.iter().flat_map(|class| class.source_directories()) {

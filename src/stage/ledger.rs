@@ -122,8 +122,8 @@ fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
     Ok(root.list(&directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default())
 }
 
-/// What others have put into the staging directory of `class`: at most `limit` names, in their order. systemd passes over names
-/// that begin with a dot (systemd 257, `src/basic/dirent-util.c`, `FOREACH_DIRENT`), and so do we.
+/// What others have put into the staging directory of `class`: at most `limit` names, in their order. Names of unfinished files are
+/// passed over, by systemd too (systemd 257, `src/basic/os-util.c`, `image_name_is_valid`); a dot alone hides nothing.
 ///
 /// # Errors
 /// Where a directory is there and can't be listed.
@@ -132,7 +132,7 @@ pub fn foreign(root: &Root, class: Class, limit: usize) -> Result<Vec<OsString>>
     let ours = notes(root, class)?;
     let found =
         root.list_some(directory, limit.saturating_add(ours.len())).with_context(|| format!("listing {directory}"))?;
-    let is_foreign = |name: &OsString| !name.as_encoded_bytes().starts_with(b".") && !ours.contains(name);
+    let is_foreign = |name: &OsString| !name.as_encoded_bytes().starts_with(b".#") && !ours.contains(name);
     Ok(found.unwrap_or_default().into_iter().filter(is_foreign).take(limit).collect())
 }
 

@@ -89,6 +89,7 @@ fn a_good_link_gives_way_to_what_was_verified_and_a_bad_one_goes() {
         "unsigned.sysext.raw",
         &good("unsigned", vendor()).remove(PartitionKind::RootVeritySig).render().bytes,
     );
+    link(&machine, ".hidden.raw", &format!("/{STORE}/evil.sysext.raw"));
     link(&machine, "nowhere.raw", "/var/lib/nowhere.raw");
     link(&machine, "loop.raw", "loop.raw");
     link(&machine, "device.raw", "/dev/null");
@@ -106,6 +107,7 @@ fn a_good_link_gives_way_to_what_was_verified_and_a_bad_one_goes() {
         ("tampered.sysext.raw", "rejected", "corrupt"),
         ("garbage.sysext.raw", "rejected", "bad-gpt"),
         ("unsigned.sysext.raw", "rejected", "no-signature"),
+        (".hidden.raw", "rejected", "bad-name"),
         ("nowhere.raw", "rejected", "unreadable"),
         ("loop.raw", "rejected", "unreadable"),
         ("device.raw", "rejected", "unreadable"),
