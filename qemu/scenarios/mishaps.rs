@@ -141,6 +141,11 @@ fn who_asked_was_heard(findings: &Findings) {
         message.starts_with("Started systemd-sysext@")
     };
     assert_eq!(findings.places(is_start).len(), 1, "nobody was asked");
+    // And the agent was asked before it, which can only name what lies there.
+    let report = findings.report().unwrap();
+    let rows = report["images"].as_array().unwrap();
+    let unsigned = rows.iter().find(|row| row["directory"] == "/var/lib/extensions").unwrap();
+    assert_eq!((&unsigned["verdict"], &unsigned["file"]), (&"rejected".into(), &"unsigned.raw".into()), "{unsigned}");
 }
 
 fn nothing_got_past_the_gate(findings: &Findings) {

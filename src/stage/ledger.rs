@@ -12,8 +12,9 @@ use crate::stamp::Stamp;
 use crate::text::Text;
 use anyhow::{Context, Result};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/run/sextant/staged";
@@ -112,9 +113,16 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
     let found = staged.and_then(|staged| staged.join(file).symlink_metadata().ok());
     Ok(match found {
         None => Some("it is gone"),
-        Some(metadata) if Stamp::from(&metadata) != stamp => Some("it was changed after it had been verified"),
-        Some(_) => None,
+        Some(metadata) if is_what_was_verified(&metadata, &stamp) => None,
+        Some(_) => Some("it was changed after it had been verified"),
     })
+}
+
+/// Whether a staged file still has the stamp with which it was verified. The switch of root deletes the files of the initrd
+/// (systemd 257, `src/shared/switch-root.c`), which sets the time of change; the mount keeps the file then.
+fn is_what_was_verified(found: &Metadata, stamp: &Stamp) -> bool {
+    let now = Stamp::from(found);
+    now == *stamp || (found.nlink() == 0 && now.is_renamed(stamp))
 }
 
 fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
@@ -154,5 +162,33 @@ fn take_back(root: &Root, class: Class, file: &OsStr) -> Result<()> {
     match notes {
         Some(notes) => durable::remove(&notes.join(file)).with_context(context),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_deleted_file_that_is_still_open_is_what_was_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        fs::write(&path, "1234").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let stamp = Stamp::of(&file).unwrap();
+        let is_it = || is_what_was_verified(&file.metadata().unwrap(), &stamp);
+        assert!(is_it());
+        let tick = || std::thread::sleep(std::time::Duration::from_millis(20));
+        tick();
+        fs::rename(&path, dir.path().join("renamed")).unwrap();
+        assert!(!is_it(), "somebody else has the file now");
+        fs::remove_file(dir.path().join("renamed")).unwrap();
+        assert_ne!(Stamp::of(&file).unwrap(), stamp);
+        assert!(is_it());
+        tick();
+        std::os::unix::fs::FileExt::write_at(&file, b"5", 0).unwrap();
+        assert!(!is_it(), "a write is a write");
     }
 }
