@@ -161,14 +161,14 @@ fn one(
     next: Option<Place<'_>>,
 ) -> Result<()> {
     let place = found(directory, file);
-    let target = stage::link_target(root, directory, file);
     let take_out = || stage::take_out(root, directory, file);
-    let Looked { mut image, stamp } = run.process(place, next, &take_out);
+    let Some(path) = stage::link_target(root, directory, file) else {
+        return file_itself(run, records, root, directory, place);
+    };
+    let Looked { mut image, stamp } = run.process(place, next, &|| take_out().map(drop));
     if image.is_good() {
-        // What isn't a link was moved, and lies nowhere else.
-        let source = target.zip(stamp).map(|(path, stamp)| Source { path, stamp });
         forget(records.state, &image);
-        records.add(image, source, None);
+        records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
         return Ok(());
     }
     if let Err(error) = take_out() {
@@ -178,6 +178,33 @@ fn one(
         bail!("{}: {warning}", Text::from_os(file));
     }
     if !is_twin(records.state, &image) {
+        records.add(image, None, None);
+    }
+    Ok(())
+}
+
+/// What is no link is moved before it is looked at: a file that is moved afterwards has another time of change than the one that was
+/// verified.
+fn file_itself(
+    run: &mut Run<'_>,
+    records: &mut Records<'_>,
+    root: &Root,
+    directory: Class,
+    place: Place<'_>,
+) -> Result<()> {
+    let moved = match stage::take_out(root, directory, place.file) {
+        Ok(moved) => moved,
+        Err(error) => {
+            let file = Text::from_os(place.file);
+            bail!("{file} can't be taken out of {}: {error:#}", directory.staging_directory());
+        }
+    };
+    let Looked { mut image, .. } = run.process(Place { directory: &moved, ..place }, None, &|| Ok(()));
+    image.directory = Some(directory.staging_directory().into());
+    if image.is_good() {
+        forget(records.state, &image);
+        records.add(image, None, None);
+    } else if !is_twin(records.state, &image) {
         records.add(image, None, None);
     }
     Ok(())

@@ -13,7 +13,6 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
 
 /// Where rejected files go, each below the name of the directory that it was found in.
 const DIRECTORY: &str = "/.extra/rejected";
@@ -36,30 +35,50 @@ pub fn quarantine(root: &Root, directory: &str, file: &OsStr) -> Result<()> {
     let context = || format!("moving it out of {directory}");
     let target = root.make_directory(&format!("{DIRECTORY}/{kind}")).with_context(context)?;
     let from = root.directory(directory).with_context(context)?.with_context(context)?.join(file);
-    move_beside_others(&from, &target, file).with_context(context)
+    for attempt in 0..ATTEMPTS {
+        let mut name = file.to_owned();
+        if attempt > 0 {
+            name.push(format!(".{attempt}"));
+        }
+        match renameat2(AT_FDCWD, &from, AT_FDCWD, &target.join(name), RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EEXIST) => {}
+            result => return result.with_context(context),
+        }
+    }
+    bail!("moving it out of {directory}: {ATTEMPTS} files of this name have been rejected")
 }
 
 /// Moves what others have put into the staging directory of `class` out of it, a link as well as a file or a directory.
-/// What is mounted there is unmounted; nothing is deleted. That it is gone already is no error.
+/// What is mounted there is unmounted; nothing is deleted. Returns the directory in which it is now, under the same name; that it
+/// is gone already is no error.
 ///
 /// # Errors
 /// Where it can't be moved; it is still in its place then.
-pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<()> {
+pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
     let directory = class.staging_directory();
     let context = || format!("moving it out of {directory}");
-    let target = root.make_directory(&format!("{SET_ASIDE}/{class}")).with_context(context)?;
-    let Some(from) = root.directory(directory).with_context(context)? else { return Ok(()) };
+    let set_aside = format!("{SET_ASIDE}/{class}");
+    let target = root.make_directory(&set_aside).with_context(context)?;
+    let Some(from) = root.directory(directory).with_context(context)? else { return Ok(set_aside) };
     let from = from.join(file);
     let metadata = match from.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(set_aside),
         result => result.with_context(context)?,
     };
     // A link says as little the second time, and whoever makes it again and again must not fill the memory.
     if metadata.is_symlink() && fs::rename(&from, target.join(file)).is_ok() {
-        return Ok(());
+        return Ok(set_aside);
     }
     mounts::unmount(&from).with_context(context)?;
-    move_beside_others(&from, &target, file).with_context(context)
+    for attempt in 0..ATTEMPTS {
+        let place = if attempt == 0 { set_aside.clone() } else { format!("{set_aside}/{attempt}") };
+        let target = root.make_directory(&place).with_context(context)?.join(file);
+        match renameat2(AT_FDCWD, &from, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EEXIST) => {}
+            result => return result.map(|()| place).with_context(context),
+        }
+    }
+    bail!("moving it out of {directory}: {ATTEMPTS} files of this name have been moved")
 }
 
 /// Renames an image in a directory of the host, so that systemd doesn't take it for one. Returns its new name.
@@ -78,18 +97,4 @@ pub fn reject_on_host(root: &Root, directory: &str, file: &OsStr) -> Result<OsSt
         }
     }
     bail!("renaming it in {directory}: {ATTEMPTS} files of this name have been rejected")
-}
-
-fn move_beside_others(from: &Path, target: &Path, file: &OsStr) -> Result<()> {
-    for attempt in 0..ATTEMPTS {
-        let mut name = file.to_owned();
-        if attempt > 0 {
-            name.push(format!(".{attempt}"));
-        }
-        match renameat2(AT_FDCWD, from, AT_FDCWD, &target.join(name), RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => {}
-            result => return Ok(result?),
-        }
-    }
-    bail!("{ATTEMPTS} files of this name have been moved")
 }

@@ -188,6 +188,29 @@ fn what_its_owner_takes_away_or_replaces_is_not_kept() {
     assert!(gate(&machine));
 }
 
+/// immucore before 3.4 copies, and so may an administrator.
+#[test]
+fn a_file_is_adopted_as_a_link_is() {
+    let machine = Machine::trusting(&[vendor()]);
+    machine.stage();
+    let app = good_image("app", vendor());
+    let directory = machine.path("run/extensions");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("app.sysext.raw"), &app).unwrap();
+    fs::write(directory.join("evil.sysext.raw"), corrupt(&app)).unwrap();
+    let outcome = adopt(&machine);
+    assert_eq!(machine.staged_names(), ["app"], "{}", outcome.stderr);
+    assert_eq!(outcome.verdict("app.sysext.raw"), ("staged", ""));
+    assert_eq!(outcome.row("app.sysext.raw")["directory"], "/run/extensions");
+    assert_eq!(outcome.verdict("evil.sysext.raw").0, "rejected");
+    // Of several of one name none is lost.
+    fs::write(machine.path("run/extensions/evil.sysext.raw"), b"junk").unwrap();
+    adopt(&machine);
+    for place in ["", "1/"] {
+        assert!(machine.path(format!("run/sextant/set-aside/sysext/{place}evil.sysext.raw")).exists(), "{place}");
+    }
+}
+
 #[test]
 fn a_configuration_extension_among_system_extensions_finds_its_place() {
     let machine = Machine::trusting(&[vendor()]);
