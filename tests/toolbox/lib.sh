@@ -68,7 +68,7 @@ make_go_program() { # NAME PACKAGE TIME
   trap "rm -rf '$work'" EXIT
 
   say "making $directory ($time)"
-  cd "$module"
+  cd "$module" || exit
   # Sources that can't be fetched are an obstacle of this machine; sources with another digest are an error.
   if ! go list -deps "$package" >/dev/null 2>"$work/log"; then
     grep -v '^go: downloading ' "$work/log" >&2 || true
