@@ -2,10 +2,11 @@
 
 use super::disk::Stored;
 use super::sets::{self, Image, image};
-use super::stories::boot;
-use super::verdict::{LINKED, STORE, SYSEXT, links, merged, only_good, stored, told};
+use super::stories::{boot, central};
+use super::verdict::{LINKED, STORE, SYSEXT, links, merged, mounted, only_good, stored, told};
 use super::{Boot, Story};
 use crate::cpio::Archive;
+use crate::guest::Guest;
 use crate::toolbox::repository;
 use crate::witness::Findings;
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ const AGENT: &str = "usr/lib/sextant/sextant-agent";
 const STAGES: &str = "system/oem/zz-sextant.yaml";
 
 pub fn table() -> Vec<Story> {
-    vec![alone(), entries(), run_time(), timeouts(), large(), no_agent(), killed()]
+    vec![alone(), newer(), entries(), sources(), run_time(), timeouts(), large(), no_agent(), killed()]
         .into_iter()
         .map(Story::of_matrix)
         .collect()
@@ -50,6 +51,66 @@ fn nothing_merged(findings: &Findings) {
     for certificate in ["PK0.crt", "KEK0.crt", "DB0.crt", "DB1.crt"] {
         assert!(run.contains(certificate), "{certificate}: {run}");
     }
+}
+
+/// The central story with a newer systemd, its stub and its boot loader.
+fn newer() -> Story {
+    Story { name: "kairos-262", guest: Guest::Systemd262, ..central() }
+}
+
+/// What the host has of its own is judged before the merge, and put out of the way where the sealed configuration says so; other
+/// directories on the disk are searched too.
+fn sources() -> Story {
+    Story {
+        image: || Ok(super::image::sextant()?.file("etc/sextant.yaml", CONFIGURATION)),
+        beside: &["good"],
+        stored: || {
+            [
+                Stored::file("/usr/local/more", "shared.sysext.raw", &image("shared").bytes),
+                Stored::file("/usr/local/more", "disk-stranger.sysext.raw", &image("disk-stranger").bytes),
+                Stored::file("/usr/local/more", "notes.txt", &image("garbage").bytes),
+                Stored::file(HOSTS, "disk-unsigned.raw", &image("disk-unsigned").bytes),
+                Stored::file(HOSTS, "spare.raw", &image("spare").bytes),
+            ]
+            .into()
+        },
+        boots: vec![boot("1", from_sources), boot("2", from_sources_again)],
+        ..Story::new(
+            "kairos-sources",
+            "directories on the disk that the sealed configuration names, and the host's own",
+        )
+    }
+}
+
+/// Where a host has extensions of its own.
+const HOSTS: &str = "/var/lib/extensions";
+const CONFIGURATION: &str = "sources:\n- directory: /usr/local/more\nmerge:\n  quarantine: true\n";
+
+fn from_sources(findings: &Findings) {
+    merged_from_sources(findings, "/.extra/sysext/good.sysext.raw");
+}
+
+/// immucore has moved the one that was on the ESP.
+fn from_sources_again(findings: &Findings) {
+    merged_from_sources(findings, "/extensions/good.sysext.raw");
+}
+
+fn merged_from_sources(findings: &Findings, good: &str) {
+    assert_eq!(findings.merged("sysext"), ["good", "shared", "spare"]);
+    let staged = [(image("good"), good), (image("shared"), "/more/shared.sysext.raw")];
+    mounted(findings, &staged);
+    only_good(findings, &[image("good"), image("shared"), image("spare")]);
+    let kept = |directory: &str, file: &str, name: &str| (format!("{directory}/{file}"), image(name));
+    stored(
+        findings,
+        &[
+            kept(STORE, "good.sysext.raw", "good"),
+            kept("/usr/local/more", "shared.sysext.raw", "shared"),
+            kept("/usr/local/more", "disk-stranger.sysext.raw", "disk-stranger"),
+            kept(HOSTS, "disk-unsigned.raw.rejected", "disk-unsigned"),
+            kept(HOSTS, "spare.raw", "spare"),
+        ],
+    );
 }
 
 /// Each entry has its own extensions, and the recovery system none.
@@ -96,7 +157,7 @@ fn run_time() -> Story {
         stored: || {
             let disabled = ["shared", "disk-stranger"].map(|name| {
                 let image = image(name);
-                Stored::file(&format!("extensions/{}", image.file), &image.bytes)
+                Stored::file(STORE, &image.file, &image.bytes)
             });
             [image("disk-revoked").enabled("active"), disabled].concat()
         },

@@ -45,7 +45,7 @@ pub struct Story {
     entry: &'static str,
     /// Names of images beside its UKI.
     beside: &'static [&'static str],
-    /// Below `/var/lib/kairos`.
+    /// On the persistent partition.
     stored: fn() -> Vec<disk::Stored>,
     /// In `/oem`.
     oem: &'static [(&'static str, &'static str)],

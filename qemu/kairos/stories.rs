@@ -49,16 +49,17 @@ pub(super) fn boot(name: &'static str, check: fn(&Findings)) -> Boot {
 
 /// Good and bad ones, wherever extensions can lie. In the first boot they come from the ESP, in the second from the
 /// persistent partition, to which immucore has moved them.
-fn central() -> Story {
+pub(super) fn central() -> Story {
     Story {
         image: || Ok(to_enable(super::image::sextant()?)),
         command_line: "kairos.config_url=/usr/share/config-url.yaml",
         beside: &["good", "settings", "stranger", "unsigned", "tampered", "garbage"],
         stored: || {
             // Under the name of one on the ESP: of the two, only one can be merged.
-            let link = Stored::link("extensions/active/good.sysext.raw", &format!("{STORE}/other-good.sysext.raw"));
+            let target = format!("{STORE}/other-good.sysext.raw");
+            let link = Stored::link(&format!("{STORE}/active"), "good.sysext.raw", &target);
             [
-                vec![Stored::file("extensions/other-good.sysext.raw", &image("other good").bytes), link],
+                vec![Stored::file(STORE, "other-good.sysext.raw", &image("other good").bytes), link],
                 image("shared").enabled("common").to_vec(),
                 image("disk-unsigned").enabled("active").to_vec(),
                 image("disk-tampered").enabled("active").to_vec(),

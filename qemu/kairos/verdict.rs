@@ -28,6 +28,11 @@ pub fn merged(findings: &Findings, images: &[(&Image, &str)]) {
     assert_eq!(findings.merged("confext"), names(true), "systemd-confext status");
     let expected: BTreeSet<_> = images.iter().map(|(image, _)| image.root_hash.clone()).collect();
     assert_eq!(root_hashes(findings), expected, "root hashes of the device-mapper table");
+    mounted(findings, images);
+}
+
+/// These come from the bytes that were verified, read-only.
+pub fn mounted(findings: &Findings, images: &[(&Image, &str)]) {
     for (image, origin) in images {
         let (name, class) = (image.name(), if image.is_confext() { "confexts" } else { "extensions" });
         let path =
