@@ -29,6 +29,7 @@ fn main() -> ExitCode {
                 a_sweep_takes_what_it_is_told_to_and_nothing_else;
             mounts: the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it,
                 another_file_in_its_place_is_never_staged,
+                what_others_left_is_moved_aside_and_then_mounted_where_it_was,
                 a_write_after_verifying_is_noticed_before_the_merge,
                 a_write_between_verifying_and_staging_is_noticed,
                 a_copy_that_was_written_to_is_not_staged,

@@ -69,6 +69,28 @@ impl Case {
     }
 }
 
+/// A rename changes the time of change, so it comes before the file is opened.
+pub(crate) fn what_others_left_is_moved_aside_and_then_mounted_where_it_was() {
+    in_namespace(|| {
+        let case = Case::new();
+        let directory = case.machine.path("run/extensions");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("k3s.raw"), &case.image).unwrap();
+        let moved = stage::take_out(&case.root, Class::Sysext, "k3s.raw".as_ref()).unwrap();
+        let moved = case.machine.path(moved).join("k3s.raw");
+        let named = moved.with_file_name("k3s.sysext.raw");
+        fs::rename(&moved, &named).unwrap();
+        let staged = stage::stage(&case.root, verify(&case.machine, &named, &case.custody).unwrap()).unwrap();
+        assert_eq!(staged.occupied(), 0);
+        assert_eq!(fs::read(case.staged()).unwrap(), case.image);
+        assert!(stage::foreign(&case.root, Class::Sysext, 9).unwrap().is_empty());
+        // The other way round it is another file to whoever compares.
+        let late = verify(&case.machine, &named, &case.custody).unwrap();
+        fs::rename(&named, moved.with_file_name("later.raw")).unwrap();
+        assert!(stage::stage(&case.root, late).is_err());
+    });
+}
+
 pub(crate) fn the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it() {
     in_namespace(|| {
         let case = Case::new();
