@@ -38,9 +38,9 @@ pub(super) struct Arguments {
     entry: Vec<String>,
     #[command(flatten)]
     store: StoreOptions,
-    /// The report of this boot
-    #[arg(long, value_name = "FILE", default_value = PATH)]
-    report: PathBuf,
+    /// The report of this boot [default: /run/sextant/report.json of the machine]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Print for programs
     #[arg(long)]
     json: bool,
@@ -96,12 +96,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         names => store_options::slots(&store, names)?,
     };
     arguments.store.warn_of_moves(&store, &slots)?;
-    let seen = match Report::read_file(&arguments.report) {
+    let report = arguments.report.clone().unwrap_or_else(|| arguments.store.below_root(PATH));
+    let seen = match Report::read_file(&report) {
         Ok(seen) => Some(seen),
         Err(error) => {
             super::warn(format_args!(
                 "reading the report {}: {error}; what this boot merged isn't known",
-                arguments.report.display()
+                report.display()
             ));
             None
         }

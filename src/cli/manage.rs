@@ -188,7 +188,7 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
                 Some(Outcome::NotDone) => "not done",
             };
             let stays = step.stays.as_ref().map(|line| format!(" ({line})")).unwrap_or_default();
-            writeln!(out, "{dry}{slot}: {} {what}{stays}", step.held.now)?;
+            writeln!(out, "{dry}{slot}: {} {what}{stays}", Text::new(&step.held.now))?;
         }
         writeln!(out, "{}", store_options::shown(&store))?;
         super::print(&out)?;

@@ -6,10 +6,10 @@ use super::machine::Machine;
 use super::original::Original;
 use super::store_options::{self, StoreOptions};
 use super::trust_options::TrustOptions;
-use crate::esp::change;
+use crate::esp::{Item, change};
 use crate::image::Architecture;
 use crate::policy::Policy;
-use crate::store::{Held, Kairos, Kind, Slot, Store, state_of};
+use crate::store::{Held, Kairos, Kind, Slot, Store, Stray, state_of};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -35,7 +35,10 @@ it gets its name and the links of the boot states that had it enabled. Only when
 file deleted on the EFI system partition. After a failure or a loss of power both places may have a file: repeat the
 command. What a boot would refuse stays where it is, and so does a file of which the store has another content.
 
-Exit status: 0 all is in the store; 1 something stays on the partition, or it could not be done; 2 usage.")]
+What immucore moved itself and put where nothing takes it is put right too: configuration extensions and disabled
+extensions in /var/lib/kairos/extensions. They have \"-\" as their entry.
+
+Exit status: 0 all is in the store; 1 something stays where it was, or it could not be done; 2 usage.")]
 pub(super) struct Arguments {
     /// Only what lies beside the UKI of the boot entry NAME; may be given several times
     #[arg(long, value_name = "NAME")]
@@ -68,12 +71,19 @@ enum Action {
     Left,
 }
 
-/// A file beside a UKI.
+/// Where a file is.
+enum Origin {
+    /// Beside a UKI.
+    Esp(Slot, Held),
+    /// In Kairos' store, where immucore put it and nothing takes it.
+    Store(Stray),
+}
+
+/// A file that should be elsewhere.
 struct File {
-    slot: Slot,
-    held: Held,
-    /// The state that gets it.
-    state: Option<Slot>,
+    origin: Origin,
+    /// The states that get it.
+    states: Vec<Slot>,
     original: Option<Original>,
     /// Why it stays.
     detail: Option<Message>,
@@ -82,8 +92,46 @@ struct File {
 }
 
 impl File {
+    const fn new(origin: Origin, states: Vec<Slot>) -> Self {
+        Self { origin, states, original: None, detail: None, outcome: None }
+    }
+
     const fn action(&self) -> Action {
         if self.detail.is_none() { Action::Migrated } else { Action::Left }
+    }
+
+    const fn item(&self) -> &Item {
+        match &self.origin {
+            Origin::Esp(_, held) => &held.item,
+            Origin::Store(stray) => &stray.item,
+        }
+    }
+
+    /// Name of the file as it is now.
+    fn now(&self) -> &str {
+        match &self.origin {
+            Origin::Esp(_, held) => &held.now,
+            Origin::Store(stray) => &stray.now,
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Esp(_, held) => held.path(),
+            Origin::Store(stray) => Some(&stray.path),
+        }
+    }
+
+    /// The boot entry beside whose UKI it is.
+    fn entry(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Esp(slot, _) => Some(&slot.name),
+            Origin::Store(_) => None,
+        }
+    }
+
+    fn shown_entry(&self) -> Text {
+        self.entry().map_or_else(|| "-".into(), Text::new)
     }
 
     fn leave(&mut self, why: impl std::fmt::Display) {
@@ -92,11 +140,11 @@ impl File {
     }
 
     fn json(&self) -> serde_json::Value {
-        let item = &self.held.item;
+        let item = self.item();
         let mut value = json!({
-            "entry": self.slot.name, "directory": self.slot.directory, "file": item.file, "class": item.class,
-            "enabled": item.enabled, "size": item.size, "action": self.action(), "detail": self.detail,
-            "state": self.state.as_ref().map(|state| &state.name),
+            "entry": self.entry(), "file": item.file, "class": item.class, "enabled": item.enabled, "size": item.size,
+            "action": self.action(), "detail": self.detail,
+            "states": self.states.iter().map(|state| &state.name).collect::<Vec<_>>(),
         });
         if let (Some(outcome), Some(value)) = (self.outcome, value.as_object_mut()) {
             value.insert("outcome".to_owned(), json!(outcome));
@@ -124,13 +172,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let _alone =
         if arguments.dry_run { None } else { Some((store_options::lock(&source)?, store_options::lock(&target)?)) };
-    let (mut files, unreadable) = find(&source, &target, slots, &policy)?;
+    let states = target.slots().with_context(|| store_options::listing(&target))?.found;
+    let (mut files, mut unreadable) = find(&source, &states, slots, &policy);
+    if arguments.entry.is_empty() {
+        match target.as_kairos().map_or_else(|| Ok(Vec::new()), Kairos::strays) {
+            Ok(strays) => files.extend(strays.into_iter().map(stray)),
+            Err(error) => {
+                let path = target.path().display();
+                unreadable.push(Message::new(format_args!("{path}: looking for what nothing takes there: {error}")));
+            }
+        }
+    }
     let machine = if files.iter().any(|file| file.detail.is_none()) { machine(arguments, policy)? } else { None };
     for file in &mut files {
         verify(file, machine.as_ref(), arguments.force);
     }
-    leave_others_of_the_name(&mut files, &target);
-    let done = migrate(arguments.dry_run, &source, &target, machine.as_ref(), &mut files);
+    leave_others_of_the_name(&mut files, &target, &states);
+    let done = migrate(arguments.dry_run, [&source, &target], &states, machine.as_ref(), &mut files);
     if arguments.json {
         super::output::json(&json!({
             "version": 1, "store": target.kind(), "path": target.path(), "esp": source.esp(),
@@ -159,8 +217,7 @@ fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
 }
 
 /// What lies beside the UKIs, and directories that can't be listed.
-fn find(source: &Store, target: &Store, slots: Vec<Slot>, policy: &Policy) -> Result<(Vec<File>, Vec<Message>)> {
-    let states = target.slots().with_context(|| store_options::listing(target))?.found;
+fn find(source: &Store, states: &[Slot], slots: Vec<Slot>, policy: &Policy) -> (Vec<File>, Vec<Message>) {
     let (mut files, mut unreadable, mut seen) = (Vec::new(), Vec::new(), Vec::<String>::new());
     for slot in slots {
         if seen.iter().any(|other| other.eq_ignore_ascii_case(&slot.directory)) {
@@ -178,14 +235,8 @@ fn find(source: &Store, target: &Store, slots: Vec<Slot>, policy: &Policy) -> Re
         let state = slot.boots().and_then(|boots| state_of(boots.stub.as_deref()?));
         let state = states.iter().find(|it| Some(it.name.as_str()) == state);
         for held in &set.items {
-            let mut file = File {
-                slot: slot.clone(),
-                held: held.clone(),
-                state: state.cloned(),
-                original: None,
-                detail: None,
-                outcome: None,
-            };
+            let states = state.cloned().into_iter().collect();
+            let mut file = File::new(Origin::Esp(slot.clone(), held.clone()), states);
             let admitted = slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots));
             match (state, admitted) {
                 (None, _) => file.leave("Kairos has no boot state for this UKI"),
@@ -203,13 +254,23 @@ fn find(source: &Store, target: &Store, slots: Vec<Slot>, policy: &Policy) -> Re
             files.push(file);
         }
     }
-    Ok((files, unreadable))
+    (files, unreadable)
+}
+
+/// What immucore put where nothing takes it.
+fn stray(stray: Stray) -> File {
+    let states = stray.states.clone();
+    let mut file = File::new(Origin::Store(stray), states);
+    if !Kairos::takes(&file.item().file) {
+        file.leave("its name doesn't end in .raw, in lower case, and Kairos takes no others");
+    }
+    file
 }
 
 /// Opens a file that is to go, and leaves what a boot would refuse.
 fn verify(file: &mut File, machine: Option<&Machine>, force: bool) {
-    let Some(path) = file.held.path().map(Path::to_owned).filter(|_| file.detail.is_none()) else { return };
-    let name = file.held.item.file.clone();
+    let Some(path) = file.path().map(Path::to_owned).filter(|_| file.detail.is_none()) else { return };
+    let name = file.item().file.clone();
     let mut judged = machine.map(|machine| machine.judge_as(&path, name.as_ref()));
     let verified = judged.as_mut().and_then(|(_, evidence)| evidence.take());
     let original = match (verified, judged) {
@@ -229,31 +290,31 @@ fn verify(file: &mut File, machine: Option<&Machine>, force: bool) {
 
 /// Leaves files of which the store, or another entry, has another content under the same name: the store has one file
 /// of a name for all states.
-fn leave_others_of_the_name(files: &mut [File], target: &Store) {
+fn leave_others_of_the_name(files: &mut [File], target: &Store, all: &[Slot]) {
     for index in 0..files.len() {
         let (before, rest) = files.split_at_mut(index);
         let Some(file) = rest.first_mut() else { continue };
-        let (Some(original), Some(state)) = (&file.original, &file.state) else { continue };
-        let is_it = |held: &Held| held.item.file == original.file() && held.item.class == original.class();
+        let Some(original) = &file.original else { continue };
+        let is_it = |item: &Item| item.file == original.file() && item.class == original.class();
         let same = |other: &Original| change::same_content(original.source(), other.source());
-        let among_these = before.iter().filter(|other| is_it(&other.held)).find_map(|other| {
-            let content = other.original.as_ref()?;
+        let among_these = before.iter().filter(|other| is_it(other.item())).find_map(|other| {
+            let (content, entry) = (other.original.as_ref()?, other.shown_entry());
             match same(content) {
-                Ok(true) if other.slot != file.slot => None,
-                Ok(true) => Some(format!("{} is there too", other.held.now)),
-                Ok(false) => Some(format!("{} has another content under this name", Text::new(&other.slot.name))),
-                Err(error) => Some(format!("comparing it with that of {}: {error}", Text::new(&other.slot.name))),
+                Ok(true) if other.entry() != file.entry() => None,
+                Ok(true) => Some(format!("{} is there too", other.now())),
+                Ok(false) => Some(format!("{entry} has another content under this name")),
+                Err(error) => Some(format!("comparing it with that of {entry}: {error}")),
             }
         });
         let in_store = || {
-            let set = match target.set(state) {
+            let set = match target.set(file.states.first().or(all.first())?) {
                 Ok(set) => set,
                 Err(error) => return Some(format!("looking into the store: {error}")),
             };
             if let Some(line) = set.unreadable.first() {
                 return Some(format!("looking into the store: {line}"));
             }
-            let held = set.items.iter().find(|held| is_it(held))?;
+            let held = set.items.iter().find(|held| is_it(&held.item))?;
             if !held.is_stored {
                 return Some("the store has something else under this name (`sextant list`)".to_owned());
             }
@@ -270,15 +331,28 @@ fn leave_others_of_the_name(files: &mut [File], target: &Store) {
 }
 
 /// Puts everything into the store, and only then deletes it on the partition.
-fn migrate(dry_run: bool, source: &Store, target: &Store, machine: Option<&Machine>, files: &mut [File]) -> Result<()> {
+fn migrate(
+    dry_run: bool,
+    [source, target]: [&Store; 2],
+    all: &[Slot],
+    machine: Option<&Machine>,
+    files: &mut [File],
+) -> Result<()> {
     let mut requests: Vec<Request<'_>> = Vec::new();
     for file in &*files {
-        let (Some(slot), Some(original)) = (file.state.clone(), file.original.as_ref()) else { continue };
-        // Two UKIs of one state may have the same file.
-        let is_it = |other: &&mut Request<'_>| other.slot == slot && other.original.file() == original.file();
-        match requests.iter_mut().find(is_it) {
-            Some(other) => other.enable |= file.held.item.enabled,
-            None => requests.push(Request { slot, original, enable: file.held.item.enabled }),
+        let Some(original) = file.original.as_ref() else { continue };
+        // What no state has is put into the store, in the name of any.
+        let (states, enable) = match file.states.as_slice() {
+            [] => (all.get(..1).unwrap_or_default(), false),
+            states => (states, file.item().enabled),
+        };
+        for slot in states {
+            // Two UKIs of one state may have the same file.
+            let is_it = |other: &&mut Request<'_>| other.slot == *slot && other.original.file() == original.file();
+            match requests.iter_mut().find(is_it) {
+                Some(other) => other.enable |= enable,
+                None => requests.push(Request { slot: slot.clone(), original, enable }),
+            }
         }
     }
     if requests.is_empty() {
@@ -290,19 +364,21 @@ fn migrate(dry_run: bool, source: &Store, target: &Store, machine: Option<&Machi
         return Ok(());
     }
     let put = job.prepare(target, machine).and_then(|prepared| commit(target, &mut job, prepared));
-    put.context("nothing is deleted on the EFI system partition")?;
+    put.context("nothing is deleted")?;
     for file in files.iter_mut().filter(|file| file.original.is_some()) {
         file.outcome = Some(Outcome::NotDone);
     }
     let deleted = files.iter_mut().filter(|file| file.original.is_some()).try_for_each(|file| {
-        let context = || format!("deleting {} for {}", file.held.now, Text::new(&file.slot.name));
-        let checked = file.original.as_ref().map_or(Ok(()), Original::check);
-        checked.with_context(context)?;
-        let result = source.remove(&file.slot, &file.held.item).map(|_| ());
+        let shown = format!("deleting {} of {}", file.now(), file.shown_entry());
+        file.original.as_ref().map_or(Ok(()), Original::check).with_context(|| shown.clone())?;
+        let result = match &file.origin {
+            Origin::Esp(slot, held) => source.remove(slot, &held.item).map(|_| ()),
+            Origin::Store(stray) => target.as_kairos().map_or(Ok(()), |kairos| kairos.remove_stray(stray)),
+        };
         file.outcome = Some(Outcome::of(&result));
-        result.map_err(advised).with_context(context)
+        result.map_err(advised).context(shown)
     });
-    let deleted = deleted.context("all is in the store, and not all is deleted on the EFI system partition");
+    let deleted = deleted.context("all is in its place, and not all is deleted where it was");
     deleted.and(source.sync().with_context(|| format!("syncing {}", source.path().display())))
 }
 
@@ -310,8 +386,8 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
     let style = super::style();
     let mut out = String::new();
     let width = |cell: &dyn Fn(&File) -> usize, least| files.iter().map(cell).max().unwrap_or(0).max(least);
-    let names = width(&|file| Text::new(&file.slot.name).as_str().chars().count(), 5);
-    let widest = width(&|file| Text::new(&file.held.now).as_str().chars().count(), 4);
+    let names = width(&|file| file.shown_entry().as_str().chars().count(), 5);
+    let widest = width(&|file| Text::new(file.now()).as_str().chars().count(), 4);
     if !files.is_empty() {
         writeln!(out, "{:<names$}  {:<widest$}  {:<8}  SIZE", "ENTRY", "FILE", "WHAT")?;
     }
@@ -322,9 +398,9 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
             (_, Some(Outcome::Done), _) | (_, None, true) => ("migrated", "32"),
             (_, Some(Outcome::NotDone) | None, _) => ("not done", "31"),
         };
-        let (entry, now) = (Text::new(&file.slot.name), Text::new(&file.held.now));
+        let (entry, now) = (file.shown_entry(), Text::new(file.now()));
         let what = style.paint(colour, &format!("{what:<8}"));
-        writeln!(out, "{entry:<names$}  {now:<widest$}  {what}  {}", super::size(file.held.item.size))?;
+        writeln!(out, "{entry:<names$}  {now:<widest$}  {what}  {}", super::size(file.item().size))?;
         if let Some(detail) = &file.detail {
             writeln!(out, "{:<names$}  {detail}", "")?;
         }

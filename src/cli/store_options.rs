@@ -29,6 +29,11 @@ impl StoreOptions {
         self.root.as_deref().unwrap_or(Path::new("/"))
     }
 
+    /// A path of the machine.
+    pub(super) fn below_root(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
     /// The store that the option names.
     pub(super) const fn named(&self) -> Option<Kind> {
         self.store

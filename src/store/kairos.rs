@@ -12,7 +12,7 @@
 
 use super::{Held, Leftover, Set, Slot};
 use crate::durable;
-use crate::esp::{self, Space, change};
+use crate::esp::{self, Item, Space, change};
 use crate::extension::compare_versions;
 use crate::firmware::entry::BootEntry;
 use crate::image::Class;
@@ -131,6 +131,19 @@ pub enum Link {
     Broken(Message),
     /// It is a file of its own, in place of a link.
     File,
+}
+
+/// A file that lies where nothing takes it.
+#[derive(Debug, Clone)]
+pub struct Stray {
+    /// What it is, with the name that it should have.
+    pub item: Item,
+    /// Name of the file as it is now.
+    pub now: String,
+    /// The states with a link to it.
+    pub states: Vec<Slot>,
+    /// Where it can be read.
+    pub path: PathBuf,
 }
 
 /// Kairos' store below a root.
@@ -313,6 +326,42 @@ impl Kairos {
             }
         }
         (users, unreadable)
+    }
+
+    /// Files that immucore put among the system extensions when it moved them from beside a UKI, and that nothing takes there:
+    /// configuration extensions, and disabled ones.
+    ///
+    /// # Errors
+    /// As `openat2(2)` and `getdents(2)`; where there are more files than are looked at.
+    pub fn strays(&self) -> io::Result<Vec<Stray>> {
+        let base = directory_of(Class::Sysext);
+        let Some(place) = self.root.directory(base)? else { return Ok(Vec::new()) };
+        let mut strays = Vec::new();
+        for (now, metadata) in list(&self.root, base, &place, &mut Set::default())? {
+            let Some(item) = esp::item(&now, metadata.len()).filter(|_| metadata.is_file()) else { continue };
+            if item.enabled && item.class == Class::Sysext {
+                continue;
+            }
+            let has_link = |state: &&Slot| {
+                let link = self.root.directory(&state.directory).ok().flatten().map(|place| place.join(&now));
+                link.is_some_and(|link| link.symlink_metadata().is_ok_and(|found| found.is_symlink()))
+            };
+            let states = slots().iter().filter(has_link).cloned().collect();
+            strays.push(Stray { path: place.join(&now), item, now, states });
+        }
+        Ok(strays)
+    }
+
+    /// Removes the links to a stray, and then the stray.
+    ///
+    /// # Errors
+    /// As `unlink(2)` and `fsync(2)`.
+    pub fn remove_stray(&self, stray: &Stray) -> io::Result<()> {
+        for state in &stray.states {
+            self.disable(&state.name, Class::Sysext, &stray.now)?;
+        }
+        let place = self.root.directory(directory_of(Class::Sysext))?.ok_or(io::ErrorKind::NotFound)?;
+        change::remove(&place, &stray.now)
     }
 
     /// Makes the link of a state, in place of another one.

@@ -10,7 +10,7 @@
 
 mod kairos;
 
-pub use kairos::{Kairos, Link, Running};
+pub use kairos::{Kairos, Link, Running, Stray};
 
 use crate::esp::{self, Entries, Entry, Esp, Extra, Item, Space, change};
 use crate::firmware::entry::BootEntry;
@@ -257,6 +257,15 @@ impl Store {
     #[must_use]
     pub const fn kairos(kairos: Kairos) -> Self {
         Self(Place::Kairos(kairos))
+    }
+
+    /// Kairos' store, if it is that.
+    #[must_use]
+    pub const fn as_kairos(&self) -> Option<&Kairos> {
+        match &self.0 {
+            Place::Beside(_) | Place::Global(_) => None,
+            Place::Kairos(kairos) => Some(kairos),
+        }
     }
 
     /// Its kind.

@@ -581,3 +581,74 @@ fn only_a_machine_with_that_store_is_migrated() {
     done(migrate(&desk, &["--store", "kairos", "--entry", "passive"]));
     assert_eq!(on_esp(&desk).len(), 3);
 }
+
+/// What immucore's migration does, call by call (kairos-io/kairos ca022425, `immucore/pkg/state/steps_uki.go`,
+/// `MigrateSysExt`).
+fn immucore_migrates(desk: &Desk) {
+    for state in ["active", "passive"] {
+        let Ok(files) = fs::read_dir(desk.path().join(beside(state, ""))) else { continue };
+        fs::create_dir_all(store(desk, "extensions").join(state)).unwrap();
+        for file in files.map(Result::unwrap).filter(|file| !file.file_type().unwrap().is_dir()) {
+            let name = file.file_name().into_string().unwrap();
+            fs::copy(file.path(), store(desk, "extensions").join(&name)).unwrap();
+            let target = format!("/var/lib/kairos/extensions/{name}");
+            if symlink(target, store(desk, "extensions").join(state).join(&name)).is_ok() {
+                fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_immucore_moved_to_where_nothing_takes_it_is_put_right() {
+    let desk = upgraded();
+    immucore_migrates(&desk);
+    let said = done(sextant(&desk, &["list"]));
+    for part in ["net.confext.raw is a confext by its name", "tools.sysext.raw.disabled was disabled beside a UKI"] {
+        assert!(said.stdout.contains(part), "{part}\n{}", said.stdout);
+    }
+    let said = done(migrate(&desk, &["--json"]));
+    let shown = |row: &Value| format!("{} {} {}", row["entry"], row["file"].as_str().unwrap(), row["states"]);
+    assert_eq!(rows(&said, shown), [r#"null net.confext.raw ["active"]"#, r#"null tools.sysext.raw ["active"]"#]);
+    let expected = [
+        "confexts/active/net.confext.raw -> /var/lib/kairos/confexts/net.confext.raw",
+        "confexts/net.confext.raw",
+        "extensions/active/k3s.sysext.raw -> /var/lib/kairos/extensions/k3s.sysext.raw",
+        "extensions/k3s.sysext.raw",
+        "extensions/passive/k3s.sysext.raw -> /var/lib/kairos/extensions/k3s.sysext.raw",
+        "extensions/tools.sysext.raw",
+    ];
+    assert_eq!(tree(&desk), expected);
+    let said = done(sextant(&desk, &["list"]));
+    assert!(said.stdout.contains("-        tools.sysext.raw  disabled"), "{said:?}");
+    assert!(done(migrate(&desk, &[])).stdout.contains("nothing to migrate"));
+}
+
+#[test]
+fn names_in_the_store_cannot_move_the_cursor() {
+    let hostile = "\u{1b}[2J\u{202e}\nx";
+    let desk = machine()
+        .file(format!("m/var/lib/kairos/extensions/{hostile}.sysext.raw"), b"x")
+        .file(format!("m/var/lib/kairos/extensions/{hostile}.confext.raw"), b"x")
+        .file(beside("active", &format!("{hostile}.sysext.raw")), b"x");
+    fs::create_dir_all(store(&desk, "extensions/active")).unwrap();
+    symlink(hostile, store(&desk, "extensions/active").join(format!("{hostile}-2.sysext.raw"))).unwrap();
+    symlink(hostile, store(&desk, "extensions/active").join(format!("{hostile}.sysext.raw"))).unwrap();
+    let name = format!("{hostile}.sysext.raw");
+    let runs: [&[&str]; 7] = [
+        &["list"],
+        &["list", "--json"],
+        &["migrate", "--certificate", "vendor.crt", "--dry-run"],
+        &["migrate", "--certificate", "vendor.crt", "--dry-run", "--json"],
+        &["disable", &name, "--entry", "active", "--dry-run"],
+        &["remove", &name, "--all", "--json", "--dry-run"],
+        &["enable", hostile, "--entry", "common"],
+    ];
+    for arguments in runs {
+        let said = sextant(&desk, arguments);
+        let all = format!("{}{}", said.stdout, said.stderr);
+        let harmful = |character: char| sextant::text::is_invisible(character) && character != '\n';
+        assert!(!all.is_empty() && !all.contains(harmful), "{arguments:?}: {said:?}");
+        assert!(!all.lines().any(|line| line.starts_with('x')), "{arguments:?}: {said:?}");
+    }
+}

@@ -6,6 +6,7 @@ use crate::support::machine::Machine;
 use crate::support::trees::Tree;
 use crate::{Said, vendor};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 /// A machine that booted `active` with two versions of one extension, a corrupt one, and one that systemd left out; its
@@ -132,4 +133,52 @@ fn the_list_compares_what_is_there_with_what_this_boot_merged() {
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.stdout.contains("k3s_1.10.sysext.raw: merged by this boot, no longer there"), "{}", said.stdout);
     assert!(said.stdout.contains("4 files for 2 boot entries"), "{}", said.stdout);
+}
+
+#[test]
+fn the_list_of_kairos_store_compares_too() {
+    let firmware = Firmware::enforcing().db(&certificates(&[vendor()])).entry("active.conf");
+    let machine = Machine::new()
+        .firmware(&firmware)
+        .file("run/cos/active_mode", b"1")
+        .file("run/cos/uki_boot_mode", b"1")
+        .file("var/lib/kairos/extensions/bad.sysext.raw", b"junk");
+    fs::create_dir_all(machine.path("var/lib/kairos/extensions/passive")).unwrap();
+    for (state, name) in [("active", "a"), ("common", "c"), ("active", "bad"), ("passive", "p")] {
+        let (store, file) = ("/var/lib/kairos/extensions", format!("{name}.sysext.raw"));
+        let links = machine.path(store.trim_start_matches('/')).join(state);
+        fs::create_dir_all(&links).unwrap();
+        if name != "bad" {
+            fs::write(links.join("..").join(&file), good_image(name, vendor())).unwrap();
+        }
+        symlink(format!("{store}/{file}"), links.join(&file)).unwrap();
+        if state != "passive" {
+            // As immucore does at boot.
+            fs::create_dir_all(machine.path("run/extensions")).unwrap();
+            symlink(format!("{store}/{state}/{file}"), machine.path("run/extensions").join(&file)).unwrap();
+        }
+    }
+    assert_eq!(machine.stage().status, Some(0));
+    for verb in ["adopt", "merge", "confirm"] {
+        let note = machine.path("usr/.systemd-sysext/extensions");
+        fs::create_dir_all(note.parent().unwrap()).unwrap();
+        fs::write(note, "a\nc\n").unwrap();
+        assert!(machine.agent(verb).status().unwrap().success());
+    }
+    let list = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        command.args(["list", "--json", "--root", "."]).current_dir(machine.root());
+        Said::from(command.stdin(Stdio::null()).output().unwrap()).json()
+    };
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
+    let fates = |json: &serde_json::Value| -> Vec<String> {
+        let rows = json["files"].as_array().unwrap().iter();
+        rows.map(|row| format!("{} {} {}", text(&row["entry"]), text(&row["name"]), text(&row["this_boot"]))).collect()
+    };
+    assert_eq!(fates(&list()), ["active a merged", "active bad bad-gpt", "passive p -", "common c merged"]);
+    // As `kairos-agent sysext disable` does.
+    fs::remove_file(machine.path("var/lib/kairos/extensions/common/c.sysext.raw")).unwrap();
+    let json = list();
+    assert_eq!(json["gone"], serde_json::json!(["c.sysext.raw"]));
+    assert_eq!(fates(&json).last().unwrap(), "- c -");
 }
