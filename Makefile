@@ -40,7 +40,7 @@ DOCS := configuration initrd kairos plan reasons report
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## what you are reading
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: deps
 deps: ## install the Debian packages that are missing (as root)
