@@ -260,7 +260,7 @@ fn a_set_that_stops_in_the_middle_says_what_was_done() {
         "active tools.sysext.raw.disabled removed",
         "passive k3s.sysext.raw failed",
         "passive tools.sysext.raw not done",
-        "esp: 2 of 4 done, in effect from the next boot on",
+        "esp (esp): 2 of 4 done, in effect from the next boot on",
     ];
     assert!(rows.len() == expected.len(), "{table}");
     assert!(rows.iter().zip(expected).all(|(row, expected)| row.starts_with(expected)), "{table}");
@@ -295,6 +295,7 @@ fn a_removal_that_stops_in_the_middle_says_what_was_done() {
         "active: tools.sysext.raw removed",
         "passive: k3s.sysext.raw failed",
         "passive: tools.sysext.raw not done",
+        "esp (esp)",
     ];
     assert_eq!(out.lines().collect::<Vec<_>>(), expected);
     assert!(
