@@ -3,7 +3,7 @@
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::support::toolbox::immucore_path;
-use crate::toolbox::{cached, contents, repository, succeed, work};
+use crate::toolbox::{Tree, cached, contents, repository, succeed, work};
 use crate::uki::{self, Signed};
 use crate::{initrd, keys};
 use std::fs;
@@ -33,7 +33,12 @@ fn root(guest: Guest) -> Result<PathBuf, String> {
         let copy = work().join("immucore");
         fs::copy(&immucore, &copy).map_err(|error| format!("copying {}: {error}", immucore.display()))?;
         let mut command = guest.tree().command(&scripts[0]);
-        succeed(command.arg(&copy).arg(&output).args(&includes)).map(drop)
+        let plain = work().join(format!("kairos-{}.cpio", guest.version()));
+        succeed(command.arg(&copy).arg(&plain).args(&includes))?;
+        // Only the toolbox has it.
+        let mut compress = Tree::Trixie.command("zstd");
+        compress.args(["--quiet", "-10", "--threads=2", "--force", "--rm", "-o"]);
+        succeed(compress.arg(&output).arg(&plain)).map(drop)
     })
 }
 
