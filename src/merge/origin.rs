@@ -18,6 +18,9 @@ const MAX_DEVICES: usize = 4096;
 /// Longest path that is read, in bytes, and the end of its line.
 const MAX_PATH: u64 = 4097;
 
+/// What the kernel puts behind the path of a deleted file (Linux 6.12, `fs/d_path.c`).
+const DELETED: &str = " (deleted)";
+
 /// The files behind the loop devices of this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Attached(Vec<String>);
@@ -31,7 +34,9 @@ impl Attached {
         let backing =
             |device: &str| root.read(&format!("{DEVICES}/{device}/loop/backing_file"), MAX_PATH).ok().flatten();
         let path = |text: Vec<u8>| {
-            Path::new(OsStr::from_bytes(&text)).to_str().map(|path| path.trim_end_matches('\n').to_owned())
+            let path = Path::new(OsStr::from_bytes(&text)).to_str()?.trim_end_matches('\n').to_owned();
+            // What the initrd held is deleted with it, and goes on behind our mount.
+            Some(path.strip_suffix(DELETED).map_or_else(|| path.clone(), str::to_owned))
         };
         Self(loops.filter_map(backing).filter_map(path).collect())
     }
@@ -66,7 +71,8 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let other = |name: &str| Attached::read(&root).other_file(Class::Sysext, &name.into()).map(str::to_owned);
         assert_eq!(other("app"), None);
-        attach("loop0", "/run/extensions/app.raw");
+        attach("loop0", "/run/extensions/app.raw (deleted)");
+        attach("loop5", "/elsewhere/app.raw");
         attach("loop1", "/usr/local/.state/extensions/k3s.sysext.raw");
         attach("loop2", "/var/lib/images/k3s.confext.raw");
         fs::create_dir_all(dir.path().join("sys/block/loop3")).unwrap();
