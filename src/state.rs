@@ -68,6 +68,12 @@ pub struct Source {
 }
 
 impl StagedExtension {
+    /// Whether it is the extension `name` of `class`.
+    #[must_use]
+    pub fn is(&self, class: Class, name: &str) -> bool {
+        self.class == class && self.name == *name
+    }
+
     /// Whether `file` is its name in the staging directory of `class`.
     #[must_use]
     pub fn is_staged_as(&self, class: Class, file: &OsStr) -> bool {
@@ -111,6 +117,12 @@ impl State {
         let text = serde_json::to_vec(self).with_context(|| format!("encoding {PATH}"))?;
         let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
         durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
+    }
+
+    /// Whether the extension `name` of `class` is still staged.
+    #[must_use]
+    pub fn is_left(&self, class: Class, name: &str) -> bool {
+        self.left().any(|extension| extension.is(class, name))
     }
 
     /// What is still staged.

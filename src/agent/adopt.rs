@@ -49,13 +49,6 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
     let root = environment.root();
     let mut state =
         State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))?;
-    let mut report = match Report::read(root) {
-        Ok(report) => report.unwrap_or_default(),
-        Err(error) => {
-            Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
-            Report::default()
-        }
-    };
     if let Err(error) = environment.sweep() {
         Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
     }
@@ -67,6 +60,13 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
     if moved.is_empty() && !has_sources && Class::ALL.iter().all(is_clean) && !has_images(root) {
         return state.write(root);
     }
+    let mut report = match Report::read(root) {
+        Ok(report) => report.unwrap_or_default(),
+        Err(error) => {
+            Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
+            Report::default()
+        }
+    };
     let mut records = Records::new(root, &mut report, &mut state);
     if let Some(error) = preparation.failure.take() {
         // All of them are refused for this, and taken out, so the merge can go on with what was staged.
@@ -97,8 +97,7 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
 
 /// Takes back what isn't what was verified any more. Returns the paths of files on a disk that are to be looked at again.
 fn withdraw_changed(root: &Root, state: &mut State) -> Result<Vec<(Class, Text)>> {
-    let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
-    let mut withdrawn = recheck(root, &is_left)?;
+    let mut withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
     let is_gone = |extension: &StagedExtension| {
         extension.source.as_ref().is_some_and(|source| {
             !root.metadata(source.path.as_str()).is_ok_and(|found| Text::new(Stamp::from(&found)) == source.stamp)
@@ -122,7 +121,6 @@ fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class
     let place = Place { directory, file: OsStr::new(file), class, kind: PlaceKind::Anybody };
     let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
     let source = stamp.map(|stamp| Source { path: path.clone(), stamp });
-    forget(records.state, &image);
     records.add(image, source, None);
 }
 
@@ -167,7 +165,6 @@ fn one(
     };
     let Looked { mut image, stamp } = run.process(place, next, &|| take_out().map(drop));
     if image.is_good() {
-        forget(records.state, &image);
         records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
         return Ok(());
     }
@@ -201,10 +198,7 @@ fn file_itself(
     };
     let Looked { mut image, .. } = run.process(Place { directory: &moved, ..place }, None, &|| Ok(()));
     image.directory = Some(directory.staging_directory().into());
-    if image.is_good() {
-        forget(records.state, &image);
-        records.add(image, None, None);
-    } else if !is_twin(records.state, &image) {
+    if !is_twin(records.state, &image) {
         records.add(image, None, None);
     }
     Ok(())
@@ -234,7 +228,6 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
         let place = Place { directory, file, class, kind: PlaceKind::Anybody };
         let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
         if image.is_good() {
-            forget(records.state, &image);
             records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
         } else if !is_twin(records.state, &image) {
             records.replace(image);
@@ -244,13 +237,9 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
 
 /// Whether a rejected file is another name of what is staged, which is nobody's fault.
 fn is_twin(state: &State, image: &Image) -> bool {
-    let is_known = state.left().any(|extension| {
-        extension.class == image.class
-            && image.name.as_ref() == Some(&extension.name)
-            && extension.root_hash == image.root_hash
-    });
+    let is_it = |it: &StagedExtension| image.is(it.class, it.name.as_str()) && it.root_hash == image.root_hash;
     let is_twin = |reason: &Word<Reason>| *reason == Reason::DuplicateName || *reason == Reason::DuplicateImage;
-    is_known && image.root_hash.is_some() && image.reason.as_ref().is_some_and(is_twin)
+    state.left().any(is_it) && image.root_hash.is_some() && image.reason.as_ref().is_some_and(is_twin)
 }
 
 /// Whether the host has images of its own.
@@ -295,16 +284,5 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
         };
         image.warn(advice);
         records.replace(image);
-    }
-}
-
-/// Forgets that an extension of this name was withdrawn, now that another file takes its place.
-fn forget(state: &mut State, image: &Image) {
-    if image.is_good() {
-        state.staged.retain(|extension| {
-            extension.withdrawn.is_none()
-                || extension.class != image.class
-                || image.name.as_ref() != Some(&extension.name)
-        });
     }
 }

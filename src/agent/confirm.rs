@@ -110,9 +110,7 @@ pub(super) fn complete(root: &Root, state: &State, merge: Merge) {
 fn mark_withdrawn(staged: &[StagedExtension], report: &mut Report) {
     for extension in staged {
         let Some(cause) = &extension.withdrawn else { continue };
-        let is_it = |image: &&mut Image| {
-            image.is_good() && image.class == extension.class && image.name.as_ref() == Some(&extension.name)
-        };
+        let is_it = |image: &&mut Image| image.is_good() && image.is(extension.class, extension.name.as_str());
         if let Some(image) = report.images.iter_mut().find(is_it) {
             image.withdraw(cause);
         }

@@ -35,8 +35,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
     // The policy comes first: it has to be there whatever else goes wrong.
     merge::prepare(root, environment.delivery(), environment.units())?;
     let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
-    let is_left = |class, name: &str| state.left().any(|extension| extension.class == class && extension.name == name);
-    let mut withdrawn = recheck(root, &is_left)?;
+    let mut withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
     let is_there =
         |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
     let left: Vec<_> = state.left().filter(is_there).map(|it| (it.class, it.name.as_str())).collect();

@@ -331,6 +331,9 @@ impl<'r> Records<'r> {
     pub(super) fn add(&mut self, image: Image, source: Option<Source>, left: Option<Message>) {
         let is_staged = image.is_good();
         if is_staged {
+            // What was taken back under this name has a successor.
+            let is_it = |it: &StagedExtension| image.is(it.class, it.name.as_str());
+            self.state.staged.retain(|extension| extension.withdrawn.is_none() || !is_it(extension));
             self.state.staged.extend(staged_extension(&image, source));
             if let Err(error) = self.state.write(self.root) {
                 self.fail(error);

@@ -202,6 +202,12 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether it is about the extension `name` of `class`.
+    #[must_use]
+    pub fn is(&self, class: Class, name: &str) -> bool {
+        self.class == class && self.name.as_ref().is_some_and(|found| *found == *name)
+    }
+
     /// A row about `file`, with nothing decided yet but that it isn't accepted.
     #[must_use]
     pub fn new(file: &OsStr, class: Class) -> Self {

@@ -13,6 +13,8 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::iter;
+use std::path::{Path, PathBuf};
 
 /// Where rejected files go, each below the name of the directory that it was found in.
 const DIRECTORY: &str = "/.extra/rejected";
@@ -35,17 +37,14 @@ pub fn quarantine(root: &Root, directory: &str, file: &OsStr) -> Result<()> {
     let context = || format!("moving it out of {directory}");
     let target = root.make_directory(&format!("{DIRECTORY}/{kind}")).with_context(context)?;
     let from = root.directory(directory).with_context(context)?.with_context(context)?.join(file);
-    for attempt in 0..ATTEMPTS {
+    let to = |attempt: Option<u32>| {
         let mut name = file.to_owned();
-        if attempt > 0 {
+        if let Some(attempt) = attempt {
             name.push(format!(".{attempt}"));
         }
-        match renameat2(AT_FDCWD, &from, AT_FDCWD, &target.join(name), RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => {}
-            result => return result.with_context(context),
-        }
-    }
-    bail!("moving it out of {directory}: {ATTEMPTS} files of this name have been rejected")
+        Ok((target.join(name), ()))
+    };
+    rename_to_the_first_free(&from, to).with_context(context)
 }
 
 /// Moves what others have put into the staging directory of `class` out of it, a link as well as a file or a directory.
@@ -70,15 +69,11 @@ pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
         return Ok(set_aside);
     }
     mounts::unmount(&from).with_context(context)?;
-    for attempt in 0..ATTEMPTS {
-        let place = if attempt == 0 { set_aside.clone() } else { format!("{set_aside}/{attempt}") };
-        let target = root.make_directory(&place).with_context(context)?.join(file);
-        match renameat2(AT_FDCWD, &from, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => {}
-            result => return result.map(|()| place).with_context(context),
-        }
-    }
-    bail!("moving it out of {directory}: {ATTEMPTS} files of this name have been moved")
+    let to = |attempt: Option<u32>| {
+        let place = attempt.map_or_else(|| set_aside.clone(), |attempt| format!("{set_aside}/{attempt}"));
+        Ok((root.make_directory(&place)?.join(file), place))
+    };
+    rename_to_the_first_free(&from, to).with_context(context)
 }
 
 /// Renames an image in a directory of the host, so that systemd doesn't take it for one. Returns its new name.
@@ -88,13 +83,26 @@ pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
 pub fn reject_on_host(root: &Root, directory: &str, file: &OsStr) -> Result<OsString> {
     let context = || format!("renaming it in {directory}");
     let place = root.directory(directory).with_context(context)?.with_context(context)?;
-    for attempt in 0..ATTEMPTS {
+    let to = |attempt: Option<u32>| {
         let mut name = file.to_owned();
-        name.push(if attempt == 0 { REJECTED.to_owned() } else { format!(".{attempt}{REJECTED}") });
-        match renameat2(AT_FDCWD, &place.join(file), AT_FDCWD, &place.join(&name), RenameFlags::RENAME_NOREPLACE) {
+        if let Some(attempt) = attempt {
+            name.push(format!(".{attempt}"));
+        }
+        name.push(REJECTED);
+        Ok((place.join(&name), name))
+    };
+    rename_to_the_first_free(&place.join(file), to).with_context(context)
+}
+
+/// Renames `from` to the first of the paths that `to` gives that isn't taken, and returns what `to` gave with it. The first
+/// has no number.
+fn rename_to_the_first_free<T>(from: &Path, to: impl Fn(Option<u32>) -> io::Result<(PathBuf, T)>) -> Result<T> {
+    for attempt in iter::once(None).chain((1..ATTEMPTS).map(Some)) {
+        let (path, with_it) = to(attempt)?;
+        match renameat2(AT_FDCWD, from, AT_FDCWD, &path, RenameFlags::RENAME_NOREPLACE) {
             Err(Errno::EEXIST) => {}
-            result => return result.map(|()| name).with_context(context),
+            result => return Ok(result.map(|()| with_it)?),
         }
     }
-    bail!("renaming it in {directory}: {ATTEMPTS} files of this name have been rejected")
+    bail!("{ATTEMPTS} files of this name have been moved already")
 }

@@ -1,6 +1,6 @@
 //! What others put where extensions are staged.
 
-use super::{confext, vendor};
+use super::{confext, gate, run, vendor};
 use crate::support::ddi::{good, good_image, with_tree};
 use crate::support::efi::{Firmware, certificates};
 use crate::support::keys;
@@ -15,27 +15,11 @@ use std::path::Path;
 /// Kairos' store on the persistent partition.
 const STORE: &str = "var/lib/kairos/extensions";
 
-/// Runs a verb without touching the report of the one before it.
-fn run(machine: &Machine, verb: &str) -> Outcome {
-    let output = machine.agent(verb).output().unwrap();
-    let report = fs::read(machine.path("run/sextant/report.json")).ok();
-    Outcome {
-        status: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        report: report.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default(),
-    }
-}
-
-/// Adopts and hands over.
+/// Adopts, which has to succeed.
 fn adopt(machine: &Machine) -> Outcome {
     let outcome = run(machine, "adopt");
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     outcome
-}
-
-fn gate(machine: &Machine) -> bool {
-    machine.path("run/sextant/merge").exists()
 }
 
 /// Puts an image into the store, enabled for the boot entry `active`, and links it as immucore does.

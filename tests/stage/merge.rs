@@ -1,33 +1,11 @@
 //! Handing over to the host, and confirming.
 
-use super::{confext, vendor};
+use super::{confext, gate, report, run, vendor};
 use crate::support::ddi::good_image;
-use crate::support::machine::{Machine, Outcome};
+use crate::support::machine::Machine;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
-
-/// Runs a verb without touching the report of the one before it.
-fn run(machine: &Machine, verb: &str) -> Outcome {
-    let output = machine.agent(verb).output().unwrap();
-    Outcome {
-        status: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        report: report(machine),
-    }
-}
-
-fn report(machine: &Machine) -> Value {
-    fs::read(machine.path("run/sextant/report.json"))
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default()
-}
-
-fn gate(machine: &Machine) -> bool {
-    machine.path("run/sextant/merge").exists()
-}
 
 fn has_policy(machine: &Machine, class: &str) -> bool {
     let path = machine.path(format!("run/systemd/system/systemd-{class}.service.d/zz-sextant.conf"));
