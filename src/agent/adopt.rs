@@ -1,4 +1,4 @@
-//! `sextant-agent adopt`: whatever systemd would find besides what was staged, whoever put it there.
+//! `sextant-agent adopt`: judging what systemd would find besides what was staged.
 //!
 //! Where extensions are staged others put theirs: immucore links what lies on a disk, `kairos-agent sysext enable --now`
 //! does so at run time, an administrator may. systemd refuses the whole merge for one that it can't verify, and of two with
@@ -204,7 +204,7 @@ fn file_itself(
     Ok(())
 }
 
-/// Looks at the extensions in a directory on a disk. They stay where they are, whatever becomes of them.
+/// Looks at the extensions in a directory on a disk. They stay where they are, good or bad.
 fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: &str) {
     let files = match root.list_some(directory, AT_ONCE) {
         Ok(files) => files.unwrap_or_default(),
@@ -216,7 +216,7 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
     if files.len() >= AT_ONCE {
         Event::Failed.emit(format_args!("listing {directory}: only the first {AT_ONCE} files are looked at"));
     }
-    // Whatever else lies there is none of ours: other files, and extensions that somebody has disabled.
+    // Other files are passed over, and so are extensions that were disabled by a suffix.
     let place = |file: &OsString| Class::of_file_name(file.to_str()?).map(|(class, _)| class);
     for file in &files {
         let Some(class) = place(file) else { continue };
@@ -235,7 +235,7 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
     }
 }
 
-/// Whether a rejected file is another name of what is staged, which is nobody's fault.
+/// Whether a rejected file is another name of what is staged. That is no fault, and isn't told.
 fn is_twin(state: &State, image: &Image) -> bool {
     let is_it = |it: &StagedExtension| image.is(it.class, it.name.as_str()) && it.root_hash == image.root_hash;
     let is_twin = |reason: &Word<Reason>| *reason == Reason::DuplicateName || *reason == Reason::DuplicateImage;

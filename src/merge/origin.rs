@@ -3,14 +3,14 @@
 //! systemd notes the names of what it merged, and a name says nothing: of two files with one name it takes either. But it attaches
 //! each image to a loop device (systemd 254 to 262, `src/shared/loop-util.c`), which stays for as long as the image is merged,
 //! and the kernel says what is behind it (`/sys/block/loopN/loop/backing_file`; Linux 6.12, `drivers/block/loop.c`).
+//!
+//! A file that was opened through a mount of ours has been seen as `/` there, so its absence proves nothing: only another path of the
+//! same name does.
 
 use super::image_name;
 use crate::image::Class;
 use crate::root::Root;
 use crate::text::Text;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 const DEVICES: &str = "/sys/block";
 /// Most devices that are looked at. What is behind others isn't known.
@@ -34,9 +34,10 @@ impl Attached {
         let backing =
             |device: &str| root.read(&format!("{DEVICES}/{device}/loop/backing_file"), MAX_PATH).ok().flatten();
         let path = |text: Vec<u8>| {
-            let path = Path::new(OsStr::from_bytes(&text)).to_str()?.trim_end_matches('\n').to_owned();
+            let text = String::from_utf8(text).ok()?;
+            let path = text.trim_end_matches('\n');
             // What the initrd held is deleted with it, and goes on behind our mount.
-            Some(path.strip_suffix(DELETED).map_or_else(|| path.clone(), str::to_owned))
+            Some(path.strip_suffix(DELETED).unwrap_or(path).to_owned())
         };
         Self(loops.filter_map(backing).filter_map(path).collect())
     }
@@ -49,8 +50,9 @@ impl Attached {
         if self.0.contains(&staged) {
             return None;
         }
-        let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        self.0.iter().map(String::as_str).find(|path| image_name(class, &file(path)) == name.as_str())
+        let has_name =
+            |path: &&str| path.rsplit_once('/').is_some_and(|(_, file)| image_name(class, file) == name.as_str());
+        self.0.iter().map(String::as_str).find(has_name)
     }
 }
 
