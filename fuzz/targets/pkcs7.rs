@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(parse(&[data, &[0]].concat()).is_err(), "a byte too many");
     }
     let Ok(root_hash) = RootHash::from_hex(&"5e".repeat(32)) else { return };
-    let claim = SignaturePartition { root_hash, signature: data.to_vec(), certificate_fingerprint: None };
+    let claim = SignaturePartition { root_hash, signature: data.to_vec().into(), certificate_fingerprint: None };
     let signed = SignedRoot::verify(&claim, sextant_fuzz::impostors());
     assert!(signed.is_err(), "a signature out of nothing: {signed:?}");
 });
