@@ -7,6 +7,7 @@ HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
 DIST       := target/dist
 FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 prefix     ?= /usr
 bindir     ?= $(prefix)/bin
@@ -35,7 +36,7 @@ KAIROS_UNITS = sextant-confirm.service $(foreach unit,sysext confext sysext@ sys
 	systemd-$(unit).service.d/zz-sextant.conf)
 
 # The pages that the catalogue, `--help` and installed files refer to, and those that these link to.
-DOCS := configuration initrd kairos plan reasons report
+DOCS := configuration glossary initrd kairos operations plan reasons report tutorial usage
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -80,6 +81,12 @@ lint: deps ## rustfmt and clippy, for both sets of features
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 	$(CARGO) clippy --locked --no-default-features --lib --bin sextant-agent -- --deny warnings
+
+.PHONY: msrv
+msrv: deps ## compile with the minimum Rust version that Cargo.toml names (installs it with rustup)
+	rustup toolchain install --profile minimal $(MSRV)
+	$(CARGO) +$(MSRV) check --locked --all-targets --target-dir target/msrv
+	$(CARGO) +$(MSRV) check --locked --no-default-features --bin sextant-agent --target-dir target/msrv
 
 .PHONY: deny
 deny: ## licences, banned crates and sources of the dependencies
