@@ -153,6 +153,7 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -t $(DESTDIR)$(libexecdir) $(DIST)/sextant-agent
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man1 $(DIST)/man/man1/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 $(DIST)/man/man5/*
+	install -D -m 644 -t $(DESTDIR)$(mandir)/man7 $(DIST)/man/man7/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 $(DIST)/man/man8/*
 	install -D -m 644 -t $(DESTDIR)$(docdir) $(DOCS:%=docs/%.md)
 	install -D -m 644 -t $(DESTDIR)$(bashcompletiondir) $(DIST)/completions/bash/sextant

@@ -3,6 +3,8 @@
 use crate::images::{Expected, Offer};
 use crate::witness::Findings;
 use serde_json::Value;
+use sextant::explanation::Explanation;
+use sextant::reason::Reason;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
@@ -100,6 +102,12 @@ fn rows(report: &Value, offers: &[Offer]) {
     assert_eq!(rows.len() - of_others, seen, "rows for files that nobody offered");
 }
 
+/// What the journal advises about a reason.
+fn remedy(token: &str) -> String {
+    let reason = Reason::ALL.iter().find(|reason| reason.token() == token);
+    reason.map_or_else(String::new, |reason| Explanation::of(*reason).remedy)
+}
+
 /// One entry for each file and run, with its fields.
 fn journal(findings: &Findings, offers: &[Offer], runs: usize) {
     let said = findings.said();
@@ -118,6 +126,7 @@ fn journal(findings: &Findings, offers: &[Offer], runs: usize) {
             entry["SEXTANT_VERDICT"] == verdict
                 && entry["SEXTANT_REASON"].as_str().unwrap_or_default() == reason
                 && entry["MESSAGE_ID"] == id
+                && entry["SEXTANT_REMEDY"].as_str().unwrap_or_default() == remedy(reason)
                 && !entry["MESSAGE"].as_str().unwrap_or_default().is_empty()
         };
         if entries.len() != runs || !entries.iter().all(|entry| fits(entry)) {

@@ -13,6 +13,7 @@ pub mod confine;
 mod durable;
 #[cfg(feature = "cli")]
 pub mod esp;
+pub mod explanation;
 pub mod extension;
 pub mod filesystem;
 pub mod firmware;

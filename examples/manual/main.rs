@@ -1,7 +1,7 @@
 //! Writes the manual pages and the completions of both programs: `manual DIRECTORY` makes `DIRECTORY/man/man1/sextant.1`
 //! and so on, and `DIRECTORY/completions/SHELL/…`.
 //!
-//! All of it comes from what the programs say about themselves (`--help`) and from `docs/configuration.md`, so
+//! All of it comes from what the programs say about themselves (`--help`) and from pages of `docs/`, so
 //! that nothing can be said twice and differently.
 
 mod pages;

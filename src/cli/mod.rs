@@ -1,6 +1,7 @@
 //! The tool on a workstation and on an installed system.
 
 mod build;
+mod explain;
 mod images;
 mod inspect;
 mod install;
@@ -47,6 +48,8 @@ Examples:
         for the next boot of two entries
   sextant status
         what became of the extensions of this boot, and why
+  sextant explain corrupt
+        what a reason means, and what to do about it
 
 Every command has examples of its own: sextant COMMAND --help"
 )]
@@ -70,6 +73,7 @@ enum Command {
     Remove(manage::Remove),
     Migrate(migrate::Arguments),
     Status(status::Arguments),
+    Explain(explain::Arguments),
 }
 
 /// Reads the command line and does what it asks for.
@@ -98,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Remove(arguments) => manage::remove(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {

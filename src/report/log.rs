@@ -5,6 +5,7 @@
 //! it is a terminal; that the agent could not do its work it is told unless it is the journal.
 
 use super::{Image, Verdict};
+use crate::explanation::{Explanation, MANUAL};
 use crate::image::Class;
 use crate::text::{Message, Text};
 use log::kv::{Key, Value, VisitSource};
@@ -144,7 +145,7 @@ impl Event {
         } else {
             let detail = image.detail.as_ref().map_or("", Message::as_str);
             let reason = image.reason.as_ref().map_or("", |reason| reason.as_str());
-            format!("verifying {}: {detail} ({reason})", image.file)
+            format!("rejected {}: {detail} ({reason})", image.file)
         };
         for warning in &image.warnings {
             let _ = write!(text, "; warning: {warning}");
@@ -155,6 +156,8 @@ impl Event {
             (false, _) => (Self::Rejected, Level::Error),
         };
         let verdict = if image.is_good() { Verdict::Staged } else { Verdict::Rejected };
+        let explanation = image.reason().map(Explanation::of);
+        let explained = |pick: fn(&Explanation) -> &str| explanation.as_ref().map_or("", pick);
         log::log!(
             level,
             MESSAGE_ID = event.message_id(),
@@ -162,8 +165,11 @@ impl Event {
             SEXTANT_EXTENSION = name,
             SEXTANT_VERDICT = verdict.as_str(),
             SEXTANT_REASON = image.reason.as_ref().map_or("", |reason| reason.as_str()),
+            SEXTANT_MEANING = explained(|explanation| &explanation.meaning),
+            SEXTANT_REMEDY = explained(|explanation| &explanation.remedy),
             SEXTANT_ROOT_HASH = image.root_hash.as_ref().map_or("", Text::as_str),
-            SEXTANT_SIGNER = signer.as_str();
+            SEXTANT_SIGNER = signer.as_str(),
+            DOCUMENTATION = explained(|_| MANUAL);
             "{text}"
         );
     }

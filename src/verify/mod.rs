@@ -204,8 +204,8 @@ impl Session<'_> {
         self.verifier.policy.admit_root_hash(signed.root_hash())?;
 
         let taken = accepted.has_name(candidate.class(), candidate.name()).then(|| {
-            let detail = format_args!("an image named \"{}\" was accepted before", candidate.name());
-            Refusal::new(Reason::DuplicateName, detail)
+            let name = candidate.name();
+            Refusal::new(Reason::DuplicateName, format_args!("an image named \"{name}\" was accepted before"))
         });
         // The bytes under this root hash have been checked and are staged. To check them again for each copy would make a
         // boot pay in time for copies of a signed image.

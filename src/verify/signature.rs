@@ -217,8 +217,8 @@ impl SignedRoot {
         let certificate = self.signer.certificate();
         let mut warnings = Vec::new();
         if certificate.expired_at(now) {
-            let text = format_args!("the certificate of signer \"{}\" has expired", certificate.subject());
-            warnings.push(Message::new(text));
+            let subject = certificate.subject();
+            warnings.push(Message::new(format_args!("the certificate of signer \"{subject}\" has expired")));
         }
         let fingerprint = certificate.fingerprint().to_string();
         match &claim.certificate_fingerprint {

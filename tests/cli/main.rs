@@ -1,6 +1,7 @@
 //! `sextant verify` and `sextant trust` as a person or a script meets them.
 #![allow(clippy::unwrap_used)]
 
+mod explain;
 mod inspect;
 mod installation;
 mod plan;

@@ -7,8 +7,16 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Fields of our entries that a text may name.
-const FIELDS: [&str; 6] =
-    ["SEXTANT_IMAGE", "SEXTANT_EXTENSION", "SEXTANT_VERDICT", "SEXTANT_REASON", "SEXTANT_ROOT_HASH", "SEXTANT_SIGNER"];
+const FIELDS: [&str; 8] = [
+    "SEXTANT_IMAGE",
+    "SEXTANT_EXTENSION",
+    "SEXTANT_VERDICT",
+    "SEXTANT_REASON",
+    "SEXTANT_MEANING",
+    "SEXTANT_REMEDY",
+    "SEXTANT_ROOT_HASH",
+    "SEXTANT_SIGNER",
+];
 
 /// Header and text of each entry, by identifier.
 fn entries() -> BTreeMap<String, (String, String)> {

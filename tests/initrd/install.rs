@@ -81,7 +81,13 @@ pub(crate) fn the_layout_is_the_one_that_is_promised() {
     let found = files(&installed.path());
     let (pages, others): (Vec<_>, Vec<_>) = found.iter().partition(|path| path.starts_with("usr/share/man/"));
     assert_eq!(others, LAYOUT);
-    for page in ["man1/sextant.1", "man1/sextant-verify.1", "man5/sextant.yaml.5", "man8/sextant-agent.8"] {
+    for page in [
+        "man1/sextant.1",
+        "man1/sextant-verify.1",
+        "man5/sextant.yaml.5",
+        "man7/sextant-reasons.7",
+        "man8/sextant-agent.8",
+    ] {
         assert!(pages.iter().any(|path| path.ends_with(page)), "no {page} in {pages:?}");
     }
     for path in &found {

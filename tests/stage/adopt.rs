@@ -102,7 +102,7 @@ fn a_good_link_gives_way_to_what_was_verified_and_a_bad_one_goes() {
         assert_eq!(outcome.verdict(file), (verdict, reason), "{file}");
     }
     assert_eq!(outcome.rows().len(), verdicts.len());
-    assert!(outcome.stderr.contains("verifying tree: it is, or leads to, a directory"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("rejected tree: it is, or leads to, a directory"), "{}", outcome.stderr);
     assert!(machine.path("run/sextant/set-aside/sysext/tree/usr/bin").is_dir());
     assert_eq!(run(&machine, "merge").status, Some(0));
     assert!(gate(&machine));

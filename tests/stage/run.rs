@@ -80,7 +80,7 @@ fn the_report_says_everything_that_its_schema_promises() {
     assert_eq!(junk["detail"], "no GUID partition table");
     assert_eq!((&junk["name"], &junk["signer"], &junk["root_hash"]), (&json!("junk"), &Value::Null, &Value::Null));
     assert!(
-        outcome.stderr.contains("verifying junk.sysext.raw: no GUID partition table (bad-gpt)"),
+        outcome.stderr.contains("rejected junk.sysext.raw: no GUID partition table (bad-gpt)"),
         "{}",
         outcome.stderr
     );

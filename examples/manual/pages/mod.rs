@@ -10,9 +10,32 @@ use clap_complete::Shell;
 use std::fs;
 use std::path::Path;
 
-/// What is read of the documentation, and what it becomes.
-const CONFIGURATION: (&str, &str, &str) =
-    ("docs/configuration.md", "sextant.yaml", "what the initrd of a machine lets sextant-agent accept");
+/// Pages of the documentation that become manual pages.
+const PAGES: [Source; 2] = [
+    Source {
+        path: "docs/configuration.md",
+        name: "sextant.yaml",
+        section: 5,
+        purpose: "what the initrd of a machine lets sextant-agent accept",
+        others: &["sextant-agent(8)"],
+    },
+    Source {
+        path: "docs/reasons.md",
+        name: "sextant-reasons",
+        section: 7,
+        purpose: "why an extension is rejected, and what to do about it",
+        others: &["sextant-explain(1)", "sextant-verify(1)", "sextant.yaml(5)", "sextant-agent(8)"],
+    },
+];
+
+struct Source {
+    /// From the top of the repository.
+    path: &'static str,
+    name: &'static str,
+    section: u8,
+    purpose: &'static str,
+    others: &'static [&'static str],
+}
 
 /// Writes all pages to `man/` and all completions to `completions/` below `directory`.
 pub(crate) fn write_all(directory: &Path) -> Result<()> {
@@ -20,7 +43,7 @@ pub(crate) fn write_all(directory: &Path) -> Result<()> {
     for page in commands::pages(sextant::cli::Cli::command(), 1)?
         .into_iter()
         .chain(commands::pages(sextant::agent::Cli::command(), 8)?)
-        .chain([configuration()?])
+        .chain(PAGES.iter().map(page).collect::<Result<Vec<_>>>()?)
     {
         write(&pages.join(format!("man{}", page.section)).join(page.file()), page.text.as_bytes())?;
     }
@@ -35,13 +58,12 @@ pub(crate) fn write_all(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-fn configuration() -> Result<roff::Page> {
-    let (source, name, purpose) = CONFIGURATION;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+fn page(source: &Source) -> Result<roff::Page> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(source.path);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut page = roff::Page::new(name, 5, purpose);
+    let mut page = roff::Page::new(source.name, source.section, source.purpose);
     page.text.push_str(&markdown::to_roff(&text));
-    page.see_also(&["sextant-agent(8)"]);
+    page.see_also(source.others);
     Ok(page)
 }
 
