@@ -4,12 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+/// Files below a directory whose names end in a suffix.
+fn files(directory: &Path, suffix: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files(&path, suffix, found);
+        } else if path.extension().is_some_and(|extension| extension == suffix) {
             found.push(path);
         }
     }
@@ -43,7 +44,7 @@ fn told_twice(text: &str) -> Vec<String> {
 #[test]
 fn no_error_tells_its_cause_twice() {
     let mut paths = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut paths);
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs", &mut paths);
     assert!(paths.len() > 100);
     let found: Vec<_> = paths
         .iter()
@@ -75,4 +76,81 @@ fn what_would_be_told_twice_is_recognized() {
     for (variant, expected) in variants {
         assert_eq!(!told_twice(variant).is_empty(), expected, "{variant}");
     }
+}
+
+/// Documents that people read, with their text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<_> =
+        ["README.md", "CONTRIBUTING.md", "RELEASES.md", "SECURITY.md"].map(|name| root.join(name)).into();
+    files(&root.join("docs"), "md", &mut paths);
+    assert!(paths.len() > 20);
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Lines outside of code blocks, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    (1..).zip(text.lines()).filter(move |(_, line)| {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+/// The anchor of a heading, as public forges derive it.
+fn anchor(heading: &str) -> String {
+    let kept = |character: char| character.is_alphanumeric() || matches!(character, '-' | '_' | ' ');
+    heading.trim().chars().filter(|&it| kept(it)).collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> Vec<String> {
+    prose(text).filter_map(|(_, line)| line.strip_prefix('#')).map(|it| anchor(it.trim_start_matches('#'))).collect()
+}
+
+/// Targets of links to other documents, and to headings.
+fn links(text: &str) -> Vec<String> {
+    let targets = |line: &str| -> Vec<String> {
+        line.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned()).collect()
+    };
+    prose(text).flat_map(|(_, line)| targets(line)).filter(|target| !target.starts_with("http")).collect()
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut broken = Vec::new();
+    for (path, text) in documents() {
+        for link in links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let is_there = target.exists()
+                && (heading.is_empty()
+                    || anchors(&fs::read_to_string(&target).unwrap()).iter().any(|it| it == heading));
+            if !is_there {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Tables and code are free; docs/comparison.md is written by a program.
+#[test]
+fn no_line_of_a_document_is_longer_than_120_columns() {
+    let mut long = Vec::new();
+    for (path, text) in documents() {
+        if path.ends_with("docs/comparison.md") {
+            continue;
+        }
+        let lines = prose(&text).filter(|(_, line)| !line.starts_with('|') && line.chars().count() > 120);
+        long.extend(lines.map(|(number, _)| format!("{}:{number}", path.display())));
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn links_and_headings_of_documents_are_recognized() {
+    let text = "# One `two`: three?\n[a](b.md#c) and [d](#e)\n```\n# no heading, [x](y)\n```\n[f](https://g)\n";
+    assert_eq!(links(text), ["b.md#c", "#e"]);
+    assert_eq!(anchors(text), ["one-two-three"]);
 }
