@@ -159,6 +159,13 @@ fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
     let reported: BTreeSet<_> = merge["merged"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(reported, good.iter().map(|offer| offer.name()).collect(), "merge.merged");
     assert_eq!(merge["missing"], Value::Array(Vec::new()), "merge.missing");
+    let rows = |list: &Value, is_it: &dyn Fn(&Value) -> bool| -> BTreeSet<String> {
+        let rows = list.as_array().unwrap_or_else(|| panic!("no list: {list}")).iter().filter(|row| is_it(row));
+        rows.map(|row| format!("{} {} {}", row["class"], row["name"], row["root_hash"])).collect()
+    };
+    let staged = rows(&report["images"], &|row| row["verdict"] == "staged");
+    assert_eq!(staged.len(), good.len(), "root hashes of {staged:?}");
+    assert_eq!(rows(&merge["extensions"], &|row| row["origin"] == "staged"), staged, "merge.extensions: {merge}");
     assert_eq!(findings.property("sextant-confirm.service", "Result"), "success");
     assert_eq!(findings.property("sextant-confirm.service", "ActiveState"), "active");
     let ours = ["systemd-sysext", "systemd-confext", "sextant-merge", "sextant-confirm"];

@@ -29,9 +29,9 @@ pub struct State {
     pub anchors: Vec<Text>,
     /// Everything that was staged.
     pub staged: Vec<StagedExtension>,
-    /// Images of the host's own that were verified.
+    /// Images of the host's own, as they were judged before the last merge.
     #[serde(default)]
-    pub host: Vec<(Class, Text)>,
+    pub host: Vec<HostImage>,
     /// Why `stage` could not do its job; `null` where it could.
     pub error: Option<Message>,
     /// Whether `merge` handed over what was staged.
@@ -56,6 +56,36 @@ pub struct StagedExtension {
     pub source: Option<Source>,
     /// Why it was taken back; `null` where it is still staged.
     pub withdrawn: Option<Message>,
+    /// Whether that was for the sake of its owner, who removed the file that it was adopted from.
+    #[serde(default)]
+    pub is_removed: bool,
+}
+
+/// An image in a directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostImage {
+    /// What it extends.
+    pub class: Class,
+    /// Its name.
+    pub name: Text,
+    /// Its path.
+    pub path: Text,
+    /// Its signed root hash.
+    pub root_hash: Option<Text>,
+    /// What was decided.
+    pub judgement: Judgement,
+}
+
+/// What was decided about an image in a directory of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// It was verified.
+    Good,
+    /// systemd passes over it, and merges the others. The text says why.
+    PassedOver(Message),
+    /// systemd may refuse all extensions for its sake. The text says why.
+    Bad(Message),
 }
 
 /// The file of an extension that lies outside of what this boot left in RAM, as others know it.
@@ -150,6 +180,7 @@ mod tests {
             signer: None,
             source: None,
             withdrawn: None,
+            is_removed: false,
         });
         state.write(&root).unwrap();
         let mut read = State::read(&root).unwrap().unwrap();

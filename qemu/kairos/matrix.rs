@@ -9,6 +9,7 @@ use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::toolbox::repository;
 use crate::witness::Findings;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -159,7 +160,8 @@ fn run_time() -> Story {
                 let image = image(name);
                 Stored::file(STORE, &image.file, &image.bytes)
             });
-            [image("disk-revoked").enabled("active"), disabled].concat()
+            let other = Stored::file(STORE, "other-good.sysext.raw", &image("other good").bytes);
+            [image("disk-revoked").enabled("active").to_vec(), disabled.to_vec(), vec![other]].concat()
         },
         boots: vec![Boot { script: "run-time", ..boot("1", linked_at_run_time) }],
         ..Story::new("kairos-run-time", "images by a revoked signer; links that come at run time")
@@ -175,6 +177,7 @@ fn linked_at_run_time(findings: &Findings) {
     assert_eq!(status("with-shared"), ["good", "shared"]);
     findings.step("restart-without").ended(0);
     assert_eq!(status("without"), ["good"]);
+    compared(findings);
     merged(findings, &[(image("good"), "/.extra/sysext/good.sysext.raw")]);
     // Ours only: the certificate in db that dbx revokes is there no more.
     let run = findings.text("run");
@@ -184,13 +187,63 @@ fn linked_at_run_time(findings: &Findings) {
     {
         let file = format!("{file}.sysext.raw");
         let end = format!("[rejected: {token}]");
-        let is_it = |entry: &serde_json::Value| {
+        let is_it = |entry: &Value| {
             let text = entry["MESSAGE"].as_str().unwrap_or_default();
             text.contains(&format!(" {file}"))
                 && (text.ends_with(&end) || entry["SEXTANT_REASON"].as_str() == Some(token))
         };
         assert!(findings.said().iter().any(is_it), "{file} isn't {token}");
     }
+}
+
+/// Each comparison tells what is merged by its root hash, what isn't and why, and takes nothing for a fault that was meant.
+fn compared(findings: &Findings) {
+    let merge = |name: &str| findings.step(&format!("confirmed-{name}")).json(0)["merge"].clone();
+    // What is merged under the name "good": from what, and with which root hash.
+    let good = |merge: &Value| {
+        let rows = merge["extensions"].as_array().unwrap().iter();
+        let row = rows.clone().find(|row| row["name"] == "good");
+        row.map(|row| (row["origin"].clone(), row["root_hash"].clone(), row["file"].clone()))
+    };
+    // Why it isn't, and whether that was meant.
+    let cause = |merge: &Value, name: &str| {
+        let rows = merge["not_merged"].as_array().unwrap().iter();
+        let row = rows.clone().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {merge}"));
+        (row["cause"].as_str().unwrap().to_owned(), row["meant"] == true)
+    };
+    let staged = Some((json!("staged"), json!(image("good").root_hash), json!("/run/extensions/good.raw")));
+    for name in ["null", "again", "last"] {
+        let merge = merge(name);
+        assert_eq!(good(&merge), staged, "{name}: {merge}");
+        assert_eq!((&merge["missing"], &merge["unexpected"]), (&json!(["shared"]), &json!([])), "{name}: {merge}");
+        assert!(merge["not_merged"].as_array().unwrap().iter().all(|row| row["name"] == "shared"), "{name}: {merge}");
+    }
+    let masked = merge("masked");
+    assert_eq!(good(&masked), None, "{masked}");
+    assert_eq!(cause(&masked, "good"), ("it is masked by /etc/extensions/good, an empty directory".to_owned(), true));
+    let other = merge("other");
+    let (origin, root_hash, _) = good(&other).unwrap();
+    assert_eq!((origin, root_hash), (json!("host"), json!(image("other good").root_hash)), "{other}");
+    assert_eq!(other["missing"], json!(["good"]), "{other}");
+    let (text, meant) = cause(&other, "good");
+    assert!(text.contains(&image("other good").root_hash) && !meant, "{other}");
+    let directory = merge("directory");
+    assert_eq!(good(&directory), staged, "{directory}");
+    assert_eq!(directory["unexpected"], json!(["plain"]), "{directory}");
+    let refused = merge("refused");
+    assert_eq!(cause(&refused, "good").0, "systemd refused all extensions for the sake of /var/lib/extensions/own.raw");
+    assert!(cause(&refused, "own").0.ends_with("(unknown-signer)"), "{refused}");
+    let unmerged = merge("unmerged");
+    assert_eq!(cause(&unmerged, "good"), ("it was merged in this boot, and was unmerged since".to_owned(), true));
+    let said = findings.said();
+    let level = |start: &str| {
+        let starts = |entry: &&Value| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with(start));
+        said.iter().find(starts).unwrap_or_else(|| panic!("nothing starts with {start:?}"))["PRIORITY"].clone()
+    };
+    assert_eq!(level("good (sysext) was staged and is not merged: it is masked by "), "5");
+    assert_eq!(level("good (sysext) was staged and is not merged: it was merged in this boot"), "5");
+    assert_eq!(level("plain (sysext) is merged from the directory /etc/extensions/plain"), "4");
+    assert_eq!(level("systemd merged no extension (sysext), for the sake of /var/lib/extensions/own.raw"), "3");
 }
 
 /// Kairos' own timeouts, which no merge under emulation meets.

@@ -29,6 +29,23 @@ pub fn merged(findings: &Findings, images: &[(&Image, &str)]) {
     let expected: BTreeSet<_> = images.iter().map(|(image, _)| image.root_hash.clone()).collect();
     assert_eq!(root_hashes(findings), expected, "root hashes of the device-mapper table");
     mounted(findings, images);
+    if let Some(report) = findings.report() {
+        confirmed(&report, images);
+    }
+}
+
+/// The report says the same: each is what was staged, by its root hash and its file.
+fn confirmed(report: &Value, images: &[(&Image, &str)]) {
+    let fields = ["class", "name", "origin", "root_hash", "file"];
+    let rows = report["merge"]["extensions"].as_array().unwrap_or_else(|| panic!("{}", report["merge"]));
+    let found: BTreeSet<_> = rows.iter().map(|row| fields.map(|field| text(row, field).to_owned())).collect();
+    let row = |(image, _): &(&Image, &str)| {
+        let (class, place) = if image.is_confext() { ("confext", "confexts") } else { ("sysext", "extensions") };
+        let file = format!("/run/{place}/{}.raw", image.name());
+        [class, image.name(), "staged", &image.root_hash, &file].map(str::to_owned)
+    };
+    assert_eq!(found, images.iter().map(row).collect(), "merge.extensions");
+    assert_eq!(report["merge"]["not_merged"], Value::Array(Vec::new()), "merge.not_merged");
 }
 
 /// These come from the bytes that were verified, read-only.

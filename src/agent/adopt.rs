@@ -18,16 +18,20 @@ use crate::report::{Event, Image, Report, Word};
 use crate::root::Root;
 use crate::stage::{self, recheck, withdraw_images};
 use crate::stamp::Stamp;
-use crate::state::{PATH, Source, StagedExtension, State};
+use crate::state::{HostImage, Judgement, PATH, Source, StagedExtension, State};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
 use std::time::Instant;
 
 /// Names that are looked at before the directory is listed again.
 const AT_ONCE: usize = 1024;
 /// Why an extension is taken back whose file on a disk isn't what it was.
-const OTHER_FILE: &str = "the file that it was adopted from was removed, replaced or changed";
+const OTHER_FILE: &str = "the file that it was adopted from was replaced or changed";
+/// The same where that file is gone, as its owner wanted.
+const REMOVED: &str = "the file that it was adopted from was removed";
 
 /// Verifies what others have put where extensions are staged, and stages the good ones.
 ///
@@ -106,10 +110,25 @@ fn withdraw_changed(root: &Root, state: &mut State) -> Result<Vec<(Class, Text)>
     let is_there =
         |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
     let gone: Vec<_> = state.left().filter(is_there).filter(|it| is_gone(it)).cloned().collect();
-    let images: Vec<_> = gone.iter().map(|extension| (extension.class, extension.name.as_str())).collect();
-    withdrawn.extend(withdraw_images(root, &images, OTHER_FILE)?);
+    let (removed, changed): (Vec<_>, Vec<_>) = gone.iter().partition(|extension| is_removed(root, extension));
+    let images =
+        |of: &[&'_ StagedExtension]| -> Vec<_> { of.iter().map(|it| (it.class, it.name.to_string())).collect() };
+    let withdraw = |images: Vec<(Class, String)>, cause| {
+        let images: Vec<_> = images.iter().map(|(class, name)| (*class, name.as_str())).collect();
+        withdraw_images(root, &images, cause)
+    };
+    withdrawn.extend(withdraw(images(&changed), OTHER_FILE)?);
     withdrawal::note(state, &withdrawn);
+    withdrawal::note_removed(state, &withdraw(images(&removed), REMOVED)?);
     Ok(gone.into_iter().filter_map(|extension| Some((extension.class, extension.source?.path))).collect())
+}
+
+/// Whether the file that an extension was adopted from is gone.
+fn is_removed(root: &Root, extension: &StagedExtension) -> bool {
+    let found = |source: &Source| root.metadata(source.path.as_str());
+    extension.source.as_ref().is_some_and(|source| {
+        matches!(found(source), Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+    })
 }
 
 /// Looks once more at a file that an extension was adopted from. That it is gone is what its owner wanted.
@@ -259,21 +278,37 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
             return;
         }
     };
-    for file in files {
+    // Links to nothing and to devices such as /dev/null aren't images to systemd (`image_discover`, as in `merge::host_directories`).
+    let is_image = |file: &OsString| {
+        let metadata = file.to_str().map(|file| root.metadata(&format!("{directory}/{file}")));
+        !matches!(metadata, Some(Err(error)) if error.kind() == ErrorKind::NotFound)
+            && !matches!(metadata, Some(Ok(found)) if !found.is_file() && !found.file_type().is_block_device())
+    };
+    for file in files.into_iter().filter(is_image) {
         let mut image = run.judge(Place { directory, file: &file, class, kind: PlaceKind::Anybody });
         if image.is_good() {
-            records.state.host.extend(image.name.map(|name| (class, name)));
+            note(records, directory, image, Judgement::Good);
             continue;
         }
+        let cause = Message::new(format_args!(
+            "{} ({})",
+            image.detail.as_ref().map_or("", Message::as_str),
+            image.reason.as_ref().map_or("", Word::as_str)
+        ));
         // Those systemd passes over (systemd 254 to 262, `src/sysext/sysext.c`, `validate_version`), and nobody else pays.
         let is_passed_over =
             |reason: &Word<Reason>| *reason == Reason::IncompatibleHost || *reason == Reason::WrongScope;
         if image.reason.as_ref().is_some_and(is_passed_over) {
+            note(records, directory, image, Judgement::PassedOver(cause));
             continue;
         }
+        let mut is_left = true;
         let advice = if quarantine {
             match stage::reject_on_host(root, directory, &file) {
-                Ok(name) => Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name))),
+                Ok(name) => {
+                    is_left = false;
+                    Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name)))
+                }
                 Err(error) => Message::new(format_args!("it keeps out all extensions, for {error:#}")),
             }
         } else {
@@ -283,6 +318,17 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
             ))
         };
         image.warn(advice);
+        if is_left {
+            note(records, directory, image.clone(), Judgement::Bad(cause));
+        }
         records.replace(image);
     }
+}
+
+/// Notes for `confirm` what was decided about an image of the host's own.
+fn note(records: &mut Records<'_>, directory: &str, image: Image, judgement: Judgement) {
+    let Image { class, name, file, root_hash, .. } = image;
+    let path = Text::new(format_args!("{directory}/{file}"));
+    let name = name.unwrap_or_else(|| file.clone());
+    records.state.host.push(HostImage { class, name, path, root_hash, judgement });
 }

@@ -1,15 +1,19 @@
 //! `sextant-agent confirm`: on the host, once systemd has merged.
 
+mod causes;
+
+use self::causes::{Cause, Causes, Missing};
 use super::environment::Environment;
 use super::lock;
 use crate::image::Class;
-use crate::merge::{self, Attached};
-use crate::report::{self, Event, Image, MERGE_NAMES, Merge, Report};
+use crate::kernel::FileIdentity;
+use crate::merge::{self, Attached, Evidence, Found, Known, Origin};
+use crate::report::{self, Event, Image, MERGE_NAMES, MERGE_ROWS, Merge, MergedExtension, NotMerged, Report};
 use crate::root::Root;
-use crate::state::{PATH, StagedExtension, State};
+use crate::state::{HostImage, Judgement, PATH, StagedExtension, State};
 use crate::text::Text;
 use anyhow::{Context, Result, bail};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Map;
 use std::io;
 
 /// Compares what was staged with what is merged, and completes the report. A difference is logged; it isn't a failure of
@@ -26,71 +30,122 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     let _lock = lock::exclusive(root)?;
     let state = State::read(root)?.with_context(nothing)?;
     let mounts = environment.mounts()?;
+    let attached = Attached::read(root, &*environment.devices());
+    // What an earlier call found, where this is another one.
+    let before = Report::read(root).ok().flatten().and_then(|report| report.merge).unwrap_or_default();
     let mut outcome = Merge { requested: state.requested, confirmed: true, ..Merge::default() };
-    let attached = Attached::read(root);
     let mut unexpected = 0_usize;
     for class in Class::ALL {
-        let staged = state.staged.iter().filter(|extension| extension.class == class);
-        let hiding = merge::hiding(root, class)?;
-        let others = others(&state, &attached, class);
-        let hiding: BTreeSet<Text> = hiding.into_iter().chain(others.keys().cloned()).collect();
-        let names = staged.clone().map(|extension| &extension.name);
-        let comparison = merge::compare(names, &merge::merged(root, class, &mounts)?, &hiding);
-        for name in &comparison.missing {
-            let withdrawn = staged.clone().find(|extension| extension.name == *name);
-            let withdrawn = withdrawn.and_then(|extension| extension.withdrawn.as_ref());
-            let text = format!("{name} ({class}) was staged and is not merged");
-            match withdrawn {
-                Some(cause) => Event::NotMerged.emit_about(
-                    name,
-                    format_args!(
-                        "{name} ({class}) was withdrawn in the initrd and is not merged: {cause} \
-                         (journalctl -b -t sextant-agent)"
-                    ),
-                ),
-                None if others.contains_key(name) => Event::NotMerged.emit_about(
-                    name,
-                    format_args!("{text}: {} was merged under its name", others.get(name).map_or("", Text::as_str)),
-                ),
-                None if hiding.contains(name) => Event::NotMerged.emit_about(
-                    name,
-                    format_args!("{text}: /etc/extensions has another of this name, which systemd prefers"),
-                ),
-                None => Event::NotMerged
-                    .emit_about(name, format_args!("{text}: see the journal of systemd-{class}.service")),
-            }
+        let found = find(root, &state, &attached, &mounts, class)?;
+        let causes = Causes::new(environment, &state, &before, class, &found)?;
+        for extension in &found {
+            tell_unexpected(&state, class, extension, &mut unexpected, &mut outcome);
         }
-        let is_hosts = |name: &Text| !hiding.contains(name) && state.host.contains(&(class, name.clone()));
-        let unmeant: Vec<Text> = comparison.unexpected.into_iter().filter(|name| !is_hosts(name)).collect();
-        for name in &unmeant {
-            unexpected = unexpected.saturating_add(1);
-            if unexpected <= MERGE_NAMES {
-                let text = format_args!("{name} ({class}) is merged and was not staged");
-                Event::UnexpectedlyMerged.emit_about(name, text);
+        causes.tell_refusal();
+        for extension in state.staged.iter().filter(|extension| extension.class == class) {
+            let is_it = |found: &&Found| found.name == extension.name;
+            let merged = found.iter().find(is_it);
+            let name = extension.name.clone();
+            if merged.is_some_and(|found| found.origin == Origin::Staged) {
+                outcome.merged.push(name);
+                continue;
             }
+            outcome.missing.push(name.clone());
+            let cause = causes.of_staged(root, extension, merged);
+            let file = staged_path(class, &name);
+            tell_missing(class, Missing { name, file, staged: true, cause }, &mut outcome);
         }
-        outcome.merged.extend(comparison.merged);
-        outcome.missing.extend(comparison.missing);
-        outcome.unexpected.extend(unmeant);
+        for missing in causes.of_others(root, &found) {
+            tell_missing(class, missing, &mut outcome);
+        }
+        outcome.extensions.extend(found.into_iter().map(|found| row(root, &attached, class, found)));
     }
     if unexpected > MERGE_NAMES {
         let more = unexpected.saturating_sub(MERGE_NAMES);
         Event::UnexpectedlyMerged.emit(format_args!("and {more} more are merged and were not staged"));
-        outcome.unexpected.truncate(MERGE_NAMES);
     }
+    outcome.extensions.truncate(MERGE_ROWS);
     let total = outcome.merged.len().saturating_add(outcome.missing.len());
     let names: Vec<&str> = outcome.merged.iter().map(Text::as_str).collect();
     let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
-    Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}", outcome.merged.len()));
+    let left_out = outcome.not_merged.iter().filter(|row| row.staged && row.meant).count();
+    let left_out = if left_out == 0 { String::new() } else { format!("; {left_out} left out by an administrator") };
+    Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}{left_out}", outcome.merged.len()));
     complete(root, &state, outcome);
     Ok(())
 }
 
-/// The staged extensions of `class` under whose name another file is attached, and that file.
-fn others(state: &State, attached: &Attached, class: Class) -> BTreeMap<Text, Text> {
+/// What is merged of `class`, by identity.
+fn find(root: &Root, state: &State, attached: &Attached, mounts: &str, class: Class) -> Result<Vec<Found>> {
+    let good: Vec<&HostImage> = state.host.iter().filter(|image| image.judgement == Judgement::Good).collect();
     let staged = state.left().filter(|extension| extension.class == class);
-    let other = |name: &Text| Some((name.clone(), Text::new(attached.other_file(class, name)?)));
-    staged.filter_map(|extension| other(&extension.name)).collect()
+    let host = good.iter().filter(|image| image.class == class);
+    let hashes = state.left().map(|it| &it.root_hash).chain(good.iter().map(|it| &it.root_hash));
+    let evidence = Evidence {
+        class,
+        staged: staged.map(|it| Known { name: &it.name, root_hash: it.root_hash.as_ref() }).collect(),
+        host: host.map(|it| Known { name: &it.name, root_hash: it.root_hash.as_ref() }).collect(),
+        elsewhere: hashes.flatten().collect(),
+        attached,
+        notes: &merge::notes(root, class, mounts),
+        hidden: &merge::hiding(root, class)?,
+        directories: &merge::plain_directories(root, class),
+    };
+    Ok(evidence.identify(&merge::merged(root, class, mounts)?))
+}
+
+/// The path of a staged extension.
+fn staged_path(class: Class, name: &Text) -> Text {
+    Text::new(format_args!("{}/{name}.raw", class.staging_directory()))
+}
+
+/// The report's row about what is merged. A staged file that was opened through our mount has no path for the kernel.
+fn row(root: &Root, attached: &Attached, class: Class, found: Found) -> MergedExtension {
+    let Found { name, origin, root_hash, file } = found;
+    let is_staged_file = || {
+        let path = staged_path(class, &name);
+        let device = attached.verity().iter().find(|device| Some(&device.root_hash) == root_hash.as_ref())?;
+        let there = FileIdentity::from(&root.metadata(path.as_str()).ok()?);
+        (attached.identity(device) == Some(there)).then_some(path)
+    };
+    let file = file.or_else(is_staged_file);
+    MergedExtension { class, name, origin: origin.as_str().into(), root_hash, file, rest: Map::new() }
+}
+
+/// Tells of an extension that is merged and was neither staged nor verified on the host.
+fn tell_unexpected(state: &State, class: Class, found: &Found, count: &mut usize, outcome: &mut Merge) {
+    let Found { name, origin, root_hash, file } = found;
+    if matches!(origin, Origin::Staged | Origin::Host) {
+        return;
+    }
+    *count = count.saturating_add(1);
+    if *count > MERGE_NAMES {
+        return;
+    }
+    outcome.unexpected.push(name.clone());
+    let file = file.as_ref().map_or("", Text::as_str);
+    if *origin == Origin::Directory && !state.is_left(class, name.as_str()) {
+        let text = format_args!("{name} ({class}) is merged from the directory {file}, which no signature covers");
+        return Event::DirectoryMerged.emit_about(name, text);
+    }
+    let from = if file.is_empty() { String::new() } else { format!(", from {file}") };
+    let root_hash = root_hash.as_ref().map(|root_hash| format!(", root hash {root_hash}")).unwrap_or_default();
+    let text = format_args!("{name} ({class}) is merged and was not staged{from}{root_hash}");
+    Event::UnexpectedlyMerged.emit_about(name, text);
+}
+
+/// Tells of an extension that is there and not merged.
+fn tell_missing(class: Class, missing: Missing, outcome: &mut Merge) {
+    let Missing { name, file, staged, cause } = missing;
+    let event = if cause.meant { Event::LeftOut } else { Event::NotMerged };
+    let what = if staged { "was staged and is not merged".to_owned() } else { format!("in {file} is not merged") };
+    if !cause.is_told {
+        event.emit_about(&name, format_args!("{name} ({class}) {what}: {}", cause.text));
+    }
+    let Cause { text: cause, meant, .. } = cause;
+    if outcome.not_merged.len() < MERGE_ROWS {
+        outcome.not_merged.push(NotMerged { class, name, file, staged, cause, meant, rest: Map::new() });
+    }
 }
 
 /// Fills in what became of the merge in the report, where there is one. Nothing depends on it.
@@ -139,6 +194,7 @@ mod tests {
             signer: None,
             source: None,
             withdrawn: withdrawn.map(Into::into),
+            is_removed: false,
         };
         let mut report = Report { images: vec![row("a"), row("b")], ..Report::default() };
         mark_withdrawn(&[staged("a", None), staged("b", Some("it was changed"))], &mut report);

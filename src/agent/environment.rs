@@ -3,8 +3,9 @@
 //! This is decided once, before anything is done. What differs between the two is handed out from here.
 
 use crate::firmware::{DirectoryVariables, EFIVARFS, NoVariables, SystemVariables, Variables};
+use crate::image::Class;
 use crate::kernel;
-use crate::merge::{Delivery, MOUNTS, Units};
+use crate::merge::{Delivery, MOUNTS, Service, Units};
 use crate::policy::Limits;
 use crate::root::{INITRD_RELEASE, Root};
 use crate::stage::{CopyCustody, Custody, MountCustody};
@@ -15,6 +16,8 @@ use std::path::Path;
 
 /// The program that PID 1 was started from.
 const INIT: &str = "/proc/1/exe";
+/// Most bytes of a command line in a tree.
+const MAX_COMMAND_LINE: u64 = 64 << 10;
 /// The word that has immucore boot from the UKI (immucore 0.20.4, `pkg/state/steps_shared.go`, which looks for it anywhere
 /// in the command line).
 const IMMUCORE_WORD: &str = "rd.immucore.uki";
@@ -131,6 +134,31 @@ impl Environment {
             Self::Tree(root) => is_immucores_tree(root),
         };
         if is_immucores { Units::Image } else { Units::Runtime }
+    }
+
+    /// What the kernel says about block devices in use; nothing for a tree.
+    pub(super) fn devices(&self) -> Box<dyn kernel::Devices> {
+        match self {
+            Self::Machine(_) => Box::new(kernel::KernelDevices::open()),
+            Self::Tree(_) => Box::new(kernel::NoDevices),
+        }
+    }
+
+    /// The kernel's command line; empty where it can't be read.
+    pub(super) fn command_line(&self) -> String {
+        let text = match self {
+            Self::Machine(_) => fs::read(kernel::COMMAND_LINE).ok(),
+            Self::Tree(root) => root.read(kernel::COMMAND_LINE, MAX_COMMAND_LINE).ok().flatten(),
+        };
+        String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()
+    }
+
+    /// What became of the unit that merges `class`; `None` for a tree, and where systemd gives no answer.
+    pub(super) fn service(&self, class: Class) -> Option<Service> {
+        match self {
+            Self::Machine(_) => Service::ask(class),
+            Self::Tree(_) => None,
+        }
     }
 
     /// The mount table, as in `/proc/self/mountinfo`; empty for a tree.

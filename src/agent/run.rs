@@ -376,5 +376,6 @@ fn staged_extension(image: &Image, source: Option<Source>) -> Option<StagedExten
         signer: image.signer.as_ref().map(Message::new),
         source,
         withdrawn: None,
+        is_removed: false,
     })
 }

@@ -7,12 +7,22 @@ use crate::text::{Message, Text};
 
 /// Notes in the state, and tells the journal, why what was staged no longer is.
 pub(super) fn note(state: &mut State, withdrawn: &[Withdrawn]) {
+    note_as(state, withdrawn, false);
+}
+
+/// The same where owners removed the files that extensions were adopted from.
+pub(super) fn note_removed(state: &mut State, withdrawn: &[Withdrawn]) {
+    note_as(state, withdrawn, true);
+}
+
+fn note_as(state: &mut State, withdrawn: &[Withdrawn], is_removed: bool) {
     for image in withdrawn {
         let cause = Message::new(image.cause);
         let is_it = |extension: &&mut StagedExtension| {
             extension.withdrawn.is_none() && extension.is_staged_as(image.class, &image.file)
         };
         if let Some(extension) = state.staged.iter_mut().find(is_it) {
+            extension.is_removed = is_removed;
             Event::emit_withdrawn(&about(extension), &cause);
             extension.withdrawn = Some(cause);
         } else {
@@ -30,5 +40,6 @@ fn about(extension: &StagedExtension) -> report::Withdrawn<'_> {
         file: &extension.file,
         root_hash: extension.root_hash.as_ref(),
         signer: extension.signer.as_ref(),
+        is_removed: extension.is_removed,
     }
 }

@@ -222,6 +222,7 @@ fn this_boot(held: &Held, kind: Kind, seen: &Report) -> Text {
         Fate::Merged => "merged".into(),
         Fate::Staged => "staged".into(),
         Fate::Missing => "missing".into(),
+        Fate::LeftOut => "left out".into(),
         Fate::Withdrawn => "withdrawn".into(),
         Fate::Accepted | Fate::Unknown => Text::new(image.verdict.as_str()),
         Fate::Rejected => image.reason.as_ref().map_or_else(|| "rejected".into(), Text::new),

@@ -25,7 +25,8 @@ Examples:
   sextant status --json | jq '.images[] | select(.verdict == \"rejected\")'
         the report itself, for a program (docs/report.md)
 
-Exit status: 0 all extensions that were found are merged; 1 one is not, or there is no report; 2 usage.")]
+Exit status: 0 all extensions that were found are merged, or left out by an administrator; 1 one is not, or there is \
+no report; 2 usage.")]
 pub(super) struct Arguments {
     /// The report to show
     #[arg(long, value_name = "FILE", default_value = PATH)]
@@ -128,6 +129,7 @@ fn summary(seen: &Report) -> String {
         (Fate::Merged, "merged"),
         (Fate::Staged, "staged, not compared with the merge yet"),
         (Fate::Missing, "staged and NOT merged"),
+        (Fate::LeftOut, "left out by an administrator"),
         (Fate::Withdrawn, "staged and withdrawn"),
         (Fate::Rejected, "rejected"),
         (Fate::Accepted, "accepted"),
@@ -157,6 +159,7 @@ fn images(lines: &mut Lines, seen: &Report) {
             Fate::Merged => ("merged", "32"),
             Fate::Staged => ("staged", "33"),
             Fate::Missing => ("missing", "31"),
+            Fate::LeftOut => ("left out", "33"),
             Fate::Withdrawn => ("withdrawn", "31"),
             Fate::Rejected => ("rejected", "31"),
             Fate::Accepted => ("accepted", "32"),
@@ -166,7 +169,9 @@ fn images(lines: &mut Lines, seen: &Report) {
         let last = image.reason.as_ref().map(Message::new).or_else(signer).unwrap_or_default();
         let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<verdicts$}")));
         let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");
-        if let Some(detail) = &image.detail {
+        // A row about what was withdrawn has the cause as its detail.
+        let cause = || seen.not_merged(image).map(|row| &row.cause);
+        if let Some(detail) = image.detail.as_ref().or_else(cause) {
             lines.below(6, detail.as_str());
         }
         for warning in &image.warnings {

@@ -27,6 +27,7 @@ struct Properties {
     level_key: &'static str,
     scope_key: &'static str,
     merged_list: &'static str,
+    origin_file: &'static str,
     hierarchies_variable: &'static str,
 }
 
@@ -42,6 +43,7 @@ const SYSEXT: Properties = Properties {
     level_key: "SYSEXT_LEVEL",
     scope_key: "SYSEXT_SCOPE",
     merged_list: ".systemd-sysext/extensions",
+    origin_file: ".systemd-sysext/origin",
     hierarchies_variable: "SYSTEMD_SYSEXT_HIERARCHIES",
 };
 
@@ -57,6 +59,7 @@ const CONFEXT: Properties = Properties {
     level_key: "CONFEXT_LEVEL",
     scope_key: "CONFEXT_SCOPE",
     merged_list: ".systemd-confext/confexts",
+    origin_file: ".systemd-confext/origin",
     hierarchies_variable: "SYSTEMD_CONFEXT_HIERARCHIES",
 };
 
@@ -154,6 +157,13 @@ impl Class {
     #[must_use]
     pub const fn merged_list(self) -> &'static str {
         self.properties().merged_list
+    }
+
+    /// The file beside it in which systemd notes from what it merged (systemd 262, `src/sysext/sysext.c`,
+    /// `write_origin_file`).
+    #[must_use]
+    pub const fn origin_file(self) -> &'static str {
+        self.properties().origin_file
     }
 
     /// The environment variable that tells systemd where to merge.

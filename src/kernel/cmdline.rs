@@ -21,6 +21,14 @@ pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
     words(cmdline).iter().filter_map(value).next_back().is_some_and(|said| said != Some(true))
 }
 
+/// Whether the last value of the switch `key` is a clear no. It is compared as it is spelt in the conditions of systemd's units
+/// (systemd 262, `units/systemd-sysext.service.in`).
+pub(crate) fn is_off(cmdline: &str, key: &str) -> bool {
+    let words = words(cmdline);
+    let mut values = words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    values.next_back().is_some_and(|value| boolean(value.as_bytes()) == Some(false))
+}
+
 /// Splits a command line into words. Quotes of both kinds keep what they enclose in one word and are taken off, also in
 /// the midst of it; one that isn't closed reaches to the end; a backslash is a character like any other (systemd 257,
 /// `src/basic/proc-cmdline.c`, `proc_cmdline_strv_internal`: `EXTRACT_UNQUOTE|EXTRACT_RELAX|EXTRACT_RETAIN_ESCAPE`;
@@ -60,6 +68,21 @@ mod tests {
             ("a\u{b}b\u{c}c\u{a0}d", &["a\u{b}b\u{c}c\u{a0}d"]),
         ] {
             assert_eq!(words(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_off_by_its_last_value() {
+        for (text, expected) in [
+            ("", false),
+            ("quiet systemd.sysext=0", true),
+            ("systemd.sysext=0 systemd.sysext=1", false),
+            ("systemd.sysext=1 \"systemd.sysext=no\"", true),
+            ("systemd.sysext", false),
+            ("systemd.sysext=maybe", false),
+            ("rd.systemd.sysext=0 xsystemd.sysext=0 systemd.sysextra=0", false),
+        ] {
+            assert_eq!(is_off(text, "systemd.sysext"), expected, "{text}");
         }
     }
 

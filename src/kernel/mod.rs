@@ -7,10 +7,11 @@
 //! between making a device and marking it there is [`sweep()`].
 
 mod activation;
-mod cmdline;
+pub(crate) mod cmdline;
 mod devices;
 mod dm_verity;
 mod error;
+mod inquiry;
 pub(crate) mod mounts;
 mod namespace;
 mod signature_key;
@@ -19,6 +20,7 @@ mod tree;
 
 pub use activation::Activation;
 pub use error::KernelError;
+pub use inquiry::{Devices, FileIdentity, KernelDevices, NoDevices, Target};
 pub use sweep::{Leftovers, sweep};
 pub use tree::MountedTree;
 

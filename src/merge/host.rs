@@ -11,7 +11,7 @@ use crate::root::Root;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -24,7 +24,7 @@ const MANAGER: [&str; 4] = ["/etc/systemd", "/run/systemd", "/usr/local/lib/syst
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 /// Most names of one directory that are looked at, and most extensions that are counted there.
-const MAX_NAMES: usize = 1024;
+pub(super) const MAX_NAMES: usize = 1024;
 /// Most files that are read, and most bytes of them all.
 const MAX_FILES: usize = 512;
 const MAX_BYTES: u64 = 2 << 20;
@@ -97,14 +97,19 @@ fn collect(host: &Root, class: Class, directory: &str, names: &mut BTreeSet<Stri
     for file in host.list_some(directory, MAX_NAMES).ok().flatten().unwrap_or_default() {
         let Some(file) = file.to_str() else { continue };
         let Ok(metadata) = host.metadata(&format!("{directory}/{file}")) else { continue };
-        let kind = metadata.file_type();
-        if kind.is_dir() || kind.is_block_device() || (kind.is_file() && has_extension(file, "raw")) {
+        if is_extension(file, &metadata) {
             names.insert(image_name(class, file).to_owned());
         }
     }
 }
 
-fn has_extension(file: &str, extension: &str) -> bool {
+/// Whether systemd takes a file of that name for an extension.
+pub(super) fn is_extension(file: &str, metadata: &Metadata) -> bool {
+    let kind = metadata.file_type();
+    kind.is_dir() || kind.is_block_device() || (kind.is_file() && has_extension(file, "raw"))
+}
+
+pub(super) fn has_extension(file: &str, extension: &str) -> bool {
     Path::new(file).extension().is_some_and(|found| found == extension)
 }
 

@@ -9,15 +9,19 @@ mod agent;
 mod confirm;
 mod environment;
 mod host;
+mod identity;
 mod origin;
+mod service;
 mod units;
 
 pub use agent::Delivery;
-pub use confirm::{Comparison, MOUNTS, compare, hiding, merged};
+pub use confirm::{Hidden, MOUNTS, Note, hiding, merged, notes, plain_directories};
 pub use environment::{configured, expect_sources, limit};
 pub(crate) use host::image_name;
 pub use host::{host_directories, host_extensions, host_hierarchies, host_images};
-pub use origin::Attached;
+pub use identity::{Evidence, Found, Known, Origin};
+pub use origin::{Attached, VerityDevice};
+pub use service::{Obstacle, Service, obstacle};
 pub use units::Units;
 
 use crate::durable;

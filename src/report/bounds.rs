@@ -20,6 +20,8 @@ pub const CERTIFICATE_ROWS: usize = 500;
 const CERTIFICATE_BYTES: usize = 1 << 18;
 /// Most names in each list of [`super::Merge`].
 pub const MERGE_NAMES: usize = 500;
+/// Most rows of each table of [`super::Merge`].
+pub const MERGE_ROWS: usize = 200;
 /// Most warnings of one image.
 const WARNINGS: usize = 8;
 /// Most bytes of all warnings of one image.

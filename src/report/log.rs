@@ -56,11 +56,17 @@ pub enum Event {
     NotMerged,
     /// An extension is merged and wasn't staged.
     UnexpectedlyMerged,
+    /// systemd refused all extensions for the sake of one.
+    MergeRefused,
+    /// An extension is there and isn't merged, as an administrator had in mind.
+    LeftOut,
+    /// A directory of the host is merged, which no signature covers.
+    DirectoryMerged,
 }
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Staged,
         Self::Rejected,
         Self::Omitted,
@@ -76,6 +82,9 @@ impl Event {
         Self::Merged,
         Self::NotMerged,
         Self::UnexpectedlyMerged,
+        Self::MergeRefused,
+        Self::LeftOut,
+        Self::DirectoryMerged,
     ];
 
     /// The fixed 128-bit number.
@@ -97,6 +106,9 @@ impl Event {
             Self::Merged => "f50b3d9172ac4c8e96e4d5a80c6b1f37",
             Self::NotMerged => "4ad81e7c3f604d25b9c07a6f52e1d893",
             Self::UnexpectedlyMerged => "c36f90b85e174a0d8b2de4f71a95c06e",
+            Self::MergeRefused => "9d0a4f6c2be1473f8a57c3e690d1b82e",
+            Self::LeftOut => "27b6e81d90f34c5aa1c8540ef76d3b19",
+            Self::DirectoryMerged => "e5137ac8d6024b9f93b04e2a8cf15d70",
         }
     }
 
@@ -127,11 +139,15 @@ impl Event {
             | Self::NotQuarantined
             | Self::Withdrawn
             | Self::NotMerged
-            | Self::UnexpectedlyMerged => Level::Error,
-            Self::CertificateIgnored | Self::ReportIncomplete => Level::Warn,
-            Self::Staged | Self::CertificateRemoved | Self::Summary | Self::MergeRequested | Self::Merged => {
-                Level::Info
-            }
+            | Self::UnexpectedlyMerged
+            | Self::MergeRefused => Level::Error,
+            Self::CertificateIgnored | Self::ReportIncomplete | Self::DirectoryMerged => Level::Warn,
+            Self::Staged
+            | Self::CertificateRemoved
+            | Self::Summary
+            | Self::MergeRequested
+            | Self::Merged
+            | Self::LeftOut => Level::Info,
         }
     }
 
@@ -177,8 +193,10 @@ impl Event {
     /// Logs that a staged extension was taken back.
     pub fn emit_withdrawn(extension: &Withdrawn<'_>, cause: &Message) {
         let text = format!("{}.raw ({}) will not be merged: {cause}", extension.name, extension.class);
+        // What its owner wanted is no fault.
+        let level = if extension.is_removed { Level::Info } else { Self::Withdrawn.level() };
         log::log!(
-            Self::Withdrawn.level(),
+            level,
             MESSAGE_ID = Self::Withdrawn.message_id(),
             SEXTANT_IMAGE = extension.file.as_str(),
             SEXTANT_EXTENSION = extension.name.as_str(),
@@ -204,6 +222,8 @@ pub struct Withdrawn<'a> {
     pub root_hash: Option<&'a Text>,
     /// Subject and source of its signer.
     pub signer: Option<&'a Message>,
+    /// Whether its owner removed the file that it was adopted from.
+    pub is_removed: bool,
 }
 
 /// Decides once where entries go. `machine` says whether this is one, rather than a tree.

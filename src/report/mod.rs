@@ -9,13 +9,14 @@ mod word;
 
 pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, Withdrawn, install as install_logger};
-pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, REJECTED_ROWS};
+pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_ROWS};
 #[cfg(feature = "cli")]
 pub use read::Fate;
 pub use read::ReportError;
 pub(crate) use schema::usec;
 pub use schema::{
-    Anchor, FirmwareState, IgnoredCertificate, Image, Merge, Omitted, Report, SCHEMA_VERSION, Signer, Verdict,
+    Anchor, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
+    SCHEMA_VERSION, Signer, Verdict,
 };
 pub use word::{Vocabulary, Word};
 

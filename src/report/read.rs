@@ -3,7 +3,7 @@
 use super::PATH;
 use super::bounds::MAX_LEN;
 #[cfg(feature = "cli")]
-use super::schema::{Image, Merge, Verdict};
+use super::schema::{Image, Merge, NotMerged, Verdict};
 use super::schema::{Report, SCHEMA_VERSION};
 #[cfg(feature = "cli")]
 use crate::image::Class;
@@ -102,6 +102,8 @@ pub enum Fate {
     Merged,
     /// It was staged, and is not part of the system.
     Missing,
+    /// It was staged, and is not part of the system, as an administrator had in mind.
+    LeftOut,
     /// It was staged, and nothing has been compared since.
     Staged,
     /// It was staged, and taken back at the end of the initrd.
@@ -138,6 +140,7 @@ impl Report {
             Some(Verdict::Staged) => {}
             Some(Verdict::Accepted) => return Fate::Accepted,
             Some(Verdict::Rejected) => return Fate::Rejected,
+            Some(Verdict::Withdrawn) if self.not_merged(image).is_some_and(|it| it.meant) => return Fate::LeftOut,
             Some(Verdict::Withdrawn) => return Fate::Withdrawn,
             None => return Fate::Unknown,
         }
@@ -146,18 +149,35 @@ impl Report {
         match merge {
             // A sysext and a confext may have one name, of which the lists don't say which it is.
             Some(merge) if is_in(&merge.merged) && !is_in(&merge.missing) => Fate::Merged,
+            Some(_) if self.not_merged(image).is_some_and(|it| it.meant) => Fate::LeftOut,
             Some(_) => Fate::Missing,
             None => Fate::Staged,
         }
     }
 
-    /// Whether everything that was found is part of the system, and nothing else.
+    /// What was found of a staged image that isn't merged.
+    #[must_use]
+    pub fn not_merged(&self, image: &Image) -> Option<&NotMerged> {
+        let rows = self.merge.iter().flat_map(|merge| &merge.not_merged);
+        rows.into_iter().find(|row| row.staged && image.is(row.class, row.name.as_str()))
+    }
+
+    /// Whether everything that was found is part of the system, and nothing else. What an administrator left out may be missing.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        let is_well = |merge: &Merge| merge.confirmed && merge.unexpected.is_empty() && merge.missing.is_empty();
+        let is_meant = |merge: &Merge, name: &Text| {
+            let mut rows = merge.not_merged.iter().filter(|row| row.staged && row.name == *name).peekable();
+            rows.peek().is_some() && rows.all(|row| row.meant)
+        };
+        let is_well = |merge: &Merge| {
+            merge.confirmed && merge.unexpected.is_empty() && merge.missing.iter().all(|name| is_meant(merge, name))
+        };
         let merge = self.merge.as_ref().is_some_and(is_well);
         let complete = self.omitted.as_ref().is_none_or(|omitted| omitted.total == 0);
-        self.error.is_none() && merge && complete && self.images.iter().all(|image| self.fate(image) == Fate::Merged)
+        self.error.is_none()
+            && merge
+            && complete
+            && self.images.iter().all(|image| matches!(self.fate(image), Fate::Merged | Fate::LeftOut))
     }
 }
 

@@ -333,6 +333,50 @@ pub struct Merge {
     /// Names of those that are merged though they weren't staged.
     #[serde(default)]
     pub unexpected: Vec<Text>,
+    /// What each merged extension is.
+    #[serde(default)]
+    pub extensions: Vec<MergedExtension>,
+    /// Extensions that are there and not merged.
+    #[serde(default)]
+    pub not_merged: Vec<NotMerged>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// An extension that is merged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MergedExtension {
+    /// What it extends.
+    pub class: Class,
+    /// Its name.
+    pub name: Text,
+    /// `staged`, `host`, `directory` or `other`.
+    pub origin: Text,
+    /// The root hash that the kernel checks its bytes against; `null` where there is none, or it can't be told.
+    pub root_hash: Option<Text>,
+    /// Its file or directory; `null` where it can't be told.
+    pub file: Option<Text>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// An extension that is there and not merged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NotMerged {
+    /// What it extends.
+    pub class: Class,
+    /// Its name.
+    pub name: Text,
+    /// Its file.
+    pub file: Text,
+    /// Whether it was staged.
+    pub staged: bool,
+    /// Why it isn't merged.
+    pub cause: Message,
+    /// Whether an administrator had that in mind: then it is no fault.
+    pub meant: bool,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

@@ -88,12 +88,21 @@ fn status_ends_well_only_where_everything_is_merged() {
     assert!(said.stdout.contains("alien"), "{said:?}");
     // Another of its name is merged in its place.
     fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\n").unwrap();
-    fs::create_dir_all(machine.path("etc/extensions/a")).unwrap();
+    fs::create_dir_all(machine.path("etc/extensions/a/usr")).unwrap();
     let output = machine.agent("confirm").output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("/etc/extensions has another of this name"), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("/etc/extensions/a was merged under its name"), "{output:?}");
     let said = sextant(&machine, &["status"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(said.stdout.contains("1 staged and NOT merged"), "{said:?}");
+    // By an empty directory its administrator masks it. That is no fault.
+    fs::remove_dir(machine.path("etc/extensions/a/usr")).unwrap();
+    fs::write(machine.path("usr/.systemd-sysext/extensions"), "").unwrap();
+    assert!(machine.agent("confirm").status().unwrap().success());
+    let said = sextant(&machine, &["status"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.stdout.contains("1 found, 1 left out by an administrator\n"), "{said:?}");
+    assert!(said.stdout.contains("it is masked by /etc/extensions/a, an empty directory"), "{said:?}");
 }
 
 #[test]

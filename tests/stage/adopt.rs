@@ -156,7 +156,7 @@ fn what_its_owner_takes_away_or_replaces_is_not_kept() {
     fs::write(machine.path(STORE).join("app.sysext.raw"), &newer).unwrap();
     let outcome = adopt(&machine);
     assert_eq!(staged(&machine, "app"), newer, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("was removed, replaced or changed"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("the file that it was adopted from was replaced or changed"), "{}", outcome.stderr);
     // A bad one instead: the good one doesn't stay under false pretences.
     fs::write(machine.path(STORE).join("app.sysext.raw"), corrupt(&newer)).unwrap();
     let outcome = adopt(&machine);
@@ -170,6 +170,13 @@ fn what_its_owner_takes_away_or_replaces_is_not_kept() {
     let outcome = adopt(&machine);
     assert!(machine.staged_names().is_empty(), "{}", outcome.stderr);
     assert!(gate(&machine));
+    let said = "app.raw (sysext) will not be merged: the file that it was adopted from was removed";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    // That is what was wanted, so it is no fault.
+    let outcome = run(&machine, "confirm");
+    let rows = outcome.report["merge"]["not_merged"].as_array().unwrap();
+    let removed = rows.iter().filter(|row| row["cause"].as_str().is_some_and(|cause| cause.contains("was removed")));
+    assert!(removed.clone().count() > 0 && removed.clone().all(|row| row["meant"] == true), "{rows:?}");
 }
 
 /// immucore before 3.4 copies, and so may an administrator.

@@ -1,0 +1,141 @@
+//! What the kernel says about block devices that are in use: tables of the device mapper, and files behind loop devices.
+//!
+//! Both take the device node of the machine, and the first takes `CAP_SYS_ADMIN` (Linux 6.12, `drivers/md/dm-ioctl.c`).
+
+use crate::bytes::array;
+use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+
+/// A file, by its file system and its number there (`stat(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Device number of the file system, as `st_dev` has it.
+    pub device: u64,
+    /// Number of the inode.
+    pub inode: u64,
+}
+
+impl From<&std::fs::Metadata> for FileIdentity {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// A line of a device-mapper table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its type, such as `verity`.
+    pub kind: String,
+    /// Its parameters.
+    pub parameters: String,
+}
+
+/// Answers about block devices. `None` is "not known".
+pub trait Devices {
+    /// Whether device-mapper tables can be read at all.
+    fn has_tables(&self) -> bool;
+
+    /// The active table of the device-mapper device that has this name.
+    fn table(&self, name: &str) -> Option<Vec<Target>>;
+
+    /// The file behind a loop device (`loop0`).
+    fn backing(&self, device: &str) -> Option<FileIdentity>;
+}
+
+/// For directory trees: nothing is known but what their files say.
+#[derive(Debug, Clone, Copy)]
+pub struct NoDevices;
+
+impl Devices for NoDevices {
+    fn has_tables(&self) -> bool {
+        false
+    }
+
+    fn table(&self, _: &str) -> Option<Vec<Target>> {
+        None
+    }
+
+    fn backing(&self, _: &str) -> Option<FileIdentity> {
+        None
+    }
+}
+
+/// Those of the running kernel.
+pub struct KernelDevices(Option<DM>);
+
+impl KernelDevices {
+    /// Opens the device mapper, if there is one.
+    #[must_use]
+    pub fn open() -> Self {
+        // Opening succeeds without the privilege to ask.
+        Self(DM::new().ok().filter(|dm| dm.list_devices().is_ok()))
+    }
+}
+
+impl Devices for KernelDevices {
+    fn has_tables(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn table(&self, name: &str) -> Option<Vec<Target>> {
+        let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
+        let (_, lines) = self.0.as_ref()?.table_status(&DevId::Name(DmName::new(name).ok()?), options).ok()?;
+        Some(lines.into_iter().map(|(_, _, kind, parameters)| Target { kind, parameters }).collect())
+    }
+
+    fn backing(&self, device: &str) -> Option<FileIdentity> {
+        let mut options = OpenOptions::new();
+        let node = options.read(true).custom_flags(libc::O_NONBLOCK).open(format!("/dev/{device}")).ok()?;
+        node.metadata().ok().filter(|metadata| metadata.file_type().is_block_device())?;
+        backing_file(&status(&node)?)
+    }
+}
+
+/// Bytes of `struct loop_info64` (`linux/loop.h`).
+const LOOP_INFO: usize = 232;
+/// `LOOP_GET_STATUS64` (`linux/loop.h`).
+const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
+
+/// The kernel's account of a loop device; `None` where nothing is attached to it.
+fn status(device: &File) -> Option<[u8; LOOP_INFO]> {
+    #[repr(C, align(8))]
+    struct Info([u8; LOOP_INFO]);
+    let mut info = Info([0; LOOP_INFO]);
+    // SAFETY: loop(4) writes one `struct loop_info64`, which has as many bytes as there are and no stricter alignment, and keeps
+    // no pointer to it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
+    (result == 0).then_some(info.0)
+}
+
+/// Members `lo_device` and `lo_inode`, the first two. The kernel encodes the device as `stat(2)` does for its first 12 bits of major
+/// number (Linux 6.12, `drivers/block/loop.c`, `loop_get_status`; `linux/kdev_t.h`, `huge_encode_dev`).
+fn backing_file(info: &[u8; LOOP_INFO]) -> Option<FileIdentity> {
+    let member = |offset| array(info, offset).map(u64::from_ne_bytes);
+    Some(FileIdentity { device: member(0)?, inode: member(8)? })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// As the kernel of an x86-64 machine filled it in for `/tmp/loopt.img`, inode 9978066 of device 254:0.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn the_file_behind_a_loop_device_is_known_by_its_number() {
+        let mut info = [0; LOOP_INFO];
+        let recorded = [0, 0xfe, 0, 0, 0, 0, 0, 0, 0xd2, 0x40, 0x98, 0, 0, 0, 0, 0];
+        info[..16].copy_from_slice(&recorded);
+        // lo_number is 0; lo_flags says read-only; lo_file_name follows.
+        info[52] = 1;
+        info[56..70].copy_from_slice(b"/tmp/loopt.img");
+        assert_eq!(backing_file(&info), Some(FileIdentity { device: 65024, inode: 9_978_066 }));
+    }
+
+    #[test]
+    fn what_is_no_loop_device_has_no_status() {
+        assert_eq!(status(&File::open("/dev/null").unwrap()), None);
+    }
+}
