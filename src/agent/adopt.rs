@@ -279,10 +279,10 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
         }
     };
     // Links to nothing and to devices such as /dev/null aren't images to systemd (`image_discover`, as in `merge::host_directories`).
-    let is_image = |file: &OsString| {
-        let metadata = file.to_str().map(|file| root.metadata(&format!("{directory}/{file}")));
-        !matches!(metadata, Some(Err(error)) if error.kind() == ErrorKind::NotFound)
-            && !matches!(metadata, Some(Ok(found)) if !found.is_file() && !found.file_type().is_block_device())
+    let is_image = |file: &OsString| match file.to_str().map(|file| root.metadata(&format!("{directory}/{file}"))) {
+        Some(Ok(found)) => found.is_file() || found.file_type().is_block_device(),
+        Some(Err(error)) => error.kind() != ErrorKind::NotFound,
+        None => true,
     };
     for file in files.into_iter().filter(is_image) {
         let mut image = run.judge(Place { directory, file: &file, class, kind: PlaceKind::Anybody });
