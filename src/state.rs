@@ -155,6 +155,15 @@ impl State {
         self.left().any(|extension| extension.is(class, name))
     }
 
+    /// Everything that was staged, each extension as it was staged last: one that was withdrawn may have been staged again.
+    pub fn latest(&self) -> impl Iterator<Item = &StagedExtension> {
+        self.staged.iter().enumerate().filter_map(|(index, extension)| {
+            let mut later = self.staged.iter().skip(index.saturating_add(1));
+            let is_again = |other: &StagedExtension| other.is(extension.class, extension.name.as_str());
+            (!later.any(is_again)).then_some(extension)
+        })
+    }
+
     /// What is still staged.
     pub fn left(&self) -> impl Iterator<Item = &StagedExtension> {
         self.staged.iter().filter(|extension| extension.withdrawn.is_none())
@@ -184,10 +193,12 @@ mod tests {
         });
         state.write(&root).unwrap();
         let mut read = State::read(&root).unwrap().unwrap();
-        assert_eq!((read.staged.clone(), read.error.clone()), (state.staged, state.error));
+        assert_eq!((read.staged.clone(), read.error.clone()), (state.staged.clone(), state.error));
         assert_eq!(read.left().count(), 1);
         read.staged[0].withdrawn = Some("it is gone".into());
         assert_eq!(read.left().count(), 0);
+        read.staged.push(state.staged[0].clone());
+        assert_eq!(read.latest().collect::<Vec<_>>(), [&state.staged[0]], "it was staged again");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn confirm(environment: &Environment) -> Result<()> {
             tell_unexpected(&state, class, extension, &mut unexpected, &mut outcome);
         }
         causes.tell_refusal();
-        for extension in state.staged.iter().filter(|extension| extension.class == class) {
+        for extension in state.latest().filter(|extension| extension.class == class) {
             let is_it = |found: &&Found| found.name == extension.name;
             let merged = found.iter().find(is_it);
             let name = extension.name.clone();

@@ -165,6 +165,11 @@ fn what_its_owner_takes_away_or_replaces_is_not_kept() {
     enable(&machine, "app.sysext.raw", &newer);
     adopt(&machine);
     assert_eq!(machine.staged_names(), ["app"]);
+    let machine = machine.file("usr/.systemd-sysext/extensions", b"app\n");
+    let outcome = run(&machine, "confirm");
+    assert_eq!(outcome.report["merge"]["merged"], serde_json::json!(["app"]), "once, however often it was staged");
+    assert_eq!(outcome.report["merge"]["missing"], serde_json::json!([]), "{}", outcome.stderr);
+    let machine = machine.file("usr/.systemd-sysext/extensions", b"");
     // Disabled.
     fs::remove_file(machine.path(STORE).join("active/app.sysext.raw")).unwrap();
     let outcome = adopt(&machine);
