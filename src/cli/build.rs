@@ -3,10 +3,12 @@
 use super::interrupt;
 use super::progress::{Progress, Waiting};
 use super::signing_options::SigningOptions;
+use super::target;
 use crate::build::format::{Algorithm, Compression, Format};
-use crate::build::source::{self, Opened, Reference};
+use crate::build::source::{self, LayeredImage, Opened, Reference};
 use crate::build::tree::{
-    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply, complete_release, read_directory, select,
+    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply, complete_release, left_behind, read_directory,
+    select,
 };
 use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
 use crate::extension::ExtensionName;
@@ -18,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::cell::RefCell;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -37,7 +39,9 @@ SOURCE is one of
   docker-daemon:REF             an image of the Docker or Podman service on this machine; what `podman build -t k3s`
                                 makes is called localhost/k3s
   docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
-  REF                           the service is asked first, then the registry
+  FILE                          an archive of either form
+  REF                           with a tag or digest: the service is asked, and then the registry if REF begins with its
+                                name, as in registry.example.com/k3s:1.30
 
 Examples:
   sextant build k3s ./tree --private-key db.key --certificate db.crt
@@ -53,18 +57,22 @@ builds it and where (but for an EC key's signature, which is random each time).
 
 Exit status: 0 built; 1 it could not be; 2 usage.")]
 pub(super) struct Arguments {
-    /// Name of the extension, with a version if there are to be several, as in `k3s_1.30.2`
+    /// Name of the extension, with a version if there are to be several, as in `k3s_1.30.2`; or that of its file, as in
+    /// `k3s.sysext.raw`
     #[arg(value_name = "NAME", value_parser = parse_name)]
-    name: ExtensionName,
+    name: Name,
     /// Where its files come from
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Write into DIR
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    /// Write into DIR, or to the file NAME.sysext.raw
+    #[arg(long, value_name = "DIR|FILE", default_value = ".")]
     output: PathBuf,
-    /// What it extends: /usr and /opt, or /etc
-    #[arg(long, value_name = "CLASS", value_enum, default_value = "sysext")]
-    class: ClassArgument,
+    /// Replace a file that is there and is no image of an extension
+    #[arg(long)]
+    force: bool,
+    /// What it extends: /usr and /opt (sysext), or /etc (confext) [default: what NAME says, else sysext]
+    #[arg(long, value_name = "CLASS", value_enum)]
+    class: Option<ClassArgument>,
     /// Architecture of the machines, as systemd or Go name it [default: the source's, else this machine's]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse_any)]
     arch: Option<Architecture>,
@@ -78,7 +86,7 @@ pub(super) struct Arguments {
     /// that can read them lzma (Linux 5.16), deflate (6.6), zstd (6.10) [default: zstd; for erofs lz4hc]
     #[arg(long, value_name = "COMPRESSION")]
     compression: Option<Compression>,
-    /// Fail if anything of the source would be left out
+    /// Fail if anything of the source would be left out, files in other layers than the last included
     #[arg(long)]
     strict: bool,
     /// Keep owners of a directory as they are; else what is yours becomes root's
@@ -135,8 +143,16 @@ enum FormatArgument {
     Erofs,
 }
 
-fn parse_name(text: &str) -> Result<ExtensionName, String> {
-    ExtensionName::new(text).map_err(|error| error.to_string())
+/// The name of an extension, and what it extends if it was given with the end of its file.
+#[derive(Debug, Clone)]
+struct Name(ExtensionName, Option<Class>);
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    let (name, class) = match Class::of_file_name(text) {
+        Some((class, name)) => (name, Some(class)),
+        None => (text.strip_suffix(".raw").unwrap_or(text), None),
+    };
+    ExtensionName::new(name).map(|name| Name(name, class)).map_err(|error| error.to_string())
 }
 
 fn parse_scope(text: &str) -> Result<String, String> {
@@ -152,11 +168,16 @@ fn parse_scope(text: &str) -> Result<String, String> {
 }
 
 impl Arguments {
+    fn name(&self) -> &ExtensionName {
+        &self.name.0
+    }
+
     fn class(&self) -> Class {
-        match self.class {
+        let given = self.class.map(|class| match class {
             ClassArgument::Sysext => Class::Sysext,
             ClassArgument::Confext => Class::Confext,
-        }
+        });
+        given.or(self.name.1).unwrap_or(Class::Sysext)
     }
 
     fn format(&self) -> Format {
@@ -200,31 +221,49 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     arguments.format().check()?;
     let epoch = source_date_epoch()?;
     let class = arguments.class();
+    if arguments.name.1.is_some_and(|named| named != class) {
+        return Err(super::usage(&format!("NAME is that of another kind of file, and --class says {class}")));
+    }
+    let file_name = target::file_name(arguments.name(), class, !arguments.unsigned);
+    let output = target::directory(&arguments.output, &file_name)?;
+    target::check_replaced(&output.join(file_name), arguments.force)?;
+    if arguments.unsigned {
+        target::check_replaced(&output.join(root_hash_name(arguments)), arguments.force)?;
+    }
 
-    let (mut tree, architecture) = obtain(arguments)?;
+    let Obtained { mut tree, architecture, remark } = obtain(arguments)?;
     let omissions = select(&mut tree, class);
-    tell(&omissions, arguments.strict).with_context(|| format!("building {}", arguments.name))?;
+    tell(&omissions, arguments.strict).with_context(|| format!("building {}", arguments.name()))?;
     if tree.entries(tree.root()).next().is_none() {
         let wanted = if class == Class::Sysext { "usr or opt" } else { "etc" };
         bail!(
             "building {}: there is no {wanted} in {}, so there is nothing to extend",
-            arguments.name,
+            arguments.name(),
             arguments.source
         );
     }
     let time = epoch.unwrap_or_else(|| Time::from_seconds(tree.latest().seconds.max(0)));
-    complete_release(&mut tree, class, &arguments.name, architecture, &arguments.release(), time)
-        .with_context(|| format!("building {}", arguments.name))?;
+    complete_release(&mut tree, class, arguments.name(), architecture, &arguments.release(), time)
+        .with_context(|| format!("building {}", arguments.name()))?;
     if let Some(epoch) = epoch {
         tree.clamp_times(epoch);
     }
-    let made = make(arguments, &tree, time, architecture, key.as_ref())?;
+    let mut made = make(arguments, &output, &tree, time, architecture, key.as_ref())?;
+    made.remarks.splice(0..0, remark);
     report(arguments, &made, &omissions, class)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a source gives.
+struct Obtained {
+    tree: FileTree,
+    architecture: Architecture,
+    /// About layers.
+    remark: Option<String>,
+}
+
 /// The files, and what machines they are for.
-fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
+fn obtain(arguments: &Arguments) -> Result<Obtained> {
     let context = || format!("reading {}", arguments.source);
     let reference = Reference::parse(&arguments.source).with_context(context)?;
     let bar: RefCell<Option<Progress>> = RefCell::new(None);
@@ -243,13 +282,21 @@ fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
             }
         }),
     };
+    let mut remark = None;
     let (tree, named) = match source::open(&reference, &options).with_context(context)? {
         Opened::Directory(path) => {
             let _waiting = Waiting::begin("reading the directory");
-            (read_directory(&path, arguments.owners()).with_context(context)?, None)
+            let tree = read_directory(&path, arguments.owners()).with_context(context)?;
+            let (found, limit) = (tree.content_len(), arguments.max_size);
+            if found > limit {
+                let advice = "if that is meant, allow it with --max-size";
+                bail!("{}: its files have {found} bytes, more than {limit}; {advice}", context());
+            }
+            (tree, None)
         }
         Opened::Image(mut image) => {
             let tree = apply(image.as_mut(), &arguments.layers, arguments.max_size).with_context(context)?;
+            remark = about_layers(arguments, image.as_mut()).with_context(context)?;
             let name = image.architecture();
             let named = name.and_then(Architecture::from_go_name);
             if let Some(name) = name.filter(|_| named.is_none() && arguments.arch.is_none()) {
@@ -267,9 +314,47 @@ fn obtain(arguments: &Arguments) -> Result<(FileTree, Architecture)> {
             let architecture = wanted.or(found).or_else(Architecture::native);
             let architecture =
                 architecture.context("no partition types are defined for this architecture: use --arch")?;
-            Ok((tree, architecture))
+            Ok(Obtained { tree, architecture, remark })
         }
     }
+}
+
+/// Which layers were taken, and what the others have that could have been. With `--strict` the last layer has to be all
+/// there is: whoever names layers by their numbers knows that there are others.
+fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<Option<String>> {
+    let (count, class) = (image.count(), arguments.class());
+    let taken = arguments.layers.range(count)?;
+    if taken.len() == count {
+        return Ok(None);
+    }
+    let of = match taken.len() {
+        0 => return Ok(None),
+        1 => format!("took layer {} of {count}", taken.end),
+        _ => format!("took layers {} to {} of {count}", taken.start.saturating_add(1), taken.end),
+    };
+    let is_strict = arguments.strict && arguments.layers == Layers::Last;
+    if !is_strict && !image.is_here() {
+        return Ok(Some(format!("{of}; the others were not fetched: --layers all takes them too")));
+    }
+    let others = match left_behind(image, &taken, class) {
+        Ok(others) => others,
+        Err(error) if is_strict => return Err(error.into()),
+        Err(error) => return Ok(Some(format!("{of}; what the others have isn't known: {error}"))),
+    };
+    let with_files: Vec<_> = others.iter().filter(|(_, files)| *files > 0).collect();
+    let hierarchies = class.hierarchies().join(" and ");
+    if with_files.is_empty() {
+        return Ok(Some(format!("{of}; the others have no files in {hierarchies}")));
+    }
+    let each = with_files.iter().map(|(number, files)| format!("layer {number} with {files}"));
+    let each = each.collect::<Vec<_>>().join(", ");
+    if is_strict {
+        bail!(
+            "{of}, which leaves out files in {hierarchies}: {each}; --strict forbids that: take all with --layers all, or \
+             only this one with --layers {count}"
+        );
+    }
+    Ok(Some(format!("{of}; left out of files in {hierarchies}: {each}; --layers all takes them too")))
 }
 
 /// What came of it.
@@ -281,16 +366,22 @@ struct Made {
     remarks: Vec<String>,
 }
 
+/// The file with the root hash of an unsigned image.
+fn root_hash_name(arguments: &Arguments) -> String {
+    format!("{}.{}.roothash", arguments.name(), arguments.class())
+}
+
 fn make(
     arguments: &Arguments,
+    output: &Path,
     tree: &FileTree,
     time: Time,
     architecture: Architecture,
     key: Option<&SigningKey>,
 ) -> Result<Made> {
-    let (class, name) = (arguments.class(), &arguments.name);
+    let (class, name) = (arguments.class(), arguments.name());
     let context = || format!("building {name}");
-    let workshop = Workshop::open(&arguments.output)?;
+    let workshop = Workshop::open(output)?;
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let path = workshop.path("filesystem");
     let progress = Progress::begin("making the file system", Some(tree.content_len()));
@@ -307,10 +398,9 @@ fn make(
         let parts = parts.sign(&key.signer()).with_context(context)?;
         (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
     } else {
-        let stem = format!("{name}.{class}");
-        let path = workshop.finish_unsigned(&parts, &format!("{stem}.unsigned")).with_context(context)?;
+        let path = workshop.finish_unsigned(&parts, &target::file_name(name, class, false)).with_context(context)?;
         // Exactly the bytes that are signed: no newline.
-        (path, Some(workshop.note(&format!("{stem}.roothash"), root_hash.as_bytes())?))
+        (path, Some(workshop.note(&root_hash_name(arguments), root_hash.as_bytes())?))
     };
     let size = path.metadata().with_context(context)?.len();
     Ok(Made { path, root_hash, root_hash_path, size, remarks })
@@ -337,7 +427,7 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
         let value = serde_json::json!({
             "version": 1,
             "file": made.path.display().to_string(),
-            "name": arguments.name.as_str(),
+            "name": arguments.name().as_str(),
             "class": class,
             "size": made.size,
             "root_hash": made.root_hash,

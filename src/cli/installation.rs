@@ -400,6 +400,9 @@ fn plan<'o>(request: &Request<'o>, set: &Set) -> Result<Planned<'o>> {
     if let Some(character) = file.chars().find(|it| !it.is_ascii_graphic() || NOT_ON_FAT.contains(*it)) {
         bail!("{character:?} in its name is nothing that systemd-stub takes from a FAT file system");
     }
+    if set.is_odd(&file) {
+        bail!("{}/{file} is there, and no regular file: remove it first", slot.directory);
+    }
     let is_it = |held: &&Held| held.item.file.eq_ignore_ascii_case(&file);
     if let Some(other) = set.items.iter().filter(is_it).find(|held| held.item.file != file) {
         bail!("{} is there, whose name differs in nothing but case: remove it first", other.now);

@@ -1,7 +1,7 @@
 //! `sextant list`
 
 use super::store_options::{self, StoreOptions};
-use crate::esp::Item;
+use crate::esp::{Esp, Item};
 use crate::extension::{ExtensionName, compare_versions};
 use crate::image::{Architecture, Ddi};
 use crate::io::FileSource;
@@ -150,6 +150,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         add_new(&mut list.unreadable, set.unreadable);
         add_new(&mut list.remarks, set.remarks);
     }
+    if store.kind() == Kind::Esp {
+        list_global(&mut list, arguments.store.open_esp()?, seen.as_ref().filter(|_| booted.is_some()));
+    }
     // In Kairos' store, what another slot has isn't unused.
     for row in unused {
         let is_it = |other: &Row| other.item.file == row.item.file && other.item.class == row.item.class;
@@ -167,6 +170,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         super::print(&text(&list, &store, &slots)?)?;
     }
     Ok(if list.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Lists what lies in the directory for all boot entries of the same partition.
+fn list_global(list: &mut Listing<'_>, esp: Esp, seen: Option<&Report>) {
+    let store = Store::global(esp);
+    for slot in store.slots().unwrap_or_default().found {
+        match store.set(&slot) {
+            Ok(set) => {
+                let rows = set.items.iter().map(|held| row(Some(&slot), &set, held, Kind::Global, seen));
+                list.files.extend(rows);
+                let leftover = |it: &crate::store::Leftover| Text::new(format_args!("{}/{}", it.directory, it.name));
+                add_new(&mut list.leftovers, set.leftovers.iter().map(leftover));
+                add_new(&mut list.remarks, set.remarks);
+            }
+            Err(error) => list.unreadable.push(Message::new(format_args!("{}: {error}", slot.directory))),
+        }
+    }
 }
 
 /// Adds what isn't there yet.

@@ -19,6 +19,7 @@ mod sign;
 mod signing_options;
 mod status;
 mod store_options;
+mod target;
 mod trust;
 mod trust_options;
 mod verify;

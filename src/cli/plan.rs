@@ -3,6 +3,7 @@
 use super::images;
 use super::machine::{Machine, class_of};
 use super::trust_options::TrustOptions;
+use crate::esp::GLOBAL;
 use crate::extension::ExtensionName;
 use crate::filesystem::Filesystem;
 use crate::image::{Architecture, extension_name};
@@ -13,6 +14,7 @@ use crate::policy::{self, HierarchyList, Policy};
 use crate::reason::Reason;
 use crate::report::Word;
 use crate::text::{Message, Text};
+use crate::verify::look_unverified;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs::File;
@@ -82,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut judge = judge(arguments, &policy)?;
     for path in images::find(&arguments.images)? {
         let shown = Text::from_os(path.as_os_str());
-        match read(arguments, judge.as_mut().ok(), &path) {
+        match read(arguments, &policy, judge.as_mut().ok(), &path) {
             Ok(Ok(extension)) => {
                 if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
                     let detail =
@@ -111,10 +113,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         super::print(&text(&plan, super::style()))?;
     }
+    for path in &arguments.images {
+        if let Some(line) = of_all_entries(path, &arguments.images) {
+            super::warn(line);
+        }
+    }
     if let Err(cause) = &judge {
         super::warn(format_args!("images were not verified: {cause}"));
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a boot takes besides the directory of an entry: that for all entries of the same partition, since systemd 258
+/// (systemd-stub(7)). `None` where it is empty or among `named`, or `path` is no such directory.
+fn of_all_entries(path: &Path, named: &[PathBuf]) -> Option<Message> {
+    let path = path.canonicalize().ok()?;
+    let is_extra = path.file_name()?.to_str()?.to_ascii_lowercase().ends_with(".efi.extra.d");
+    let is_partition = |above: &&Path| above.join("EFI").is_dir();
+    let partition = path.ancestors().skip(1).find(is_partition).filter(|_| is_extra)?;
+    let directory = partition.join(GLOBAL.trim_start_matches('/'));
+    let count = images::find(std::slice::from_ref(&directory)).ok().filter(|_| directory.is_dir())?.len();
+    let shown = Text::from_os(directory.as_os_str());
+    let is_named = named.iter().any(|path| path.canonicalize().is_ok_and(|path| path == directory));
+    (count > 0 && !is_named).then(|| {
+        Message::new(format_args!(
+            "systemd-stub 258 and later also takes {count} from {shown}, for all boot entries: name it to plan with it"
+        ))
+    })
 }
 
 /// Why a boot would not take an image: token and sentence.
@@ -135,7 +160,12 @@ fn judge(arguments: &Arguments, policy: &Policy) -> Result<Result<Machine, Messa
 }
 
 /// Reads an image, if a boot would take it.
-fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Result<Result<Extension, Refused>> {
+fn read(
+    arguments: &Arguments,
+    policy: &Policy,
+    machine: Option<&mut Machine>,
+    path: &Path,
+) -> Result<Result<Extension, Refused>> {
     let class = class_of(path);
     let source = FileSource::new(File::open(path)?)?;
     let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
@@ -144,6 +174,7 @@ fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Re
     };
     let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
+    let is_verified = machine.is_some();
     if let Some(machine) = machine {
         machine.set_architecture(architecture);
         let image = machine.verify(path);
@@ -152,7 +183,12 @@ fn read(arguments: &Arguments, machine: Option<&mut Machine>, path: &Path) -> Re
         }
     }
     let data = Inspection::filesystem_of(&source)?;
-    let nodes = Filesystem::open(&data)?.walk()?;
+    let filesystem = Filesystem::open(&data)?;
+    // Without trust anchors nothing is known of its signature, but what is in it can be judged.
+    if !is_verified && let Err(refusal) = look_unverified(policy, architecture, &filesystem, &name, class) {
+        return Ok(Err((refusal.reason().into(), refusal.message().clone())));
+    }
+    let nodes = filesystem.walk()?;
     Ok(Ok(Extension { name: name.as_str().to_owned(), class, nodes }))
 }
 

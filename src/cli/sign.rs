@@ -3,6 +3,7 @@
 use super::interrupt;
 use super::progress::Waiting;
 use super::signing_options::SigningOptions;
+use super::target;
 use crate::build::{Parts, Workshop, fingerprint, read_certificate, take_apart};
 use crate::extension::ExtensionName;
 use crate::image::Class;
@@ -48,9 +49,12 @@ pub(super) struct Arguments {
     /// Signature of the root hash, made elsewhere (PKCS#7, DER or PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "private_key")]
     signature: Option<PathBuf>,
-    /// Write into DIR [default: where the image is]
-    #[arg(long, value_name = "DIR")]
+    /// Write into DIR, or to the file NAME.sysext.raw [default: where the image is]
+    #[arg(long, value_name = "DIR|FILE")]
     output: Option<PathBuf>,
+    /// Replace a file that is there and is no image of an extension
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     signing: SigningOptions,
 }
@@ -59,6 +63,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let path = &arguments.image;
     let (class, name) = name(path)?;
     let context = || format!("signing {}", path.display());
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file_name = target::file_name(&name, class, true);
+    let output = target::directory(arguments.output.as_deref().unwrap_or(beside), &file_name)?;
+    target::check_replaced(&output.join(&file_name), arguments.force)?;
     let certificate = read_certificate(&arguments.signing.read_certificate()?).with_context(context)?;
     let signer = match &arguments.signature {
         Some(file) => Signature::Made(read_signature(file)?),
@@ -69,8 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut data = None;
     let parts = take_apart(&source, &mut data, default_threads()).with_context(context)?;
     let parts = signer.apply(parts, &certificate).with_context(context)?;
-    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let workshop = Workshop::open(arguments.output.as_deref().unwrap_or(beside))?;
+    let workshop = Workshop::open(&output)?;
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
     drop(waiting);

@@ -15,6 +15,9 @@ pub(super) struct StoreOptions {
     /// Where this machine keeps its extensions [default: kairos where immucore booted with such a store, else esp]
     #[arg(long, value_name = "STORE", value_enum)]
     store: Option<Kind>,
+    /// The same as --store global: for all boot entries, where systemd-stub is 258 or later
+    #[arg(long, conflicts_with = "store")]
+    global: bool,
     /// The EFI system partition [default: the mounted one that this machine booted from]
     #[arg(long, value_name = "DIR")]
     esp: Option<PathBuf>,
@@ -36,7 +39,7 @@ impl StoreOptions {
 
     /// The store that the option names.
     pub(super) const fn named(&self) -> Option<Kind> {
-        self.store
+        if self.global { Some(Kind::Global) } else { self.store }
     }
 
     /// What immucore says about this boot.
@@ -67,7 +70,7 @@ impl StoreOptions {
     pub(super) fn open(&self, named: bool) -> Result<Store> {
         let running = self.running()?;
         let uses_kairos = running.is_some_and(|running| running.has_store);
-        let kind = match (self.store, &self.esp) {
+        let kind = match (self.named(), &self.esp) {
             (Some(Kind::Kairos), Some(_)) => {
                 return Err(super::usage("--esp: Kairos' store is on no EFI system partition"));
             }

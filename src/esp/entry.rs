@@ -4,6 +4,7 @@ use crate::bytes::strip_suffix_ignore_case;
 use crate::firmware::entry::{BootEntry, from_file_name};
 use crate::root::Root;
 use crate::text::{Message, Text};
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use thiserror::Error;
@@ -27,18 +28,20 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The directory of its extensions on the partition (systemd 257, `src/boot/stub.c`, `get_extra_dir`).
+    /// The directory of its extensions on the partition: that of the UKI's path without its boot counter, which changes
+    /// from boot to boot (systemd 255 and later, `src/boot/util.c`, `get_extra_dir`).
     #[must_use]
     pub fn extra_directory(&self) -> String {
-        format!("{}.extra.d", self.uki)
+        format!("{}.extra.d", without_counter(&self.uki))
     }
 
-    /// Those of `entries` that start different UKIs, the first of each: one UKI has one set of extensions, whatever starts
-    /// it. (FAT knows no case.)
+    /// Those of `entries` that have different sets of extensions, the first of each: one UKI has one set, whatever starts it
+    /// and however often its boot counter has been changed. (FAT knows no case.)
     pub fn by_uki(entries: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         for entry in entries {
-            if !found.iter().any(|other| other.uki.eq_ignore_ascii_case(&entry.uki)) {
+            let directory = entry.extra_directory();
+            if !found.iter().any(|other| other.extra_directory().eq_ignore_ascii_case(&directory)) {
                 found.push(entry);
             }
         }
@@ -51,6 +54,26 @@ impl Entry {
         let file = self.uki.rsplit('/').next().unwrap_or_default();
         BootEntry { loader: Some(self.name.clone()), stub: from_file_name(file) }
     }
+}
+
+/// The path without its boot counter, as systemd-stub takes it off: at the first plus sign of the whole path, whatever
+/// follows the counter, if there are numbers and then the end or a dot (systemd 255 to 258, `src/boot/util.c`,
+/// `remove_boot_count`). `6.1+deb+3` keeps its counter, therefore, and `1+2.3` loses a part of its version.
+fn without_counter(path: &str) -> Cow<'_, str> {
+    let stripped = || {
+        let (stem, rest) = path.split_once('+')?;
+        let rest = after_number(rest)?;
+        let rest = rest.strip_prefix('-').map_or(Some(rest), after_number)?;
+        (rest.is_empty() || rest.starts_with('.')).then(|| format!("{stem}{rest}"))
+    };
+    stripped().map_or(Cow::Borrowed(path), Cow::Owned)
+}
+
+/// What follows a decimal number of 64 bits (systemd, `src/boot/efi-string.c`, `parse_number16`).
+fn after_number(text: &str) -> Option<&str> {
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    digits.parse::<u64>().ok().map(|_| rest)
 }
 
 /// Why there is no such entry to work on.
@@ -141,15 +164,30 @@ pub(super) fn all(root: &Root) -> io::Result<Entries> {
         };
         match root.metadata(&uki) {
             Ok(metadata) if metadata.is_file() => entries.found.push(Entry { name, uki }),
+            Ok(_) => entries.leave_out(&path, &format_args!("{uki} is no file")),
             // It names what isn't there, so that it boots nothing.
-            Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => entries.leave_out(&path, &format_args!("looking for {uki}: {error}")),
         }
     }
     for directory in UKI_DIRECTORIES {
-        for file in files(root, directory, ".efi", &mut entries)? {
+        for file in files(root, directory, "", &mut entries)? {
             let uki = format!("{directory}/{file}");
+            if strip_suffix_ignore_case(&file, ".efi").is_none() {
+                note_unread(&uki, &mut entries);
+                continue;
+            }
+            match root.metadata(&uki) {
+                Ok(metadata) if metadata.is_file() => {}
+                Ok(_) => {
+                    entries.leave_out(&uki, &"not a regular file");
+                    continue;
+                }
+                Err(error) => {
+                    entries.leave_out(&uki, &error);
+                    continue;
+                }
+            }
             let is_known = entries.found.iter().any(|entry| entry.uki.eq_ignore_ascii_case(&uki));
             if let Some(name) = from_file_name(&file).filter(|_| !is_known) {
                 entries.found.push(Entry { name, uki });
@@ -157,12 +195,35 @@ pub(super) fn all(root: &Root) -> io::Result<Entries> {
         }
     }
     entries.found.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.uki.cmp(&b.uki)));
+    // With several counters, as an interrupted rename may leave them, it is one entry all the same.
+    entries.found.dedup_by(|later, first| {
+        later.name == first.name && later.extra_directory().eq_ignore_ascii_case(&first.extra_directory())
+    });
     Ok(entries)
+}
+
+/// Tells of a directory of extensions that no boot looks into, for its name has a boot counter.
+fn note_unread(path: &str, entries: &mut Entries) {
+    let stripped = without_counter(path);
+    let is_extra = strip_suffix_ignore_case(path, ".efi.extra.d").is_some();
+    if is_extra && stripped != path {
+        let read = Text::new(&stripped);
+        entries
+            .leave_out(&Text::new(path).to_string(), &format_args!("systemd-stub reads {read}, without the counter"));
+    }
 }
 
 /// Names of files with this end, in any case.
 fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::Result<Vec<String>> {
-    let names = root.list(directory)?.unwrap_or_default();
+    let names = match root.list(directory) {
+        Ok(names) => names.unwrap_or_default(),
+        // The rest of the partition is as good as it was.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            entries.leave_out(directory, &"not a directory");
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
     if names.len() > MAX_FILES {
         let line = format_args!("{directory}: only the first {MAX_FILES} of {} files are looked at", names.len());
         entries.left_out.push(Message::new(line));
@@ -235,6 +296,78 @@ mod tests {
                 pair("passive", "/EFI/kairos/passive.efi"),
             ]
         );
+    }
+
+    /// Reports: systemd/systemd#29636 (the counter is ignored), #37217, #37235; systemd/mkosi#1633 (`+3` in the name).
+    #[test]
+    fn the_directory_of_a_uki_has_no_boot_counter() {
+        for (uki, directory) in [
+            ("/EFI/kairos/active.efi", "/EFI/kairos/active.efi.extra.d"),
+            ("/EFI/kairos/active+3.efi", "/EFI/kairos/active.efi.extra.d"),
+            ("/EFI/kairos/active+2-1.efi", "/EFI/kairos/active.efi.extra.d"),
+            ("/EFI/kairos/active+0-3.EFI", "/EFI/kairos/active.EFI.extra.d"),
+            ("/EFI/Linux/foo_1.2+3.efi", "/EFI/Linux/foo_1.2.efi.extra.d"),
+            // What is no counter stays.
+            ("/EFI/Linux/foo+.efi", "/EFI/Linux/foo+.efi.extra.d"),
+            ("/EFI/Linux/foo+3x.efi", "/EFI/Linux/foo+3x.efi.extra.d"),
+            ("/EFI/Linux/foo+3-.efi", "/EFI/Linux/foo+3-.efi.extra.d"),
+            ("/EFI/Linux/foo+-1.efi", "/EFI/Linux/foo+-1.efi.extra.d"),
+            ("/EFI/Linux/foo+3-1-2.efi", "/EFI/Linux/foo+3-1-2.efi.extra.d"),
+            ("/EFI/Linux/foo+99999999999999999999.efi", "/EFI/Linux/foo+99999999999999999999.efi.extra.d"),
+            // systemd-stub looks at the first plus sign alone, and takes any dot for the end.
+            ("/EFI/Linux/6.1+rpt+3.efi", "/EFI/Linux/6.1+rpt+3.efi.extra.d"),
+            ("/EFI/a+b/active+3.efi", "/EFI/a+b/active+3.efi.extra.d"),
+            ("/EFI/Linux/foo+1.2.efi", "/EFI/Linux/foo.2.efi.extra.d"),
+        ] {
+            let entry = Entry { name: "x".to_owned(), uki: uki.to_owned() };
+            assert_eq!(entry.extra_directory(), directory, "{uki}");
+        }
+    }
+
+    #[test]
+    fn whatever_its_counter_a_uki_is_one_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["active+3.efi", "active+2-1.efi", "passive+3.efi"] {
+            write(dir.path(), &format!("EFI/kairos/{file}"), "");
+        }
+        fs::create_dir(dir.path().join("EFI/kairos/active+3.efi.extra.d")).unwrap();
+        fs::create_dir(dir.path().join("EFI/kairos/active.efi.extra.d")).unwrap();
+        let all = all(&Root::open(dir.path()).unwrap()).unwrap();
+        let names: Vec<_> = all.found.iter().map(|entry| (entry.name.as_str(), entry.extra_directory())).collect();
+        let directory = |name: &str| format!("/EFI/kairos/{name}.efi.extra.d");
+        assert_eq!(names, [("active", directory("active")), ("passive", directory("passive"))]);
+        assert_eq!(all.named("active").unwrap().extra_directory(), directory("active"));
+        let left_out: Vec<_> = all.left_out.iter().map(Message::as_str).collect();
+        let expected = "/EFI/kairos/active+3.efi.extra.d is left out: systemd-stub reads \
+                        /EFI/kairos/active.efi.extra.d, without the counter";
+        assert_eq!(left_out, [expected]);
+    }
+
+    #[test]
+    fn what_is_no_directory_or_no_file_is_named_and_the_rest_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "EFI/kairos/active.efi", "");
+        write(dir.path(), "EFI/Linux", "a file");
+        write(dir.path(), "loader/entries", "a file");
+        fs::create_dir(dir.path().join("EFI/kairos/passive.efi")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("EFI/kairos/dangling.efi")).unwrap();
+        let found = all(&Root::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(found.found.len(), 1, "{found:?}");
+        let left_out: Vec<_> = found.left_out.iter().map(Message::as_str).collect();
+        assert_eq!(
+            left_out,
+            [
+                "/loader/entries is left out: not a directory",
+                "/EFI/kairos/dangling.efi is left out: No such file or directory (os error 2)",
+                "/EFI/kairos/passive.efi is left out: not a regular file",
+                "/EFI/Linux is left out: not a directory",
+            ]
+        );
+        fs::remove_file(dir.path().join("loader/entries")).unwrap();
+        write(dir.path(), "loader/entries/odd.conf", "uki /EFI/kairos/passive.efi\n");
+        let found = all(&Root::open(dir.path()).unwrap()).unwrap();
+        let first = found.left_out[0].as_str();
+        assert_eq!(first, "/loader/entries/odd.conf is left out: /EFI/kairos/passive.efi is no file");
     }
 
     #[test]

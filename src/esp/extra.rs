@@ -51,6 +51,8 @@ pub struct Extra {
     pub items: Vec<Item>,
     /// What an interrupted change left: names of temporary files.
     pub leftovers: Vec<String>,
+    /// Names of extensions that are no files, so that no boot takes them.
+    pub odd: Vec<String>,
     place: Option<PathBuf>,
 }
 
@@ -62,7 +64,7 @@ impl Extra {
     /// The extensions in `directory`, whatever it belongs to.
     pub(super) fn read_directory(root: &Root, directory: String) -> io::Result<Self> {
         let place = root.directory(&directory)?;
-        let (mut items, mut leftovers) = (Vec::new(), Vec::new());
+        let (mut items, mut leftovers, mut odd) = (Vec::new(), Vec::new(), Vec::new());
         let names = root.list(&directory)?.unwrap_or_default();
         check_count(names.len())?;
         for found in names {
@@ -73,7 +75,11 @@ impl Extra {
                 Err(error) => return Err(error),
             };
             // systemd-stub doesn't see names that aren't ASCII, and no directories.
-            let Some(found) = found.to_str().filter(|_| metadata.is_file()) else { continue };
+            let Some(found) = found.to_str() else { continue };
+            if !metadata.is_file() {
+                odd.extend(item(found, 0).map(|_| found.to_owned()));
+                continue;
+            }
             if durable::final_name(found).is_some() {
                 leftovers.push(found.to_owned());
             } else if let Some(item) = item(found, metadata.len()) {
@@ -81,7 +87,7 @@ impl Extra {
             }
         }
         items.sort_by(|a, b| compare_versions(&a.file, &b.file).then_with(|| a.file_now().cmp(&b.file_now())));
-        Ok(Self { directory, items, leftovers, place })
+        Ok(Self { directory, items, leftovers, odd, place })
     }
 
     /// Where the directory is; `None` where there is none yet.
@@ -175,6 +181,7 @@ mod tests {
         );
         assert_eq!(found.items[0].class, Class::Confext);
         assert_eq!(found.leftovers, [".#k3s_1.11.sysext.raw.tmp"]);
+        assert_eq!(found.odd, ["directory.sysext.raw"]);
         assert_eq!(found.called("k3s"), Vec::<&Item>::new());
         assert_eq!(found.called("k3s_1.9")[0].size, 5);
         assert_eq!(found.called("a.confext.RAW.disabled").len(), 1);

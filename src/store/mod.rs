@@ -16,7 +16,7 @@ use crate::esp::{self, Entries, Entry, Esp, Extra, Item, Space, change};
 use crate::firmware::entry::BootEntry;
 use crate::image::Class;
 use crate::root::Root;
-use crate::text::Message;
+use crate::text::{Message, Text};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fs::File;
@@ -206,9 +206,14 @@ impl Set {
         };
         let leftover =
             |name: &String| Leftover { directory: extra.directory.clone(), place: place.clone(), name: name.clone() };
+        let odd = |name: &String| {
+            let (directory, name) = (Text::new(&extra.directory), Text::new(name));
+            Message::new(format_args!("{directory}/{name} is not a regular file: no boot takes it"))
+        };
         Self {
             items: extra.items.iter().map(held).collect(),
             leftovers: extra.leftovers.iter().map(leftover).collect(),
+            remarks: extra.odd.iter().map(odd).collect(),
             extra: Some(extra),
             ..Self::default()
         }
@@ -218,6 +223,14 @@ impl Set {
     #[must_use]
     pub fn called(&self, word: &str) -> Vec<&Held> {
         self.items.iter().filter(|held| held.is_called(word)).collect()
+    }
+
+    /// Whether something of this name, enabled or disabled, is there that is no file.
+    #[must_use]
+    pub fn is_odd(&self, file: &str) -> bool {
+        let names = [file.to_owned(), change::disabled(file)];
+        let odd = self.extra.iter().flat_map(|extra| &extra.odd);
+        odd.into_iter().any(|found| names.iter().any(|name| name.eq_ignore_ascii_case(found)))
     }
 
     /// Refuses to touch a file that FAT may have under two names. Other file systems have a journal.

@@ -250,6 +250,22 @@ impl Session<'_> {
 }
 
 /// Judges what is in the file system of an extension.
+/// Judges the file system of an image of which nothing else is known: release file, names and hierarchies, and not whether
+/// it fits a host.
+///
+/// # Errors
+/// What a boot would refuse an image with this file system for.
+#[cfg(feature = "cli")]
+pub(crate) fn look_unverified(
+    policy: &Policy,
+    architecture: Architecture,
+    tree: &dyn Tree,
+    name: &ExtensionName,
+    class: Class,
+) -> Result<(), Refusal> {
+    look(Rules { architecture, policy, host: None, threads: 1 }, tree, name, class)
+}
+
 fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<(), Refusal> {
     let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
     let release = extension::find_release(tree, class, name).map_err(lookup)?;

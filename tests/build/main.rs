@@ -8,6 +8,7 @@ mod formats;
 mod hostile_layers;
 mod hostile_registry;
 mod layers;
+mod meant;
 mod peers;
 mod registry;
 mod reproducible;
@@ -69,6 +70,13 @@ fn main() -> ExitCode {
                 layers_are_named_by_words_or_numbers,
                 hard_links_share_one_node_and_reach_into_layers_below,
                 archives_of_gnu_tar_keep_holes_names_owners_times_and_attributes;
+            meant: a_registry_is_asked_only_where_it_is_named,
+                a_file_that_is_there_is_recognized_or_named,
+                the_size_of_a_directory_is_bounded_too,
+                what_the_other_layers_have_is_told_or_refused,
+                a_name_may_be_that_of_the_file,
+                a_file_may_be_named_as_output,
+                what_is_no_extension_is_not_replaced;
             peers: images_of_repart_and_of_build_hold_the_same_and_get_the_same_verdict,
                 attributes_are_kept_as_repart_keeps_them,
                 systemd_dissect_and_inspect_show_the_same_partitions,

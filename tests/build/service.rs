@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A service that answers every request in the same way, and notes what was asked for.
-struct Service {
-    socket: PathBuf,
-    asked: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Service {
+    pub(crate) socket: PathBuf,
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
-    fn start(desk: &Desk, status: &'static str, body: Vec<u8>) -> Self {
+    pub(crate) fn start(desk: &Desk, status: &'static str, body: Vec<u8>) -> Self {
         let socket = desk.path("service.sock");
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
@@ -39,7 +39,7 @@ impl Service {
         Self { socket, asked }
     }
 
-    fn build(&self, desk: &Desk, source: &str, more: &[&str]) -> Said {
+    pub(crate) fn build(&self, desk: &Desk, source: &str, more: &[&str]) -> Said {
         build(desk, &self.socket, source, more)
     }
 }

@@ -350,3 +350,86 @@ fn what_was_disabled_can_be_enabled_whatever_it_is_called() {
     assert_eq!(run(&["enable", "odd.raw"]).status, Some(0));
     assert!(files(&desk).contains_key(&extra("active", "odd.raw")));
 }
+
+/// systemd-stub looks beside the UKI without its boot counter (systemd/systemd#29636), whatever the counter is by then.
+#[test]
+fn a_boot_counter_is_no_part_of_the_directory() {
+    let desk = Desk::new().image("k3s").file("esp/EFI/Linux/os_1+3.efi", b"").file("esp/EFI/kairos/old.efi", b"");
+    let list = |desk: &Desk| desk.run(&["list", "--esp", "esp", "--entry", "os_1", "--json"]).json();
+    assert_eq!(install(&desk, &["k3s.sysext.raw", "--entry", "os_1"]).status, Some(0));
+    let installed = "esp/EFI/Linux/os_1.efi.extra.d/k3s.sysext.raw";
+    assert!(desk.path().join(installed).is_file(), "{:?}", files(&desk).keys());
+    let linux = desk.path().join("esp/EFI/Linux");
+    let mut name = linux.join("os_1+3.efi");
+    for next in ["os_1+2-1.efi", "os_1+0-3.efi", "os_1.efi"] {
+        fs::rename(&name, linux.join(next)).unwrap();
+        name = linux.join(next);
+        assert_eq!(list(&desk)["files"][0]["file"], "k3s.sysext.raw", "{next}");
+        assert_eq!(install(&desk, &["k3s.sysext.raw", "--entry", "os_1"]).status, Some(0), "{next}");
+    }
+    // What was put beside a counter is told.
+    fs::create_dir(linux.join("os_1+3.efi.extra.d")).unwrap();
+    let said = desk.run(&["list", "--esp", "esp"]);
+    let line = "/EFI/Linux/os_1+3.efi.extra.d is left out: systemd-stub reads /EFI/Linux/os_1.efi.extra.d";
+    assert!(said.status == Some(0) && said.stderr.contains(line), "{said:?}");
+    let said = desk.run(&["remove", "k3s", "--esp", "esp", "--entry", "os_1"]);
+    assert_eq!((said.status, desk.path().join(installed).exists()), (Some(0), false), "{said:?}");
+}
+
+/// What doesn't belong there is named in one line each, and the rest goes on (issues of the kind of systemd/systemd#27358:
+/// directories in `.extra.d` are passed over).
+#[test]
+fn odd_things_on_the_partition_are_named_and_the_rest_goes_on() {
+    let desk = desk().file("esp/EFI/Linux", b"a file").file("esp/EFI/kairos/passive.efi.extra.d", b"a file");
+    let desk = desk.file("esp/loader/extensions", b"a file");
+    for directory in ["EFI/kairos/work.efi", "EFI/kairos/active.efi.extra.d/k3s.sysext.raw"] {
+        fs::create_dir_all(desk.path().join("esp").join(directory)).unwrap();
+    }
+    let said = desk.run(&["list", "--esp", "esp"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    let lines = [
+        "sextant: /EFI/Linux is left out: not a directory",
+        "sextant: /EFI/kairos/work.efi is left out: not a regular file",
+        "not listed: /EFI/kairos/passive.efi.extra.d: Not a directory",
+        "not listed: /loader/extensions: Not a directory",
+        "/EFI/kairos/active.efi.extra.d/k3s.sysext.raw is not a regular file: no boot takes it",
+    ];
+    let all = format!("{}{}", said.stderr, said.stdout);
+    for line in lines {
+        assert_eq!(all.lines().filter(|found| found.starts_with(line)).count(), 1, "{line}: {said:?}");
+    }
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert!(said.stderr.contains("active.efi.extra.d/k3s.sysext.raw is there, and no regular file"), "{said:?}");
+    fs::remove_dir(desk.path().join("esp").join("EFI/kairos/active.efi.extra.d/k3s.sysext.raw")).unwrap();
+    assert_eq!(install(&desk, &["k3s.sysext.raw", "--entry", "active"]).status, Some(0));
+    let said = install(&desk, &["k3s.sysext.raw", "--entry", "passive"]);
+    assert!(said.status == Some(1) && said.stderr.contains("passive.efi.extra.d: Not a directory"), "{said:?}");
+    let said = install(&desk, &["k3s.sysext.raw", "--global"]);
+    assert!(said.status == Some(1) && said.stderr.contains("/loader/extensions: Not a directory"), "{said:?}");
+    assert_eq!(desk.run(&["remove", "k3s", "--esp", "esp", "--entry", "active"]).status, Some(0));
+}
+
+#[test]
+fn extensions_for_all_boot_entries_are_known() {
+    let desk = desk().image("other");
+    assert_eq!(install(&desk, &["k3s.sysext.raw", "--global"]).status, Some(0));
+    assert_eq!(install(&desk, &["other.sysext.raw", "--entry", "active"]).status, Some(0));
+    let json = desk.run(&["list", "--esp", "esp", "--json"]).json();
+    let rows: Vec<_> = json["files"].as_array().unwrap().iter().map(|row| (&row["entry"], &row["file"])).collect();
+    let text = Value::from;
+    assert_eq!(rows, [(&text("active"), &text("other.sysext.raw")), (&text("all"), &text("k3s.sysext.raw"))]);
+    let plan = ["plan", "--certificate", "vendor.crt", "esp/EFI/kairos/active.efi.extra.d"];
+    let said = desk.run(&plan);
+    assert!(
+        said.stderr.contains("systemd-stub 258 and later also takes 1 from ") && said.status == Some(0),
+        "{said:?}"
+    );
+    let said = desk.run(&[&plan[..], &["esp/loader/extensions"]].concat());
+    assert!(said.stdout.contains("k3s") && said.stdout.contains("other"), "{said:?}");
+    assert_eq!(desk.run(&["remove", "k3s", "--esp", "esp", "--global"]).status, Some(0));
+    assert_eq!(desk.run(&["list", "--esp", "esp", "--json"]).json()["files"].as_array().unwrap().len(), 1);
+    assert_eq!(desk.run(&plan).stderr, "");
+    let said = desk.run(&["list", "--esp", "esp", "--global", "--store", "esp"]);
+    assert_eq!(said.status, Some(2), "{said:?}");
+}

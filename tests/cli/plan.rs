@@ -105,6 +105,32 @@ fn what_a_boot_would_refuse_is_left_out() {
     assert!(said.stdout.contains("  bad  "), "{said:?}");
 }
 
+/// What can be judged without trust anchors is.
+#[test]
+fn what_a_boot_would_refuse_for_its_contents_is_left_out_without_trust_anchors() {
+    let image = |name: &str, tree: &Tree| Blueprint::new(name, &tree.squashfs(), vendor()).render().bytes;
+    let rows = [
+        ("a.sysext.raw", Tree::sysext("other"), "wrong-extension-release"),
+        ("b.sysext.raw", Tree::sysext("b").file("usr/lib/os-release", b"ID=x\n"), "contains-os-release"),
+        ("c.sysext.raw", Tree::sysext("c").symlink("opt", "usr"), "bad-hierarchy"),
+        ("d.sysext.raw", Tree::sysext("d").release("d", "ID=_any\nSYSEXT_SCOPE=initrd\n"), "wrong-scope"),
+        ("e.raw", Tree::sysext("e"), "bad-name"),
+        ("f,.sysext.raw", Tree::sysext("f,"), "bad-name"),
+    ];
+    let mut desk = desk();
+    for (file, tree, _) in &rows {
+        desk = desk.file(file, &image("x", tree));
+    }
+    for trust in [&[][..], &["--certificate", "vendor.crt"]] {
+        for (file, _, token) in &rows {
+            let said = desk.run(&[&["plan", "--json", file], trust].concat());
+            let json: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+            assert_eq!((said.status, &json["left_out"][0]["reason"]), (Some(1), &json!(token)), "{file} {trust:?}");
+            assert_eq!(json["order"], json!([]), "{file}");
+        }
+    }
+}
+
 #[test]
 fn steps_are_found_in_the_files_that_yip_reads() {
     let early = "name: test\nstages:\n  initramfs:\n  - name: early\n    commands: [k3s check-config]\n";

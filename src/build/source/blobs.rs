@@ -18,6 +18,11 @@ pub(super) trait Blobs {
 
     /// Any other blob, not checked yet.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError>;
+
+    /// Whether they are on this machine.
+    fn are_here(&self) -> bool {
+        true
+    }
 }
 
 /// A blob of which size and digest have been checked.

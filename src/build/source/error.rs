@@ -147,6 +147,22 @@ pub enum SourceError {
         /// Why
         cause: String,
     },
+    /// Not in the service, and no registry was named.
+    #[error("{daemon}; a registry is asked only where it is named: docker://{name}")]
+    OnlyService {
+        /// The full name of the image
+        name: String,
+        /// Why the service has none
+        daemon: Box<SourceError>,
+    },
+    /// A file that is no source.
+    #[error("{file} is a file, and no archive with an image in it: {cause}")]
+    NoArchive {
+        /// Its name
+        file: String,
+        /// Why
+        cause: String,
+    },
     /// Neither here nor there.
     #[error("{daemon}; and in the registry: {registry}")]
     Nowhere {

@@ -47,6 +47,10 @@ impl<B: Blobs> LayeredImage for StoredImage<B> {
     fn architecture(&self) -> Option<&str> {
         Some(&self.architecture).filter(|name| !name.is_empty()).map(String::as_str)
     }
+
+    fn is_here(&self) -> bool {
+        self.blobs.are_here()
+    }
 }
 
 fn unpack_layer(blobs: &mut dyn Blobs, descriptor: &Descriptor, options: &Options) -> Result<Spool, SourceError> {

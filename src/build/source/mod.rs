@@ -55,6 +55,11 @@ pub trait LayeredImage {
 
     /// What the image's configuration says it is for, in Go's names (`amd64`, `arm64`, `riscv64`).
     fn architecture(&self) -> Option<&str>;
+
+    /// Whether all layers are on this machine, so that looking into one costs no transfer.
+    fn is_here(&self) -> bool {
+        true
+    }
 }
 
 /// Told what is being fetched, of how many bytes if that is known, and how many have come since it was told last.
@@ -107,6 +112,14 @@ pub fn open(reference: &Reference, options: &Options) -> Result<Opened, SourceEr
         Reference::LayoutArchive { path, tag } => Box::new(archive::open_layout(path, tag.as_deref(), options)?),
         Reference::DockerArchive { path, tag } => docker::open(path, tag.as_deref(), options)?,
         Reference::Daemon(name) => daemon::open(name, options)?,
+        Reference::File { path, tag } => archive::open_found(path, tag.as_deref(), options)?,
+        Reference::Service(name) => daemon::open(name, options).map_err(|error| {
+            if error.is_absent() {
+                SourceError::OnlyService { name: name.clone(), daemon: Box::new(error) }
+            } else {
+                error
+            }
+        })?,
         Reference::Registry(name) => Box::new(registry::open(name, options)?),
         Reference::Anywhere(name) => match daemon::open(name, options) {
             Ok(image) => image,

@@ -33,7 +33,16 @@ pub enum Reference {
     Daemon(String),
     /// `docker://REF`
     Registry(String),
-    /// A bare REF: the service first, then the registry
+    /// A bare name of a file that is there
+    File {
+        /// The file
+        path: PathBuf,
+        /// The image in it
+        tag: Option<String>,
+    },
+    /// A bare REF with a tag or digest: the service
+    Service(String),
+    /// A bare REF with a tag or digest that begins with the name of a registry: the service first, then that registry
     Anywhere(String),
 }
 
@@ -51,10 +60,23 @@ pub enum ReferenceError {
         /// Why
         cause: String,
     },
+    /// A bare name of nothing that is there, without a tag: more likely a slip of the pen than an image.
+    #[error(
+        "there is no file or directory {name:?}; an image is named by its place, docker-daemon:{name} for the service on \
+         this machine or docker://{name} for a registry"
+    )]
+    NotThere {
+        /// What was given
+        name: String,
+    },
 }
 
 impl Reference {
-    /// Reads a source's name. Only for a bare one the file system is looked at: whether there is such a directory.
+    /// Reads a source's name. Only for a bare one the file system is looked at: what is there is what is meant.
+    ///
+    /// A bare name that isn't there is an image only with a tag or digest, and leads to a registry only if it begins with
+    /// that registry's name. Docker would complete every word to one of Docker Hub's images, and a mistyped directory
+    /// would become somebody else's extension, signed with the key at hand.
     ///
     /// # Errors
     /// [`ReferenceError`]
@@ -84,9 +106,34 @@ impl Reference {
                 tagged(rest, "docker-archive:").map(|(path, tag)| Self::DockerArchive { path, tag })
             }
             Some(("docker-daemon", rest)) => Ok(Self::Daemon(image_name(rest)?)),
-            _ if Path::new(text).is_dir() => Ok(Self::Directory(PathBuf::from(text))),
-            _ => Ok(Self::Anywhere(image_name(text)?)),
+            _ => Self::bare(text),
         }
+    }
+
+    fn bare(text: &str) -> Result<Self, ReferenceError> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            // A layout has no files of an extension (OCI Image Format Specification, `image-layout.md`).
+            let has = |name: &str| path.join(name).exists();
+            let is_layout = has("oci-layout") && has("index.json") && !["usr", "opt", "etc"].into_iter().any(has);
+            let path = path.to_owned();
+            return Ok(if is_layout { Self::Layout { path, tag: None } } else { Self::Directory(path) });
+        }
+        if !text.is_empty() && path.exists() {
+            return Ok(Self::File { path: path.to_owned(), tag: None });
+        }
+        if let Some((file, tag)) = text.split_once(':').filter(|(file, _)| Path::new(file).is_file()) {
+            let tag = Some(tag.to_owned()).filter(|tag| !tag.is_empty());
+            return Ok(Self::File { path: PathBuf::from(file), tag });
+        }
+        let name = image_name(text)?;
+        let (first, rest) = text.split_once('/').map_or((None, text), |(first, rest)| (Some(first), rest));
+        if !rest.contains([':', '@']) {
+            return Err(ReferenceError::NotThere { name: text.to_owned() });
+        }
+        // What Docker takes for the name of a registry (distribution, `reference/normalize.go`, `splitDockerDomain`).
+        let names_registry = first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']));
+        Ok(if names_registry { Self::Anywhere(name) } else { Self::Service(name) })
     }
 }
 
@@ -123,6 +170,33 @@ mod tests {
         assert_eq!(parse("localhost:5000/a/k3s:1.30"), Reference::Anywhere(name));
         let digest = format!("registry.example.com/a@sha256:{}", "a".repeat(64));
         assert_eq!(parse(&digest), Reference::Anywhere(digest.clone()));
+        assert_eq!(parse("acme/k3s:1"), Reference::Service("docker.io/acme/k3s:1".into()));
+        assert_eq!(parse("k3s:1"), Reference::Service("docker.io/library/k3s:1".into()));
+    }
+
+    #[test]
+    fn a_bare_name_that_is_not_there_is_no_image_without_a_tag() {
+        for text in ["tre", "oci.tar", "dist/tre", "registry.example.com/acme/k3s", "localhost:5000/k3s"] {
+            let found = Reference::parse(text);
+            assert!(matches!(&found, Err(ReferenceError::NotThere { .. })), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_that_is_there_is_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(path("oci.tar"), "").unwrap();
+        let file = |tag: Option<&str>| Reference::File { path: path("oci.tar").into(), tag: tag.map(str::to_owned) };
+        assert_eq!(Reference::parse(&path("oci.tar")).unwrap(), file(None));
+        assert_eq!(Reference::parse(&path("oci.tar:1.2")).unwrap(), file(Some("1.2")));
+        std::fs::create_dir(path("layout")).unwrap();
+        std::fs::write(path("layout/oci-layout"), "").unwrap();
+        std::fs::write(path("layout/index.json"), "").unwrap();
+        let layout = Reference::Layout { path: path("layout").into(), tag: None };
+        assert_eq!(Reference::parse(&path("layout")).unwrap(), layout);
+        std::fs::create_dir(path("layout/usr")).unwrap();
+        assert_eq!(Reference::parse(&path("layout")).unwrap(), Reference::Directory(path("layout").into()));
     }
 
     #[test]

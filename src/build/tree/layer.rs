@@ -15,6 +15,7 @@ use super::sparse::{self, SparseError};
 use super::{Content, FileTree, Kind, Metadata, PathError, Time, TreeTooLarge, len};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
+use crate::image::Class;
 use crate::text::Text;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -159,7 +160,11 @@ impl Layers {
         .ok_or_else(|| "write all, last, N or N..M, counted from 1".to_owned())
     }
 
-    fn range(&self, count: usize) -> Result<Range<usize>, LayerError> {
+    /// The layers of an image with `count` of them, counted from 0.
+    ///
+    /// # Errors
+    /// [`LayerError::Range`]
+    pub fn range(&self, count: usize) -> Result<Range<usize>, LayerError> {
         let wanted = match self {
             Self::All => 0..count,
             Self::Last => count.saturating_sub(1)..count,
@@ -183,6 +188,41 @@ pub fn apply(image: &mut dyn LayeredImage, layers: &Layers, max_size: u64) -> Re
         }
         result => result,
     }
+}
+
+/// Counts what layers other than `taken` have in the hierarchies of `class`, directories and whiteouts aside: number of the
+/// layer, counted from 1, and files. Paths are taken as they stand there.
+///
+/// # Errors
+/// [`LayerError`]
+pub fn left_behind(
+    image: &mut dyn LayeredImage,
+    taken: &Range<usize>,
+    class: Class,
+) -> Result<Vec<(usize, u64)>, LayerError> {
+    let mut found = Vec::new();
+    let mut left = MAX_HEADERS;
+    for index in (0..image.count()).filter(|index| !taken.contains(index)) {
+        let number = index.saturating_add(1);
+        let archive = image.layer(index).map_err(|error| LayerError::Source { number, error })?;
+        let mut members = Members::of(&archive, left);
+        let mut files = 0_u64;
+        while let Some(member) = members.next().map_err(|error| LayerError::Archive { number, error })? {
+            let Ok(parts) = components(&member.path) else { continue };
+            let is_wanted = class
+                .hierarchies()
+                .iter()
+                .filter_map(|path| path.strip_prefix('/'))
+                .any(|name| parts.len() > 1 && parts.first().is_some_and(|part| *part == name.as_bytes()));
+            let is_whiteout = parts.last().is_some_and(|name| name.starts_with(WHITEOUT));
+            if is_wanted && !is_whiteout && member.entry_type() != EntryType::Directory {
+                files = files.saturating_add(1);
+            }
+        }
+        left = members.left();
+        found.push((number, files));
+    }
+    Ok(found)
 }
 
 fn assemble(

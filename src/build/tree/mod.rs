@@ -27,7 +27,7 @@ mod sparse;
 pub use archive::write_tar;
 pub use content::{Content, Reader as ContentReader};
 pub use directory::{DirectoryError, Owners, read_directory};
-pub use layer::{LayerError, Layers, MemberError, apply};
+pub use layer::{LayerError, Layers, MemberError, apply, left_behind};
 #[cfg(feature = "cli")]
 pub(in crate::build) use members::archive_members;
 pub use members::{ArchiveError, MAX_HEADERS};

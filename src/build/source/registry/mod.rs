@@ -117,6 +117,10 @@ fn refused(name: &Reference, failure: Failure) -> SourceError {
 }
 
 impl Blobs for Registry {
+    fn are_here(&self) -> bool {
+        false
+    }
+
     fn manifest(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError> {
         if let Some((first, spool)) = &self.first
             && first.digest() == descriptor.digest()
