@@ -8,7 +8,7 @@ mod images;
 
 use harness::cases;
 use images::Noise;
-use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Node};
+use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Mask, Node};
 use sextant::io::FileSource;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -87,6 +87,57 @@ fn compare(tool: &str, kind: Kind, variants: &[&str]) {
         let filesystem = Filesystem::open(&source).unwrap_or_else(|error| panic!("{options}: {error}"));
         assert_eq!(filesystem.kind(), kind, "{options}");
         compare_all(&filesystem, tree, options);
+        std::fs::remove_file(&image).unwrap();
+    }
+}
+
+/// Upper directories that became images: project-stacker/stacker#322, moby/moby#47962, opencontainers/umoci#572.
+fn what_overlayfs_would_hide_is_found() {
+    let directory = images::directory();
+    let (tree, image) = (directory.path().join("tree"), directory.path().join("image"));
+    for path in ["usr/bin/tool", "usr/lib/x/y", "opt/moved/file", "etc/hidden/file", "usr/share/plain"] {
+        images::write(&tree, path, b"x");
+    }
+    let attributes: [(&str, &str, &[u8]); 7] = [
+        ("usr/bin", "trusted.overlay.opaque", b"y"),
+        ("usr/lib/x", "trusted.overlay.opaque", b"x"),
+        ("opt/moved", "trusted.overlay.redirect", b"/opt/old"),
+        ("etc/hidden", "trusted.overlay.opaque", b"y"),
+        // Without the option `userxattr` these mean nothing.
+        ("usr/share", "user.overlay.opaque", b"y"),
+        ("usr/lib", "trusted.overlay.origin", b"y"),
+        ("usr/lib", "trusted.overlay.opaque2", b"y"),
+    ];
+    for (path, name, value) in attributes {
+        if rustix::fs::setxattr(tree.join(path), name, value, rustix::fs::XattrFlags::empty()).is_err() {
+            return harness::left_out("only root can make upper directories");
+        }
+    }
+    let made = std::process::Command::new("mknod").arg(tree.join("usr/lib/gone")).args(["c", "0", "0"]).status();
+    let other = std::process::Command::new("mknod").arg(tree.join("usr/lib/null")).args(["c", "1", "3"]).status();
+    if !made.is_ok_and(|status| status.success()) || !other.is_ok_and(|status| status.success()) {
+        return harness::left_out("only root can make devices");
+    }
+    for (tool, options) in [("mksquashfs", &[][..]), ("mkfs.erofs", &[]), ("mkfs.erofs", &["-x0"])] {
+        if let Err(reason) = images::make(tool, options, &tree, &image) {
+            harness::left_out(&reason);
+            continue;
+        }
+        let source = FileSource::new(File::open(&image).unwrap()).unwrap();
+        let filesystem = Filesystem::open(&source).unwrap();
+        let mut found: Vec<_> = filesystem.masks(&["usr", "opt"], 100).unwrap();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let found: Vec<_> = found.iter().map(|(path, mask)| (std::str::from_utf8(path).unwrap(), *mask)).collect();
+        let expected = [
+            ("opt/moved", Mask::Redirect),
+            ("usr/bin", Mask::Opaque),
+            ("usr/lib/gone", Mask::Whiteout),
+            ("usr/lib/x", Mask::Opaque),
+        ];
+        assert_eq!(found, expected, "{tool} {options:?}");
+        assert_eq!(filesystem.masks(&["etc"], 100).unwrap().len(), 1, "{tool} {options:?}");
+        assert_eq!(filesystem.masks(&["usr"], 1).unwrap().len(), 1, "{tool} {options:?}");
+        assert_eq!(filesystem.masks(&["us", "usr2"], 1).unwrap(), [], "{tool} {options:?}");
         std::fs::remove_file(&image).unwrap();
     }
 }
@@ -377,6 +428,7 @@ fn main() -> ExitCode {
                 squashfs_zstd,
                 squashfs_uncompressed,
                 squashfs_lzma_is_known_and_refused,
+                what_overlayfs_would_hide_is_found,
                 anything_else_is_no_filesystem,
                 damaged_images_cost_little_time_and_never_panic;
         ),

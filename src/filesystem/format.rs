@@ -9,6 +9,7 @@
 )]
 
 use super::meter::Meter;
+use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 
 /// An entry of a directory as it stands there.
@@ -40,6 +41,12 @@ pub(super) trait Format {
 
     /// Bytes of content.
     fn size(node: &Self::Node) -> u64;
+
+    /// The number of a device; `None` of anything else.
+    fn device(node: &Self::Node) -> Option<u32>;
+
+    /// What an attribute of a directory makes overlayfs hide.
+    fn mask(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<Option<Mask>, FilesystemError>;
 
     /// Who may do what with a node.
     #[cfg(feature = "readers")]

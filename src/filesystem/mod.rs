@@ -32,6 +32,7 @@ mod erofs;
 mod error;
 mod format;
 mod meter;
+mod overlay;
 mod path;
 mod squashfs;
 mod tree;
@@ -39,6 +40,7 @@ mod tree;
 mod walk;
 
 pub use error::FilesystemError;
+pub use overlay::Mask;
 pub use tree::Tree;
 #[cfg(feature = "readers")]
 pub use walk::Node;

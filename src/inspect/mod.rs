@@ -21,7 +21,7 @@ pub use text::text;
 
 use crate::bytes::hex;
 use crate::extension::{ExtensionName, find_release};
-use crate::filesystem::{Filesystem, FilesystemError};
+use crate::filesystem::{Filesystem, FilesystemError, Mask};
 use crate::image::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
 use crate::image::{Architecture, Class, PartitionKind, classify};
 use crate::io::{ReadAt, Window};
@@ -37,6 +37,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 const FLAG_READ_ONLY: u64 = 1 << 60;
 /// The attribute "grow file system" of a partition (as above).
 const FLAG_GROW: u64 = 1 << 59;
+
+/// Most directories and whiteouts that are told about because they would hide files of the host.
+const MASKS_SHOWN: usize = 16;
 
 /// Why an image has no file system to look into.
 #[derive(Debug, thiserror::Error)]
@@ -252,6 +255,14 @@ impl Inspection {
             }
         };
         self.filesystem = Some(FilesystemRow { kind: filesystem.kind(), offset, size: data.len() });
+        match filesystem.masks(&["usr", "opt", "etc"], MASKS_SHOWN) {
+            Ok(masks) => {
+                let line =
+                    |(path, mask): &(Vec<u8>, Mask)| Message::new(format_args!("/{} {mask}", Text::from_bytes(path)));
+                self.problems.extend(masks.iter().map(line));
+            }
+            Err(error) => self.problems.push(Message::new(format_args!("file system: {error}"))),
+        }
         let Some((name, class)) = name else { return };
         match find_release(&filesystem, class, name) {
             Ok(release) => {

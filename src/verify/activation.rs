@@ -71,7 +71,7 @@ pub(super) fn look_in_process(
     source: &dyn ReadAt,
     ddi: &Ddi,
     superblock: &Superblock,
-    look: Look<'_>,
+    look: &mut dyn FnMut(&Filesystem<'_>) -> Result<(), Refusal>,
 ) -> Result<Kind, ActivationError> {
     let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
     let data = data.ok_or(FilesystemError::UnknownFilesystem)?;

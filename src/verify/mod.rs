@@ -22,7 +22,7 @@ pub use signature::{SignatureError, SignedRoot};
 
 use crate::confine::Confinement;
 use crate::extension::{self, ExtensionName, HostRelease, LookupError};
-use crate::filesystem::Tree;
+use crate::filesystem::{Filesystem, Tree};
 use crate::image::{Architecture, Candidate, Class};
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
@@ -259,11 +259,31 @@ impl Session<'_> {
 pub(crate) fn look_unverified(
     policy: &Policy,
     architecture: Architecture,
-    tree: &dyn Tree,
+    filesystem: &Filesystem<'_>,
     name: &ExtensionName,
     class: Class,
 ) -> Result<(), Refusal> {
-    look(Rules { architecture, policy, host: None, threads: 1 }, tree, name, class)
+    look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
+}
+
+/// Judges a file system by all that [`look`] judges, and by what it would make overlayfs hide of the host.
+fn look_closely(
+    rules: Rules<'_>,
+    filesystem: &Filesystem<'_>,
+    name: &ExtensionName,
+    class: Class,
+) -> Result<(), Refusal> {
+    look(rules, filesystem, name, class)?;
+    let hierarchies = class.hierarchies().iter().copied().chain(rules.policy.hierarchies.paths(class));
+    let tops: Vec<&str> = hierarchies.filter_map(|path| path.split('/').find(|name| !name.is_empty())).collect();
+    let masks = filesystem.masks(&tops, 1).map_err(|error| Refusal::new(Reason::NotMountable, error))?;
+    match masks.first() {
+        None => Ok(()),
+        Some((path, mask)) => {
+            let path = Text::from_bytes(path);
+            Err(Refusal::new(Reason::BadHierarchy, format_args!("/{path} {mask}")))
+        }
+    }
 }
 
 fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@
 use super::activation::look_in_process;
 use super::cms::{self, SignedData};
 use super::contents::examine;
-use super::{ActivationError, SignatureError, look};
+use super::{ActivationError, SignatureError, look_closely};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
 use crate::extension::{ExtensionName, HostRelease};
 use crate::filesystem::Kind;
@@ -285,7 +285,8 @@ fn contents(
     let superblock = examine(source, ddi, &ddi.claim().root_hash, rules.threads)
         .map_err(|error| Refusal::new(error.reason(), &error))?;
     fault::at(name.as_str(), "look");
-    let kind = look_in_process(source, ddi, &superblock, &mut |tree| look(rules, tree, name, class))
-        .map_err(|error: ActivationError| Refusal::new(error.reason(), &error))?;
+    let kind =
+        look_in_process(source, ddi, &superblock, &mut |filesystem| look_closely(rules, filesystem, name, class))
+            .map_err(|error: ActivationError| Refusal::new(error.reason(), &error))?;
     Ok(Contents { superblock: superblock.to_bytes().as_slice().into(), kind })
 }

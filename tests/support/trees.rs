@@ -2,7 +2,7 @@
 
 use backhand::compression::Compressor;
 use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::mkfifo;
 use rustix::fs::{XattrFlags, setxattr};
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +25,8 @@ pub enum Node {
     Directory,
     /// A FIFO.
     Fifo,
+    /// What overlayfs has in the place of a file that was taken away.
+    Whiteout,
 }
 
 /// A tree of files by path, without leading slash.
@@ -52,6 +54,11 @@ impl Tree {
         Self::empty()
             .file(&format!("etc/extension-release.d/extension-release.{name}"), b"ID=_any\n")
             .file(&format!("etc/{name}/hello.conf"), format!("hello from {name}\n").as_bytes())
+    }
+
+    /// Puts a whiteout: a character device 0:0.
+    pub fn whiteout(self, path: &str) -> Self {
+        self.node(path, Node::Whiteout)
     }
 
     /// Puts a file.
@@ -107,6 +114,7 @@ impl Tree {
                 Node::Symlink(target) => symlink(target, path).unwrap(),
                 Node::Directory => fs::create_dir_all(path).unwrap(),
                 Node::Fifo => mkfifo(&path, Mode::S_IRWXU).unwrap(),
+                Node::Whiteout => mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR, 0).unwrap(),
             }
         }
         for ((path, name), value) in &self.xattrs {
@@ -134,6 +142,7 @@ impl Tree {
                     Node::Symlink(target) => writer.push_symlink(target, path, header).unwrap(),
                     Node::Directory => writer.push_dir_all(path, directory).unwrap(),
                     Node::Fifo => writer.push_fifo(path, header).unwrap(),
+                    Node::Whiteout => writer.push_char_device(0, path, header).unwrap(),
                 }
             }
             let mut out = Cursor::new(Vec::new());

@@ -16,6 +16,7 @@ mod xattr;
 
 use super::format::{Format, Visitor};
 use super::meter::Meter;
+use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
 #[cfg(feature = "readers")]
@@ -155,6 +156,15 @@ impl Format for Erofs {
         let mut content = vec![0; len];
         data::read(self, meter, inode, 0, &mut content)?;
         Ok(content)
+    }
+
+    fn device(inode: &Inode) -> Option<u32> {
+        // `i_u` is the number of a device in the place of a first block.
+        matches!(inode.kind, EntryKind::CharacterDevice | EntryKind::BlockDevice).then_some(inode.location)
+    }
+
+    fn mask(&self, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
+        xattr::mask(self, meter, inode)
     }
 
     fn user_xattr(&self, meter: &Meter<'_>, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>, FilesystemError> {

@@ -11,6 +11,7 @@
 use super::{Erofs, Inode};
 use crate::bytes::{u16_at, u32_at};
 use crate::filesystem::meter::Meter;
+use crate::filesystem::overlay::{ATTRIBUTES, Mask};
 use crate::filesystem::{FilesystemError, MAX_XATTR};
 
 /// Bytes before the list of shared attributes (`struct erofs_xattr_ibody_header`).
@@ -22,6 +23,9 @@ const ENTRY: u64 = 4;
 /// Namespace `user.`
 const USER: u8 = 1;
 
+/// Namespace `trusted.`
+const TRUSTED: u8 = 4;
+
 /// Set where the beginning of a name stands in a table.
 const LONG_PREFIX: u8 = 0x80;
 
@@ -32,6 +36,30 @@ pub(super) fn user(
     inode: &Inode,
     name: &[u8],
 ) -> Result<Option<Vec<u8>>, FilesystemError> {
+    first(erofs, meter, inode, &mut |entry| {
+        if entry.is(meter, USER, name)? { entry.value(meter).map(Some) } else { Ok(None) }
+    })
+}
+
+/// What the attributes `trusted.overlay.…` of a directory make overlayfs hide.
+pub(super) fn mask(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
+    first(erofs, meter, inode, &mut |entry| {
+        for (name, mask) in ATTRIBUTES {
+            if entry.is(meter, TRUSTED, name)? {
+                return Ok(Some(mask));
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// The first answer of `look`, which is shown one attribute after the other.
+fn first<T>(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    look: &mut dyn FnMut(&Entry) -> Result<Option<T>, FilesystemError>,
+) -> Result<Option<T>, FilesystemError> {
     if inode.tail <= inode.xattrs {
         return Ok(None);
     }
@@ -41,8 +69,8 @@ pub(super) fn user(
     for _ in 0..shared {
         let id = u32_at(&meter.metadata::<4>(at, "attributes")?, 0).unwrap_or_default();
         let entry = Entry::read(meter, erofs.shared_xattrs.saturating_add(u64::from(id).saturating_mul(4)))?;
-        if let Some(value) = entry.value_of(meter, name)? {
-            return Ok(Some(value));
+        if let Some(found) = look(&entry)? {
+            return Ok(Some(found));
         }
         at = at.saturating_add(4);
     }
@@ -51,8 +79,8 @@ pub(super) fn user(
         if entry.next > inode.tail {
             return Err(FilesystemError::corrupt("attributes", at));
         }
-        if let Some(value) = entry.value_of(meter, name)? {
-            return Ok(Some(value));
+        if let Some(found) = look(&entry)? {
+            return Ok(Some(found));
         }
         at = entry.next;
     }
@@ -79,20 +107,22 @@ impl Entry {
         Ok(Self { name, name_len, namespace, value_len, next })
     }
 
-    fn value_of(&self, meter: &Meter<'_>, wanted: &[u8]) -> Result<Option<Vec<u8>>, FilesystemError> {
+    /// Whether it is the attribute of this name.
+    fn is(&self, meter: &Meter<'_>, namespace: u8, wanted: &[u8]) -> Result<bool, FilesystemError> {
         // Overlooking an attribute could make one of two candidates look like the only one.
         if self.namespace & LONG_PREFIX != 0 {
             return Err(FilesystemError::Unsupported { what: "attribute prefix", value: self.namespace.into() });
         }
-        if self.namespace != USER || usize::from(self.name_len) != wanted.len() {
-            return Ok(None);
+        if self.namespace != namespace || usize::from(self.name_len) != wanted.len() {
+            return Ok(false);
         }
         let mut name = vec![0; wanted.len()];
         meter.metadata_into(&mut name, self.name, "attribute")?;
-        if name != wanted {
-            return Ok(None);
-        }
+        Ok(name == wanted)
+    }
+
+    fn value(&self, meter: &Meter<'_>) -> Result<Vec<u8>, FilesystemError> {
         let len = usize::from(self.value_len).min(MAX_XATTR);
-        meter.data(self.name.saturating_add(self.name_len.into()), len, "attribute").map(Some)
+        meter.data(self.name.saturating_add(self.name_len.into()), len, "attribute")
     }
 }

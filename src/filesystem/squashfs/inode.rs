@@ -40,6 +40,8 @@ pub(in crate::filesystem) struct Inode {
     pub(super) fragment: Option<u32>,
     /// Number of the set of attributes.
     pub(super) xattrs: Option<u32>,
+    /// Number of a device.
+    pub(super) device: Option<u32>,
     /// Bytes of the inode before its list of blocks, or before the target of a link.
     pub(super) head: usize,
 }
@@ -73,6 +75,7 @@ impl Inode {
             offset: 0,
             fragment: None,
             xattrs: None,
+            device: None,
             head: HEADER.saturating_add(len),
         };
         match number {
@@ -101,7 +104,11 @@ impl Inode {
                 inode.xattrs = some(u32(36)?);
             }
             3 | 10 => inode.size = u32(4)?.into(),
-            11 | 12 => inode.xattrs = some(u32(8)?),
+            4 | 5 => inode.device = Some(u32(4)?),
+            11 | 12 => {
+                inode.device = Some(u32(4)?);
+                inode.xattrs = some(u32(8)?);
+            }
             13 | 14 => inode.xattrs = some(u32(4)?),
             _ => {}
         }

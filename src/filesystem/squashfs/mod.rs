@@ -17,6 +17,7 @@ mod xattr;
 use super::codec::Codec;
 use super::format::{Format, Visitor};
 use super::meter::Meter;
+use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
 #[cfg(feature = "readers")]
@@ -128,6 +129,14 @@ impl Format for Squashfs {
 
     fn content(&self, meter: &Meter<'_>, inode: &Inode, len: usize) -> Result<Vec<u8>, FilesystemError> {
         data::content(self, meter, inode, len)
+    }
+
+    fn device(inode: &Inode) -> Option<u32> {
+        inode.device
+    }
+
+    fn mask(&self, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
+        xattr::mask(self, meter, inode)
     }
 
     fn user_xattr(&self, meter: &Meter<'_>, inode: &Inode, name: &[u8]) -> Result<Option<Vec<u8>>, FilesystemError> {

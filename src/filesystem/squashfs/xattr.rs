@@ -12,16 +12,27 @@ use super::metadata::{Cursor, table_entry};
 use super::{Inode, Squashfs};
 use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::meter::Meter;
+use crate::filesystem::overlay::{ATTRIBUTES, Mask};
 use crate::filesystem::{EntryKind, FilesystemError, MAX_XATTR};
 
 /// Namespace `user.` in the lower byte of a type.
 const USER: u16 = 0;
+
+/// Namespace `trusted.`, as above.
+const TRUSTED: u16 = 1;
 
 /// Set in the type where the value is somewhere else and a reference to it stands in its place.
 const ELSEWHERE: u16 = 0x100;
 
 /// Longest name in bytes (the kernel's `XATTR_NAME_MAX`).
 const MAX_NAME: usize = 255;
+
+/// An attribute as it stands in its set.
+struct Found<'a> {
+    kind: u16,
+    name: &'a [u8],
+    value: Vec<u8>,
+}
 
 /// The value of attribute `user.NAME`.
 pub(super) fn user(
@@ -30,7 +41,37 @@ pub(super) fn user(
     inode: &Inode,
     name: &[u8],
 ) -> Result<Option<Vec<u8>>, FilesystemError> {
-    // Links have no attributes of this namespace, and are followed before anyway.
+    let found = first(squashfs, meter, inode, &mut |found| {
+        (found.kind & 0xff == USER && found.name == name).then(|| (found.kind, found.value.clone()))
+    })?;
+    let Some((kind, value)) = found else { return Ok(None) };
+    if kind & ELSEWHERE == 0 {
+        return Ok(Some(value));
+    }
+    let table = squashfs.xattrs.unwrap_or_default();
+    let corrupt = || FilesystemError::corrupt("attributes", table);
+    let values = u64_at(&meter.metadata::<16>(table, "attributes")?, 0).ok_or_else(corrupt)?;
+    let reference = u64_at(&value, 0).ok_or_else(corrupt)?;
+    let mut cursor = Cursor::at_reference(meter, squashfs.codec, values, reference)?;
+    self::value(&mut cursor, corrupt).map(Some)
+}
+
+/// What the attributes `trusted.overlay.…` of a directory make overlayfs hide.
+pub(super) fn mask(squashfs: &Squashfs, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
+    first(squashfs, meter, inode, &mut |found| {
+        let mut known = ATTRIBUTES.iter().filter(|(name, _)| found.kind & 0xff == TRUSTED && found.name == *name);
+        known.next().map(|(_, mask)| *mask)
+    })
+}
+
+/// The first answer of `look`, which is shown one attribute after the other.
+fn first<T>(
+    squashfs: &Squashfs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    look: &mut dyn FnMut(&Found<'_>) -> Option<T>,
+) -> Result<Option<T>, FilesystemError> {
+    // Links have no attributes of these namespaces, and are followed before anyway.
     if inode.kind == EntryKind::Symlink {
         return Ok(None);
     }
@@ -47,19 +88,13 @@ pub(super) fn user(
     for _ in 0..count {
         let head = cursor.take::<4>()?;
         let (Some(kind), Some(len)) = (u16_at(&head, 0), u16_at(&head, 2)) else { return Err(corrupt()) };
-        let mut found = [0_u8; MAX_NAME];
-        let found = found.get_mut(..usize::from(len)).ok_or_else(corrupt)?;
-        cursor.fill(found)?;
+        let mut name = [0_u8; MAX_NAME];
+        let name = name.get_mut(..usize::from(len)).ok_or_else(corrupt)?;
+        cursor.fill(name)?;
         let value = value(&mut cursor, corrupt)?;
-        if kind & 0xff != USER || found != name {
-            continue;
+        if let Some(found) = look(&Found { kind, name, value }) {
+            return Ok(Some(found));
         }
-        if kind & ELSEWHERE == 0 {
-            return Ok(Some(value));
-        }
-        let reference = u64_at(&value, 0).ok_or_else(corrupt)?;
-        let mut cursor = Cursor::at_reference(meter, squashfs.codec, values, reference)?;
-        return self::value(&mut cursor, corrupt).map(Some);
     }
     Ok(None)
 }

@@ -188,5 +188,7 @@ fn hierarchies() -> Vec<Row> {
         bad("systemd's notes about confexts", &good().directory("opt/.systemd-confext")),
         bad("a file where Kairos merges a directory", &good().file("usr/local/bin", b"file")),
         bad("a link to a file there", &good().file("usr/file", b"file").symlink("usr/sbin", "file")),
+        bad("a whiteout of a file of the host", &good().whiteout("usr/bin/bash")),
+        bad("a whiteout far down", &good().whiteout("opt/a/b/c/d/e/f/g")),
     ]
 }

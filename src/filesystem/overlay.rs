@@ -1,0 +1,120 @@
+//! What overlayfs goes by in a lower layer, and what would hide files of the host therefore once an extension is merged.
+//!
+//! Opaque and redirected directories have an extended attribute, a whiteout is a character device with the number 0:0 (the
+//! kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`"). systemd merges as
+//! root and without the option `userxattr`, so that only `trusted.` attributes count. They get into an image where somebody
+//! makes one out of an upper directory, or of an archive of one.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::format::Format;
+use super::meter::Meter;
+use super::{EntryKind, Filesystem, FilesystemError, Inner};
+use std::collections::HashSet;
+use std::fmt;
+
+/// Directories that are looked at, at most.
+const MAX_DIRECTORIES: usize = 1 << 18;
+
+/// Directories within each other at most.
+const MAX_DEPTH: usize = 256;
+
+/// Work that looking for them may take, in bytes read and decompressed: a block of metadata for each directory, mostly.
+const WORK: u64 = 4 << 30;
+
+/// The attributes of a directory, without `trusted.`. Whatever the value: of the two that the kernel knows one makes a directory
+/// opaque, and the other has it look for whiteouts among the attributes of files.
+pub(super) const ATTRIBUTES: [(&[u8], Mask); 2] =
+    [(b"overlay.opaque", Mask::Opaque), (b"overlay.redirect", Mask::Redirect)];
+
+/// How files of the host are hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// All that the host has in a directory.
+    Opaque,
+    /// The same, and what it has in another one is shown in its place.
+    Redirect,
+    /// The file of that name.
+    Whiteout,
+}
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Opaque => "is opaque (trusted.overlay.opaque) and would hide all that the host has there",
+            Self::Redirect => "is redirected (trusted.overlay.redirect) and would hide what the host has there",
+            Self::Whiteout => "is a whiteout (a character device 0:0) and would hide what the host has there",
+        })
+    }
+}
+
+impl Filesystem<'_> {
+    /// The first `limit` paths (without a leading slash) below the directories `tops` of the root that would hide files of
+    /// the host, in the order in which they are found.
+    ///
+    /// # Errors
+    /// [`FilesystemError::TooManyEntries`] beyond 262144 directories, [`FilesystemError::TooManySteps`] beyond 256 within each
+    /// other, or whatever keeps the file system from being read.
+    pub fn masks(&self, tops: &[&str], limit: usize) -> Result<Vec<(Vec<u8>, Mask)>, FilesystemError> {
+        let meter = Meter::new(self.source, &self.cache, WORK);
+        with_format!(self, format => masks(format, &meter, tops, limit))
+    }
+}
+
+fn masks<F: Format>(
+    format: &F,
+    meter: &Meter<'_>,
+    tops: &[&str],
+    limit: usize,
+) -> Result<Vec<(Vec<u8>, Mask)>, FilesystemError> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([format.root()]);
+    let mut todo: Vec<(Vec<u8>, u64, usize)> = vec![(Vec::new(), format.root(), 0)];
+    while let Some((path, inode, depth)) = todo.pop() {
+        if found.len() >= limit {
+            break;
+        }
+        let directory = format.node(meter, inode)?;
+        if F::kind(&directory) != EntryKind::Directory {
+            continue;
+        }
+        if depth > MAX_DEPTH {
+            return Err(FilesystemError::TooManySteps { limit: MAX_DEPTH });
+        }
+        if let Some(mask) = format.mask(meter, &directory)?.filter(|_| !path.is_empty()) {
+            found.push((path.clone(), mask));
+        }
+        super::path::visit(format, meter, &directory, &mut |item| {
+            if path.is_empty() && !tops.iter().any(|top| top.as_bytes() == item.name) {
+                return Ok(());
+            }
+            let kind = match item.kind {
+                Some(kind) => kind,
+                None => F::kind(&format.node(meter, item.inode)?),
+            };
+            let full = || if path.is_empty() { item.name.to_vec() } else { [&path, item.name].join(&b'/') };
+            match kind {
+                // With several names there could be circles.
+                EntryKind::Directory if seen.insert(item.inode) => {
+                    if seen.len() > MAX_DIRECTORIES {
+                        return Err(FilesystemError::TooManyEntries { limit: MAX_DIRECTORIES });
+                    }
+                    todo.push((full(), item.inode, depth.saturating_add(1)));
+                }
+                EntryKind::CharacterDevice if F::device(&format.node(meter, item.inode)?) == Some(0) => {
+                    found.push((full(), Mask::Whiteout));
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+    }
+    found.truncate(limit);
+    Ok(found)
+}
