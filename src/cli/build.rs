@@ -7,7 +7,7 @@ use super::target;
 use crate::build::format::{Algorithm, Compression, Format};
 use crate::build::source::{self, LayeredImage, Opened, Reference};
 use crate::build::tree::{
-    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply, complete_release, left_behind, read_directory,
+    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
     select,
 };
 use crate::build::{DdiBuilder, SigningKey, Workshop, derive_uuid};
@@ -295,7 +295,8 @@ fn obtain(arguments: &Arguments) -> Result<Obtained> {
             (tree, None)
         }
         Opened::Image(mut image) => {
-            let tree = apply(image.as_mut(), &arguments.layers, arguments.max_size).with_context(context)?;
+            let (layers, limit, class) = (&arguments.layers, arguments.max_size, arguments.class());
+            let tree = apply_for(image.as_mut(), layers, limit, Some(class)).with_context(context)?;
             remark = about_layers(arguments, image.as_mut()).with_context(context)?;
             let name = image.architecture();
             let named = name.and_then(Architecture::from_go_name);

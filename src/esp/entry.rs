@@ -208,8 +208,7 @@ fn note_unread(path: &str, entries: &mut Entries) {
     let is_extra = strip_suffix_ignore_case(path, ".efi.extra.d").is_some();
     if is_extra && stripped != path {
         let read = Text::new(&stripped);
-        entries
-            .leave_out(&Text::new(path).to_string(), &format_args!("systemd-stub reads {read}, without the counter"));
+        entries.leave_out(Text::new(path).as_ref(), &format_args!("systemd-stub reads {read}, without the counter"));
     }
 }
 

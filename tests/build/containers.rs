@@ -120,20 +120,20 @@ pub(crate) fn what_is_not_what_its_digest_says_is_refused() {
 }
 
 /// Puts a blob into a layout and returns its descriptor.
-fn store(layout: &Path, media_type: &str, content: &[u8]) -> Value {
+pub(crate) fn store(layout: &Path, media_type: &str, content: &[u8]) -> Value {
     let digest = hex(&openssl::sha::sha256(content));
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     fs::write(layout.join("blobs/sha256").join(&digest), content).unwrap();
     json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len()})
 }
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const CONFIGURATION: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// An image of one layer. `diff_id` is the digest that the unpacked layer is said to have.
-fn image(layout: &Path, architecture: &str, layer: &[u8], media_type: &str, diff_id: &str) -> Value {
+pub(crate) fn image(layout: &Path, architecture: &str, layer: &[u8], media_type: &str, diff_id: &str) -> Value {
     let configuration = json!({
         "architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     });
@@ -145,12 +145,12 @@ fn image(layout: &Path, architecture: &str, layer: &[u8], media_type: &str, diff
 }
 
 /// Makes these the images of a layout.
-fn index(layout: &Path, manifests: &[Value]) {
+pub(crate) fn index(layout: &Path, manifests: &[Value]) {
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": manifests}).to_string()).unwrap();
 }
 
-fn diff_id(layer: &[u8]) -> String {
+pub(crate) fn diff_id(layer: &[u8]) -> String {
     format!("sha256:{}", hex(&openssl::sha::sha256(layer)))
 }
 

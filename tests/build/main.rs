@@ -5,6 +5,7 @@ mod containers;
 mod desk;
 mod directories;
 mod formats;
+mod found;
 mod hostile_layers;
 mod hostile_registry;
 mod layers;
@@ -45,6 +46,14 @@ fn main() -> ExitCode {
                 a_missing_or_old_program_is_named_before_work_begins,
                 a_program_that_fails_half_way_makes_no_image,
                 who_interrupts_it_finds_nothing_half_done;
+            found: archives_are_read_as_go_reads_them,
+                access_control_lists_outside_of_what_is_taken_are_nobodys_loss,
+                a_frame_to_be_skipped_before_zstandard_is_skipped,
+                what_overlayfs_notes_down_is_applied_between_layers,
+                what_is_about_files_below_is_told_or_refused,
+                an_upper_directory_is_told_about,
+                indexes_are_read_as_engines_read_them,
+                an_index_that_names_what_is_not_there_says_what_is;
             hostile_layers: paths_that_lead_upwards_are_refused,
                 absolute_names_and_links_stay_inside,
                 links_in_circles_and_files_as_directories_are_refused,

@@ -100,6 +100,10 @@ impl Blobs for Index {
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError> {
         self.need(&blob_path(descriptor))
     }
+
+    fn has(&self, descriptor: &Descriptor) -> bool {
+        self.file(&blob_path(descriptor)).is_some()
+    }
 }
 
 pub(super) fn open_layout(
@@ -135,7 +139,8 @@ pub(super) fn layout(
     options: &Options,
 ) -> Result<StoredImage<Index>, SourceError> {
     let content = document::bytes(&index.need("index.json")?, "index.json")?;
-    let descriptor = pick(&document::parse(&content, "index.json")?, tag, options)?;
+    let parsed = blobs::index(&content, "index.json")?;
+    let descriptor = pick(&mut index, &parsed, tag, options)?;
     let found = blobs::find(&mut index, descriptor, options)?;
     Ok(StoredImage::new(index, found, options))
 }

@@ -19,6 +19,11 @@ pub(super) trait Blobs {
     /// Any other blob, not checked yet.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError>;
 
+    /// Whether this one can be had. Where that can't be known without asking for it, it is said to be.
+    fn has(&self, _: &Descriptor) -> bool {
+        true
+    }
+
     /// Whether they are on this machine.
     fn are_here(&self) -> bool {
         true
@@ -51,12 +56,11 @@ pub(super) fn find(blobs: &mut dyn Blobs, descriptor: Descriptor, options: &Opti
         }
         let content = document::bytes(&checked(blobs.manifest(&descriptor)?, &descriptor)?, &what)?;
         // What it is stands in the document itself; the media type may be missing in old ones.
-        let shape: Shape = document::parse(&content, &what)?;
-        if shape.manifests.is_none() {
-            return image(blobs, &document::parse(&content, &what)?);
+        let shape: serde_json::Map<String, serde_json::Value> = document::parse(&content, &what)?;
+        if !shape.contains_key("manifests") {
+            return image(blobs, &document::parse_go(&content, &what, &["/layers"])?);
         }
-        let index: ImageIndex = document::parse(&content, &what)?;
-        descriptor = choose(&index, options)?;
+        descriptor = choose(blobs, &index(&content, &what)?, options)?;
     }
     Err(SourceError::Document {
         what: "index".into(),
@@ -64,9 +68,9 @@ pub(super) fn find(blobs: &mut dyn Blobs, descriptor: Descriptor, options: &Opti
     })
 }
 
-#[derive(serde::Deserialize)]
-struct Shape {
-    manifests: Option<serde::de::IgnoredAny>,
+/// An index.
+pub(super) fn index(content: &[u8], what: &str) -> Result<ImageIndex, SourceError> {
+    document::parse_go(content, what, &["/manifests"])
 }
 
 fn image(blobs: &mut dyn Blobs, manifest: &ImageManifest) -> Result<Found, SourceError> {
@@ -76,7 +80,7 @@ fn image(blobs: &mut dyn Blobs, manifest: &ImageManifest) -> Result<Found, Sourc
         return Err(SourceError::Document { what, cause: format!("it has more than {MAX_LEN} bytes") });
     }
     let spool = checked(blobs.blob(descriptor)?, descriptor)?;
-    let configuration = document::parse(&document::bytes(&spool, &what)?, &what)?;
+    let configuration = document::parse_go(&document::bytes(&spool, &what)?, &what, &["/rootfs/diff_ids"])?;
     let layers = manifest.layers().clone();
     if layers.len() > MAX_LAYERS {
         let cause = format!("it has {} layers, the most is {MAX_LAYERS}", layers.len());
@@ -85,8 +89,12 @@ fn image(blobs: &mut dyn Blobs, manifest: &ImageManifest) -> Result<Found, Sourc
     Ok(Found { layers, configuration })
 }
 
-/// The one entry of an index for the architecture that is wanted.
-pub(super) fn choose(index: &ImageIndex, options: &Options) -> Result<Descriptor, SourceError> {
+/// Most entries without platform of which the configuration is asked.
+const MAX_ASKED: usize = 32;
+
+/// The one entry of an index for the architecture that is wanted. What an entry doesn't say, the configuration of its image
+/// does, as for containerd (`core/images/image.go`, `Manifest`).
+pub(super) fn choose(blobs: &mut dyn Blobs, index: &ImageIndex, options: &Options) -> Result<Descriptor, SourceError> {
     let wanted = options.go_architecture();
     let entries = index.manifests();
     if let [only] = entries.as_slice()
@@ -94,22 +102,74 @@ pub(super) fn choose(index: &ImageIndex, options: &Options) -> Result<Descriptor
     {
         return Ok(only.clone());
     }
-    let platform = |entry: &Descriptor| {
-        entry.platform().as_ref().map(|it| (it.os().to_string(), it.architecture().to_string(), it.variant().clone()))
-    };
-    let fitting = entries
-        .iter()
-        .find(|entry| platform(entry).is_some_and(|(os, found, _)| os == "linux" && Some(found.as_str()) == wanted));
-    fitting.cloned().ok_or_else(|| {
-        let show = |(os, architecture, variant): (String, String, Option<String>)| {
-            let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
-            format!("{os}/{architecture}{variant}")
+    if entries.is_empty() {
+        return Err(SourceError::Missing { what: "image in the index".into() });
+    }
+    let mut known: Vec<(Platform, &Descriptor)> = Vec::new();
+    let mut asked = 0_usize;
+    for entry in entries {
+        let said = entry.platform().as_ref();
+        let said = said.map(|it| Platform {
+            os: it.os().to_string(),
+            architecture: it.architecture().to_string(),
+            variant: it.variant().clone(),
+        });
+        if said.is_none() {
+            asked = asked.saturating_add(1);
+        }
+        let platform = match said {
+            Some(platform) => Some(platform),
+            None if asked <= MAX_ASKED => configured(blobs, entry),
+            None => None,
         };
         // Attestations stand in an index as images of no platform.
-        let known = entries.iter().filter_map(platform).filter(|(os, ..)| os != "unknown");
-        SourceError::NoSuchPlatform {
-            wanted: wanted.unwrap_or("an unknown architecture").to_owned(),
-            found: known.map(show).collect(),
+        known.extend(platform.filter(|platform| platform.os != "unknown").map(|platform| (platform, entry)));
+    }
+    let fits = |platform: &Platform| platform.os == "linux" && Some(platform.architecture.as_str()) == wanted;
+    let wanted = || wanted.unwrap_or("an unknown architecture").to_owned();
+    // Of images that don't say in the index what they are for, two may be two images and not one.
+    let fitting: Vec<&Descriptor> = known.iter().filter(|(it, _)| fits(it)).map(|(_, entry)| *entry).collect();
+    if fitting.len() > 1 && fitting.iter().any(|entry| entry.platform().is_none()) {
+        let names = fitting.iter().map(|entry| entry.digest().to_string()).collect();
+        return Err(SourceError::Ambiguous { names });
+    }
+    let shown = |all: &[&(Platform, &Descriptor)]| all.iter().map(|(platform, _)| platform.to_string()).collect();
+    match known.iter().find(|(platform, _)| fits(platform)) {
+        Some((_, entry)) if blobs.has(entry) => Ok((*entry).clone()),
+        Some(_) => {
+            let there: Vec<_> = known.iter().filter(|(_, entry)| blobs.has(entry)).collect();
+            Err(SourceError::PlatformElsewhere { wanted: wanted(), found: shown(&there) })
         }
+        None => Err(SourceError::NoSuchPlatform { wanted: wanted(), found: shown(&known.iter().collect::<Vec<_>>()) }),
+    }
+}
+
+/// For which machines an image is.
+struct Platform {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+    }
+}
+
+/// The platform in the configuration of the image that an entry names; `None` where it is none, or isn't there.
+fn configured(blobs: &mut dyn Blobs, entry: &Descriptor) -> Option<Platform> {
+    if entry.size() > MAX_LEN || !blobs.has(entry) {
+        return None;
+    }
+    let what = format!("manifest {}", entry.digest());
+    let content = document::bytes(&checked(blobs.manifest(entry).ok()?, entry).ok()?, &what).ok()?;
+    let manifest: ImageManifest = document::parse_go(&content, &what, &["/layers"]).ok()?;
+    let Found { configuration, .. } = image(blobs, &manifest).ok()?;
+    Some(Platform {
+        os: configuration.os().to_string(),
+        architecture: configuration.architecture().to_string(),
+        variant: configuration.variant().clone(),
     })
 }

@@ -47,7 +47,7 @@ pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<B
     }
     let what = format!("configuration {}", entry.config);
     let configuration = document::bytes(&index.need(&entry.config)?, &what)?;
-    let configuration: ImageConfiguration = document::parse(&configuration, &what)?;
+    let configuration: ImageConfiguration = document::parse_go(&configuration, &what, &["/rootfs/diff_ids"])?;
     let architecture = configuration.architecture().to_string();
     let unpacked = Unpacked::new(entry.layers.len(), options);
     Ok(Box::new(SavedImage {

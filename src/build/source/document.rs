@@ -28,6 +28,18 @@ pub(super) fn parse<T: DeserializeOwned>(content: &[u8], what: &str) -> Result<T
     serde_json::from_slice(content).map_err(wrong)
 }
 
+/// Understands a document in which lists may be `null`: Go writes empty ones so. Those with the names `lists` are empty then.
+pub(super) fn parse_go<T: DeserializeOwned>(content: &[u8], what: &str, lists: &[&str]) -> Result<T, SourceError> {
+    let wrong = |error: serde_json::Error| SourceError::Document { what: what.to_owned(), cause: error.to_string() };
+    let mut value: serde_json::Value = serde_json::from_slice(content).map_err(wrong)?;
+    for list in lists {
+        if let Some(null) = value.pointer_mut(list).filter(|found| found.is_null()) {
+            *null = serde_json::Value::Array(Vec::new());
+        }
+    }
+    serde_json::from_value(value).map_err(wrong)
+}
+
 /// Makes sure that `spool` is what `digest` (`sha256:…` or `sha512:…`) names.
 pub(super) fn check_digest(spool: &Spool, digest: &str) -> Result<(), SourceError> {
     let unknown =

@@ -73,7 +73,7 @@ pub enum SourceError {
         what: String,
     },
     /// Several images to choose from.
-    #[error("there are several images: name one of {}", names.join(", "))]
+    #[error("there are several images: name one of {} behind the source and a colon", names.join(", "))]
     Ambiguous {
         /// Their names
         names: Vec<String>,
@@ -87,11 +87,25 @@ pub enum SourceError {
         names: Vec<String>,
     },
     /// No image for these machines.
-    #[error("there is no image for linux/{wanted}; there are {}", found.join(", "))]
+    #[error(
+        "there is no image for linux/{wanted}; there are {}",
+        if found.is_empty() { "none that say what they are for".to_owned() } else { format!("{}: take one with --arch", found.join(", ")) }
+    )]
     NoSuchPlatform {
         /// Go's name of the architecture
         wanted: String,
         /// Platforms that there are
+        found: Vec<String>,
+    },
+    /// An image for these machines that is named and isn't there.
+    #[error(
+        "the image for linux/{wanted} is named in the index and is not there; {}",
+        if found.is_empty() { "nor is another one".to_owned() } else { format!("there are {}: take one with --arch, or save the image with all of them", found.join(", ")) }
+    )]
+    PlatformElsewhere {
+        /// Go's name of the architecture
+        wanted: String,
+        /// Platforms that are there
         found: Vec<String>,
     },
     /// A layer in a form that is not read.

@@ -57,29 +57,70 @@ impl Blobs for Directory {
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError> {
         self.file(&blob_path(descriptor))
     }
+
+    fn has(&self, descriptor: &Descriptor) -> bool {
+        self.file(&blob_path(descriptor)).is_ok()
+    }
 }
 
 pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<StoredImage<Directory>, SourceError> {
     let mut directory = Directory::open(path).map_err(SourceError::io(format!("opening {}", path.display())))?;
     let index = document::bytes(&directory.file("index.json")?, "index.json")?;
-    let descriptor = pick(&document::parse(&index, "index.json")?, tag, options)?;
+    let descriptor = pick(&mut directory, &blobs::index(&index, "index.json")?, tag, options)?;
     let found = blobs::find(&mut directory, descriptor, options)?;
     Ok(StoredImage::new(directory, found, options))
 }
 
-/// The image of this name in a layout, or the only one.
-pub(super) fn pick(index: &ImageIndex, tag: Option<&str>, options: &Options) -> Result<Descriptor, SourceError> {
+/// The image of this name or digest in a layout, or the only one.
+pub(super) fn pick(
+    blobs: &mut dyn Blobs,
+    index: &ImageIndex,
+    tag: Option<&str>,
+    options: &Options,
+) -> Result<Descriptor, SourceError> {
     let name = |entry: &Descriptor| entry.annotations().as_ref().and_then(|notes| notes.get(NAME)).cloned();
-    let names = || index.manifests().iter().filter_map(name).collect::<Vec<_>>();
+    // What has no name has a digest.
+    let called = |entry: &Descriptor| name(entry).unwrap_or_else(|| entry.digest().to_string());
+    let names = || index.manifests().iter().map(called).collect::<Vec<_>>();
     match (tag, index.manifests().as_slice()) {
+        (_, []) => Err(SourceError::Missing { what: "image in index.json".into() }),
         (Some(tag), entries) => {
-            let found = entries.iter().find(|entry| name(entry).as_deref() == Some(tag));
+            let mut found = entries.iter().filter(|entry| name(entry).as_deref() == Some(tag));
+            let found = match (found.next(), found.next()) {
+                // Of one name for several platforms each has an entry.
+                (Some(_), Some(_)) => {
+                    let is_same = |entry: &&Descriptor| name(entry).as_deref() == Some(tag);
+                    let mut same = index.clone();
+                    same.set_manifests(entries.iter().filter(is_same).cloned().collect());
+                    return choose_or_say(blobs, &same, options, names);
+                }
+                (found, _) => found,
+            };
+            let found = found.or_else(|| entries.iter().find(|entry| entry.digest().to_string() == tag));
             found.cloned().ok_or_else(|| SourceError::NoSuchImage { wanted: tag.to_owned(), names: names() })
         }
         (None, [only]) => Ok(only.clone()),
-        (None, []) => Err(SourceError::Missing { what: "image in index.json".into() }),
         // One image for several architectures may be laid out without an index of its own.
-        (None, entries) if entries.iter().all(|entry| entry.platform().is_some()) => blobs::choose(index, options),
+        (None, entries) if entries.iter().all(|entry| name(entry).is_none() || entry.platform().is_some()) => {
+            choose_or_say(blobs, index, options, names)
+        }
         (None, _) => Err(SourceError::Ambiguous { names: names() }),
+    }
+}
+
+/// The entry for the architecture that is wanted, where entries differ in that; otherwise they are several images.
+fn choose_or_say(
+    blobs: &mut dyn Blobs,
+    index: &ImageIndex,
+    options: &Options,
+    names: impl FnOnce() -> Vec<String>,
+) -> Result<Descriptor, SourceError> {
+    let found = blobs::choose(blobs, index, options);
+    let without = index.manifests().iter().filter(|entry| entry.platform().is_none()).count();
+    match found {
+        Err(SourceError::NoSuchPlatform { found, .. }) if found.is_empty() && without > 0 => {
+            Err(SourceError::Ambiguous { names: names() })
+        }
+        found => found,
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn unpack(spool: &Spool, what: &str, options: &Options) -> Result<Spo
     let other = |algorithm| SourceError::Compression { what: what.to_owned(), algorithm };
     match magic {
         [0x1f, 0x8b, ..] => write(&mut MultiGzDecoder::new(reader), what, options),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+        // Zstandard, or one of its frames to be skipped: eStargz and zstd:chunked put notes there (RFC 8878, 3.1.2).
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             let mut decoder = zstd::Decoder::with_buffer(reader).map_err(wrap)?;
             decoder.window_log_max(ZSTD_WINDOW).map_err(SourceError::io(format!("unpacking {what}")))?;
             write(&mut decoder, what, options)

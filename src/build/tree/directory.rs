@@ -1,8 +1,9 @@
 //! A directory of the host as a tree.
 
 use super::content::Stamp;
+use super::overlay::Notes;
 use super::path::{display, join};
-use super::{Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
+use super::{Below, Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
 use crate::filesystem::EntryKind;
 use crate::text::Text;
 use nix::dir::Dir;
@@ -105,7 +106,8 @@ pub fn read_directory(path: &Path, owners: Owners) -> Result<FileTree, Directory
     }
     let base = Arc::new(Base { directory: directory.into() });
     let mut reading = Reading { base, owners, tree: FileTree::default(), links: HashMap::new() };
-    let own = reading.metadata(&metadata, &proc_path(&reading.base.directory)).map_err(io)?;
+    let mut own = reading.metadata(&metadata, &proc_path(&reading.base.directory)).map_err(io)?;
+    Notes::take(&mut own.xattrs);
     let root = reading.tree.root();
     reading.tree.describe(root, own)?;
     let mut todo = vec![(Vec::new(), root, 0_usize)];
@@ -144,7 +146,7 @@ impl Reading {
         for name in names {
             let full = join(path, &name);
             let at = place.join(OsStr::from_bytes(&name));
-            let (child, is_directory) = self.node(&full, &at)?;
+            let Some((child, is_directory)) = self.node(&full, &at)? else { continue };
             self.tree.link(id, &name, child)?;
             if is_directory {
                 below.push((full, child));
@@ -153,14 +155,15 @@ impl Reading {
         Ok(below)
     }
 
-    /// The node for what is at `at`, and whether it is a directory.
-    fn node(&mut self, path: &[u8], at: &Path) -> Result<(NodeId, bool), DirectoryError> {
+    /// The node for what is at `at`, and whether it is a directory; `None` for what stands for something else: the source may
+    /// be the upper directory of an overlay.
+    fn node(&mut self, path: &[u8], at: &Path) -> Result<Option<(NodeId, bool)>, DirectoryError> {
         let io = |error: io::Error| DirectoryError::Io { path: display(path), error };
         let found = fs::symlink_metadata(at).map_err(io)?;
         let key = (found.dev(), found.ino());
         let shared = !found.is_dir() && found.nlink() > 1;
         if let Some(id) = self.links.get(&key).filter(|_| shared) {
-            return Ok((*id, false));
+            return Ok(Some((*id, false)));
         }
         let kind = match found.file_type() {
             kind if kind.is_dir() => Kind::Directory(BTreeMap::new()),
@@ -173,12 +176,27 @@ impl Reading {
             kind if kind.is_fifo() => Kind::Special(EntryKind::Fifo),
             _ => Kind::Special(EntryKind::Socket),
         };
-        let metadata = self.metadata(&found, at).map_err(io)?;
+        let mut metadata = self.metadata(&found, at).map_err(io)?;
+        let notes = Notes::take(&mut metadata.xattrs);
+        let whiteout = found.file_type().is_char_device() && found.rdev() == 0 || notes.whiteout && found.is_file();
+        for (says, what) in [
+            (whiteout, Below::Whiteout),
+            (notes.opaque && found.is_dir(), Below::Opaque),
+            (notes.redirect.is_some() && found.is_dir(), Below::Redirect),
+            (notes.metacopy && found.is_file(), Below::Content),
+        ] {
+            if says {
+                self.tree.note_below(path.to_vec(), what)?;
+            }
+        }
+        if whiteout || notes.metacopy && found.is_file() {
+            return Ok(None);
+        }
         let id = self.tree.add(metadata, kind)?;
         if shared {
             self.links.insert(key, id);
         }
-        Ok((id, found.is_dir()))
+        Ok(Some((id, found.is_dir())))
     }
 
     fn metadata(&self, found: &fs::Metadata, at: &Path) -> io::Result<Metadata> {

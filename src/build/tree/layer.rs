@@ -8,11 +8,13 @@
     clippy::panic
 )]
 
+use super::attributes::{is_extended, is_whiteout, metadata, notes};
 use super::members::{ArchiveError, MAX_HEADERS, Member, Members};
-use super::path::{Names, Steps, Way, components, display};
-use super::pax::{self, PaxError};
+use super::overlay::Notes;
+use super::path::{Names, Steps, Way, components, display, join};
+use super::pax::PaxError;
 use super::sparse::{self, SparseError};
-use super::{Content, FileTree, Kind, Metadata, PathError, Time, TreeTooLarge, len};
+use super::{Below, Content, FileTree, Kind, PathError, TreeTooLarge, len};
 use crate::build::source::{LayeredImage, SourceError, Spool};
 use crate::filesystem::EntryKind;
 use crate::image::Class;
@@ -27,13 +29,6 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Of AUFS' own, and never meant as whiteouts.
 const AUFS: &[u8] = b".wh..wh.";
-
-/// Most that all extended attributes of a file may hold, names and values, in bytes: Linux has room for as much in one value, and
-/// in the list of names (xattr(7)).
-const MAX_XATTRS: usize = 128 << 10;
-
-/// Most extended attributes of a file. Files in practice have a handful.
-const MAX_XATTR_COUNT: usize = 256;
 
 /// Why a layer can't be applied.
 #[derive(Debug, thiserror::Error)]
@@ -179,12 +174,25 @@ impl Layers {
 /// # Errors
 /// [`LayerError`]
 pub fn apply(image: &mut dyn LayeredImage, layers: &Layers, max_size: u64) -> Result<FileTree, LayerError> {
+    apply_for(image, layers, max_size, None)
+}
+
+/// The same for an extension of `class`, for which it doesn't matter what can't be read of attributes elsewhere.
+///
+/// # Errors
+/// [`LayerError`]
+pub fn apply_for(
+    image: &mut dyn LayeredImage,
+    layers: &Layers,
+    max_size: u64,
+    class: Option<Class>,
+) -> Result<FileTree, LayerError> {
     let wanted = layers.range(image.count())?;
-    match assemble(image, wanted.clone(), max_size, None) {
+    match assemble(image, wanted.clone(), max_size, None, class) {
         // A hard link into a layer that wasn't asked for: its content is part of the layer that links to it.
         Err(LayerError::Member { cause: MemberError::MissingTarget { .. }, .. }) if wanted.start > 0 => {
-            let lower = assemble(image, 0..wanted.start, max_size, None)?;
-            assemble(image, wanted, max_size, Some(lower))
+            let lower = assemble(image, 0..wanted.start, max_size, None, class)?;
+            assemble(image, wanted, max_size, Some(lower), class)
         }
         result => result,
     }
@@ -209,11 +217,7 @@ pub fn left_behind(
         let mut files = 0_u64;
         while let Some(member) = members.next().map_err(|error| LayerError::Archive { number, error })? {
             let Ok(parts) = components(&member.path) else { continue };
-            let is_wanted = class
-                .hierarchies()
-                .iter()
-                .filter_map(|path| path.strip_prefix('/'))
-                .any(|name| parts.len() > 1 && parts.first().is_some_and(|part| *part == name.as_bytes()));
+            let is_wanted = parts.len() > 1 && is_extended(class, &member.path);
             let is_whiteout = parts.last().is_some_and(|name| name.starts_with(WHITEOUT));
             if is_wanted && !is_whiteout && member.entry_type() != EntryType::Directory {
                 files = files.saturating_add(1);
@@ -230,8 +234,13 @@ fn assemble(
     layers: Range<usize>,
     max_size: u64,
     lower: Option<FileTree>,
+    class: Option<Class>,
 ) -> Result<FileTree, LayerError> {
     let mut assembly = Assembly {
+        class,
+        has_lower: layers.start > 0,
+        number: 0,
+        borrowed: HashMap::new(),
         tree: FileTree::default(),
         max_size,
         used: 0,
@@ -262,14 +271,24 @@ struct Assembly {
     lower: Option<FileTree>,
     /// Nodes of `lower` that have come into the tree, by path.
     adopted: HashMap<Vec<u8>, super::NodeId>,
+    /// What is made of it; `None` if that isn't known.
+    class: Option<Class>,
+    /// Whether there are layers below those that count.
+    has_lower: bool,
+    /// The layer at hand, counted from 1.
+    number: usize,
+    /// What directories and files of the layer at hand, by path, have of the layers below.
+    borrowed: HashMap<Vec<u8>, super::NodeId>,
 }
 
 impl Assembly {
     fn apply(&mut self, archive: &Spool, number: usize) -> Result<(), LayerError> {
         self.replaced.clear();
+        self.borrowed.clear();
+        self.number = number;
         // First what the layer takes away, for that means the layers below and never itself.
         let mut left = self.headers;
-        for pass in [Self::note_directory, Self::take_away, Self::put] {
+        for pass in [Self::note_directory, Self::note_borrowed, Self::take_away, Self::put] {
             let mut members = Members::of(archive, self.headers);
             while let Some(member) = members.next().map_err(|error| LayerError::Archive { number, error })? {
                 pass(self, archive, &member).map_err(|cause| LayerError::Member {
@@ -305,20 +324,90 @@ impl Assembly {
         Ok(())
     }
 
-    fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+    /// What overlayfs says that a directory or file has of the layers below is found before it is taken away: what was renamed
+    /// is no longer where it was.
+    fn note_borrowed(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+        let kind = member.entry_type();
+        let notes = notes(member);
+        let wanted = match (kind, &notes.redirect) {
+            (EntryType::Directory, Some(redirect)) => Some(redirect.as_slice()),
+            (EntryType::Regular, redirect) if notes.metacopy => Some(redirect.as_deref().unwrap_or(&member.path)),
+            _ => None,
+        };
+        let Some(wanted) = wanted else { return Ok(()) };
+        let own = components(&member.path)?;
+        let path = match own.split_last() {
+            // A name alone is beside it.
+            Some((_, parents)) if !wanted.contains(&b'/') => [parents, &[wanted]].concat().join(&b'/'),
+            _ => wanted.to_vec(),
+        };
+        let found = match self.tree.find(&components(&path)?, &mut self.steps) {
+            Ok(found) => found,
+            Err(PathError::NotADirectory { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let fits = |kind_below: &Kind| match kind_below {
+            Kind::Directory(_) => kind == EntryType::Directory,
+            Kind::File(_) => kind == EntryType::Regular,
+            _ => false,
+        };
+        let below = found.and_then(|id| self.tree.node(id)).filter(|node| fits(&node.kind)).cloned();
+        if let Some(node) = below {
+            let key = own.join(&b'/');
+            self.tree.hold(len(&key))?;
+            // A copy: what it is a copy of may be emptied.
+            let id = self.tree.add(node.metadata, node.kind)?;
+            self.borrowed.insert(key, id);
+        }
+        Ok(())
+    }
+
+    /// What a member takes away of the layers below: the path of that, and whether it is all that is in there.
+    fn taken_away(member: &Member) -> Result<Option<(Vec<u8>, Below)>, MemberError> {
         let parts = components(&member.path)?;
-        let Some((name, parents)) = parts.split_last() else { return Ok(()) };
-        let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(()) };
+        let Some((name, parents)) = parts.split_last() else { return Ok(None) };
+        if let Some(hidden) = name.strip_prefix(WHITEOUT) {
+            let directory = parents.join(&b'/');
+            return Ok(match *name {
+                name if name == OPAQUE => Some((directory, Below::Opaque)),
+                name if name.starts_with(AUFS) => None,
+                _ => Some((join(&directory, hidden), Below::Whiteout)),
+            });
+        }
+        let own = || parts.join(&b'/');
+        if is_whiteout(member) {
+            return Ok(Some((own(), Below::Whiteout)));
+        }
+        let notes = notes(member);
+        Ok(match notes {
+            _ if member.entry_type() != EntryType::Directory => None,
+            Notes { redirect: Some(_), .. } => Some((own(), Below::Redirect)),
+            Notes { opaque: true, .. } => Some((own(), Below::Opaque)),
+            _ => None,
+        })
+    }
+
+    fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+        let Some((path, what)) = Self::taken_away(member)? else { return Ok(()) };
+        let parts: Vec<&[u8]> = components(&path)?;
+        // Of the lowest layer of an image it can't mean another one, and is an upper directory's that became an image.
+        if (self.has_lower || self.number == 1) && what != Below::Redirect {
+            self.tree.note_below(path.clone(), what)?;
+        }
+        let (name, parents) = match (what, parts.split_last()) {
+            (Below::Whiteout, Some((name, parents))) => (Some(*name), parents),
+            (Below::Whiteout, None) => return Ok(()),
+            _ => (None, parts.as_slice()),
+        };
         let directory = match self.tree.way(parents, &self.replaced, &mut self.steps) {
             Ok(Way::Found(directory)) => directory,
             // What isn't there needs no taking away.
             Ok(Way::Missing(..) | Way::Marked) | Err(PathError::NotADirectory { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        if *name == OPAQUE {
-            self.tree.clear(directory);
-        } else if !name.starts_with(AUFS) {
-            self.tree.unlink(directory, hidden);
+        match name {
+            None => self.tree.clear(directory),
+            Some(name) => drop(self.tree.unlink(directory, name)),
         }
         Ok(())
     }
@@ -330,13 +419,13 @@ impl Assembly {
         let Some((name, parents)) = parts.split_last() else {
             // The root itself.
             if kind == EntryType::Directory {
-                let metadata = metadata(member)?;
+                let metadata = metadata(member, self.class)?;
                 let root = self.tree.root();
                 self.tree.describe(root, metadata)?;
             }
             return Ok(());
         };
-        if name.starts_with(WHITEOUT) {
+        if name.starts_with(WHITEOUT) || is_whiteout(member) {
             return Ok(());
         }
         let directory = self.tree.make_directory(parents, &mut self.steps)?;
@@ -349,7 +438,10 @@ impl Assembly {
             self.tree.link(directory, name, id)?;
             return Ok(());
         }
-        let metadata = metadata(member)?;
+        let mut metadata = metadata(member, self.class)?;
+        let notes = Notes::take(&mut metadata.xattrs);
+        let own = parts.join(&b'/');
+        let borrowed = self.borrowed.get(&own).copied();
         self.count(
             metadata
                 .xattrs
@@ -361,9 +453,19 @@ impl Assembly {
             && matches!(self.tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)))
         {
             self.tree.describe(id, metadata)?;
-            return Ok(());
+            return self.lend(id, &own, notes.redirect.is_some());
         }
+        let is_directory = kind == EntryType::Directory;
         let kind = match kind {
+            EntryType::Regular if notes.metacopy => {
+                let below = borrowed.and_then(|id| self.tree.node(id)).map(|node| node.kind.clone());
+                let Some(Kind::File(content)) = below else {
+                    self.tree.note_below(own, Below::Content)?;
+                    return Ok(());
+                };
+                self.count(content.len())?;
+                Kind::File(content)
+            }
             EntryType::Regular | EntryType::GNUSparse => Kind::File(self.content(archive, member)?),
             EntryType::Directory => Kind::Directory(BTreeMap::new()),
             EntryType::Symlink => Kind::Symlink(link_target(&member.link)?),
@@ -374,6 +476,44 @@ impl Assembly {
         };
         let id = self.tree.add(metadata, kind)?;
         self.tree.link(directory, name, id)?;
+        if is_directory { self.lend(id, &own, notes.redirect.is_some()) } else { Ok(()) }
+    }
+
+    /// Gives a redirected directory what the one below had that it stands for.
+    fn lend(&mut self, id: super::NodeId, path: &[u8], is_redirected: bool) -> Result<(), MemberError> {
+        if !is_redirected {
+            return Ok(());
+        }
+        let Some(source) = self.borrowed.get(path).copied() else {
+            self.tree.note_below(path.to_vec(), Below::Redirect)?;
+            return Ok(());
+        };
+        let mut todo = vec![(source, id)];
+        while let Some((from, to)) = todo.pop() {
+            let entries: Vec<(Vec<u8>, super::NodeId)> =
+                self.tree.entries(from).map(|(name, child)| (name.to_vec(), child)).collect();
+            for (name, child) in entries {
+                // What the layer itself has there came before it in the archive.
+                if self.tree.entry(to, &name).is_some() || child == id {
+                    continue;
+                }
+                let Some(node) = self.tree.node(child) else { continue };
+                match &node.kind {
+                    Kind::Directory(_) => {
+                        let metadata = node.metadata.clone();
+                        let copy = self.tree.add(metadata, Kind::Directory(BTreeMap::new()))?;
+                        self.tree.link(to, &name, copy)?;
+                        todo.push((child, copy));
+                    }
+                    Kind::File(content) => {
+                        let len = content.len();
+                        self.count(len)?;
+                        self.tree.link(to, &name, child)?;
+                    }
+                    _ => self.tree.link(to, &name, child)?,
+                }
+            }
+        }
         Ok(())
     }
 
@@ -438,59 +578,4 @@ fn link_target(target: &[u8]) -> Result<Vec<u8>, MemberError> {
         return Err(field("it has more than 4095 bytes"));
     }
     Ok(target.to_vec())
-}
-
-fn metadata(member: &Member) -> Result<Metadata, MemberError> {
-    let field = |field| move |error: std::io::Error| MemberError::Field { field, cause: error.to_string() };
-    let header = &member.header;
-    let mode = u16::try_from(header.mode().map_err(field("the mode"))? & 0o7777).unwrap_or_default();
-    let owner = |keyword: &'static str, own: std::io::Result<u64>, name| -> Result<u32, MemberError> {
-        let value = match member.record(keyword) {
-            Some(value) => pax::decimal(value).ok_or(PaxError::Number { keyword })?,
-            None => own.map_err(field(name))?,
-        };
-        u32::try_from(value).map_err(|error| MemberError::Field { field: name, cause: error.to_string() })
-    };
-    let uid = owner("uid", header.uid(), "the owner")?;
-    let gid = owner("gid", header.gid(), "the group")?;
-    let mtime = if let Some(value) = member.record("mtime") {
-        pax::time(value).ok_or(PaxError::Number { keyword: "mtime" })?
-    } else {
-        let seconds = header.mtime().map_err(field("the time"))?;
-        let too_late = |_| MemberError::Field { field: "the time", cause: format!("{seconds} is too late") };
-        Time::from_seconds(i64::try_from(seconds).map_err(too_late)?)
-    };
-    Ok(Metadata { mode, uid, gid, mtime, xattrs: xattrs(member)? })
-}
-
-/// Extended attributes as GNU tar, star and Go write them.
-fn xattrs(member: &Member) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
-    let mut found = BTreeMap::new();
-    let mut held: usize = 0;
-    for (keyword, value) in &member.pax {
-        if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
-            if name.is_empty() || name.len() > 255 || name.contains(&0) {
-                return Err(MemberError::Attribute { name: display(name) });
-            }
-            held = held.saturating_add(name.len()).saturating_add(value.len());
-            if found.len() >= MAX_XATTR_COUNT && !found.contains_key(name) {
-                let cause = format!("more than {MAX_XATTR_COUNT}");
-                return Err(MemberError::Field { field: "the number of its extended attributes", cause });
-            }
-            if held > MAX_XATTRS {
-                let cause = format!("more than {MAX_XATTRS} bytes");
-                return Err(MemberError::Field { field: "what its extended attributes hold", cause });
-            }
-            found.insert(name.to_vec(), value.clone());
-        }
-    }
-    // libarchive writes both; an attribute that only its own form has would be lost.
-    for (keyword, _) in &member.pax {
-        let other = keyword.strip_prefix(b"LIBARCHIVE.xattr.").filter(|name| !found.contains_key(*name));
-        let list = keyword.strip_prefix(b"SCHILY.acl.");
-        if let Some(name) = other.or(list) {
-            return Err(MemberError::Attribute { name: display(name) });
-        }
-    }
-    Ok(found)
 }

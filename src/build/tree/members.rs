@@ -16,6 +16,7 @@ use super::pax::{self, PaxError};
 use crate::build::source::Spool;
 use crate::io::ReadAt;
 use std::io;
+use std::ops::Range;
 use tar::{EntryType, Header};
 
 /// Bytes of a block; headers are one, data is padded to whole ones.
@@ -104,10 +105,14 @@ impl Member {
         self.offset.saturating_add(BLOCK)
     }
 
-    /// The value of the last record with this keyword.
+    /// The value of the last record with this keyword. An empty one takes the record back: what the header says holds.
     pub(super) fn record(&self, keyword: &str) -> Option<&[u8]> {
-        let found = self.pax.iter().rev().find(|(found, _)| found == keyword.as_bytes());
-        found.map(|(_, value)| value.as_slice())
+        last(&self.pax, keyword)
+    }
+
+    /// The number in the field of the header at `field`.
+    pub(super) fn number(&self, field: Range<usize>) -> Option<i64> {
+        numeric(self.header.as_bytes().get(field)?)
     }
 
     /// What it is. Before POSIX a directory was a file whose name ends in a slash.
@@ -118,6 +123,65 @@ impl Member {
             other => other,
         }
     }
+}
+
+/// Where the numbers of a header are.
+pub(super) const MODE: Range<usize> = 100..108;
+pub(super) const UID: Range<usize> = 108..116;
+pub(super) const GID: Range<usize> = 116..124;
+pub(super) const SIZE: Range<usize> = 124..136;
+pub(super) const MTIME: Range<usize> = 136..148;
+pub(super) const CHECKSUM: Range<usize> = 148..156;
+pub(super) const DEVICE_MAJOR: Range<usize> = 329..337;
+pub(super) const DEVICE_MINOR: Range<usize> = 337..345;
+
+/// The value of the last record with this keyword, unless that is empty.
+fn last<'r>(records: &'r [(Vec<u8>, Vec<u8>)], keyword: &str) -> Option<&'r [u8]> {
+    let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
+    found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
+}
+
+/// A number of a header, as Go reads it (`archive/tar`, `parseNumeric`): with the highest bit set a binary one in two's
+/// complement, else octal digits with NULs and spaces around them. An empty field is 0.
+fn numeric(field: &[u8]) -> Option<i64> {
+    if let [first, rest @ ..] = field
+        && first & 0x80 != 0
+    {
+        // The bit that marks it is no part of the number; the next one is its sign.
+        let negative = first & 0x40 != 0;
+        let first = if negative { *first } else { first & 0x7f };
+        let mut value = if negative { -1_i64 } else { 0 };
+        for byte in [first].iter().chain(rest) {
+            value = value.checked_mul(256)?.checked_add(i64::from(*byte))?;
+        }
+        return Some(value);
+    }
+    let is_padding = |byte: &u8| matches!(byte, 0 | b' ');
+    let start = field.iter().position(|byte| !is_padding(byte)).unwrap_or(field.len());
+    let end = field.iter().rposition(|byte| !is_padding(byte)).map_or(start, |at| at.saturating_add(1));
+    let text = field.get(start..end)?.split(|byte| *byte == 0).next()?;
+    let mut value = 0_u64;
+    for byte in text {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 8)?;
+        value = value.checked_mul(8)?.checked_add(u64::from(digit))?;
+    }
+    i64::try_from(value).ok()
+}
+
+/// The path in a header. POSIX puts what comes before a slash into a field of its own, of another length for star; GNU tar
+/// has times in its place.
+fn path_of(header: &Header) -> Vec<u8> {
+    let field = |range: Range<usize>| {
+        let field = header.as_bytes().get(range).unwrap_or_default();
+        field.split(|byte| *byte == 0).next().unwrap_or_default()
+    };
+    let is = |range: Range<usize>, magic: &[u8]| header.as_bytes().get(range) == Some(magic);
+    let prefix = match (is(257..263, b"ustar\0"), is(508..512, b"tar\0")) {
+        (true, true) => field(345..476),
+        (true, false) => field(345..500),
+        (false, _) => b"",
+    };
+    if prefix.is_empty() { field(0..100).to_vec() } else { [prefix, field(0..100)].join(&b'/') }
 }
 
 /// Goes through an archive.
@@ -145,9 +209,10 @@ impl<'a> Members<'a> {
             let offset = self.position;
             let Some(header) = self.header()? else { return Ok(None) };
             self.left = self.left.checked_sub(1).ok_or(ArchiveError::TooMany)?;
-            let fail = |error: io::Error| ArchiveError::Header { offset, cause: error.to_string() };
+            let fail = |cause: &str| ArchiveError::Header { offset, cause: cause.to_owned() };
             let kind = header.entry_type();
-            let own_size = header.entry_size().map_err(fail)?;
+            let own_size = header.as_bytes().get(SIZE).and_then(numeric).and_then(|size| u64::try_from(size).ok());
+            let own_size = own_size.ok_or_else(|| fail("its size is no number that can be used"))?;
             if matches!(
                 kind,
                 EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName | EntryType::GNULongLink
@@ -161,23 +226,24 @@ impl<'a> Members<'a> {
                     }
                     EntryType::GNULongName => long_path = Some(text()),
                     EntryType::GNULongLink => long_link = Some(text()),
-                    // What holds for all members is a comment in practice, and the engines ignore it.
-                    _ => {}
+                    // What holds for all members is a comment in practice, and the engines ignore it. To Go it is a
+                    // member of its own, for which what came before it was meant.
+                    _ => (records, long_path, long_link) = (Vec::new(), None, None),
                 }
                 self.skip(offset, own_size)?;
                 continue;
             }
-            let last = |keyword: &str| {
-                let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
-                found.map(|(_, value): &(Vec<u8>, Vec<u8>)| value.clone())
-            };
-            let size = match last("size") {
-                Some(value) => pax::decimal(&value)
+            let size = match last(&records, "size") {
+                Some(value) => pax::decimal(value)
                     .ok_or(ArchiveError::Pax { offset, error: PaxError::Number { keyword: "size" } })?,
                 None => own_size,
             };
-            let path = last("path").or(long_path).unwrap_or_else(|| header.path_bytes().into_owned());
-            let link = last("linkpath").or(long_link);
+            // Where GNU tar's headers and POSIX' are mixed, Go has the former win.
+            let text = |long: Option<Vec<u8>>, keyword: &str| {
+                long.filter(|text| !text.is_empty()).or_else(|| last(&records, keyword).map(<[u8]>::to_vec))
+            };
+            let path = text(long_path, "path").unwrap_or_else(|| path_of(&header));
+            let link = text(long_link, "linkpath");
             let link = link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
             let mut member = Member { header, offset, path, link, size, pax: records };
             if matches!(
@@ -215,11 +281,14 @@ impl<'a> Members<'a> {
             return Ok(None);
         }
         let cause = |cause: String| ArchiveError::Header { offset, cause };
-        // The checksum counts its own field as spaces.
-        let bytes = header.as_bytes().iter().enumerate();
-        let sum: u32 = bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
-        let found = header.cksum().map_err(|error| cause(error.to_string()))?;
-        if found != sum {
+        // The checksum counts its own field as spaces. Old archivers counted bytes with a sign.
+        let bytes =
+            || header.as_bytes().iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { &32 } else { byte });
+        let sum: i64 = bytes().map(|byte| i64::from(*byte)).sum();
+        let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
+        let found = header.as_bytes().get(CHECKSUM).and_then(numeric);
+        let found = found.ok_or_else(|| cause("its checksum is no number".to_owned()))?;
+        if found != sum && found != signed {
             return Err(cause(format!("its checksum is {found} where {sum} is needed")));
         }
         Ok(Some(header))
@@ -306,6 +375,45 @@ mod tests {
         header.set_size(0);
         header.set_cksum();
         header
+    }
+
+    /// As Go's `archive/tar` has them in `TestParseNumeric`; golang/go#12594, #21005 are about such fields.
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        let long: [u8; 12] = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe];
+        for (field, expected) in [
+            (&b""[..], Some(0)),
+            (b"\0\0\0\0\0\0\0\0", Some(0)),
+            (b"        ", Some(0)),
+            (b" \0 \0", Some(0)),
+            (b"0000000\0", Some(0)),
+            (b"0000644\0", Some(0o644)),
+            (b" 0000644 ", Some(0o644)),
+            (b"\x00000644\0", Some(0o644)),
+            (b"644\0junk", Some(0o644)),
+            (b"00000128\0", None),
+            (b"12 34\0", None),
+            (b"-1\0", None),
+            (b"+1\0", None),
+            (b"1777777777777777777777", None),
+            (b"\x80", Some(0)),
+            (b"\x80\0\0", Some(0)),
+            (b"\x80\0\0\x01", Some(1)),
+            (b"\xbf", Some(0x3f)),
+            (b"\xff", Some(-1)),
+            (b"\xff\xff", Some(-1)),
+            (b"\xff\xff\xff\xfe", Some(-2)),
+            (&long, Some(-2)),
+            (b"\x87\x76\xa2\x22\xeb\x8a\x72\x61", Some(537_795_476_381_659_745)),
+            (b"\x80\0\0\0\x07\x76\xa2\x22\xeb\x8a\x72\x61", Some(537_795_476_381_659_745)),
+            (b"\xf7\x76\xa2\x22\xeb\x8a\x72\x61", Some(-615_126_028_225_187_231)),
+            (b"\x80\x7f\xff\xff\xff\xff\xff\xff\xff", Some(i64::MAX)),
+            (b"\x80\x80\0\0\0\0\0\0\0", None),
+            (b"\xff\x80\0\0\0\0\0\0\0", Some(i64::MIN)),
+            (b"\xff\x7f\xff\xff\xff\xff\xff\xff\xff", None),
+        ] {
+            assert_eq!(numeric(field), expected, "{field:02x?}");
+        }
     }
 
     #[test]

@@ -12,12 +12,15 @@
     clippy::panic
 )]
 
+mod acl;
 mod archive;
+mod attributes;
 mod content;
 mod directory;
 mod layer;
 mod look;
 mod members;
+mod overlay;
 mod path;
 mod pax;
 mod release;
@@ -27,7 +30,7 @@ mod sparse;
 pub use archive::write_tar;
 pub use content::{Content, Reader as ContentReader};
 pub use directory::{DirectoryError, Owners, read_directory};
-pub use layer::{LayerError, Layers, MemberError, apply, left_behind};
+pub use layer::{LayerError, Layers, MemberError, apply, apply_for, left_behind};
 #[cfg(feature = "cli")]
 pub(in crate::build) use members::archive_members;
 pub use members::{ArchiveError, MAX_HEADERS};
@@ -160,6 +163,19 @@ pub enum TreeTooLarge {
     Memory,
 }
 
+/// What a source says about files below it that aren't there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below {
+    /// What is at this path is taken away.
+    Whiteout,
+    /// What is in the directory of this path is.
+    Opaque,
+    /// A directory has the files of another one.
+    Redirect,
+    /// A file has the content of another one.
+    Content,
+}
+
 /// A tree of files.
 #[derive(Debug, Clone)]
 pub struct FileTree {
@@ -167,12 +183,18 @@ pub struct FileTree {
     nodes: Vec<Node>,
     /// Bytes of memory, by the constants above. What was replaced or taken away still counts.
     held: u64,
+    /// By path, what the source says about files below it that aren't there.
+    below: Vec<(Vec<u8>, Below)>,
 }
 
 impl Default for FileTree {
     fn default() -> Self {
         let kind = Kind::Directory(BTreeMap::new());
-        Self { nodes: vec![Node { metadata: Metadata::implied_directory(), kind, path_len: 0 }], held: NODE_COST }
+        Self {
+            nodes: vec![Node { metadata: Metadata::implied_directory(), kind, path_len: 0 }],
+            held: NODE_COST,
+            below: Vec::new(),
+        }
     }
 }
 
@@ -221,6 +243,13 @@ impl FileTree {
         if let Some(node) = self.node_mut(id) {
             node.metadata = metadata;
         }
+        Ok(())
+    }
+
+    /// Notes what is said about files below the source.
+    fn note_below(&mut self, path: Vec<u8>, what: Below) -> Result<(), TreeTooLarge> {
+        self.hold(ENTRY_COST.saturating_add(len(&path)))?;
+        self.below.push((path, what));
         Ok(())
     }
 

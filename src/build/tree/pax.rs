@@ -69,6 +69,7 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let body = record.get(space.checked_add(1)?..)?.strip_suffix(b"\n")?;
     let equals = body.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
     let (keyword, value) = body.split_at_checked(equals)?;
+    (!keyword.contains(&0)).then_some(())?;
     Some((keyword, value.get(1..)?, rest))
 }
 

@@ -9,7 +9,7 @@
 )]
 
 use super::path::{Steps, display};
-use super::{FileTree, Kind, NodeId};
+use super::{Below, FileTree, Kind, NodeId};
 use crate::filesystem::EntryKind;
 use crate::image::Class;
 use crate::text::Text;
@@ -33,6 +33,13 @@ pub enum Omission {
         /// What it is
         kind: EntryKind,
     },
+    /// Something about files below the source, which an extension can't say about those of a host.
+    Below {
+        /// The path that it is about
+        path: Text,
+        /// What it says
+        what: Below,
+    },
     /// Would change what the host says it is, so no boot would take it.
     OsRelease {
         /// Its path
@@ -48,6 +55,15 @@ impl fmt::Display for Omission {
                 write!(f, "left out /{name} ({count} files and directories): it is outside of what is extended")
             }
             Self::Special { path, kind } => write!(f, "left out /{path}: it is {kind}"),
+            Self::Below { path, what } => {
+                let what = match what {
+                    Below::Whiteout => "the whiteout of",
+                    Below::Opaque => "the opaqueness of",
+                    Below::Redirect => "the redirection of",
+                    Below::Content => "the file without content",
+                };
+                write!(f, "left out {what} /{path}: it is about files below, and those of a host stay as they are")
+            }
             Self::OsRelease { path } => {
                 write!(f, "left out /{path}: an extension with it is refused, since it would rename the host")
             }
@@ -72,7 +88,26 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     }
     omit_special(tree, &mut omissions);
     omit_os_release(tree, class, &mut omissions);
+    omit_below(tree, class, &mut omissions);
     omissions
+}
+
+/// What was said about files that aren't part of the tree, unless something has come in their place.
+fn omit_below(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
+    for (path, what) in std::mem::take(&mut tree.below) {
+        let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+        let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
+        let is_within = parts.first().is_none_or(|first| hierarchies.any(|name| name.as_bytes() == *first));
+        let found = tree.find(&parts, &mut Steps::all()).ok().flatten().and_then(|id| tree.node(id));
+        let holds = match what {
+            Below::Whiteout | Below::Content => found.is_none(),
+            Below::Opaque | Below::Redirect => found.is_none_or(|node| matches!(node.kind, Kind::Directory(_))),
+        };
+        let omission = Omission::Below { path: display(&path), what };
+        if is_within && holds && !omissions.contains(&omission) {
+            omissions.push(omission);
+        }
+    }
 }
 
 /// How many names there are at and below a node.
