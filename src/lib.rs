@@ -22,6 +22,8 @@ pub mod image;
 pub mod inspect;
 pub mod io;
 pub mod kernel;
+#[cfg(feature = "cli")]
+pub mod measure;
 pub mod merge;
 pub mod octets;
 #[cfg(feature = "readers")]

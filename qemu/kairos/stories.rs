@@ -3,7 +3,7 @@
 use super::disk::Stored;
 use super::matrix;
 use super::sets::image;
-use super::verdict::{CONFEXT, LINKED, STORE, SYSEXT, links, merged, stored, told};
+use super::verdict::{CONFEXT, LINKED, STORE, SYSEXT, links, measured, merged, stored, told};
 use super::{Boot, Story};
 use crate::cpio::Archive;
 use crate::guest::Guest;
@@ -101,6 +101,7 @@ fn first(findings: &Findings) {
         (LINKED, "shared.sysext.raw", None),
     ];
     told(findings, &[&rows[..], &LINKED_BADLY].concat(), &["good", "settings", "shared"]);
+    measured(findings, &["good", "settings", "stranger", "unsigned", "tampered", "garbage"].map(image));
     central_disk(findings);
     enabled(findings);
 }
@@ -121,6 +122,7 @@ fn second(findings: &Findings) {
         (LINKED, "shared.sysext.raw", None),
     ];
     told(findings, &[&rows[..], &LINKED_BADLY].concat(), &["good", "settings", "shared"]);
+    measured(findings, &[image("good")]);
     central_disk(findings);
     enabled(findings);
 }

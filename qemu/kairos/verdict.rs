@@ -4,7 +4,9 @@ use super::sets::Image;
 use crate::verdict::{no_leftovers, policy};
 use crate::witness::Findings;
 use serde_json::Value;
+use sextant::measure::{Bank, Event, Member, PLACES, pcr_13};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 /// Where systemd-stub leaves what was on the ESP.
 pub const SYSEXT: &str = "/.extra/sysext";
@@ -60,6 +62,21 @@ pub fn mounted(findings: &Findings, images: &[(&Image, &str)]) {
         let (root, options) = mount(findings, &format!("/run/{class}/{name}.raw"));
         assert!(root.ends_with(origin), "{name} is merged from {root}, not from {origin}");
         assert!(options.split(',').any(|option| option == "ro"), "{name}: {options}");
+    }
+}
+
+/// TPM and event log hold what is predicted for these files beside the UKI.
+pub fn measured(findings: &Findings, images: &[&Image]) {
+    let members: Vec<_> =
+        images.iter().map(|image| Member { name: &image.file, content: image.bytes.as_ref() }).collect();
+    let beside = PLACES.iter().filter(|place| place.global.is_none());
+    let events: Vec<_> = beside.filter_map(|place| Event::of(place, &members).unwrap()).collect();
+    let predicted = serde_json::to_value(pcr_13(&events).unwrap()).unwrap();
+    assert_eq!(findings.text("pcr13").trim().to_lowercase(), predicted["sha256"].as_str().unwrap(), "PCR 13");
+    let log = fs::read(findings.directory.join("events")).unwrap();
+    for event in &events {
+        let digest = event.digests.of(Bank::Sha256);
+        assert!(log.windows(digest.len()).any(|bytes| bytes == digest), "no event of {}", event.directory);
     }
 }
 

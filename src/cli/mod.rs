@@ -10,6 +10,7 @@ mod interrupt;
 mod list;
 mod machine;
 mod manage;
+mod measure;
 mod migrate;
 mod original;
 mod output;
@@ -73,6 +74,7 @@ enum Command {
     Disable(manage::Disable),
     Remove(manage::Remove),
     Migrate(migrate::Arguments),
+    Measure(measure::Arguments),
     Status(status::Arguments),
     Explain(explain::Arguments),
 }
@@ -102,6 +104,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Disable(arguments) => manage::disable(&arguments),
         Command::Remove(arguments) => manage::remove(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Measure(arguments) => measure::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
     };

@@ -4,6 +4,7 @@
 mod explain;
 mod inspect;
 mod installation;
+mod measure;
 mod plan;
 mod stores;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,148 @@
+//! `sextant measure`. That the values are those of a TPM is shown by boots (`qemu/kairos/`).
+
+use crate::{Desk, Said};
+use serde_json::Value;
+use std::fs;
+
+const BESIDE: &str = "esp/EFI/kairos/active.efi.extra.d";
+
+/// A UKI as far as it is looked at: a PE header and the note of its stub.
+fn uki(version: &str) -> Vec<u8> {
+    let note = format!("#### LoaderInfo: systemd-stub {version} ####\0");
+    let mut bytes = vec![0; 0x100];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[0x3c..0x40].copy_from_slice(&0x40_u32.to_le_bytes());
+    bytes[0x40..0x44].copy_from_slice(b"PE\0\0");
+    // One section; no optional header, so that its header is the next thing.
+    bytes[0x46..0x48].copy_from_slice(&1_u16.to_le_bytes());
+    bytes[0x58..0x60].copy_from_slice(b".sdmagic");
+    bytes[0x68..0x6c].copy_from_slice(&u32::try_from(note.len()).unwrap().to_le_bytes());
+    bytes[0x6c..0x70].copy_from_slice(&0x100_u32.to_le_bytes());
+    bytes.extend(note.as_bytes());
+    bytes
+}
+
+fn desk(version: &str) -> Desk {
+    Desk::new().file("esp/EFI/kairos/active.efi", &uki(version))
+}
+
+fn measure(desk: &Desk, more: &[&str]) -> Value {
+    let said = desk.run(&[&["measure", "--esp", "esp", "--entry", "active", "--json"], more].concat());
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let document: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(document["entries"].as_array().unwrap().len(), 1);
+    document["entries"][0].clone()
+}
+
+fn files(row: &Value) -> Vec<(String, Vec<String>)> {
+    let names = |event: &Value| {
+        let names = event["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+        (event["directory"].as_str().unwrap().to_owned(), names.collect())
+    };
+    row["events"].as_array().unwrap().iter().map(names).collect()
+}
+
+#[test]
+fn without_extensions_nothing_is_measured() {
+    let row = measure(&desk("257.13"), &[]);
+    assert_eq!(row["pcr13"]["sha256"], "0".repeat(64));
+    assert_eq!(row["pcr13"]["sha384"], "0".repeat(96));
+    assert_eq!((row["stub"].as_str(), files(&row)), (Some("257.13"), vec![]));
+}
+
+#[test]
+fn what_the_stub_takes_is_measured_in_its_order() {
+    let desk = desk("257.13");
+    let beside = [
+        "b.sysext.raw",
+        "B.raw",
+        "a.SYSEXT.RAW",
+        "c.ConfExt.Raw",
+        "d.raw.disabled",
+        ".hidden.sysext.raw",
+        "ü.sysext.raw",
+        "readme.txt",
+    ];
+    let desk = beside.iter().fold(desk, |desk, name| desk.file(format!("{BESIDE}/{name}"), name.as_bytes()));
+    fs::create_dir(desk.path().join(BESIDE).join("directory.raw")).unwrap();
+    // A stub of 257 doesn't know it.
+    let desk = desk.file("esp/loader/extensions/global.sysext.raw", b"global");
+    let row = measure(&desk, &[]);
+    let sysext =
+        (".extra/sysext".to_owned(), vec!["B.raw".to_owned(), "a.SYSEXT.RAW".to_owned(), "b.sysext.raw".to_owned()]);
+    let confext = (".extra/confext".to_owned(), vec!["c.ConfExt.Raw".to_owned()]);
+    assert_eq!(files(&row), [sysext, confext]);
+    assert_eq!((&row["events"][0]["pcr"], &row["events"][1]["pcr"]), (&13.into(), &12.into()));
+}
+
+#[test]
+fn extensions_of_all_entries_come_after_those_beside_the_uki() {
+    let fill = |version: &str| {
+        let desk = desk(version).file("esp/loader/extensions/global.sysext.raw", b"global");
+        desk.file(format!("{BESIDE}/own.sysext.raw"), b"own")
+    };
+    let (old, new) = (measure(&fill("257.13"), &[]), measure(&fill("262-1"), &[]));
+    assert_eq!(files(&old).len(), 1);
+    let directories: Vec<_> = files(&new).into_iter().map(|(directory, _)| directory).collect();
+    assert_eq!(directories, [".extra/sysext", ".extra/global_sysext"]);
+    assert_ne!(old["pcr13"], new["pcr13"]);
+    assert_eq!(old["events"][0], new["events"][0]);
+}
+
+#[test]
+fn an_update_can_be_predicted_before_it_is_made() {
+    let before = desk("257.13").file(format!("{BESIDE}/k3s_1.sysext.raw"), b"one").file("k3s_2.sysext.raw", b"two");
+    let after = desk("257.13").file(format!("{BESIDE}/k3s_2.sysext.raw"), b"two");
+    let predicted = measure(&before, &["--add", "k3s_2.sysext.raw", "--remove", "k3s_1.sysext.raw"]);
+    assert_eq!(predicted["pcr13"], measure(&after, &[])["pcr13"]);
+    // The same name, in another case, is the same file on FAT.
+    let replaced = before.file("K3S_1.sysext.raw", b"three");
+    assert_eq!(files(&measure(&replaced, &["--add", "K3S_1.sysext.raw"]))[0].1, ["K3S_1.sysext.raw"]);
+    let said = replaced.run(&["measure", "--esp", "esp", "--entry", "active", "--remove", "other.raw"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("there is no other.raw in /EFI/kairos/active.efi.extra.d"), "{}", said.stderr);
+    // Files alone give the same value as a partition.
+    let said = replaced.run(&["measure", "--json", "k3s_2.sysext.raw"]);
+    let document: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(document["entries"][0]["pcr13"], measure(&after, &[])["pcr13"]);
+}
+
+#[test]
+fn the_tpm_is_compared_bank_by_bank() {
+    let desk = desk("257.13").file(format!("{BESIDE}/k3s.sysext.raw"), b"k3s");
+    let row = measure(&desk, &[]);
+    let value = row["pcr13"]["sha256"].as_str().unwrap().to_uppercase();
+    let check = |desk: &Desk| -> Said {
+        desk.run(&["measure", "--esp", "esp", "--entry", "active", "--check", "--tpm", "tpm"])
+    };
+    let equal = desk.file("tpm/pcr-sha256/13", format!("{value}\n").as_bytes());
+    let said = check(&equal);
+    assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""));
+    assert!(said.stdout.contains("  TPM, sha256: as predicted\n"), "{}", said.stdout);
+    assert!(said.stdout.lines().all(|line| line.chars().count() <= 80), "{}", said.stdout);
+    let other = equal.file("tpm/pcr-sha256/13", "0".repeat(64).as_bytes());
+    let said = check(&other);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stdout.contains("  TPM, sha256: differs\n"), "{}", said.stdout);
+    let said = check(&other.file("tpm/pcr-sha256/13", b"\x1b[2J"));
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.ends_with("tpm/pcr-sha256/13 is no value of a PCR\n"), "{}", said.stderr);
+}
+
+#[test]
+fn a_partition_that_cannot_be_judged_has_no_value() {
+    let unknown = Desk::new().file("esp/EFI/kairos/active.efi", b"MZ").file("esp/loader/extensions/x.sysext.raw", b"x");
+    let said = unknown.run(&["measure", "--esp", "esp", "--entry", "active"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""));
+    assert!(
+        said.stderr.contains("it is not known whether its systemd-stub reads /loader/extensions"),
+        "{}",
+        said.stderr
+    );
+    let fifo = desk("257.13").file("f/x", b"");
+    let path = fifo.path().join("f/fifo.sysext.raw");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = fifo.run(&["measure", "f/fifo.sysext.raw"]);
+    assert_eq!(said.status, Some(1));
+    assert!(said.stderr.contains("is not a regular file"), "{}", said.stderr);
+}
