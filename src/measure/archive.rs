@@ -116,9 +116,9 @@ impl Archive<'_, '_> {
 
     /// The last record, whose size of a name is the only number in upper case.
     fn trailer(&mut self) -> Result<(), ArchiveError> {
-        let words = [0_u32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 11, 0];
-        let words: String = words.iter().map(|word| format!("{word:08X}")).collect();
-        self.put(format!("070701{words}TRAILER!!!\0\0\0\0").as_bytes())
+        let zero = "00000000";
+        let before = zero.repeat(4) + "00000001" + &zero.repeat(6);
+        self.put(format!("070701{before}0000000B{zero}TRAILER!!!\0\0\0\0").as_bytes())
     }
 
     /// Up to a multiple of four bytes.
@@ -189,8 +189,13 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let words = "00000000".repeat(4) + "00000001" + &"00000000".repeat(7) + "0000000B" + "00000000";
-        let trailer = format!("070701{words}TRAILER!!!\0\0\0\0");
-        assert!(archive.ends_with(trailer.as_bytes()), "{}", String::from_utf8_lossy(&archive));
+        let number = |word: usize| {
+            let digits = archive.len() - 124 + 6 + 8 * word;
+            std::str::from_utf8(&archive[digits..digits + 8]).unwrap()
+        };
+        // Inode, mode, owner and group; links; times, size, devices; length of the name, checksum.
+        assert!([0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 12].iter().all(|word| number(*word) == "00000000"));
+        assert_eq!((number(4), number(11)), ("00000001", "0000000B"));
+        assert!(archive.ends_with(b"TRAILER!!!\0\0\0\0"));
     }
 }
