@@ -201,7 +201,14 @@ fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> 
         for path in paths {
             let shown = Text::from_os(path.as_os_str());
             match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
-                Ok(file) => files.push(file),
+                Ok(file) => {
+                    if let Some(cause) = file.refused {
+                        let advice = "yip refuses this file, and with it all files of its directory";
+                        let cause = Message::new(format_args!("{advice}: {cause}"));
+                        unreadable.push(Unreadable { file: shown, cause });
+                    }
+                    files.push(file);
+                }
                 Err(error) => {
                     let cause = Message::new(format_args!("{error:#}"));
                     unreadable.push(Unreadable { file: shown, cause });

@@ -3,12 +3,17 @@
 //! Read as far as they say where something is written and what is run; conditions are not evaluated. The form is that
 //! of yip's `pkg/schema/schema.go`. Of cloud-init's own keys `write_files`, `runcmd`, `hostname` and `users` count, which yip
 //! runs in the stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
+//!
+//! What Go's `yaml.v3` makes of a document is made of it here: the first document of a file counts, merge keys (`<<`) are
+//! applied, and a key that is given twice is an error. A test asks yip itself about each kind.
 
 use super::commands::{PACKAGES, UNIT_LINKS, Words, words};
 use crate::text::Text;
 use crate::yaml::{self, YamlLimit};
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use thiserror::Error;
 
 /// Where users are written down.
@@ -21,9 +26,15 @@ pub enum StageError {
     /// Beyond the bounds of a document.
     #[error(transparent)]
     Limit(#[from] YamlLimit),
-    /// Not YAML, or not of yip's form.
-    #[error(transparent)]
-    Yaml(#[from] serde_yaml::Error),
+    /// Not YAML, or not of yip's form. One such file drops all of its directory (yip 1.25).
+    #[error("yip refuses this file, and with it all files of its directory: {0}")]
+    Yaml(serde_yaml::Error),
+}
+
+impl From<serde_yaml::Error> for StageError {
+    fn from(cause: serde_yaml::Error) -> Self {
+        Self::Yaml(cause)
+    }
 }
 
 /// A file and its steps.
@@ -33,6 +44,8 @@ pub struct StageFile {
     pub file: Text,
     /// The steps, by stage in the order of names, then as they stand in the file.
     pub steps: Vec<Step>,
+    /// Why yip refuses it, although its steps can be understood.
+    pub refused: Option<&'static str>,
 }
 
 /// What a step does, as far as it matters here.
@@ -55,11 +68,17 @@ pub struct Step {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Document {
-    stages: BTreeMap<String, Option<Vec<RawStep>>>,
+    stages: BTreeMap<String, Option<Vec<Option<RawStep>>>>,
+}
+
+/// Keys that count in a file that begins with `#cloud-config`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct CloudConfig {
     write_files: Vec<Place>,
     runcmd: Vec<Run>,
-    hostname: Option<serde_yaml::Value>,
-    users: Option<serde_yaml::Value>,
+    hostname: Option<String>,
+    users: Option<Vec<UniqueMap>>,
 }
 
 #[derive(Deserialize)]
@@ -147,22 +166,30 @@ struct Override {
 /// # Errors
 /// [`StageError`]
 pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
+    let is_cloud_config = is_cloud_config(text);
+    let merged = merged(text)?;
+    let text = merged.as_deref().unwrap_or(text);
     // An empty file is no mistake.
-    let document = Option::<Document>::deserialize(yaml::deserializer(text)?)?;
-    let document = document.unwrap_or_default();
+    first::<Option<Root>>(text)?;
+    let document = first::<Option<Document>>(text)?.flatten().unwrap_or_default();
     let mut steps = Vec::new();
     for (stage, raw) in document.stages {
-        for (index, raw) in raw.unwrap_or_default().into_iter().enumerate() {
+        for (index, raw) in raw.unwrap_or_default().into_iter().flatten().enumerate() {
             steps.push(Step { stage: stage.clone(), number: index.saturating_add(1), ..raw.step() });
         }
     }
     let mut plain = Step { stage: "boot".to_owned(), number: 1, ..Step::default() };
-    if is_cloud_config(text) {
+    let mut refused = None;
+    if is_cloud_config {
+        let document = first::<Option<CloudConfig>>(text)?.flatten().unwrap_or_default();
         write_all(&mut plain, document.write_files, "write_files");
         for run in document.runcmd {
             let line = match run {
                 Run::Line(line) => line,
-                Run::Words(list) => list.join(" "),
+                Run::Words(list) => {
+                    refused = Some("a list in runcmd, where yip takes one command as text");
+                    list.join(" ")
+                }
             };
             plain.take(words(&line));
         }
@@ -176,8 +203,126 @@ pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
     if plain.writes.len() + plain.programs.len() + plain.units.len() > 0 {
         steps.push(plain);
     }
-    Ok(StageFile { file: file.clone(), steps })
+    Ok(StageFile { file: file.clone(), steps, refused })
 }
+
+/// The first document of a text; `None` where there is none.
+fn first<'t, T: Deserialize<'t>>(text: &'t str) -> Result<Option<T>, StageError> {
+    Ok(yaml::deserializer(text)?.next().map(T::deserialize).transpose()?)
+}
+
+/// The first document with merge keys applied; `None` where there is nothing to merge.
+fn merged(text: &str) -> Result<Option<String>, StageError> {
+    if !text.contains("<<") {
+        return Ok(None);
+    }
+    let Some(mut value) = first::<serde_yaml::Value>(text)? else { return Ok(None) };
+    value.apply_merge()?;
+    Ok(Some(serde_yaml::to_string(&value)?))
+}
+
+/// The outermost mapping, in which no key may be given twice; nor in what yip reads below it.
+struct Root;
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Unique::map(deserializer, &|key| matches!(key, "stages" | "write_files" | "users")).map(|()| Self)
+    }
+}
+
+/// A mapping, and nothing else, in which no key is given twice.
+struct UniqueMap;
+
+impl<'de> Deserialize<'de> for UniqueMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Unique::map(deserializer, &|_| true).map(|()| Self)
+    }
+}
+
+/// Anything in which no key is given twice.
+struct Unique;
+
+impl Unique {
+    fn map<'de, D: Deserializer<'de>>(deserializer: D, looks: &dyn Fn(&str) -> bool) -> Result<(), D::Error> {
+        deserializer.deserialize_map(UniqueVisitor { looks, only_map: true })
+    }
+}
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor { looks: &|_| true, only_map: false }).map(|()| Self)
+    }
+}
+
+struct UniqueVisitor<'l> {
+    /// Whether what is behind a key is looked at as well.
+    looks: &'l dyn Fn(&str) -> bool,
+    only_map: bool,
+}
+
+impl<'de> Visitor<'de> for UniqueVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.only_map { "a mapping" } else { "anything" })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<Key>()? {
+            if (self.looks)(&key.0) {
+                map.next_value::<Unique>()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+            if seen.contains(&key.0) {
+                return Err(de::Error::custom(format_args!("the key {:?} is given twice", key.0)));
+            }
+            seen.insert(key.0);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.only_map {
+            return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+        }
+        while list.next_element::<Unique>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A key, whatever it looks like.
+#[derive(Deserialize)]
+struct Key(String);
 
 /// Whether the first line that isn't empty or another comment says so; after nine such lines nobody looks any further.
 fn is_cloud_config(text: &str) -> bool {

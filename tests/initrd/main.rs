@@ -66,7 +66,8 @@ fn main() -> ExitCode {
                 an_image_that_lacks_a_file_merges_nothing,
                 yip_calls_the_agent_in_the_stages_of_a_boot,
                 a_directory_below_run_tells_systemctl_that_systemd_runs;
-            stages: yip_runs_the_shipped_files_in_their_stages_only,
+            stages: stage_files_are_read_as_yip_reads_them,
+                yip_runs_the_shipped_files_in_their_stages_only,
                 what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done,
                 a_broken_file_takes_those_of_its_directory_with_it_and_no_others,
                 the_last_file_is_not_the_last_to_run;
