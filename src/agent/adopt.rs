@@ -13,6 +13,7 @@ use super::stage::Options;
 use super::withdrawal;
 use crate::image::Class;
 use crate::merge;
+use crate::policy::{Directory, Verify};
 use crate::reason::Reason;
 use crate::report::{Event, Image, Report, Word};
 use crate::root::Root;
@@ -60,7 +61,7 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
     state.host.clear();
     let mut preparation = Preparation::again(environment, &state);
     let is_clean = |class: &Class| stage::foreign(root, *class, 1).is_ok_and(|found| found.is_empty());
-    let has_sources = preparation.policy.directories.iter().any(|it| it.is_for(&preparation.entry));
+    let has_sources = preparation.policy.directories_for(&preparation.entry).next().is_some();
     if moved.is_empty() && !has_sources && Class::ALL.iter().all(is_clean) && !has_images(root) {
         return state.write(root);
     }
@@ -78,15 +79,16 @@ fn run(environment: &Environment, options: &Options, started: Instant) -> Result
     }
     look(environment, options, &preparation, started, &mut records, |run, records| {
         for (class, source) in moved.drain(..) {
-            again(run, records, root, class, &source);
+            let verify = preparation.policy.verify_at(source.as_str(), &preparation.entry);
+            again(run, records, root, class, &source, verify);
         }
         for class in Class::ALL {
-            if let Err(error) = all(run, records, root, class) {
+            if let Err(error) = all(run, records, root, class, &preparation) {
                 records.fail(error);
             }
         }
-        for directory in preparation.policy.directories.iter().filter(|it| it.is_for(&preparation.entry)) {
-            source(run, records, root, &directory.directory);
+        for directory in preparation.policy.directories_for(&preparation.entry) {
+            source(run, records, root, directory);
         }
         for class in Class::ALL {
             for directory in merge::host_directories(class) {
@@ -132,19 +134,25 @@ fn is_removed(root: &Root, extension: &StagedExtension) -> bool {
 }
 
 /// Looks once more at a file that an extension was adopted from. That it is gone is what its owner wanted.
-fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, path: &Text) {
+fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, path: &Text, verify: Verify) {
     let Some((directory, file)) = path.as_str().rsplit_once('/') else { return };
     if root.metadata(path.as_str()).is_err() {
         return;
     }
-    let place = Place { directory, file: OsStr::new(file), class, kind: PlaceKind::Anybody };
+    let place = Place { directory, file: OsStr::new(file), class, kind: PlaceKind::Anybody, verify };
     let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
     let source = stamp.map(|stamp| Source { path: path.clone(), stamp });
     records.add(image, source, None);
 }
 
 /// Looks at everything in the directory in which extensions of `class` are staged, until nothing but ours is left.
-fn all(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class) -> Result<()> {
+fn all(
+    run: &mut Run<'_>,
+    records: &mut Records<'_>,
+    root: &Root,
+    class: Class,
+    preparation: &Preparation,
+) -> Result<()> {
     let directory = class.staging_directory();
     loop {
         let files = stage::foreign(root, class, AT_ONCE).with_context(|| format!("listing {directory}"))?;
@@ -153,7 +161,7 @@ fn all(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class) 
         }
         for (number, file) in files.iter().enumerate() {
             let next = files.get(number.saturating_add(1)).map(|next| found(class, next));
-            one(run, records, root, class, file, next)?;
+            one(run, records, root, class, file, next, preparation)?;
         }
     }
 }
@@ -166,6 +174,7 @@ fn found(directory: Class, file: &OsStr) -> Place<'_> {
         file,
         class: named.unwrap_or(directory),
         kind: PlaceKind::Anybody,
+        verify: Verify::Full,
     }
 }
 
@@ -176,12 +185,15 @@ fn one(
     directory: Class,
     file: &OsString,
     next: Option<Place<'_>>,
+    preparation: &Preparation,
 ) -> Result<()> {
     let place = found(directory, file);
     let take_out = || stage::take_out(root, directory, file);
     let Some(path) = stage::link_target(root, directory, file) else {
         return file_itself(run, records, root, directory, place);
     };
+    // A link into a directory of the configuration is verified as that says.
+    let place = Place { verify: preparation.policy.verify_at(path.as_str(), &preparation.entry), ..place };
     let Looked { mut image, stamp } = run.process(place, next, &|| take_out().map(drop));
     if image.is_good() {
         records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
@@ -224,7 +236,8 @@ fn file_itself(
 }
 
 /// Looks at the extensions in a directory on a disk. They stay where they are, good or bad.
-fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: &str) {
+fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: &Directory) {
+    let (directory, verify) = (directory.directory.as_str(), directory.verify);
     let files = match root.list_some(directory, AT_ONCE) {
         Ok(files) => files.unwrap_or_default(),
         Err(error) => {
@@ -244,7 +257,7 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
         if records.state.left().any(is_it) {
             continue;
         }
-        let place = Place { directory, file, class, kind: PlaceKind::Anybody };
+        let place = Place { directory, file, class, kind: PlaceKind::Anybody, verify };
         let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
         if image.is_good() {
             records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
@@ -285,7 +298,8 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
         None => true,
     };
     for file in files.into_iter().filter(is_image) {
-        let mut image = run.judge(Place { directory, file: &file, class, kind: PlaceKind::Anybody });
+        let kind = PlaceKind::Anybody;
+        let mut image = run.judge(Place { directory, file: &file, class, kind, verify: Verify::Full });
         if image.is_good() {
             note(records, directory, image, Judgement::Good);
             continue;

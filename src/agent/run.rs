@@ -7,14 +7,14 @@ use crate::confine::{Confinement, WorkerError, guard};
 use crate::extension::ExtensionName;
 use crate::image::{Candidate, Class};
 use crate::merge;
-use crate::policy::{Policy, Tally};
+use crate::policy::{Policy, Tally, Verify};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Custody, InPlaceCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
 use crate::text::{Message, Text};
-use crate::verify::{Accepted, Findings, Session, VerifiedImage, Verifier};
+use crate::verify::{Accepted, Findings, Session, Stageable, Verifier};
 use crate::verity::{RootHash, default_threads};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -34,6 +34,8 @@ pub(super) struct Place<'p> {
     pub(super) class: Class,
     /// Who put it there.
     pub(super) kind: PlaceKind,
+    /// How much of it is verified before it is staged.
+    pub(super) verify: Verify,
 }
 
 /// Who put a file in its place.
@@ -251,7 +253,7 @@ impl Run<'_> {
         image
     }
 
-    fn stage(&mut self, place: Place<'_>, image: &Image, verified: VerifiedImage) -> anyhow::Result<()> {
+    fn stage(&mut self, place: Place<'_>, image: &Image, verified: Stageable) -> anyhow::Result<()> {
         let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
         let staged = stage_image(self.root, verified)?;
         self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
@@ -277,7 +279,7 @@ impl Run<'_> {
         image: &mut Image,
         stamp: &mut Option<Text>,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage, Refusal> {
+    ) -> Result<Stageable, Refusal> {
         if Instant::now() >= self.until {
             return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
         }
@@ -297,7 +299,10 @@ impl Run<'_> {
         let (class, policy) = (place.class, self.policy);
         self.tally.admit(candidate.size(), &policy.limits)?;
         self.tally.admit_layer(class, candidate.name().as_str(), policy.overlay(class))?;
-        self.session.verify(candidate, &self.accepted, custody, findings)
+        match place.verify {
+            Verify::Full => self.session.verify(candidate, &self.accepted, custody, findings).map(Stageable::from),
+            Verify::OnRead => self.session.verify_on_read(candidate, &self.accepted, custody, findings),
+        }
     }
 }
 

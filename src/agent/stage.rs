@@ -6,6 +6,7 @@ use super::preparation::Preparation;
 use super::run::{Place, PlaceKind, Records, Run, look};
 use crate::image::{Architecture, Class};
 use crate::merge;
+use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report};
 use crate::root::Root;
@@ -112,7 +113,9 @@ fn run(
 
 /// Looks at all files of one directory.
 fn each(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, directory: &str, files: &[OsString]) {
-    let place = |number: usize| files.get(number).map(|file| Place { directory, file, class, kind: PlaceKind::Stub });
+    let kind = PlaceKind::Stub;
+    let verify = Verify::Full;
+    let place = |number: usize| files.get(number).map(|file| Place { directory, file, class, kind, verify });
     for (number, file) in files.iter().enumerate() {
         let Some(here) = place(number) else { continue };
         let mut image = run.process(here, place(number.saturating_add(1)), &|| Ok(())).image;

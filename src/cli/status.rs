@@ -174,6 +174,9 @@ fn images(lines: &mut Lines, seen: &Report) {
         if let Some(detail) = image.detail.as_ref().or_else(cause) {
             lines.below(6, detail.as_str());
         }
+        if let Some(coverage) = image.coverage.as_ref().filter(|coverage| coverage.is_partial()) {
+            lines.below(6, &coverage.to_string());
+        }
         for warning in &image.warnings {
             lines.below(6, &format!("warning: {warning}"));
         }

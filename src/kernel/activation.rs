@@ -6,8 +6,7 @@ use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
 use super::{COMMAND_LINE, KernelError, namespace};
 use crate::filesystem::Kind;
-use crate::io::ReadAt;
-use crate::verify::{Activate, ActivationError, IntactImage, Look};
+use crate::verify::{Activate, ActivationError, Look, RootedImage};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -33,14 +32,13 @@ impl Activation {
 
     fn mount(
         self,
-        image: &IntactImage<'_>,
+        image: &RootedImage<'_>,
         kind: Kind,
         file: BorrowedFd<'_>,
         look: Look<'_>,
     ) -> Result<(), ActivationError> {
-        let data = image.filesystem().ok_or(KernelError::NotAFile)?;
         let kind = kind.to_string();
-        let root = PartitionDevice::attach(file, "root", image.root().start, data.len())?;
+        let root = PartitionDevice::attach(file, "root", image.root().start, image.data_len())?;
         let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
         let (Some(data), Some(hash)) = (root.path(), verity.path()) else {
             return Err(KernelError::NotAFile.into());
@@ -68,7 +66,7 @@ impl Default for Activation {
 }
 
 impl Activate for Activation {
-    fn activate(&self, image: &IntactImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError> {
+    fn activate(&self, image: &RootedImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError> {
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
         let outcome = namespace::enter(|| self.mount(image, kind, file, look));
         // Only an empty directory is removed; the next image would make it again.

@@ -4,7 +4,7 @@ use super::cmdline::ALLOW_USERSPACE;
 use super::error::{describe, errno};
 use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
 use crate::bytes::hex;
-use crate::verify::IntactImage;
+use crate::verify::RootedImage;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf};
 use nix::errno::Errno;
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ impl VerityDevice {
     /// the signature; otherwise it is offered, for there are kernels that insist on one, and who doesn't know the
     /// signer activates without: the agent has verified it.
     pub(super) fn activate(
-        image: &IntactImage<'_>,
+        image: &RootedImage<'_>,
         data: &Path,
         hash: &Path,
         kernel_only: bool,
@@ -69,7 +69,7 @@ impl VerityDevice {
 
     fn load(
         &self,
-        image: &IntactImage<'_>,
+        image: &RootedImage<'_>,
         table: &Table,
         kernel_only: bool,
         options: DmOptions,
@@ -146,7 +146,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(image: &IntactImage<'_>, data: &Path, hash: &Path) -> Self {
+    fn new(image: &RootedImage<'_>, data: &Path, hash: &Path) -> Self {
         let superblock = image.superblock();
         let salt = match superblock.salt() {
             [] => "-".to_owned(),

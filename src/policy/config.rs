@@ -355,7 +355,9 @@ impl<'de> Deserialize<'de> for Size {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::firmware::entry::BootEntry;
     use crate::image::Class;
+    use crate::policy::Verify;
 
     fn message(text: &str) -> String {
         parse("/etc/sextant.yaml", text.as_bytes()).unwrap_err().to_string()
@@ -390,6 +392,11 @@ merge:
   hierarchies: [/usr/bin, /usr/local/lib]
   confext_hierarchies: [/etc/a]
   quarantine: true
+sources:
+- directory: /data
+  verify: on-read
+- directory: /data/passive
+  entries: [passive]
 ";
         let policy = parse("x", text.as_bytes()).unwrap();
         assert!(!policy.require_secure_boot);
@@ -401,6 +408,11 @@ merge:
         assert_eq!(policy.limits, limits);
         let shown = |class| policy.hierarchies.of(class).unwrap().to_string();
         assert_eq!([Class::Sysext, Class::Confext].map(shown), ["/usr/bin:/usr/local/lib", "/etc/a"]);
+        let verify = |path| policy.verify_at(path, &BootEntry::default());
+        assert_eq!(verify("/data/app.sysext.raw"), Verify::OnRead);
+        for path in ["/data/passive/app.sysext.raw", "/data/x/../app.sysext.raw", "/data", "app.sysext.raw"] {
+            assert_eq!(verify(path), Verify::Full, "{path}");
+        }
     }
 
     #[test]
@@ -424,6 +436,7 @@ merge:
             ("sources: [{directory: data}]\n", ["sources[0].directory", "line 1"]),
             ("sources:\n- directory: /run/x\n", ["sources[0].directory", "line 2"]),
             ("sources:\n- entries: [a]\n", ["sources[0]", "line 2"]),
+            ("sources:\n- directory: /data\n  verify: never\n", ["sources[0].verify", "line 3"]),
             ("merge:\n  confext_hierarchies: []\n", ["merge.confext_hierarchies", "line 2"]),
             ("merge:\n  hierarchies: /usr\n", ["merge.hierarchies", "line 2"]),
             ("merge:\n  hierachies: [/usr]\n", ["hierachies", "line 2"]),

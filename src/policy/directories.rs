@@ -1,7 +1,7 @@
 //! Directories on disks in which extensions lie, in addition to those that the firmware's stub has brought.
 
 use crate::firmware::entry::BootEntry;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Longest path, in bytes.
@@ -24,6 +24,28 @@ pub enum DirectoryError {
     NoDisk,
 }
 
+/// How much of an image is verified before it is staged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// Every byte.
+    #[default]
+    Full,
+    /// The signature, the whole hash tree, and all that decisions depend on. dm-verity verifies the rest when it is read.
+    OnRead,
+}
+
+impl Verify {
+    /// The word for it, in the configuration and in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::OnRead => "on-read",
+        }
+    }
+}
+
 /// A directory that is searched for extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +56,9 @@ pub struct Directory {
     /// Boot entries that get what lies there; `None` for all.
     #[serde(default)]
     pub entries: Option<Vec<String>>,
+    /// How much of the images there is verified before they are staged.
+    #[serde(default)]
+    pub verify: Verify,
 }
 
 impl Directory {

@@ -6,7 +6,7 @@ mod hierarchies;
 mod limits;
 
 pub use config::{CONFIG_PATHS, ConfigError, Text, find, find_file, keep, kept, load, load_file, parse};
-pub use directories::{Directory, DirectoryError};
+pub use directories::{Directory, DirectoryError, Verify};
 pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
 pub use limits::{Limits, Overlay, Tally};
 
@@ -117,6 +117,20 @@ impl Policy {
             SecureBoot::Unavailable => "there is no firmware with Secure Boot",
         };
         Err(Refusal::new(Reason::SecureBootOff, detail))
+    }
+
+    /// Returns the directories that are searched for the boot entry that was started, in the order of the search.
+    pub fn directories_for<'s>(&'s self, entry: &'s BootEntry) -> impl Iterator<Item = &'s Directory> {
+        self.directories.iter().filter(|directory| directory.is_for(entry))
+    }
+
+    /// Returns how much of the image at `path` is verified before it is staged: what the first directory says that is searched
+    /// for `entry` and holds it.
+    #[must_use]
+    pub fn verify_at(&self, path: &str, entry: &BootEntry) -> Verify {
+        let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+        let found = self.directories_for(entry).find(|directory| Some(directory.directory.as_str()) == parent);
+        found.map_or(Verify::Full, |directory| directory.verify)
     }
 
     /// Whether a root hash is not denied.

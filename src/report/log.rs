@@ -163,6 +163,9 @@ impl Event {
             let reason = image.reason.as_ref().map_or("", |reason| reason.as_str());
             format!("rejected {}: {detail} ({reason})", image.file)
         };
+        if let Some(coverage) = image.coverage.as_ref().filter(|it| image.is_good() && it.is_partial()) {
+            let _ = write!(text, "; {coverage}");
+        }
         for warning in &image.warnings {
             let _ = write!(text, "; warning: {warning}");
         }
@@ -185,6 +188,7 @@ impl Event {
             SEXTANT_REMEDY = explained(|explanation| &explanation.remedy),
             SEXTANT_ROOT_HASH = image.root_hash.as_ref().map_or("", Text::as_str),
             SEXTANT_SIGNER = signer.as_str(),
+            SEXTANT_COVERAGE = image.coverage.as_ref().map_or("", |coverage| coverage.verify.as_str()),
             DOCUMENTATION = explained(|_| MANUAL);
             "{text}"
         );
@@ -203,7 +207,8 @@ impl Event {
             SEXTANT_VERDICT = Verdict::Withdrawn.as_str(),
             SEXTANT_REASON = "",
             SEXTANT_ROOT_HASH = extension.root_hash.map_or("", Text::as_str),
-            SEXTANT_SIGNER = extension.signer.map_or("", Message::as_str);
+            SEXTANT_SIGNER = extension.signer.map_or("", Message::as_str),
+            SEXTANT_COVERAGE = "";
             "{text}"
         );
     }

@@ -15,7 +15,7 @@ pub use read::Fate;
 pub use read::ReportError;
 pub(crate) use schema::usec;
 pub use schema::{
-    Anchor, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
+    Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
     SCHEMA_VERSION, Signer, Verdict,
 };
 pub use word::{Vocabulary, Word};

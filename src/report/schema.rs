@@ -5,10 +5,11 @@
 use super::word::Word;
 use crate::firmware::{Firmware, SecureBoot};
 use crate::image::Class;
+use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
 use crate::text::{Message, Text};
 use crate::trust::{self, Source, TrustStore};
-use crate::verify::Findings;
+use crate::verify::{self, Findings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -192,6 +193,9 @@ pub struct Image {
     pub signer: Option<Signer>,
     /// Size of the file in bytes; `null` where it couldn't be asked.
     pub size: Option<u64>,
+    /// How much of it was verified; `null` until its contents have been.
+    #[serde(default)]
+    pub coverage: Option<Coverage>,
     /// Time spent on verifying, in microseconds.
     pub verify_usec: u64,
     /// Time spent on staging, in microseconds.
@@ -223,6 +227,7 @@ impl Image {
             root_hash: None,
             signer: None,
             size: None,
+            coverage: None,
             verify_usec: 0,
             stage_usec: 0,
             rest: Map::new(),
@@ -233,6 +238,7 @@ impl Image {
     pub fn set_findings(&mut self, findings: Findings) {
         self.root_hash = findings.root_hash.map(Text::new);
         self.signer = findings.signer.as_ref().map(Signer::from);
+        self.coverage = findings.coverage.map(Coverage::from);
         for warning in findings.warnings {
             self.warn(warning);
         }
@@ -265,6 +271,48 @@ impl Image {
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         self.reason.as_ref().and_then(Word::known)
+    }
+}
+
+/// How much of an image was verified before it was staged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Coverage {
+    /// `full` or `on-read`.
+    pub verify: Word<Verify>,
+    /// Bytes of the file that were verified.
+    pub bytes_checked: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl Coverage {
+    /// Whether something was left to be verified when it is read.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.verify != Verify::Full
+    }
+}
+
+/// `on-read, 7340032 of 734003200 bytes verified before the merge, the others when they are read`
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { verify, bytes_checked, bytes, .. } = self;
+        write!(f, "{verify}, {bytes_checked} of {bytes} bytes verified before the merge")?;
+        if self.is_partial() { f.write_str(", the others when they are read") } else { Ok(()) }
+    }
+}
+
+impl From<verify::Coverage> for Coverage {
+    fn from(coverage: verify::Coverage) -> Self {
+        Self {
+            verify: coverage.verify().into(),
+            bytes_checked: coverage.checked(),
+            bytes: coverage.len(),
+            rest: Map::new(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::schema::Verdict;
 use crate::firmware::SecureBoot;
+use crate::policy::Verify;
 use crate::reason::Reason;
 use crate::text::Text;
 use crate::trust::Source;
@@ -86,6 +87,14 @@ impl Vocabulary for Reason {
 
 impl Vocabulary for Verdict {
     const ALL: &'static [Self] = &[Self::Staged, Self::Accepted, Self::Rejected, Self::Withdrawn];
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Vocabulary for Verify {
+    const ALL: &'static [Self] = &[Self::Full, Self::OnRead];
 
     fn word(self) -> &'static str {
         self.as_str()

@@ -40,6 +40,22 @@ pub struct Holding {
     remark: Option<Message>,
 }
 
+/// A file that can only be staged as a mount of itself.
+#[derive(Debug)]
+pub struct MountedHolding(Holding);
+
+impl AsRef<Holding> for MountedHolding {
+    fn as_ref(&self) -> &Holding {
+        &self.0
+    }
+}
+
+impl From<MountedHolding> for Holding {
+    fn from(mounted: MountedHolding) -> Self {
+        mounted.0
+    }
+}
+
 /// How the bytes get to where systemd finds them.
 #[derive(Debug)]
 pub(super) enum Way {
@@ -110,6 +126,14 @@ impl Holding {
     #[must_use]
     pub fn is_copy(&self) -> bool {
         matches!(self.way, Way::Copy(_))
+    }
+
+    /// Converts a holding by a mount.
+    ///
+    /// # Errors
+    /// The holding itself if it isn't by a mount.
+    pub(crate) fn into_mounted(self) -> Result<MountedHolding, Box<Self>> {
+        if matches!(self.way, Way::Mount(_)) { Ok(MountedHolding(self)) } else { Err(self.into()) }
     }
 
     /// How to stage it, the file that was verified, and the stamp that it had then.

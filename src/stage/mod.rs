@@ -7,7 +7,7 @@ mod mount_custody;
 mod quarantine;
 
 pub use copies::free as free_copies;
-pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody};
+pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody, MountedHolding};
 pub use ledger::{Withdrawn, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
 pub use quarantine::{quarantine, reject_on_host, take_out};
@@ -16,7 +16,7 @@ use crate::io::ReadAt;
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::verify::VerifiedImage;
+use crate::verify::Stageable;
 use anyhow::{Context, Result, bail};
 use custody::Way;
 use std::fs::File;
@@ -53,15 +53,16 @@ impl StagedImage {
 /// # Errors
 /// Where the directory can't be made or the file not be put there, or it was changed since it was verified; nothing is
 /// visible then.
-pub fn stage(root: &Root, image: VerifiedImage) -> Result<StagedImage> {
-    let directory = image.class().staging_directory();
-    let file = format!("{}.raw", image.name());
+pub fn stage(root: &Root, image: impl Into<Stageable>) -> Result<StagedImage> {
+    let holding = image.into().into_holding();
+    let directory = holding.class().staging_directory();
+    let file = format!("{}.raw", holding.name());
     let path = format!("{directory}/{file}");
     let context = || format!("staging {path}");
-    let (class, name) = (image.class(), image.name().clone());
+    let (class, name) = (holding.class(), holding.name().clone());
     ledger::note(root, class, &name).with_context(context)?;
     let target = root.make_directory(directory).with_context(context)?.join(file);
-    let (way, source, verified) = image.into_holding().into_way();
+    let (way, source, verified) = holding.into_way();
     let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match way {
         Way::Nowhere => bail!("staging {path}: it was only looked at"),
         Way::Copy(copy) => {

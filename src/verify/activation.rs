@@ -1,9 +1,8 @@
 //! Looking into the file system of an image that has been checked.
 
-use super::IntactImage;
+use super::RootedImage;
 use crate::filesystem::{Filesystem, FilesystemError, Kind, Tree};
-use crate::image::Ddi;
-use crate::io::{ReadAt, Window};
+use crate::io::ReadAt;
 use crate::kernel::KernelError;
 use crate::reason::{Reason, Refusal};
 use crate::verity::Superblock;
@@ -53,29 +52,26 @@ impl ActivationError {
 /// What looks into the file system while it is there. It may be called from another thread.
 pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<(), Refusal> + Send);
 
-/// Trial activation: makes the file system of an intact image readable in the way in which it will be read later, for as long as
+/// Trial activation: makes the file system of an image readable in the way in which it will be read later, for as long as
 /// `look` takes, and leaves nothing behind.
 pub trait Activate: Sync {
     /// Activates, looks, deactivates. `kind` is the format of the file system.
     ///
     /// # Errors
     /// [`ActivationError`]: the file system's, or what `look` refused.
-    fn activate(&self, image: &IntactImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError>;
+    fn activate(&self, image: &RootedImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError>;
 }
 
-/// Reads the file system in this process, which needs neither a kernel facility nor a privilege. Returns its format.
+/// Reads the file system in `data` in this process, which needs neither a kernel facility nor a privilege. Returns its format.
 ///
 /// # Errors
 /// [`ActivationError`]: the file system's, or what `look` refused.
 pub(super) fn look_in_process(
-    source: &dyn ReadAt,
-    ddi: &Ddi,
+    data: &dyn ReadAt,
     superblock: &Superblock,
     look: &mut dyn FnMut(&Filesystem<'_>) -> Result<(), Refusal>,
 ) -> Result<Kind, ActivationError> {
-    let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
-    let data = data.ok_or(FilesystemError::UnknownFilesystem)?;
-    let filesystem = Filesystem::open(&data)?;
+    let filesystem = Filesystem::open(data)?;
     let device = superblock.data_block_size();
     if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
         return Err(ActivationError::BlockSize { found, device });

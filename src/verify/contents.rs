@@ -1,12 +1,15 @@
-//! All bytes of an image against its signed root hash.
+//! The bytes of an image against its signed root hash: all of them, or those that decisions depend on.
 
 use super::SignedRoot;
 use crate::image::gpt::Partition;
 use crate::image::{Ddi, Guid};
 use crate::io::{ReadAt, Window};
+use crate::policy::Verify;
 use crate::reason::Reason;
 use crate::text::Message;
-use crate::verity::{self, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero};
+use crate::verity::{
+    self, CheckedData, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero,
+};
 use std::io;
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
@@ -64,15 +67,61 @@ impl ContentsError {
     }
 }
 
-/// An image whose data and hash tree give the signed root hash. Only [`IntactImage::check`] makes one.
+/// How much of an image was verified before it is staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coverage {
+    verify: Verify,
+    checked: u64,
+    len: u64,
+}
+
+impl Coverage {
+    /// Every byte of an image of `len` bytes.
+    pub(super) const fn full(len: u64) -> Self {
+        Self { verify: Verify::Full, checked: len, len }
+    }
+
+    /// At least `checked` of `len` bytes; dm-verity verifies the others when they are read.
+    pub(super) fn on_read(checked: u64, len: u64) -> Self {
+        Self { verify: Verify::OnRead, checked: checked.min(len), len }
+    }
+
+    /// The way.
+    #[must_use]
+    pub const fn verify(self) -> Verify {
+        self.verify
+    }
+
+    /// Bytes of the file that were verified. What the kernel verified in the trial activation isn't counted.
+    #[must_use]
+    pub const fn checked(self) -> u64 {
+        self.checked
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no image is empty")]
+    pub const fn len(self) -> u64 {
+        self.len
+    }
+}
+
+/// Evidence that the whole hash tree of an image leads to the signed root hash, and that all bytes outside of tree and data are as
+/// they must be: what dm-verity needs to verify the data when it is read.
+///
+/// Only [`RootedImage::check`] and [`IntactImage::check`] make one.
 #[derive(Debug)]
-pub struct IntactImage<'a> {
+pub struct RootedImage<'a> {
     source: &'a dyn ReadAt,
     signed: &'a SignedRoot,
     root: Partition,
     verity: Partition,
     superblock: Superblock,
 }
+
+/// An image whose data and hash tree give the signed root hash. Only [`IntactImage::check`] makes one.
+#[derive(Debug)]
+pub struct IntactImage<'a>(RootedImage<'a>);
 
 impl<'a> IntactImage<'a> {
     /// Recomputes the whole hash tree over all data, and looks at what it doesn't cover.
@@ -86,10 +135,28 @@ impl<'a> IntactImage<'a> {
         threads: usize,
     ) -> Result<Self, ContentsError> {
         let superblock = examine(source, ddi, signed.root_hash(), threads)?;
-        Ok(Self::new(source, ddi, signed, superblock))
+        Ok(Self(RootedImage::new(source, ddi, signed, superblock)))
     }
 
-    /// The same evidence in the process that waited while another one ran [`Self::check`] and found `superblock`.
+    /// The file system: exactly the bytes that the hash tree covers.
+    #[must_use]
+    pub fn filesystem(&self) -> Option<Window<'a>> {
+        self.0.data()
+    }
+}
+
+impl<'a> RootedImage<'a> {
+    /// Checks the whole hash tree, what it doesn't cover, and of the data what libblkid looks at.
+    ///
+    /// # Errors
+    /// [`ContentsError`]: the first rule that is broken.
+    pub fn check(source: &'a dyn ReadAt, ddi: &Ddi, signed: &'a SignedRoot) -> Result<(Self, Coverage), ContentsError> {
+        let opened = OnRead::open(source, ddi, signed.root_hash())?;
+        let superblock = opened.superblock().clone();
+        Ok((Self::new(source, ddi, signed, superblock), opened.finish()?))
+    }
+
+    /// Returns the same evidence in the process that waited while another one checked the image and found `superblock`.
     ///
     /// Of what a process says that read hostile bytes nothing is used without being checked: the superblock has to be one, and
     /// what it describes has to be inside of the image. `None` where it isn't.
@@ -113,10 +180,15 @@ impl<'a> IntactImage<'a> {
         Self { source, signed, root: ddi.root().clone(), verity: ddi.verity().clone(), superblock }
     }
 
-    /// The file system: exactly the bytes that the hash tree covers.
+    /// Returns the data: exactly the bytes that the hash tree covers.
+    fn data(&self) -> Option<Window<'a>> {
+        Window::new(self.source, self.root.start, self.data_len())
+    }
+
+    /// Returns how many bytes the hash tree covers.
     #[must_use]
-    pub fn filesystem(&self) -> Option<Window<'a>> {
-        Window::new(self.source, self.root.start, self.superblock.geometry().data_len())
+    pub fn data_len(&self) -> u64 {
+        self.superblock.geometry().data_len()
     }
 
     /// The file of the whole image, where it is one.
@@ -176,6 +248,68 @@ pub(super) fn examine(
     root_hash: &RootHash,
     threads: usize,
 ) -> Result<Superblock, ContentsError> {
+    let (data, hash, superblock) = areas(source, ddi)?;
+    verity::verify(&data, &hash, &superblock, root_hash, threads).map_err(tree_error)?;
+    check_tails(&data, &hash, &superblock)?;
+    Ok(superblock)
+}
+
+/// Bytes at the start of a disk or a partition among which libblkid looks for magic numbers. The last is that of a second LUKS2
+/// header, at 4 MiB (util-linux 2.41, `libblkid/src/superblocks/luks.c`, `LUKS2_HDR2_OFFSETS`).
+const PROBED_HEAD: u64 = (4 << 20) + (64 << 10);
+/// Bytes at the end of one: the first is 3087 sectors from there (`promise_raid.c`).
+const PROBED_TAIL: u64 = 2 << 20;
+
+/// An image whose data is checked when it is read.
+pub(super) struct OnRead<'a> {
+    data: CheckedData<Window<'a>, Window<'a>>,
+    len: u64,
+}
+
+impl<'a> OnRead<'a> {
+    /// Checks the whole hash tree, the bytes that it doesn't cover, and the data in which libblkid looks for magic numbers.
+    ///
+    /// A magic number that an attacker writes there would make systemd refuse the image, and all others with it. libblkid looks at
+    /// the disk and at the partition; the ranges of the disk that are data lie within those of the partition.
+    ///
+    /// # Errors
+    /// [`ContentsError`]: the first rule that is broken.
+    pub(super) fn open(source: &'a dyn ReadAt, ddi: &Ddi, root_hash: &RootHash) -> Result<Self, ContentsError> {
+        let (data, hash, superblock) = areas(source, ddi)?;
+        check_tails(&data, &hash, &superblock)?;
+        let data = CheckedData::open(data, hash, superblock, root_hash.clone()).map_err(tree_error)?;
+        let len = ddi.root().len;
+        for range in [0..PROBED_HEAD, len.saturating_sub(PROBED_TAIL)..len] {
+            data.check(range).map_err(tree_error)?;
+        }
+        Ok(Self { data, len: source.len() })
+    }
+
+    /// The file system. Each block of it is checked when it is read.
+    pub(super) fn filesystem(&self) -> &dyn ReadAt {
+        &self.data
+    }
+
+    /// The superblock.
+    pub(super) fn superblock(&self) -> &Superblock {
+        self.data.superblock()
+    }
+
+    /// Returns the coverage.
+    ///
+    /// # Errors
+    /// The first fault that a read of [`Self::filesystem`] found, even if its caller ignored it.
+    pub(super) fn finish(self) -> Result<Coverage, ContentsError> {
+        if let Some(fault) = self.data.take_fault() {
+            return Err(tree_error(fault));
+        }
+        let unchecked = self.data.len().saturating_sub(self.data.checked_len());
+        Ok(Coverage::on_read(self.len.saturating_sub(unchecked), self.len))
+    }
+}
+
+/// Returns the areas of data and hash tree, and the superblock.
+fn areas<'a>(source: &'a dyn ReadAt, ddi: &Ddi) -> Result<(Window<'a>, Window<'a>, Superblock), ContentsError> {
     let data = window(source, ddi.root(), "root")?;
     let hash = window(source, ddi.verity(), "verity")?;
     let mut bytes = [0; SUPERBLOCK_SIZE];
@@ -187,17 +321,24 @@ pub(super) fn examine(
             return Err(ContentsError::BlockSize { kind, found, sector_size });
         }
     }
-    let tree = verity::verify(&data, &hash, &superblock, root_hash, threads).map_err(|error| match error {
+    Ok((data, hash, superblock))
+}
+
+fn tree_error(error: TreeError) -> ContentsError {
+    match error {
         TreeError::DataTooShort { .. } | TreeError::HashAreaTooShort { .. } | TreeError::DigestSizeMismatch { .. } => {
             ContentsError::Fit(error)
         }
         error => ContentsError::Tree(error),
-    })?;
-    // Partitions may be longer than what the tree covers. The kernel never shows those bytes, yet libblkid
-    // reads them when it probes.
-    check_tail(&data, tree.data_len(), "root")?;
-    check_tail(&hash, tree.hash_area_len(), "verity")?;
-    Ok(superblock)
+    }
+}
+
+/// Partitions may be longer than what the tree covers. The kernel never shows those bytes, yet libblkid
+/// reads them when it probes.
+fn check_tails(data: &dyn ReadAt, hash: &dyn ReadAt, superblock: &Superblock) -> Result<(), ContentsError> {
+    let geometry = superblock.geometry();
+    check_tail(data, geometry.data_len(), "root")?;
+    check_tail(hash, geometry.hash_area_len(), "verity")
 }
 
 impl std::fmt::Debug for dyn ReadAt + '_ {

@@ -3,10 +3,16 @@
 //! ```text
 //! Candidate ─► Ddi ─► SignedRoot ─► IntactImage ─► VerifiedImage
 //!  a name      shape   signature     every byte     mountable, and an extension for this host
+//!                               └──► RootedImage ─► OnReadImage
+//!                                    the hash tree  the same, and dm-verity will check the data
 //! ```
 //!
 //! Each step takes what the one before it made and can be made by no other; the last is what
-//! [`crate::stage`] takes. No file system is looked into before all of its bytes have been checked.
+//! [`crate::stage`] takes. No file system is looked into before all of its bytes have been checked, or through anything but
+//! its hash tree.
+//!
+//! An [`OnReadImage`] is no [`VerifiedImage`]: it can be staged as a mount of its file, which systemd activates by dm-verity, and
+//! in no other way.
 
 mod activation;
 pub mod cms;
@@ -16,7 +22,7 @@ mod reading;
 mod signature;
 
 pub use activation::{Activate, ActivationError, Look};
-pub use contents::{ContentsError, IntactImage};
+pub use contents::{ContentsError, Coverage, IntactImage, RootedImage};
 pub use der::DerError;
 pub use signature::{SignatureError, SignedRoot};
 
@@ -24,9 +30,10 @@ use crate::confine::Confinement;
 use crate::extension::{self, ExtensionName, HostRelease, LookupError};
 use crate::filesystem::{Filesystem, Tree};
 use crate::image::{Architecture, Candidate, Class};
-use crate::policy::Policy;
+use crate::io::ReadAt;
+use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
-use crate::stage::{Custody, Holding};
+use crate::stage::{Custody, Holding, MountedHolding};
 use crate::text::{Message, Text};
 use crate::trust::{Anchor, TrustStore};
 use crate::verity::RootHash;
@@ -47,6 +54,8 @@ pub struct Findings {
     pub signer: Option<Anchor>,
     /// What a person should know though it changes nothing.
     pub warnings: Vec<Message>,
+    /// How much of it was verified; `None` until that was done.
+    pub coverage: Option<Coverage>,
 }
 
 /// An image of which everything has been verified. Only [`Verifier::verify`] makes one.
@@ -85,6 +94,76 @@ impl VerifiedImage {
     #[must_use]
     pub fn into_holding(self) -> Holding {
         self.holding
+    }
+}
+
+/// An image whose data is left to dm-verity, and of which everything else has been verified. It is held by a mount of its file,
+/// so there is nothing that could be copied. Only [`Session::verify_on_read`] makes one.
+///
+/// The bytes are out of reach: what installs or copies an image takes a [`VerifiedImage`].
+///
+/// ```compile_fail,E0599
+/// fn bytes(image: sextant::verify::OnReadImage) -> sextant::stage::Holding {
+///     image.into_holding()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct OnReadImage {
+    holding: MountedHolding,
+    signed: SignedRoot,
+}
+
+/// What can be staged.
+#[derive(Debug)]
+pub enum Stageable {
+    /// Everything was verified.
+    Full(VerifiedImage),
+    /// dm-verity verifies the data when it is read.
+    OnRead(OnReadImage),
+}
+
+impl Stageable {
+    /// The extension's name.
+    #[must_use]
+    pub fn name(&self) -> &ExtensionName {
+        self.holding().name()
+    }
+
+    /// What it extends.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.holding().class()
+    }
+
+    /// The signed root hash.
+    #[must_use]
+    pub fn root_hash(&self) -> &RootHash {
+        match self {
+            Self::Full(image) => image.root_hash(),
+            Self::OnRead(image) => image.signed.root_hash(),
+        }
+    }
+
+    fn holding(&self) -> &Holding {
+        match self {
+            Self::Full(image) => &image.holding,
+            Self::OnRead(image) => image.holding.as_ref(),
+        }
+    }
+
+    /// The very file that was verified.
+    #[must_use]
+    pub(crate) fn into_holding(self) -> Holding {
+        match self {
+            Self::Full(image) => image.into_holding(),
+            Self::OnRead(image) => image.holding.into(),
+        }
+    }
+}
+
+impl From<VerifiedImage> for Stageable {
+    fn from(image: VerifiedImage) -> Self {
+        Self::Full(image)
     }
 }
 
@@ -182,6 +261,25 @@ impl Session<'_> {
         verified
     }
 
+    /// Verifies one image, after those that have been accepted, and leaves its data to dm-verity where that will check it: where this
+    /// kernel activates the image, and its file is staged as it is. Elsewhere everything is verified, as by [`Self::verify`].
+    ///
+    /// # Errors
+    /// The first rule that is broken. What was found until then is in `findings`.
+    pub fn verify_on_read(
+        &self,
+        candidate: Candidate,
+        accepted: &Accepted,
+        custody: &dyn Custody,
+        findings: &mut Findings,
+    ) -> Result<Stageable, Refusal> {
+        let verified = self.verify_next_on_read(candidate, accepted, custody, findings);
+        if verified.is_err() {
+            self.reader.distrust();
+        }
+        verified
+    }
+
     /// Lets the reading of the image begin that is going to be verified next, while the caller does what is left to do for the one
     /// before, which [`Self::verify`] accepted.
     pub fn announce(&self, candidate: &Candidate) {
@@ -195,6 +293,45 @@ impl Session<'_> {
         custody: &dyn Custody,
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
+        let Held { structure, signed, holding, shortage } = self.hold(candidate, accepted, custody, findings)?;
+        self.check(&holding, &structure, &signed, Verify::Full, findings)?;
+        shortage.map_or(Ok(VerifiedImage { holding, signed }), Err)
+    }
+
+    fn verify_next_on_read(
+        &self,
+        candidate: Candidate,
+        accepted: &Accepted,
+        custody: &dyn Custody,
+        findings: &mut Findings,
+    ) -> Result<Stageable, Refusal> {
+        let Held { structure, signed, holding, shortage } = self.hold(candidate, accepted, custody, findings)?;
+        let mounted = if self.verifier.activation.is_some() { holding.into_mounted() } else { Err(holding.into()) };
+        match (mounted, shortage) {
+            (Ok(holding), shortage) => {
+                self.check(holding.as_ref(), &structure, &signed, Verify::OnRead, findings)?;
+                shortage.map_or(Ok(Stageable::OnRead(OnReadImage { holding, signed })), Err)
+            }
+            // It can't be staged; a worse fault is reported instead of the shortage.
+            (Err(holding), Some(refusal)) => {
+                self.check(&holding, &structure, &signed, Verify::OnRead, findings)?;
+                Err(refusal)
+            }
+            (Err(holding), None) => {
+                self.check(&holding, &structure, &signed, Verify::Full, findings)?;
+                Ok(VerifiedImage { holding: *holding, signed }.into())
+            }
+        }
+    }
+
+    /// Applies the rules that come before the contents, and takes the bytes into custody.
+    fn hold(
+        &self,
+        candidate: Candidate,
+        accepted: &Accepted,
+        custody: &dyn Custody,
+        findings: &mut Findings,
+    ) -> Result<Held, Refusal> {
         let structure = self.reader.structure(&candidate)?;
         let claim = structure.ddi.claim();
         let signed = SignedRoot::decide(&claim.root_hash, &structure.signed_data, self.verifier.trust)?;
@@ -221,32 +358,44 @@ impl Session<'_> {
             None => custody.take(candidate),
         };
         findings.warnings.extend(holding.remark().cloned());
-        self.check_contents(&holding, &structure, &signed, findings)?;
-        holding.check_unchanged()?;
-        match shortage {
-            Some(refusal) => Err(refusal),
-            None => Ok(VerifiedImage { holding, signed }),
-        }
+        Ok(Held { structure, signed, holding, shortage })
     }
 
-    fn check_contents(
+    /// Checks the contents, as much as `verify` says, and that the file didn't change meanwhile.
+    fn check(
         &self,
         holding: &Holding,
         structure: &Structure,
         signed: &SignedRoot,
+        verify: Verify,
         findings: &mut Findings,
     ) -> Result<(), Refusal> {
         let (source, name, class) = (holding.source(), holding.name(), holding.class());
-        let contents = self.reader.contents(source, holding.is_copy(), name, class, structure)?;
-        let intact = IntactImage::attested(source, &structure.ddi, signed, &contents.superblock)
+        let contents = self.reader.contents(holding, structure, verify)?;
+        let rooted = RootedImage::attested(source, &structure.ddi, signed, &contents.superblock)
             .ok_or_else(|| self.reader.nonsense())?;
-        findings.warnings.extend(intact.warnings(&structure.ddi));
-        let Some(activation) = self.verifier.activation else { return Ok(()) };
-        let rules = self.rules;
-        activation
-            .activate(&intact, contents.kind, &mut |tree| look(rules, tree, name, class))
-            .map_err(|error| Refusal::new(error.reason(), &error))
+        findings.coverage = Some(match verify {
+            Verify::Full => Coverage::full(source.len()),
+            Verify::OnRead => Coverage::on_read(contents.checked, source.len()),
+        });
+        findings.warnings.extend(rooted.warnings(&structure.ddi));
+        if let Some(activation) = self.verifier.activation {
+            let rules = self.rules;
+            activation
+                .activate(&rooted, contents.kind, &mut |tree| look(rules, tree, name, class))
+                .map_err(|error| Refusal::new(error.reason(), &error))?;
+        }
+        holding.check_unchanged()
     }
+}
+
+/// An image by a trusted signer, held until its contents have been checked.
+struct Held {
+    structure: Structure,
+    signed: SignedRoot,
+    holding: Holding,
+    /// Why it can't be staged, whatever it contains.
+    shortage: Option<Refusal>,
 }
 
 /// Judges what is in the file system of an extension.

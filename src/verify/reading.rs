@@ -5,16 +5,17 @@
 
 use super::activation::look_in_process;
 use super::cms::{self, SignedData};
-use super::contents::examine;
+use super::contents::{ContentsError, Coverage, OnRead, examine};
 use super::{ActivationError, SignatureError, look_closely};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
 use crate::extension::{ExtensionName, HostRelease};
-use crate::filesystem::Kind;
+use crate::filesystem::{Filesystem, FilesystemError, Kind};
 use crate::image::{Architecture, Candidate, Class, Ddi};
-use crate::io::{FileSource, ReadAt};
+use crate::io::{FileSource, ReadAt, Window};
 use crate::octets::Octets;
-use crate::policy::Policy;
+use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
+use crate::stage::Holding;
 use crate::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -65,13 +66,15 @@ pub(super) struct Structure {
     pub(super) signed_data: SignedData,
 }
 
-/// What reading all of an image brought to light.
+/// What reading an image brought to light.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Contents {
     /// The superblock of its hash tree, as it stands on the disk.
     pub(super) superblock: Octets,
     /// The format of its file system.
     pub(super) kind: Kind,
+    /// How many bytes were checked.
+    pub(super) checked: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +82,7 @@ enum Question {
     /// The descriptor that comes along is an image of `len` bytes.
     Structure { name: String, class: Class, len: u64 },
     /// About the image of the question before, or about the copy of it that comes along.
-    Contents,
+    Contents(Verify),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -160,21 +163,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads all of the image that [`Self::structure`] read last. `source` is the same file, or with `is_copy` a copy of it.
+    /// Reads the image that [`Self::structure`] read last: all of it, or what decisions depend on. `source` is the same file, or with
+    /// `is_copy` a copy of it.
     pub(super) fn contents(
         &self,
-        source: &FileSource,
-        is_copy: bool,
-        name: &ExtensionName,
-        class: Class,
+        holding: &Holding,
         structure: &Structure,
+        verify: Verify,
     ) -> Result<Contents, Refusal> {
+        let (source, is_copy) = (holding.source(), holding.is_copy());
         let Confinement::Worker { until } = self.confinement else {
-            return guard(|| contents(self.rules, source, is_copy, name, class, structure));
+            let (name, class) = (holding.name(), holding.class());
+            return guard(|| contents(self.rules, source, is_copy, name, class, structure, verify));
         };
         let copy = source.descriptor().filter(|_| is_copy);
         let mut trusted = self.take().map_err(refuse)?;
-        trusted.worker.ask(&Question::Contents, copy).map_err(refuse)?;
+        trusted.worker.ask(&Question::Contents(verify), copy).map_err(refuse)?;
         match trusted.worker.answer(Bounds::of_contents(source.len()), until).map_err(refuse)? {
             Answer::Contents(answer) => {
                 trusted.read = trusted.read.saturating_add(1);
@@ -250,13 +254,13 @@ fn serve(rules: Rules<'_>, last: &mut Option<Last>, question: Question, descript
             *last = Some(Last { source, name, class, structure: answer.as_ref().ok().cloned() });
             answer
         }))),
-        Question::Contents => Answer::Contents(guard(|| {
+        Question::Contents(verify) => Answer::Contents(guard(|| {
             let missing = || Refusal::new(Reason::InternalError, "the image was not read before");
             let last = last.take().ok_or_else(missing)?;
             let read = last.structure.ok_or_else(missing)?;
             let copy = descriptor.map(|copy| FileSource::with_len(File::from(copy), last.source.len()));
             let source = copy.as_ref().unwrap_or(&last.source);
-            contents(rules, source, copy.is_some(), &last.name, last.class, &read)
+            contents(rules, source, copy.is_some(), &last.name, last.class, &read, verify)
         })),
     }
 }
@@ -276,17 +280,35 @@ fn contents(
     name: &ExtensionName,
     class: Class,
     expected: &Structure,
+    verify: Verify,
 ) -> Result<Contents, Refusal> {
     fault::at(name.as_str(), "contents");
     if is_copy && structure(rules, source, name).ok().as_ref() != Some(expected) {
         return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
     }
     let ddi = &expected.ddi;
-    let superblock = examine(source, ddi, &ddi.claim().root_hash, rules.threads)
-        .map_err(|error| Refusal::new(error.reason(), &error))?;
-    fault::at(name.as_str(), "look");
-    let kind =
-        look_in_process(source, ddi, &superblock, &mut |filesystem| look_closely(rules, filesystem, name, class))
-            .map_err(|error: ActivationError| Refusal::new(error.reason(), &error))?;
-    Ok(Contents { superblock: superblock.to_bytes().as_slice().into(), kind })
+    let refused = |error: ContentsError| Refusal::new(error.reason(), &error);
+    let not_usable = |error: ActivationError| Refusal::new(error.reason(), &error);
+    let mut judge = |filesystem: &Filesystem<'_>| look_closely(rules, filesystem, name, class);
+    let root_hash = &ddi.claim().root_hash;
+    let (superblock, kind, coverage) = match verify {
+        Verify::Full => {
+            let superblock = examine(source, ddi, root_hash, rules.threads).map_err(refused)?;
+            fault::at(name.as_str(), "look");
+            let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
+            let data = data.ok_or_else(|| not_usable(FilesystemError::UnknownFilesystem.into()))?;
+            let kind = look_in_process(&data, &superblock, &mut judge).map_err(not_usable)?;
+            (superblock, kind, Coverage::full(source.len()))
+        }
+        Verify::OnRead => {
+            let image = OnRead::open(source, ddi, root_hash).map_err(refused)?;
+            fault::at(name.as_str(), "look");
+            let superblock = image.superblock().clone();
+            let kind = look_in_process(image.filesystem(), &superblock, &mut judge);
+            // A block that doesn't match is the reason for whatever came of reading it.
+            let coverage = image.finish().map_err(refused)?;
+            (superblock, kind.map_err(not_usable)?, coverage)
+        }
+    };
+    Ok(Contents { superblock: superblock.to_bytes().as_slice().into(), kind, checked: coverage.checked() })
 }

@@ -2,11 +2,13 @@
 //!
 //! The kernel checks a block when somebody reads it. Here everything is recomputed beforehand: all data and all
 //! of the tree, with the bytes that no digest covers required to be zero. What passes can't fail later, unless
-//! the medium changes, and leaves no place where something could hide.
+//! the medium changes, and leaves no place where something could hide. [`CheckedData`] checks all of the tree beforehand, and of the
+//! data what is read, as the kernel does.
 //!
 //! Format: the kernel's `Documentation/admin-guide/device-mapper/verity.rst` (the tree) and cryptsetup's
 //! `lib/verity/verity.c` (the superblock, which the kernel never reads).
 
+mod checked;
 mod geometry;
 mod hasher;
 mod root_hash;
@@ -17,6 +19,7 @@ mod walk;
 mod workers;
 mod zeros;
 
+pub use checked::CheckedData;
 pub use geometry::{Geometry, Level};
 pub use hasher::{HashAlgorithm, SaltedHasher};
 pub use root_hash::{RootHash, RootHashError};

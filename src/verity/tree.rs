@@ -152,28 +152,8 @@ pub fn verify(
     root: &RootHash,
     threads: usize,
 ) -> Result<VerifiedTree, TreeError> {
+    check_areas(data, hash, superblock, root)?;
     let geometry = superblock.geometry();
-    if !root.fits(superblock.algorithm()) {
-        let expected = superblock.algorithm().digest_size();
-        return Err(TreeError::DigestSizeMismatch { expected, found: root.as_bytes().len() });
-    }
-    check_data_len(data, superblock)?;
-    if hash.len() < geometry.hash_area_len() {
-        return Err(TreeError::HashAreaTooShort { needed: geometry.hash_area_len(), found: hash.len() });
-    }
-
-    // No digest covers what is between the superblock and the first hash block.
-    let superblock_end = SUPERBLOCK_SIZE as u64;
-    let first_hash_block = superblock_end.next_multiple_of(u64::from(superblock.hash_block_size()));
-    let unused = first_nonzero_within(hash, superblock_end, first_hash_block).map_err(|cause| TreeError::Io {
-        area: Area::Hash,
-        offset: superblock_end,
-        cause,
-    })?;
-    if let Some(offset) = unused {
-        return Err(TreeError::UnusedNotZero { offset });
-    }
-
     let walk = Walk::new(superblock, threads);
     let computed = walk.root(data, hash)?;
     if computed != *root {
@@ -200,6 +180,37 @@ pub fn verify(
         )?;
     }
     Ok(VerifiedTree { root_hash: root.clone(), data_len: geometry.data_len(), hash_area_len: geometry.hash_area_len() })
+}
+
+/// Checks that both areas hold what the superblock describes, that `root` is of its algorithm, and that what no digest covers
+/// between the superblock and the first hash block is zero.
+pub(super) fn check_areas(
+    data: &dyn ReadAt,
+    hash: &dyn ReadAt,
+    superblock: &Superblock,
+    root: &RootHash,
+) -> Result<(), TreeError> {
+    let geometry = superblock.geometry();
+    if !root.fits(superblock.algorithm()) {
+        let expected = superblock.algorithm().digest_size();
+        return Err(TreeError::DigestSizeMismatch { expected, found: root.as_bytes().len() });
+    }
+    check_data_len(data, superblock)?;
+    if hash.len() < geometry.hash_area_len() {
+        return Err(TreeError::HashAreaTooShort { needed: geometry.hash_area_len(), found: hash.len() });
+    }
+
+    let superblock_end = SUPERBLOCK_SIZE as u64;
+    let first_hash_block = superblock_end.next_multiple_of(u64::from(superblock.hash_block_size()));
+    let unused = first_nonzero_within(hash, superblock_end, first_hash_block).map_err(|cause| TreeError::Io {
+        area: Area::Hash,
+        offset: superblock_end,
+        cause,
+    })?;
+    if let Some(offset) = unused {
+        return Err(TreeError::UnusedNotZero { offset });
+    }
+    Ok(())
 }
 
 /// Makes the hash area for `data`: the superblock, zeros to the end of its block, the tree. Also the root hash.

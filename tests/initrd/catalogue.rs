@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Fields of our entries that a text may name.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "SEXTANT_IMAGE",
     "SEXTANT_EXTENSION",
     "SEXTANT_VERDICT",
@@ -16,6 +16,7 @@ const FIELDS: [&str; 8] = [
     "SEXTANT_REMEDY",
     "SEXTANT_ROOT_HASH",
     "SEXTANT_SIGNER",
+    "SEXTANT_COVERAGE",
 ];
 
 /// Header and text of each entry, by identifier.

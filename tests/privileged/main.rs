@@ -5,6 +5,7 @@ mod host;
 mod kernel;
 mod mounts;
 mod namespace;
+mod on_read;
 mod room;
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,6 +39,12 @@ fn main() -> ExitCode {
                 what_no_report_names_is_taken_back,
                 taking_back_leaves_neither_mount_nor_file,
                 what_a_killed_agent_leaves_in_the_instant_before_mounting_is_no_image;
+            on_read: what_is_left_to_dm_verity_is_staged_as_the_file_itself,
+                without_a_mount_or_the_kernel_everything_is_verified,
+                what_can_be_known_without_the_data_is_refused,
+                whatever_happens_to_the_disk_while_it_is_verified_no_other_file_is_staged,
+                whatever_happens_to_the_disk_before_staging_no_other_file_is_staged,
+                a_file_that_is_written_to_after_staging_is_taken_back_before_the_merge;
             room: without_room_an_image_is_refused_before_a_byte_of_it_is_written;
         ),
     )

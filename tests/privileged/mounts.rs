@@ -148,7 +148,7 @@ pub(crate) fn a_write_after_verifying_is_noticed_before_the_merge() {
 }
 
 /// The kernel's clock may stand still for a tick.
-fn let_a_tick_pass() {
+pub(crate) fn let_a_tick_pass() {
     thread::sleep(std::time::Duration::from_millis(20));
 }
 

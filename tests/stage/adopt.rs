@@ -5,7 +5,7 @@ use crate::support::ddi::{good, good_image, with_tree};
 use crate::support::efi::{Firmware, certificates};
 use crate::support::keys;
 use crate::support::machine::{Machine, Outcome};
-use crate::support::trees::Tree;
+use crate::support::trees::{Tree, noise};
 use serde_json::Value;
 use sextant::image::PartitionKind;
 use std::fs;
@@ -345,6 +345,40 @@ fn directories_of_the_configuration_are_searched_for_the_entry_that_was_booted()
     fs::remove_file(machine.path("data/all/app.sysext.raw")).unwrap();
     let outcome = adopt(&machine);
     assert_eq!(machine.staged_names(), ["esp"], "{}", outcome.stderr);
+}
+
+/// A tree has no kernel that would check the rest.
+#[test]
+fn where_dm_verity_does_not_check_the_data_all_of_it_is_verified() {
+    let directory = "/var/lib/kairos/extensions/active";
+    let tree = Tree::sysext("app").file("usr/share/app/noise", &noise(8 << 20));
+    let image = with_tree("app", &tree, vendor()).render();
+    let machine = || {
+        let config = format!("sources:\n- directory: {directory}\n  verify: on-read\n");
+        let machine = Machine::trusting(&[vendor()]).config(&config);
+        machine.stage();
+        machine
+    };
+    for (linked, name) in [(true, "/run/extensions"), (false, directory)] {
+        for (bytes, verdict) in [
+            (image.clone(), ("staged", "")),
+            (image.clone().flip(PartitionKind::Root, 5 << 20), ("rejected", "corrupt")),
+        ] {
+            let machine = machine();
+            if linked {
+                enable(&machine, "app.sysext.raw", &bytes.bytes);
+            } else {
+                fs::create_dir_all(machine.path(directory)).unwrap();
+                fs::write(machine.path(directory).join("app.sysext.raw"), &bytes.bytes).unwrap();
+            }
+            let outcome = adopt(&machine);
+            let row = outcome.row("app.sysext.raw");
+            assert_eq!((row["directory"].as_str().unwrap(), outcome.verdict("app.sysext.raw")), (name, verdict));
+            let len = bytes.bytes.len();
+            let full = serde_json::json!({"verify": "full", "bytes_checked": len, "bytes": len});
+            assert_eq!(row["coverage"], if verdict.0 == "staged" { full } else { Value::Null });
+        }
+    }
 }
 
 /// The name is the same, the file is not.

@@ -72,7 +72,9 @@ fn the_report_says_everything_that_its_schema_promises() {
             "file": "k3s.sysext.raw", "directory": "/.extra/sysext", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
             "detail": null, "warnings": [], "root_hash": blueprint.root_hash.to_string(),
             "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint()},
-            "size": blueprint.render().bytes.len(), "verify_usec": null, "stage_usec": null,
+            "size": blueprint.render().bytes.len(),
+            "coverage": {"verify": "full", "bytes_checked": blueprint.render().bytes.len(), "bytes": blueprint.render().bytes.len()},
+            "verify_usec": null, "stage_usec": null,
         })
     );
     let junk = outcome.row("junk.sysext.raw");
