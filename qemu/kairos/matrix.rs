@@ -8,10 +8,13 @@ use super::{Boot, Story};
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::toolbox::repository;
+use crate::variables::hex;
 use crate::witness::Findings;
 use serde_json::{Value, json};
+use sextant::image::{Architecture, Ddi};
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 /// Where the agent lies in an image.
 const AGENT: &str = "usr/lib/sextant/sextant-agent";
@@ -69,13 +72,17 @@ fn sources() -> Story {
             [
                 Stored::file("/usr/local/more", "shared.sysext.raw", &image("shared").bytes),
                 Stored::file("/usr/local/more", "disk-stranger.sysext.raw", &image("disk-stranger").bytes),
+                Stored::file("/usr/local/more", "roomy.sysext.raw", &image("roomy").bytes),
                 Stored::file("/usr/local/more", "notes.txt", &image("garbage").bytes),
                 Stored::file(HOSTS, "disk-unsigned.raw", &image("disk-unsigned").bytes),
                 Stored::file(HOSTS, "spare.raw", &image("spare").bytes),
             ]
             .into()
         },
-        boots: vec![boot("1", from_sources), boot("2", from_sources_again)],
+        boots: vec![
+            Boot { script: "overwrite", ..boot("1", from_sources) },
+            Boot { script: "overwrite", ..boot("2", from_sources_again) },
+        ],
         ..Story::new(
             "kairos-sources",
             "directories on the disk that the sealed configuration names, and the host's own",
@@ -85,22 +92,69 @@ fn sources() -> Story {
 
 /// Where a host has extensions of its own.
 const HOSTS: &str = "/var/lib/extensions";
-const CONFIGURATION: &str = "sources:\n- directory: /usr/local/more\nmerge:\n  quarantine: true\n";
+const CONFIGURATION: &str = "sources:\n- directory: /usr/local/more\n  verify: on-read\nmerge:\n  quarantine: true\n";
 
 fn from_sources(findings: &Findings) {
-    merged_from_sources(findings, "/.extra/sysext/good.sysext.raw");
+    let overwritten = overwritten(&[DATA]);
+    merged_from_sources(findings, "/.extra/sysext/good.sysext.raw", &overwritten);
+    unreadable(findings, "data");
+    piece(findings, "tree", 12 << 20);
 }
 
-/// immucore has moved the one that was on the ESP.
+/// immucore has moved the one that was on the ESP. What was written to the data in the first boot is nothing that anybody looked at
+/// before the merge.
 fn from_sources_again(findings: &Findings) {
-    merged_from_sources(findings, "/extensions/good.sysext.raw");
+    merged_from_sources(findings, "/extensions/good.sysext.raw", &overwritten(&[DATA, tree_block()]));
+    unreadable(findings, "data");
+    unreadable(findings, "tree");
 }
 
-fn merged_from_sources(findings: &Findings, good: &str) {
-    assert_eq!(findings.merged("sysext"), ["good", "shared", "spare"]);
-    let staged = [(image("good"), good), (image("shared"), "/more/shared.sysext.raw")];
+/// Where the script writes to the data: 8 MiB into the file.
+const DATA: usize = 8 << 20;
+/// What it writes, a block long.
+const OVERWRITTEN: [u8; 4096] = [b'x'; 4096];
+
+/// Where it writes to the tree: to the digests of the data from 12 MiB on. Superblock and top level come first.
+fn tree_block() -> usize {
+    let native = Architecture::native().unwrap();
+    let verity = Ddi::read(&*image("roomy").bytes, native).unwrap().verity().start;
+    usize::try_from(verity).unwrap() + (2 + 24) * 4096
+}
+
+/// The image once blocks at these offsets were written to.
+fn overwritten(offsets: &[usize]) -> Image {
+    let mut image = image("roomy").clone();
+    let bytes = Arc::make_mut(&mut image.bytes);
+    for offset in offsets {
+        bytes[*offset..][..OVERWRITTEN.len()].copy_from_slice(&OVERWRITTEN);
+    }
+    image
+}
+
+/// dm-verity gave an error, and no byte.
+fn unreadable(findings: &Findings, step: &str) {
+    let step = findings.step(step);
+    step.ended(1);
+    assert!(step.err.contains("Input/output error") && step.out.is_empty(), "{step:?}");
+}
+
+/// What was read is what was signed.
+fn piece(findings: &Findings, step: &str, offset: usize) {
+    let digest = hex(&openssl::sha::sha256(&sets::roomy_noise()[offset..][..64 << 10]));
+    let step = findings.step(step);
+    step.ended(0);
+    assert!(step.out.starts_with(&digest), "{step:?}");
+}
+
+fn merged_from_sources(findings: &Findings, good: &str, roomy: &Image) {
+    assert_eq!(findings.merged("sysext"), ["good", "roomy", "shared", "spare"]);
+    let staged = [
+        (image("good"), good),
+        (image("roomy"), "/more/roomy.sysext.raw"),
+        (image("shared"), "/more/shared.sysext.raw"),
+    ];
     mounted(findings, &staged);
-    only_good(findings, &[image("good"), image("shared"), image("spare")]);
+    only_good(findings, &[image("good"), image("roomy"), image("shared"), image("spare")]);
     let kept = |directory: &str, file: &str, name: &str| (format!("{directory}/{file}"), image(name));
     stored(
         findings,
@@ -108,10 +162,19 @@ fn merged_from_sources(findings: &Findings, good: &str) {
             kept(STORE, "good.sysext.raw", "good"),
             kept("/usr/local/more", "shared.sysext.raw", "shared"),
             kept("/usr/local/more", "disk-stranger.sysext.raw", "disk-stranger"),
+            ("/usr/local/more/roomy.sysext.raw".to_owned(), roomy),
             kept(HOSTS, "disk-unsigned.raw.rejected", "disk-unsigned"),
             kept(HOSTS, "spare.raw", "spare"),
         ],
     );
+    let report = findings.report().unwrap();
+    let row = |file: &str| report["images"].as_array().unwrap().iter().find(|row| row["file"] == file).unwrap().clone();
+    let coverage = &row("roomy.sysext.raw")["coverage"];
+    let len = u64::try_from(roomy.bytes.len()).unwrap();
+    assert_eq!((&coverage["verify"], &coverage["bytes"]), (&"on-read".into(), &len.into()), "{coverage}");
+    assert!(coverage["bytes_checked"].as_u64().unwrap() < len / 2, "{coverage}");
+    assert_eq!(row("good.sysext.raw")["coverage"]["verify"], "full");
+    piece(findings, "sound", 2 << 20);
 }
 
 /// Each entry has its own extensions, and the recovery system none.

@@ -77,6 +77,11 @@ pub fn large() -> &'static Image {
     &IMAGE
 }
 
+/// Bytes of a file in `roomy`.
+pub fn roomy_noise() -> Vec<u8> {
+    noise(16 << 20)
+}
+
 fn make() -> HashMap<&'static str, Image> {
     let signed = |name: &str, authority| Image::new(&format!("{name}.sysext.raw"), &sysext(name, authority));
     let other = Tree::sysext("good").file("usr/share/good/other", b"another build\n");
@@ -86,7 +91,11 @@ fn make() -> HashMap<&'static str, Image> {
         root_hash: String::new(),
         bytes: Arc::new(b"neither a disk image nor a file system\n".repeat(4096)),
     };
+    // Larger than what is verified before the merge of an image that is verified when it is read.
+    let roomy = Tree::sysext("roomy").file("usr/share/roomy/noise", &roomy_noise());
+    let roomy = Blueprint::new("roomy", &roomy.squashfs(), keys::db());
     HashMap::from([
+        ("roomy", Image::new("roomy.sysext.raw", &roomy)),
         ("good", signed("good", keys::db())),
         ("other good", Image::new("good.sysext.raw", &Blueprint::new("good", &other.squashfs(), keys::db()))),
         ("settings", Image::new("settings.confext.raw", &confext)),
