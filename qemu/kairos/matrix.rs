@@ -219,7 +219,7 @@ fn run_time() -> Story {
     Story {
         beside: &["good", "revoked"],
         stored: || {
-            let disabled = ["shared", "disk-stranger"].map(|name| {
+            let disabled = ["shared", "spare", "disk-stranger"].map(|name| {
                 let image = image(name);
                 Stored::file(STORE, &image.file, &image.bytes)
             });
@@ -241,7 +241,16 @@ fn linked_at_run_time(findings: &Findings) {
     findings.step("restart-without").ended(0);
     assert_eq!(status("without"), ["good"]);
     compared(findings);
-    merged(findings, &[(image("good"), "/.extra/sysext/good.sysext.raw")]);
+    refreshed(findings);
+    kept(findings);
+    merged(
+        findings,
+        &[
+            (image("good"), "/.extra/sysext/good.sysext.raw"),
+            (image("shared"), "/extensions/shared.sysext.raw"),
+            (image("spare"), "/extensions/spare.sysext.raw"),
+        ],
+    );
     // Ours only: the certificate in db that dbx revokes is there no more.
     let run = findings.text("run");
     assert!(run.contains("db-1.crt") && !run.contains("DB1.crt"), "{run}");
@@ -307,6 +316,49 @@ fn compared(findings: &Findings) {
     assert_eq!(level("good (sysext) was staged and is not merged: it was merged in this boot"), "5");
     assert_eq!(level("plain (sysext) is merged from the directory /etc/extensions/plain"), "4");
     assert_eq!(level("systemd merged no extension (sysext), for the sake of /var/lib/extensions/own.raw"), "3");
+}
+
+/// `sextant refresh` says before what it says afterwards, and changes nothing before.
+fn refreshed(findings: &Findings) {
+    let status = |name: &str| Findings::names(&findings.step(name).json(0));
+    let rows = |step: &str, ended: i32| -> Vec<String> {
+        let answer = findings.step(step).json(ended);
+        let text = |row: &Value, key: &str| row[key].as_str().unwrap_or("-").to_owned();
+        let rows = answer["extensions"].as_array().unwrap().iter();
+        rows.map(|row| format!("{} {} {}", text(row, "name"), text(row, "change"), text(row, "reason"))).collect()
+    };
+    let expected = ["good unchanged -", "shared added -", "disk-stranger refused unknown-signer"];
+    assert_eq!(rows("dry-run", 1), expected);
+    assert_eq!(findings.step("before-dry-run").ended(0), findings.step("after-dry-run").ended(0));
+    assert_eq!(status("after-dry"), ["good"]);
+    assert_eq!(rows("refresh", 1), expected);
+    assert_eq!(status("refreshed"), ["good", "shared"]);
+    let again = findings.step("refresh-again");
+    assert!(again.ended(0).ends_with("\n2 unchanged\n"), "{again:?}");
+
+    let expected = ["good unchanged -", "shared unchanged -", "spare missing -", "stranger refused unknown-signer"];
+    assert_eq!(rows("refresh-blocked", 1), expected);
+    let said = findings.step("refresh-blocked").err;
+    assert!(said.contains("for the sake of /var/lib/extensions/stranger.raw; merged are still good, shared"), "{said}");
+    assert_eq!(status("blocked"), ["good", "shared"]);
+    assert_eq!(rows("refresh-unblocked", 0), ["good unchanged -", "shared unchanged -", "spare added -"]);
+    assert_eq!(status("unblocked"), ["good", "shared", "spare"]);
+}
+
+/// A restart takes nothing down: neither where systemd refuses everything for one image of the host, nor where the agent is missing.
+fn kept(findings: &Findings) {
+    let status = |name: &str| Findings::names(&findings.step(name).json(0));
+    findings.step("restart-blocked").ended(1);
+    assert_eq!(status("still"), ["good", "shared"]);
+    findings.step("reload-blocked").ended(1);
+    findings.step("stop").ended(0);
+    assert_eq!(status("stopped"), Vec::<String>::new());
+    findings.step("start").ended(0);
+    assert_eq!(status("started"), ["good", "shared", "spare"]);
+    findings.step("restart-without-agent").ended(1);
+    assert_eq!(status("without-agent"), ["good", "shared", "spare"]);
+    findings.step("restart-with-agent").ended(0);
+    assert_eq!(status("with-agent"), ["good", "shared", "spare"]);
 }
 
 /// Kairos' own timeouts, which no merge under emulation meets.

@@ -3,7 +3,10 @@
 //! Where extensions are staged others put theirs: immucore links what lies on a disk, `kairos-agent sysext enable --now`
 //! does so at run time, an administrator may. systemd refuses the whole merge for one that it can't verify, and of two with
 //! one name takes either. So each is judged as what the firmware's stub left is. A good one gives way to our own mount of the
-//! file that was verified; any other is taken out. What can't be taken out keeps the gate shut.
+//! file that was verified; any other is taken out. Where something can't be taken out the run fails, and each unit that merges
+//! has this run before it, and doesn't merge then.
+//!
+//! A dry run goes the same way, and changes nothing: no file, no mount, no device of the kernel.
 
 use super::environment::Environment;
 use super::lock;
@@ -15,9 +18,9 @@ use crate::image::Class;
 use crate::merge;
 use crate::policy::{Directory, Verify};
 use crate::reason::Reason;
-use crate::report::{Event, Image, Report, Word};
+use crate::report::{Adoption, Event, Image, Offered, Report, TakenBack, Word};
 use crate::root::Root;
-use crate::stage::{self, recheck, withdraw_images};
+use crate::stage::{self, Withdrawn, faults, recheck, withdraw_images};
 use crate::stamp::Stamp;
 use crate::state::{HostImage, Judgement, PATH, Source, StagedExtension, State};
 use crate::text::{Message, Text};
@@ -29,6 +32,8 @@ use std::time::Instant;
 
 /// Names that are looked at before the directory is listed again.
 const AT_ONCE: usize = 1024;
+/// Names that a dry run looks at.
+const AT_MOST: usize = 1 << 16;
 /// Why an extension is taken back whose file on a disk isn't what it was.
 const OTHER_FILE: &str = "the file that it was adopted from was replaced or changed";
 /// The same where that file is gone, as its owner wanted.
@@ -37,92 +42,163 @@ const REMOVED: &str = "the file that it was adopted from was removed";
 /// Verifies what others have put where extensions are staged, and stages the good ones.
 ///
 /// # Errors
-/// What kept the agent from judging, or from taking out what isn't good. The gate is shut then.
+/// What kept the agent from judging, or from taking out what isn't good. Nothing may be merged then.
 pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
-    let outcome = run(environment, options, started);
-    if outcome.is_err() {
-        // What couldn't be judged may still be there, and systemd would take it, or refuse everything for its sake.
-        let _ = merge::close(root);
-    }
-    outcome
-}
-
-fn run(environment: &Environment, options: &Options, started: Instant) -> Result<()> {
-    let root = environment.root();
-    let mut state =
-        State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))?;
+    let mut state = read_state(root)?;
     if let Err(error) = environment.sweep() {
         Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
     }
-    let mut moved = withdraw_changed(root, &mut state)?;
-    state.host.clear();
-    let mut preparation = Preparation::again(environment, &state);
+    let changed = changed(root, &state)?;
+    let withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
+    withdrawal::note(&mut state, &withdrawn);
+    for extension in &changed {
+        let image = [(extension.class, extension.name.as_str())];
+        if is_removed(root, extension) {
+            withdrawal::note_removed(&mut state, &withdraw_images(root, &image, REMOVED)?);
+        } else {
+            withdrawal::note(&mut state, &withdraw_images(root, &image, OTHER_FILE)?);
+        }
+    }
+    let report = Report::read(root).map(Option::unwrap_or_default);
+    let mut report = report.unwrap_or_else(|error| {
+        Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
+        Report::default()
+    });
+    let records = Records::new(root, &mut report, &mut state);
+    run(environment, options, started, records, changed, &mut Adoption::default())
+}
+
+/// Says what [`adopt`] would do, and changes nothing.
+///
+/// # Errors
+/// What would keep the agent from judging.
+pub fn preview(environment: &Environment, options: &Options) -> Result<Adoption> {
+    let started = Instant::now();
+    let root = environment.root();
+    let mut state = read_state(root)?;
+    let changed = changed(root, &state)?;
+    let mut withdrawn = faults(root, &|class, name| state.is_left(class, name))?;
+    withdrawn.extend(changed.iter().map(|extension| Withdrawn {
+        file: format!("{}.raw", extension.name).into(),
+        class: extension.class,
+        cause: if is_removed(root, extension) { REMOVED } else { OTHER_FILE },
+    }));
+    for image in &withdrawn {
+        withdrawal::mark(&mut state, image, false);
+    }
+    let mut report = Report::default();
+    let mut adoption = Adoption { withdrawn: taken_back(&withdrawn), ..Adoption::default() };
+    let records = Records::new(root, &mut report, &mut state).of_dry_run();
+    run(environment, options, started, records, changed, &mut adoption)?;
+    offer(root, &state, &mut adoption);
+    Ok(adoption)
+}
+
+fn read_state(root: &Root) -> Result<State> {
+    State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))
+}
+
+fn taken_back(withdrawn: &[Withdrawn]) -> Vec<TakenBack> {
+    let name = |image: &Withdrawn| {
+        let file = image.file.to_string_lossy();
+        Text::new(file.strip_suffix(".raw").unwrap_or(&file))
+    };
+    let taken = |image: &Withdrawn| TakenBack { class: image.class, name: name(image), cause: image.cause.into() };
+    withdrawn.iter().map(taken).collect()
+}
+
+/// Goes through all places. `changed` are extensions that were taken back because their file on a disk is another one now.
+fn run(
+    environment: &Environment,
+    options: &Options,
+    started: Instant,
+    mut records: Records<'_>,
+    mut changed: Vec<StagedExtension>,
+    adoption: &mut Adoption,
+) -> Result<()> {
+    let root = environment.root();
+    records.state.host.clear();
+    let mut preparation = Preparation::again(environment, records.state);
     let is_clean = |class: &Class| stage::foreign(root, *class, 1).is_ok_and(|found| found.is_empty());
     let has_sources = preparation.policy.directories_for(&preparation.entry).next().is_some();
-    if moved.is_empty() && !has_sources && Class::ALL.iter().all(is_clean) && !has_images(root) {
-        return state.write(root);
-    }
-    let mut report = match Report::read(root) {
-        Ok(report) => report.unwrap_or_default(),
-        Err(error) => {
-            Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
-            Report::default()
+    if !changed.is_empty() || has_sources || !Class::ALL.iter().all(is_clean) || has_images(root) {
+        if let Some(error) = preparation.failure.take() {
+            // All of them are refused for this, and taken out, so the merge can go on with what was staged.
+            Event::Failed.emit(format_args!("{error:#}"));
         }
-    };
-    let mut records = Records::new(root, &mut report, &mut state);
-    if let Some(error) = preparation.failure.take() {
-        // All of them are refused for this, and taken out, so the merge can go on with what was staged.
-        Event::Failed.emit(format_args!("{error:#}"));
-    }
-    look(environment, options, &preparation, started, &mut records, |run, records| {
-        for (class, source) in moved.drain(..) {
-            let verify = preparation.policy.verify_at(source.as_str(), &preparation.entry);
-            again(run, records, root, class, &source, verify);
-        }
-        for class in Class::ALL {
-            if let Err(error) = all(run, records, root, class, &preparation) {
-                records.fail(error);
+        look(environment, options, &preparation, started, &mut records, |run, records| {
+            for extension in changed.drain(..) {
+                let path = extension.source.as_ref().map_or("", |source| source.path.as_str());
+                let verify = preparation.policy.verify_at(path, &preparation.entry);
+                again(run, records, root, extension, verify);
             }
-        }
-        for directory in preparation.policy.directories_for(&preparation.entry) {
-            source(run, records, root, directory);
-        }
-        for class in Class::ALL {
-            for directory in merge::host_directories(class) {
-                host(run, records, root, class, directory, preparation.policy.quarantine);
+            for class in Class::ALL {
+                if let Err(error) = all(run, records, root, class, &preparation) {
+                    records.fail(error);
+                }
             }
-        }
-    });
-    records.write_report();
-    let written = records.state.write(root);
+            for directory in preparation.policy.directories_for(&preparation.entry) {
+                source(run, records, root, directory);
+            }
+            for class in Class::ALL {
+                for directory in merge::host_directories(class) {
+                    let place = Host { class, directory, quarantine: preparation.policy.quarantine };
+                    host(run, records, root, place, adoption);
+                }
+            }
+        });
+        records.write_report();
+    }
+    adoption.images = std::mem::take(&mut records.seen.images);
+    adoption.omitted = records.seen.omitted.take();
+    let written = records.write_state();
     records.finish().and(written)
 }
 
-/// Takes back what isn't what was verified any more. Returns the paths of files on a disk that are to be looked at again.
-fn withdraw_changed(root: &Root, state: &mut State) -> Result<Vec<(Class, Text)>> {
-    let mut withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
+/// Extensions whose file on a disk was removed, replaced or changed, though what is staged is still what was verified.
+fn changed(root: &Root, state: &State) -> Result<Vec<StagedExtension>> {
+    let faults = faults(root, &|class, name| state.is_left(class, name))?;
     let is_gone = |extension: &StagedExtension| {
         extension.source.as_ref().is_some_and(|source| {
             !root.metadata(source.path.as_str()).is_ok_and(|found| Text::new(Stamp::from(&found)) == source.stamp)
         })
     };
     let is_there =
-        |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
-    let gone: Vec<_> = state.left().filter(is_there).filter(|it| is_gone(it)).cloned().collect();
-    let (removed, changed): (Vec<_>, Vec<_>) = gone.iter().partition(|extension| is_removed(root, extension));
-    let images =
-        |of: &[&'_ StagedExtension]| -> Vec<_> { of.iter().map(|it| (it.class, it.name.to_string())).collect() };
-    let withdraw = |images: Vec<(Class, String)>, cause| {
-        let images: Vec<_> = images.iter().map(|(class, name)| (*class, name.as_str())).collect();
-        withdraw_images(root, &images, cause)
-    };
-    withdrawn.extend(withdraw(images(&changed), OTHER_FILE)?);
-    withdrawal::note(state, &withdrawn);
-    withdrawal::note_removed(state, &withdraw(images(&removed), REMOVED)?);
-    Ok(gone.into_iter().filter_map(|extension| Some((extension.class, extension.source?.path))).collect())
+        |extension: &&StagedExtension| !faults.iter().any(|image| extension.is_staged_as(image.class, &image.file));
+    Ok(state.left().filter(is_there).filter(|it| is_gone(it)).cloned().collect())
+}
+
+/// Says what systemd would find after this run: what is staged, verified images of the host's own (which are there already), and
+/// the host's directories. Of one name only one counts, which for system extensions is the one in `/etc/extensions`.
+fn offer(root: &Root, state: &State, adoption: &mut Adoption) {
+    let of_host = std::mem::take(&mut adoption.offered);
+    for class in Class::ALL {
+        let hiding = merge::hiding(root, class).unwrap_or_default();
+        let is_mask = |name: &Text| hiding.get(name).is_some_and(|hidden| hidden.is_mask);
+        let is_hidden = |name: &Text, path: &str| hiding.contains_key(name) && !path.starts_with("/etc/");
+        let trees = merge::plain_directories(root, class).into_iter().filter(|(name, _)| !is_mask(name));
+        let trees =
+            trees.map(|(name, path)| Offered { class, name, file: Text::new(path), root_hash: None, signer: None });
+        let staged = state.left().filter(|extension| extension.class == class).map(|extension| Offered {
+            class,
+            name: extension.name.clone(),
+            file: extension.source.as_ref().map_or_else(|| extension.file.clone(), |source| source.path.clone()),
+            root_hash: extension.root_hash.clone(),
+            signer: extension.signer.clone(),
+        });
+        let images = of_host.iter().filter(|offered| offered.class == class).cloned();
+        let (first, rest): (Vec<_>, Vec<_>) =
+            trees.chain(images).partition(|offered| offered.file.as_str().starts_with("/etc/"));
+        for offered in first.into_iter().chain(staged).chain(rest) {
+            let is_there = adoption.offered.iter().any(|it| (it.class, &it.name) == (class, &offered.name));
+            if !is_there && !is_hidden(&offered.name, offered.file.as_str()) {
+                adoption.offered.push(offered);
+            }
+        }
+    }
 }
 
 /// Whether the file that an extension was adopted from is gone.
@@ -134,18 +210,20 @@ fn is_removed(root: &Root, extension: &StagedExtension) -> bool {
 }
 
 /// Looks once more at a file that an extension was adopted from. That it is gone is what its owner wanted.
-fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, path: &Text, verify: Verify) {
+fn again(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, extension: StagedExtension, verify: Verify) {
+    let Some(path) = extension.source.map(|source| source.path) else { return };
     let Some((directory, file)) = path.as_str().rsplit_once('/') else { return };
     if root.metadata(path.as_str()).is_err() {
         return;
     }
-    let place = Place { directory, file: OsStr::new(file), class, kind: PlaceKind::Anybody, verify };
+    let place = Place { directory, file: OsStr::new(file), class: extension.class, kind: PlaceKind::Anybody, verify };
     let Looked { image, stamp } = run.process(place, None, &|| Ok(()));
     let source = stamp.map(|stamp| Source { path: path.clone(), stamp });
     records.add(image, source, None);
 }
 
-/// Looks at everything in the directory in which extensions of `class` are staged, until nothing but ours is left.
+/// Looks at everything in the directory in which extensions of `class` are staged, until nothing but ours is left. A dry run looks
+/// once.
 fn all(
     run: &mut Run<'_>,
     records: &mut Records<'_>,
@@ -154,14 +232,15 @@ fn all(
     preparation: &Preparation,
 ) -> Result<()> {
     let directory = class.staging_directory();
+    let limit = if records.dry { AT_MOST } else { AT_ONCE };
     loop {
-        let files = stage::foreign(root, class, AT_ONCE).with_context(|| format!("listing {directory}"))?;
-        if files.is_empty() {
-            return Ok(());
-        }
+        let files = stage::foreign(root, class, limit).with_context(|| format!("listing {directory}"))?;
         for (number, file) in files.iter().enumerate() {
             let next = files.get(number.saturating_add(1)).map(|next| found(class, next));
             one(run, records, root, class, file, next, preparation)?;
+        }
+        if files.is_empty() || records.dry {
+            return Ok(());
         }
     }
 }
@@ -188,13 +267,14 @@ fn one(
     preparation: &Preparation,
 ) -> Result<()> {
     let place = found(directory, file);
-    let take_out = || stage::take_out(root, directory, file);
+    let dry = records.dry;
+    let take_out = || if dry { Ok(()) } else { stage::take_out(root, directory, file).map(drop) };
     let Some(path) = stage::link_target(root, directory, file) else {
         return file_itself(run, records, root, directory, place);
     };
     // A link into a directory of the configuration is verified as that says.
     let place = Place { verify: preparation.policy.verify_at(path.as_str(), &preparation.entry), ..place };
-    let Looked { mut image, stamp } = run.process(place, next, &|| take_out().map(drop));
+    let Looked { mut image, stamp } = run.process(place, next, &take_out);
     if image.is_good() {
         records.add(image, stamp.map(|stamp| Source { path, stamp }), None);
         return Ok(());
@@ -220,12 +300,12 @@ fn file_itself(
     directory: Class,
     place: Place<'_>,
 ) -> Result<()> {
-    let moved = match stage::take_out(root, directory, place.file) {
-        Ok(moved) => moved,
-        Err(error) => {
-            let file = Text::from_os(place.file);
-            bail!("{file} can't be taken out of {}: {error:#}", directory.staging_directory());
-        }
+    let moved = if records.dry {
+        place.directory.to_owned()
+    } else {
+        stage::take_out(root, directory, place.file).with_context(|| {
+            format!("{} can't be taken out of {}", Text::from_os(place.file), directory.staging_directory())
+        })?
     };
     let Looked { mut image, .. } = run.process(Place { directory: &moved, ..place }, None, &|| Ok(()));
     image.directory = Some(directory.staging_directory().into());
@@ -281,9 +361,19 @@ fn has_images(root: &Root) -> bool {
     Class::ALL.iter().any(|class| merge::host_directories(*class).iter().any(is_used))
 }
 
+/// A directory of the host.
+#[derive(Clone, Copy)]
+struct Host<'p> {
+    class: Class,
+    directory: &'p str,
+    /// Whether bad images are renamed.
+    quarantine: bool,
+}
+
 /// Looks at images in a directory of the host. systemd looks there itself, so all that can be done about one that it will
 /// refuse, and all others for its sake, is to name it, or to rename it.
-fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, directory: &str, quarantine: bool) {
+fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'_>, adoption: &mut Adoption) {
+    let Host { class, directory, quarantine } = place;
     let files = match merge::host_images(root, directory, AT_ONCE) {
         Ok(files) => files,
         Err(error) => {
@@ -300,7 +390,12 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
     for file in files.into_iter().filter(is_image) {
         let kind = PlaceKind::Anybody;
         let mut image = run.judge(Place { directory, file: &file, class, kind, verify: Verify::Full });
+        let path = Text::new(format_args!("{directory}/{}", image.file));
         if image.is_good() {
+            if let Some(name) = image.name.clone() {
+                let (root_hash, signer) = (image.root_hash.clone(), image.signer.as_ref().map(Message::new));
+                adoption.offered.push(Offered { class, name, file: path, root_hash, signer });
+            }
             note(records, directory, image, Judgement::Good);
             continue;
         }
@@ -317,19 +412,22 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
             continue;
         }
         let mut is_left = true;
-        let advice = if quarantine {
-            match stage::reject_on_host(root, directory, &file) {
+        let advice = match (quarantine, records.dry) {
+            (true, true) => Message::new("it would be renamed, so that it keeps out nothing else (merge.quarantine)"),
+            (true, false) => match stage::reject_on_host(root, directory, &file) {
                 Ok(name) => {
                     is_left = false;
                     Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name)))
                 }
                 Err(error) => Message::new(format_args!("it keeps out all extensions, for {error:#}")),
+            },
+            (false, _) => {
+                adoption.blocking.push(path);
+                Message::new(format_args!(
+                    "systemd may refuse all extensions for its sake: remove it from {directory}, have it signed, or set \
+                     merge.quarantine"
+                ))
             }
-        } else {
-            Message::new(format_args!(
-                "systemd may refuse all extensions for its sake: remove it from {directory}, have it signed, or set \
-                 merge.quarantine"
-            ))
         };
         image.warn(advice);
         if is_left {

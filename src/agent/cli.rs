@@ -1,14 +1,16 @@
 //! Command line of `sextant-agent`.
 
-use super::adopt::adopt;
+use super::adopt::{adopt, preview};
 use super::confirm::confirm;
 use super::environment::Environment;
 use super::merge::merge;
 use super::stage::{BUDGET, Options, stage};
-use crate::image::Architecture;
-use crate::report;
+use super::unmerge::unmerge;
+use crate::image::{Architecture, Class};
+use crate::report::{self, Adoption};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,11 +66,17 @@ Where immucore boots it belongs into yip's stage initramfs.before, after immucor
 systemd-sysext.service and systemd-confext.service run it before they merge. The policy and the trust anchors are those
 of this boot.
 
-Exit status: 0 nothing is left that wasn't verified; 1 it could not be done, and nothing will be merged; 2 usage.")]
+A dry run judges by the same rules and writes, moves and mounts nothing. The kernel isn't asked whether it can mount an image.
+`sextant refresh` is this for people, with the merge after it.
+
+Exit status: 0 nothing is left that wasn't verified; 1 it could not be done, and the unit that called it does not merge; 2 usage.")]
     Adopt {
         /// Operate on the tree at DIR, without kernel features
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
+        /// Output what would be done as JSON, and change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// Architecture of the machine, as systemd names it [default: this one's]
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
@@ -107,6 +115,22 @@ Exit status: 0 compared, whatever is missing; 1 it could not be compared; 2 usag
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
+    /// Unmerge extensions, unless the unit that merges them is only restarted
+    #[command(after_help = "\
+What systemd-sysext.service and systemd-confext.service run when they are stopped. Before a restart nothing is unmerged: the
+start that follows replaces what is merged once every new image is mounted, and keeps it if one can't be. `systemctl stop`, the shutdown, and
+a restart with nothing to start for unmerge, as systemd's own units do.
+
+Exit status: 0 unmerged, or kept for a restart; otherwise that of systemd-sysext or systemd-confext; 2 usage.")]
+    Unmerge {
+        /// `sysext` or `confext`
+        #[arg(value_name = "CLASS", value_parser = class)]
+        class: Class,
+    },
+}
+
+fn class(name: &str) -> Result<Class, &'static str> {
+    Class::ALL.into_iter().find(|class| class.as_str() == name).ok_or("neither sysext nor confext")
 }
 
 /// Does what the command line asks for.
@@ -115,20 +139,23 @@ pub fn run(cli: Cli) -> ExitCode {
     let (environment, root) = match &cli.command {
         Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
         Command::Adopt { root, .. } | Command::Confirm { root } => (Environment::open(root.as_deref()), root),
+        Command::Unmerge { .. } => (Environment::open(None), &None),
     };
     // A machine that isn't in its initrd is told so as a machine is.
     let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
-    report::install_logger(machine);
+    // A dry run leaves nothing in the journal either.
+    report::install_logger(machine && !matches!(cli.command, Command::Adopt { dry_run: true, .. }));
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
             stage(&environment, &Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET })
         }
-        Command::Adopt { arch, .. } => {
+        Command::Adopt { arch, dry_run, .. } => {
             let options = Options { config: None, architecture: architecture(arch)?, confined: true, budget: BUDGET };
-            adopt(&environment, &options)
+            if dry_run { print(&preview(&environment, &options)?) } else { adopt(&environment, &options) }
         }
         Command::Merge { .. } => merge(&environment),
         Command::Confirm { .. } => confirm(&environment),
+        Command::Unmerge { class } => unmerge(&environment, class),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,6 +164,14 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes what a dry run came to to standard output. All of its text is [`crate::text::Text`] or [`crate::text::Message`].
+#[expect(clippy::disallowed_methods, reason = "what is written here is bounded and escaped")]
+fn print(adoption: &Adoption) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(adoption).context("encoding the result")?;
+    text.push(b'\n');
+    std::io::stdout().write_all(&text).context("writing the result")
 }
 
 fn architecture(named: Option<Architecture>) -> anyhow::Result<Architecture> {

@@ -9,11 +9,13 @@ mod merge;
 mod preparation;
 mod run;
 mod stage;
+mod unmerge;
 mod withdrawal;
 
-pub use adopt::adopt;
+pub use adopt::{adopt, preview};
 pub use cli::{Cli, run};
 pub use confirm::confirm;
 pub use environment::Environment;
 pub use merge::merge;
 pub use stage::{BUDGET, Options, stage};
+pub use unmerge::unmerge;

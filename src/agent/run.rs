@@ -114,6 +114,8 @@ pub(super) struct Run<'a> {
     upcoming: Option<Upcoming>,
     /// When nothing more is looked at.
     until: Instant,
+    /// Nothing is staged.
+    dry: bool,
 }
 
 /// Has `work` look at files, with all that it takes.
@@ -126,7 +128,9 @@ pub(super) fn look<T>(
     work: impl FnOnce(&mut Run<'_>, &mut Records<'_>) -> T,
 ) -> T {
     let root = environment.root();
-    let custody = match environment.custody(preparation.policy.limits) {
+    let dry = records.dry;
+    let custody = if dry { Ok(Box::new(InPlaceCustody) as _) } else { environment.custody(preparation.policy.limits) };
+    let custody = match custody {
         Ok(custody) => Some(custody),
         Err(error) => {
             records.fail(error);
@@ -134,7 +138,8 @@ pub(super) fn look<T>(
         }
     };
     let host = host_release(root);
-    let activation = environment.activation();
+    // The kernel mounts what it looks at, which a dry run doesn't do.
+    let activation = if dry { None } else { environment.activation() };
     let until = started + options.budget;
     let verifier = Verifier {
         policy: &preparation.policy,
@@ -162,6 +167,7 @@ pub(super) fn look<T>(
         accepted: Accepted::default(),
         upcoming: None,
         until,
+        dry,
     };
     run.count(records.state);
     work(&mut run, records)
@@ -227,7 +233,8 @@ impl Run<'_> {
             staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))
         });
         image.set_findings(findings);
-        image.set_verdict(result.as_ref().map(|()| Verdict::Staged));
+        let good = if self.dry { Verdict::Accepted } else { Verdict::Staged };
+        image.set_verdict(result.as_ref().map(|()| good));
         Looked { image, stamp }
     }
 
@@ -255,10 +262,10 @@ impl Run<'_> {
 
     fn stage(&mut self, place: Place<'_>, image: &Image, verified: Stageable) -> anyhow::Result<()> {
         let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
-        let staged = stage_image(self.root, verified)?;
+        let occupied = if self.dry { 0 } else { stage_image(self.root, verified)?.occupied() };
         self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
         if let Some(custody) = self.custody {
-            custody.settle(staged.occupied());
+            custody.settle(occupied);
         }
         self.accepted.add(class, name, root_hash, Text::from_os(place.file));
         Ok(())
@@ -311,14 +318,23 @@ pub(super) struct Records<'r> {
     root: &'r Root,
     pub(super) report: &'r mut Report,
     pub(super) state: &'r mut State,
+    /// The files that a dry run has looked at; nothing else in it is filled in.
+    pub(super) seen: Report,
     /// When the report was written last.
     written: Option<Instant>,
     failure: Option<anyhow::Error>,
+    /// Nothing is written, and nothing told.
+    pub(super) dry: bool,
 }
 
 impl<'r> Records<'r> {
     pub(super) fn new(root: &'r Root, report: &'r mut Report, state: &'r mut State) -> Self {
-        Self { root, report, state, written: None, failure: None }
+        Self { root, report, state, seen: Report::default(), written: None, failure: None, dry: false }
+    }
+
+    /// The same for a run that changes nothing.
+    pub(super) fn of_dry_run(self) -> Self {
+        Self { dry: true, ..self }
     }
 
     /// Notes an error that kept the agent from doing its job. The first one is the one to tell.
@@ -328,7 +344,15 @@ impl<'r> Records<'r> {
 
     /// Writes the report, so that it says something whatever happens next.
     pub(super) fn write_report(&mut self) {
+        if self.dry {
+            return;
+        }
         self.written = report::write(self.root, self.report).ok().map(|()| Instant::now());
+    }
+
+    /// Writes the state as it is now.
+    pub(super) fn write_state(&self) -> anyhow::Result<()> {
+        if self.dry { Ok(()) } else { self.state.write(self.root) }
     }
 
     /// Notes what came of a file. `source` is where it lies if that isn't in what this boot left in RAM; `left` is what is to
@@ -340,9 +364,13 @@ impl<'r> Records<'r> {
             let is_it = |it: &StagedExtension| image.is(it.class, it.name.as_str());
             self.state.staged.retain(|extension| extension.withdrawn.is_none() || !is_it(extension));
             self.state.staged.extend(staged_extension(&image, source));
-            if let Err(error) = self.state.write(self.root) {
-                self.fail(error);
-            }
+        }
+        if self.dry {
+            self.seen.add(image);
+            return;
+        }
+        if is_staged && let Err(error) = self.write_state() {
+            self.fail(error);
         }
         if let Some(image) = self.report.add(image) {
             Event::emit_image(image);

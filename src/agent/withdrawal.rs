@@ -18,18 +18,24 @@ pub(super) fn note_removed(state: &mut State, withdrawn: &[Withdrawn]) {
 fn note_as(state: &mut State, withdrawn: &[Withdrawn], is_removed: bool) {
     for image in withdrawn {
         let cause = Message::new(image.cause);
-        let is_it = |extension: &&mut StagedExtension| {
-            extension.withdrawn.is_none() && extension.is_staged_as(image.class, &image.file)
-        };
-        if let Some(extension) = state.staged.iter_mut().find(is_it) {
-            extension.is_removed = is_removed;
+        if let Some(extension) = mark(state, image, is_removed) {
             Event::emit_withdrawn(&about(extension), &cause);
-            extension.withdrawn = Some(cause);
         } else {
             let file = Text::from_os(&image.file);
             Event::Withdrawn.emit(format_args!("{file} ({}) will not be merged: {cause}", image.class));
         }
     }
+}
+
+/// Notes it in the state. Returns the extension, if there is one.
+pub(super) fn mark<'s>(state: &'s mut State, withdrawn: &Withdrawn, is_removed: bool) -> Option<&'s StagedExtension> {
+    let is_it = |extension: &&mut StagedExtension| {
+        extension.withdrawn.is_none() && extension.is_staged_as(withdrawn.class, &withdrawn.file)
+    };
+    let extension = state.staged.iter_mut().find(is_it)?;
+    extension.withdrawn = Some(Message::new(withdrawn.cause));
+    extension.is_removed = is_removed;
+    Some(extension)
 }
 
 /// What is told of an extension that was staged.

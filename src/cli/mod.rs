@@ -1,6 +1,7 @@
 //! The tool on a workstation and on an installed system.
 
 mod build;
+mod changes;
 mod explain;
 mod images;
 mod inspect;
@@ -16,6 +17,7 @@ mod original;
 mod output;
 mod plan;
 mod progress;
+mod refresh;
 mod sign;
 mod signing_options;
 mod status;
@@ -48,6 +50,8 @@ Examples:
         the same for a machine that trusts db.crt
   sextant install k3s.sysext.raw --entry active --entry passive
         for the next boot of two entries
+  sextant refresh --dry-run
+        what would change if extensions that came after the boot were merged now
   sextant status
         what became of the extensions of this boot, and why
   sextant explain corrupt
@@ -75,6 +79,7 @@ enum Command {
     Remove(manage::Remove),
     Migrate(migrate::Arguments),
     Measure(measure::Arguments),
+    Refresh(refresh::Arguments),
     Status(status::Arguments),
     Explain(explain::Arguments),
 }
@@ -105,6 +110,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Remove(arguments) => manage::remove(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
+        Command::Refresh(arguments) => refresh::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
     };

@@ -1,5 +1,6 @@
 //! Telling what was decided: the report, the journal, a table for people.
 
+mod adoption;
 mod bounds;
 mod log;
 mod read;
@@ -9,6 +10,7 @@ mod word;
 
 pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, Withdrawn, install as install_logger};
+pub use adoption::{Adoption, Offered, TakenBack};
 pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_ROWS};
 #[cfg(feature = "cli")]
 pub use read::Fate;

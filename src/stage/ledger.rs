@@ -66,19 +66,30 @@ pub struct Withdrawn {
 /// # Errors
 /// Where a note can't be read or a file not be removed.
 pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
-    let mut withdrawn = Vec::new();
+    let faults = faults(root, names)?;
+    for image in &faults {
+        take_back(root, image.class, &image.file)?;
+    }
+    Ok(faults)
+}
+
+/// What [`recheck`] would take back.
+///
+/// # Errors
+/// Where a note can't be read.
+pub fn faults(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
+    let mut faults = Vec::new();
     for class in Class::ALL {
         for file in notes(root, class)? {
             let is_reported =
                 file.to_str().and_then(|file| file.strip_suffix(".raw")).is_some_and(|it| names(class, it));
             let unreported = (!is_reported).then_some("it is not recorded as staged");
             if let Some(cause) = fault(root, class, &file)?.or(unreported) {
-                take_back(root, class, &file)?;
-                withdrawn.push(Withdrawn { file, class, cause });
+                faults.push(Withdrawn { file, class, cause });
             }
         }
     }
-    Ok(withdrawn)
+    Ok(faults)
 }
 
 /// Takes back staged images for a cause outside of them.

@@ -8,7 +8,7 @@ mod quarantine;
 
 pub use copies::free as free_copies;
 pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody, MountedHolding};
-pub use ledger::{Withdrawn, foreign, link_target, recheck, withdraw, withdraw_images};
+pub use ledger::{Withdrawn, faults, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
 pub use quarantine::{quarantine, reject_on_host, take_out};
 

@@ -6,6 +6,7 @@ mod inspect;
 mod installation;
 mod measure;
 mod plan;
+mod refresh;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -143,6 +143,24 @@ pub(crate) fn nothing_is_merged_on_the_host_that_was_not_judged() {
     }
 }
 
+/// systemd's own units unmerge when they are stopped, for a restart too.
+pub(crate) fn a_restart_takes_nothing_down() {
+    for tree in Tree::all() {
+        for unit in EXTENDED {
+            let Ok(stock) = fs::read_to_string(tree.file("usr/lib/systemd/system").join(unit)) else { continue };
+            let (stock, ours) = (values(&stock, "ExecStop"), drop_in(unit));
+            let class = if unit.contains("confext") { "confext" } else { "sysext" };
+            if unit.contains("-initrd") || unit.contains("-sysroot") || stock.is_empty() {
+                assert_eq!(values(&ours, "ExecStop"), Vec::<&str>::new(), "{} {unit}", tree.suite);
+                continue;
+            }
+            assert!(stock.iter().all(|command| command.ends_with(&format!("systemd-{class} unmerge"))), "{stock:?}");
+            let expected = format!("/run/sextant/sextant-agent unmerge {class}");
+            assert_eq!(values(&ours, "ExecStop"), ["", &expected], "{} {unit}", tree.suite);
+        }
+    }
+}
+
 /// Kairos' drop-ins for these two units set JobRunningTimeoutSec=5 and TimeoutStartSec=10.
 pub(crate) fn the_timeouts_of_others_are_reset() {
     for unit in ["systemd-sysext.service", "systemd-confext.service"] {

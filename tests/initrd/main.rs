@@ -44,6 +44,7 @@ fn main() -> ExitCode {
                 the_gate_is_no_alternative,
                 our_drop_ins_have_the_last_word,
                 nothing_is_merged_on_the_host_that_was_not_judged,
+                a_restart_takes_nothing_down,
                 the_timeouts_of_others_are_reset,
                 a_call_by_hand_has_the_strict_policy_too,
                 the_host_gets_the_drop_ins_of_the_initrd;

@@ -23,7 +23,7 @@ fn adopt(machine: &Machine) -> Outcome {
 }
 
 /// Puts an image into the store, enabled for the boot entry `active`, and links it as immucore does.
-fn enable(machine: &Machine, file: &str, image: &[u8]) {
+pub(crate) fn enable(machine: &Machine, file: &str, image: &[u8]) {
     let store = machine.path(STORE);
     fs::create_dir_all(store.join("active")).unwrap();
     fs::write(store.join(file), image).unwrap();
@@ -32,7 +32,7 @@ fn enable(machine: &Machine, file: &str, image: &[u8]) {
     link(machine, file, &format!("/{STORE}/active/{file}"));
 }
 
-fn link(machine: &Machine, name: &str, target: &str) {
+pub(crate) fn link(machine: &Machine, name: &str, target: &str) {
     let directory = machine.path("run/extensions");
     fs::create_dir_all(&directory).unwrap();
     let _ = fs::remove_file(directory.join(name));
@@ -46,7 +46,7 @@ fn staged(machine: &Machine, name: &str) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-fn corrupt(image: &[u8]) -> Vec<u8> {
+pub(crate) fn corrupt(image: &[u8]) -> Vec<u8> {
     let mut image = image.to_vec();
     image[1 << 20] ^= 1;
     image
@@ -260,21 +260,22 @@ fn where_nothing_may_be_staged_nothing_is_adopted() {
     assert!(!gate(&machine));
 }
 
+/// The unit doesn't merge then, whose next start tries again: nothing has to be opened for that.
 #[test]
-fn what_cannot_be_taken_out_shuts_the_gate() {
+fn what_cannot_be_taken_out_is_a_failure_until_it_can() {
     let machine = Machine::trusting(&[vendor()]).sysext("app.sysext.raw", &good_image("app", vendor()));
     machine.stage();
     assert_eq!(run(&machine, "merge").status, Some(0));
-    assert!(gate(&machine));
     link(&machine, "evil.raw", "/evil.raw");
     // Nothing can be moved to where a file is.
     fs::write(machine.path("run/sextant/set-aside"), "").unwrap();
-    let outcome = run(&machine, "adopt");
-    assert_eq!((outcome.status, gate(&machine)), (Some(1), false), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("it can't be taken out of /run/extensions"), "{}", outcome.stderr);
+    for _ in 0..2 {
+        let outcome = run(&machine, "adopt");
+        assert_eq!((outcome.status, gate(&machine)), (Some(1), true), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("it can't be taken out of /run/extensions"), "{}", outcome.stderr);
+    }
     fs::remove_file(machine.path("run/sextant/set-aside")).unwrap();
     adopt(&machine);
-    assert_eq!((run(&machine, "merge").status, gate(&machine)), (Some(0), true));
     assert_eq!(machine.staged_names(), ["app"]);
 }
 

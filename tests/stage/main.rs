@@ -4,6 +4,7 @@
 mod adopt;
 mod images;
 mod merge;
+mod preview;
 mod room;
 mod run;
 #[path = "../support/mod.rs"]
