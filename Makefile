@@ -130,7 +130,7 @@ bench: deps ## measure against veritysetup, cp and systemd-repart
 	$(CARGO) bench --locked
 
 .PHONY: comparison
-comparison: agent toolbox ## boot sextant and a double of immucore's flow, by turns, into docs/comparison.md
+comparison: agent toolbox ## boot Kairos machines without and with sextant, into docs/comparison.md
 	$(CARGO) test --locked --test qemu -- --comparison
 
 # Paths in it are fixed: units, stage files and the agent name them.

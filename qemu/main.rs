@@ -66,7 +66,7 @@ fn main() -> ExitCode {
             _ => trial,
         }
     });
-    let evidence = evidence::tests().into_iter().map(|(name, test)| {
+    let evidence = evidence::tests().into_iter().chain(comparison::tests()).map(|(name, test)| {
         Trial::test(name, move || {
             test();
             Ok(())

@@ -1,83 +1,131 @@
-//! Side by side: sextant, and a test double of what Kairos' immucore does, on the same images in the same machine.
+//! Side by side: Kairos as it is, and the same image with sextant in it, on the same disks.
 //!
-//! `make comparison`, or `cargo test --test qemu -- --comparison [SET|SET-SYSTEMD]...`: without arguments the table in
-//! `docs/comparison.md` is written anew. No test: times depend on the machine, so the two are run by turns
-//! and compared with each other only.
+//! `make comparison`, or `cargo test --test qemu -- --comparison [SET]...`: without arguments the tables in
+//! `docs/comparison.md` are written anew. No test: times depend on the machine. That the page has the rows of this plan is
+//! one ([`tests`]).
 
-mod boot;
-mod sets;
+mod seen;
 mod table;
 
+use crate::cpio::Archive;
 use crate::guest::Guest;
-use crate::toolbox::{self, repository};
-use sets::Set;
+use crate::kairos::disk::Stored;
+use crate::kairos::sets::image;
+use crate::kairos::verdict::STORE;
+use crate::kairos::{Story, image as machine};
+use crate::toolbox::{self, repository, work};
+use seen::Seen;
 use std::fs;
 use std::process::ExitCode;
 
-/// How extensions get from the ESP into the host.
+/// What is in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Flow {
+    /// immucore alone, and the drop-ins of Kairos up to summer 2026: `verity` or `signed` will do.
+    Kairos,
+    /// With sextant.
     Sextant,
-    /// As at v0.2: `verity` or `signed` will do.
-    Immucore,
-    /// As since September 2026: `signed` alone.
-    ImmucoreSigned,
 }
 
 impl Flow {
-    /// Policy that `systemd-dissect` and `systemd-sysext` get.
-    fn policy(self) -> Option<&'static str> {
-        match self {
-            Self::Sextant => None,
-            Self::Immucore => Some("root=verity+signed+absent:usr=verity+signed+absent"),
-            Self::ImmucoreSigned => Some("root=signed+absent:usr=signed+absent"),
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
-            Self::Sextant => "sextant",
-            Self::Immucore => "immucore",
-            Self::ImmucoreSigned => "immucore, `signed`",
+            Self::Kairos => "immucore alone",
+            Self::Sextant => "with sextant",
+        }
+    }
+
+    /// What is laid over the root file system.
+    fn image(self) -> fn() -> Result<Archive, String> {
+        match self {
+            Self::Kairos => || machine::marked(false),
+            Self::Sextant => || machine::marked(true),
         }
     }
 }
 
-/// One boot.
-struct Case {
-    flow: Flow,
-    guest: Guest,
-    set: Set,
+/// What lies on a disk before its first boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Set {
+    Good,
+    Stranger,
+    Mixed,
 }
 
-/// Times are taken in so many boots of each flow, by turns.
-const TURNS: usize = 3;
+impl Set {
+    fn letter(self) -> &'static str {
+        match self {
+            Self::Good => "a",
+            Self::Stranger => "b",
+            Self::Mixed => "c",
+        }
+    }
+
+    /// Names of the images beside the UKI.
+    fn beside(self) -> &'static [&'static str] {
+        match self {
+            Self::Good => &["good", "settings", "bulk"],
+            Self::Stranger => &["good", "settings", "stranger"],
+            Self::Mixed => &["good", "unsigned", "flipped", "garbage"],
+        }
+    }
+
+    /// What lies on the persistent partition.
+    fn stored(self) -> fn() -> Vec<Stored> {
+        match self {
+            Self::Good | Self::Stranger => || image("shared").enabled("common").to_vec(),
+            Self::Mixed => || {
+                let file = "other-good.sysext.raw";
+                let link = Stored::link(&format!("{STORE}/active"), "good.sysext.raw", &format!("{STORE}/{file}"));
+                vec![Stored::file(STORE, file, &image("other good").bytes), link]
+            },
+        }
+    }
+
+    /// What that is: beside the UKI, and on the persistent partition.
+    fn about(self) -> [&'static str; 2] {
+        match self {
+            Self::Good => ["good: `good`, `bulk` of 64 MiB, the configuration extension `settings`", "good: `shared`"],
+            Self::Stranger => ["good: `good`, `settings`; `stranger` is by an unknown signer", "good: `shared`"],
+            Self::Mixed => [
+                "good: `good`; `unsigned` has a hash tree and no signature, one byte in a file of `flipped` was changed, \
+                 `garbage` is no image",
+                "another build of `good`, signed by the same key, enabled under the same name",
+            ],
+        }
+    }
+
+    /// Names of the extensions that should be merged.
+    fn good(self) -> &'static [&'static str] {
+        match self {
+            Self::Good => &["bulk", "good", "settings", "shared"],
+            Self::Stranger => &["good", "settings", "shared"],
+            Self::Mixed => &["good"],
+        }
+    }
+}
+
+/// One disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Case {
+    set: Set,
+    guest: Guest,
+    flow: Flow,
+}
+
+/// Boots of each disk.
+const BOOTS: usize = 2;
 
 fn plan() -> Vec<Case> {
-    use Flow::{Immucore, ImmucoreSigned, Sextant};
-    use Guest::{Systemd257, Systemd262};
-    let mut plan = Vec::new();
-    let mut add = |guest, set, flows: &[Flow]| plan.extend(flows.iter().map(|&flow| Case { flow, guest, set }));
-    for set in [Set::Large, Set::Unsigned] {
-        add(Systemd257, set, &[Immucore, Sextant]);
-    }
-    for _ in 0..TURNS {
-        for set in [Set::Good, Set::Twelve] {
-            add(Systemd257, set, &[Sextant, Immucore]);
-        }
-    }
-    for set in [Set::Stranger, Set::Flipped] {
-        add(Systemd257, set, &[Immucore, Sextant]);
-    }
-    add(Systemd257, Set::Twelve, &[ImmucoreSigned]);
-    // `verity` means more to systemd since 259.
-    add(Systemd262, Set::Stranger, &[Immucore, Sextant]);
-    plan
+    let sets = [Set::Good, Set::Stranger, Set::Mixed];
+    let flows = [Flow::Kairos, Flow::Sextant];
+    let case = |set, flow| Case { set, guest: Guest::Systemd257, flow };
+    sets.into_iter().flat_map(|set| flows.map(|flow| case(set, flow))).collect()
 }
 
-/// Boots them all, one after the other, and writes the table; or those of the sets that are named, and prints it.
+/// Boots them all, one after the other, and writes the tables; or those of the sets that are named, and prints them.
 pub fn run(sets: &[String]) -> ExitCode {
-    match toolbox::obstacle().map_or_else(|| compare(sets), Err) {
+    match toolbox::obstacle().or_else(toolbox::no_kairos).map_or_else(|| compare(sets), Err) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -87,24 +135,37 @@ pub fn run(sets: &[String]) -> ExitCode {
 }
 
 fn compare(sets: &[String]) -> Result<(), String> {
-    let asked = |case: &Case| {
-        let name = format!("{}-{}", case.set.letter(), case.guest.version());
-        sets.iter().any(|set| *set == name || set == case.set.letter())
-    };
-    let plan: Vec<_> = plan().into_iter().filter(|case| sets.is_empty() || asked(case)).collect();
-    let (mut seen, mut failed) = (Vec::new(), Vec::new());
-    for (number, case) in plan.iter().enumerate() {
-        match boot::boot(case) {
-            Ok(found) => {
-                eprintln!("{} of {}: {found:?}", number + 1, plan.len());
-                seen.push(found);
-                // Each time, for nobody wants to lose an hour's boots to the last of them.
-                put(&table::text(&seen)?, sets.is_empty())?;
-            }
-            Err(error) => failed.push(format!("{} of {}: {error}", number + 1, plan.len())),
-        }
+    let is_asked = |case: &Case| sets.is_empty() || sets.iter().any(|set| *set == case.set.letter());
+    let mut seen = Vec::new();
+    for case in plan().into_iter().filter(is_asked) {
+        seen.extend(case.boots()?);
+        // Each time: an hour's boots aren't to be lost to the last of them.
+        put(&table::text(&seen)?, sets.is_empty())?;
     }
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+    Ok(())
+}
+
+impl Case {
+    fn boots(self) -> Result<Vec<Seen>, String> {
+        let directory = work().join("comparison");
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        let mut story = Story::new("comparison", "Kairos with and without sextant");
+        story.guest = self.guest;
+        story.image = self.flow.image();
+        story.beside = self.set.beside();
+        story.stored = self.set.stored();
+        let machine = story.make(&directory)?;
+        (1..=BOOTS)
+            .map(|number| {
+                let findings = machine.boot(&number.to_string(), "comparison", &directory);
+                let findings = findings.map_err(|error| format!("{self:?}: {error}"))?;
+                let seen = Seen::read(self, number, &findings);
+                eprintln!("{seen:?}");
+                Ok(seen)
+            })
+            .collect()
+    }
 }
 
 /// Writes the tables into the page, or prints them.
@@ -117,4 +178,29 @@ fn put(text: &str, write: bool) -> Result<(), String> {
     let page = fs::read_to_string(&path).map_err(|error| format!("reading {}: {error}", path.display()))?;
     let page = table::put(&page, text)?;
     fs::write(&path, page).map_err(|error| format!("writing {}: {error}", path.display()))
+}
+
+/// Tests that need no machine, by name.
+pub fn tests() -> Vec<(&'static str, fn())> {
+    vec![("comparison::the_page_has_the_rows_of_the_plan", the_page_has_the_rows_of_the_plan)]
+}
+
+/// The committed page is one that the command of today wrote: the same heads, a row for each boot, and the version of immucore
+/// that the toolbox builds. What is in the other cells depends on the boots.
+fn the_page_has_the_rows_of_the_plan() {
+    let page = fs::read_to_string(repository().join("docs/comparison.md")).unwrap();
+    let version = table::required("immucore").unwrap();
+    assert!(page.contains(&format!("| immucore | {version} |")), "the page isn't about immucore {version}");
+    for line in table::heads() {
+        assert!(page.lines().any(|found| found == line), "docs/comparison.md lacks {line:?}: run `make comparison`");
+    }
+    assert!(page.contains(&table::sets()), "the page describes other disks: run `make comparison`");
+    for case in plan() {
+        for boot in 1..=BOOTS {
+            let start = table::start(case, boot);
+            let found = page.lines().filter(|line| line.starts_with(&start)).count();
+            let expected = 2 + usize::from(case.set == Set::Good);
+            assert_eq!(found, expected, "rows {start:?} of docs/comparison.md: run `make comparison`");
+        }
+    }
 }

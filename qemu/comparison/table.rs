@@ -1,16 +1,22 @@
 //! What was seen, as tables for people.
 
-use super::boot::Seen;
-use super::{Flow, Set};
+use super::seen::Seen;
+use super::{Case, Flow, Set};
 use crate::toolbox::{Tree, repository, succeed};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs;
 use std::process::Command;
 
 const BEGIN: &str = "<!-- Written by `make comparison`; changes by hand are lost. -->\n";
 const END: &str = "<!-- The end of what `make comparison` writes. -->\n";
 
-type Boots<'a> = BTreeMap<(&'static str, Set, Flow), Vec<&'a Seen>>;
+const START: &str = "| | systemd | image | boot |";
+const OUTCOMES: &str =
+    " on the ESP | linked by immucore | where systemd looks | merged | what is wrong | what is said |";
+const TIMES: &str = " `stage` | `adopt` | `merge` | systemd-sysext | systemd-confext | `confirm` | sum | merged at |";
+const MEMORY: &str = " images, before `stage` | after | on the host | `Shmem`, before `stage` | after | on the host | \
+    `MemAvailable` on the host |";
 
 /// Puts the tables in place of those in `page`.
 ///
@@ -28,11 +34,57 @@ pub fn put(page: &str, text: &str) -> Result<String, String> {
 /// # Errors
 /// If the tools don't tell their versions.
 pub fn text(seen: &[Seen]) -> Result<String, String> {
-    let mut boots = Boots::new();
-    for one in seen {
-        boots.entry((one.guest.version(), one.set, one.flow)).or_default().push(one);
+    let all: Vec<_> = seen.iter().collect();
+    let good: Vec<_> = seen.iter().filter(|one| one.case.set == Set::Good).collect();
+    let tables = [
+        table(OUTCOMES, "|---", &all, outcome),
+        table(TIMES, "|---:", &all, cost),
+        table(MEMORY, "|---:", &good, memory),
+    ];
+    Ok(format!("{}\n{}\n{}", origin(seen)?, sets(), tables.join("\n")))
+}
+
+/// What lies on the disks before their first boots.
+pub fn sets() -> String {
+    let mut out = "| | beside the UKI | on the persistent partition |\n|---|---|---|\n".to_owned();
+    for set in [Set::Good, Set::Stranger, Set::Mixed] {
+        let (letter, about) = (set.letter(), set.about());
+        let _ = writeln!(out, "| {letter} | {} | {} |", about[0], about[1]);
     }
-    Ok([origin(seen)?, outcomes(&boots), times(&boots), memory(&boots)].join("\n"))
+    out
+}
+
+/// The first lines of the tables about boots.
+pub fn heads() -> [String; 3] {
+    [OUTCOMES, TIMES, MEMORY].map(|columns| format!("{START}{columns}"))
+}
+
+/// How the rows about a boot begin.
+pub fn start(case: Case, boot: usize) -> String {
+    format!("| {} | {} | {} | {boot} |", case.set.letter(), case.guest.version(), case.flow.name())
+}
+
+fn table(columns: &str, rule: &str, seen: &[&Seen], cells: fn(&Seen) -> Vec<String>) -> String {
+    let mut out = format!("{START}{columns}\n|---|---|---|---{}|\n", rule.repeat(columns.matches('|').count()));
+    for one in seen {
+        let _ = writeln!(out, "{} {} |", start(one.case, one.boot), cells(one).join(" | "));
+    }
+    out
+}
+
+/// The version of a module that the toolbox builds.
+///
+/// # Errors
+/// If its `go.mod` can't be read or doesn't say.
+pub fn required(name: &str) -> Result<String, String> {
+    let path = repository().join(format!("tests/toolbox/{name}/go.mod"));
+    let text = fs::read_to_string(&path).map_err(|error| format!("reading {}: {error}", path.display()))?;
+    let version = text.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| *word == "require");
+        words.next().filter(|module| module.ends_with(&format!("/{name}")))?;
+        words.next().filter(|version| version.starts_with('v'))
+    });
+    version.map(str::to_owned).ok_or_else(|| format!("{} requires no {name}", path.display()))
 }
 
 /// When, where and with what.
@@ -41,122 +93,84 @@ fn origin(seen: &[Seen]) -> Result<String, String> {
     let commit = succeed(Command::new("git").current_dir(repository()).args(["rev-parse", "--short", "HEAD"]));
     let qemu = succeed(Tree::Trixie.command("qemu-system-x86_64").arg("--version"))?;
     let qemu = qemu.lines().next().unwrap_or_default().replace("QEMU emulator version", "QEMU");
-    let guests: BTreeSet<_> = seen.iter().map(|one| one.systemd.clone()).collect();
-    let guests = guests.into_iter().collect::<Vec<_>>().join(", ");
-    Ok(format!(
-        "{date}, sextant {}, {} boots; {qemu}, without hardware virtualisation; guests: {guests}.\n",
-        commit.unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned()),
-        seen.len(),
-    ))
-}
-
-fn outcomes(boots: &Boots<'_>) -> String {
-    let mut out = "| | images | systemd | flow | offered | staged | merged | good ones merged | what is wrong |\n\
-                   |---|---|---|---|---|---|---|---|---|\n"
-        .to_owned();
-    for (&(version, set, flow), runs) in boots {
-        let one = runs[0];
-        let same = runs.iter().all(|run| (&run.staged, &run.merged) == (&one.staged, &one.merged));
-        let mut wrong = Vec::new();
-        let mut say = |names: &BTreeSet<String>, what: &str| {
-            wrong.extend(names.iter().map(|name| format!("`{name}` {what}")));
-        };
-        say(&one.unsigned, "is merged, and nobody who is trusted has signed it");
-        say(&one.unreadable, "is merged, and a file in it gives EIO");
-        if one.merged.is_empty() {
-            wrong.push(format!("nothing is merged: {}", one.error.as_deref().unwrap_or("no error is told")));
-        }
-        if !same {
-            wrong.push("not the same in every boot".to_owned());
-        }
-        let _ = writeln!(
-            out,
-            "| {} | {} | {version} | {} | {} | {} | {} | {} of {} | {} |",
-            set.letter(),
-            set.about(),
-            flow.name(),
-            one.offered,
-            one.staged.len(),
-            one.merged.len(),
-            one.merged.intersection(&one.good).count(),
-            one.good.len(),
-            if wrong.is_empty() { "–".to_owned() } else { wrong.join("; ") },
-        );
-    }
-    out
-}
-
-fn times(boots: &Boots<'_>) -> String {
-    type Column = (&'static str, fn(&Seen) -> u64);
-    const COLUMNS: [Column; 8] = [
-        ("certificates", |run| run.certificates),
-        ("stage", |run| run.stage),
-        ("hand over", |run| run.hand_over),
-        ("merge", |run| run.merge),
-        ("confirm", |run| run.confirm),
-        ("all but certificates", |run| run.stage + run.hand_over + run.merge + run.confirm),
-        ("stage, processor", |run| run.stage_cpu),
-        ("merge, processor", |run| run.merge_cpu),
+    let systems: BTreeSet<_> = seen.iter().map(|one| format!("{}, Linux {}", one.systemd, one.kernel)).collect();
+    let rows = [
+        ("date, boots", format!("{date}, {}", seen.len())),
+        ("sextant", commit.unwrap_or_else(|_| env!("CARGO_PKG_VERSION").to_owned())),
+        ("immucore", required("immucore")?),
+        ("yip", required("yip")?),
+        ("drop-ins", "`99_sysext.yaml` of kairos-init, up to summer 2026".to_owned()),
+        ("host", systems.into_iter().collect::<Vec<_>>().join("; ")),
+        ("machine", format!("{qemu}, without hardware virtualisation")),
     ];
-    let heads: Vec<_> = COLUMNS.iter().map(|(head, _)| *head).collect();
-    let mut out =
-        format!("| | flow | boots | {} |\n|---|---|---|{}\n", heads.join(" | "), "---:|".repeat(COLUMNS.len()));
-    for set in [Set::Good, Set::Twelve, Set::Large] {
-        let of = |flow| boots.get(&("257", set, flow));
-        let (Some(ours), Some(theirs)) = (of(Flow::Sextant), of(Flow::Immucore)) else { continue };
-        let mut row = |name: &str, count: String, cell: &dyn Fn(fn(&Seen) -> u64) -> String| {
-            let cells: Vec<_> = COLUMNS.iter().map(|(_, column)| cell(*column)).collect();
-            let _ = writeln!(out, "| {} | {name} | {count} | {} |", set.letter(), cells.join(" | "));
-        };
-        for (flow, runs) in [(Flow::Sextant, ours), (Flow::Immucore, theirs)] {
-            row(flow.name(), runs.len().to_string(), &|column| {
-                let (low, middle, high) = spread(runs, column);
-                if high == 0 {
-                    "–".to_owned()
-                } else {
-                    format!("{} ({}–{})", seconds(middle), seconds(low), seconds(high))
-                }
-            });
-        }
-        row("ratio of the medians", String::new(), &|column| {
-            let (ours, theirs) = (spread(ours, column).1, spread(theirs, column).1);
-            if ours.min(theirs) == 0 { "–".to_owned() } else { format!("**{:.2}**", as_f64(ours) / as_f64(theirs)) }
-        });
-    }
-    out
+    let rows = rows.map(|(what, version)| format!("| {what} | {version} |\n"));
+    Ok(format!("| | |\n|---|---|\n{}", rows.concat()))
 }
 
-fn memory(boots: &Boots<'_>) -> String {
-    let mut out = "| | flow | in use before the switch of root | on the host |\n|---|---|---:|---:|\n".to_owned();
-    for set in [Set::Good, Set::Large] {
-        for flow in [Flow::Sextant, Flow::Immucore] {
-            let Some(runs) = boots.get(&("257", set, flow)) else { continue };
-            let mib = |column: fn(&Seen) -> u64| format!("{} MiB", spread(runs, column).1 >> 20);
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {} |",
-                set.letter(),
-                flow.name(),
-                mib(|run| run.memory[0]),
-                mib(|run| run.memory[1])
-            );
+fn outcome(one: &Seen) -> Vec<String> {
+    let good = one.case.set.good();
+    let staged: Vec<_> = one.staged.iter().map(|(kind, names)| format!("{kind}: {}", list(names))).collect();
+    let count = good.iter().filter(|name| one.merged.contains(**name)).count();
+    let mut wrong = Vec::new();
+    let mut say = |names: &BTreeSet<String>, what: &str| {
+        wrong.extend(names.iter().map(|name| format!("`{name}` {what}")));
+    };
+    let missing: BTreeSet<_> =
+        good.iter().filter(|name| !one.merged.contains(**name)).map(|&name| name.to_owned()).collect();
+    if one.merged.is_empty() {
+        wrong.push("nothing is merged".to_owned());
+    } else {
+        say(&missing, "isn't merged");
+        say(&one.untrusted, "is merged without a trusted signature");
+        say(&one.unreadable, "is merged with a file that can't be read");
+        if one.is_other_build {
+            wrong.push("`good` is the build on the persistent partition, not the one beside the UKI".to_owned());
         }
     }
-    out
+    let said = match one.case.flow {
+        Flow::Sextant => {
+            one.rejected.iter().map(|(name, reason)| format!("`{name}`: {reason}")).collect::<Vec<_>>().join(", ")
+        }
+        Flow::Kairos => one.error.clone().unwrap_or_default(),
+    };
+    vec![
+        one.esp.to_string(),
+        one.linked.to_string(),
+        dash(staged.join("; ")),
+        format!("{count} of {} good ones, {} others", good.len(), one.merged.len() - count),
+        dash(wrong.join("; ")),
+        dash(said),
+    ]
 }
 
-/// Least, median, most.
-fn spread(runs: &[&Seen], column: fn(&Seen) -> u64) -> (u64, u64, u64) {
-    let mut values: Vec<_> = runs.iter().map(|run| column(run)).collect();
-    values.sort_unstable();
-    (values[0], values[values.len() / 2], values[values.len() - 1])
+fn cost(one: &Seen) -> Vec<String> {
+    let parts: Vec<_> = one.steps.iter().chain(&one.units).copied().collect();
+    let sum = parts.iter().flatten().sum();
+    parts
+        .into_iter()
+        .chain([Some(sum), one.merged_at])
+        .map(|time| time.map_or_else(|| "–".to_owned(), seconds))
+        .collect()
 }
 
-fn seconds(micros: u64) -> String {
-    format!("{:.2}", as_f64(micros) / 1e6)
+fn memory(one: &Seen) -> Vec<String> {
+    let images = one.memory.iter().map(|(images, _)| *images);
+    let shmem = one.memory.iter().map(|(_, shmem)| *shmem);
+    images.chain(shmem).chain([one.available]).map(mebibytes).collect()
 }
 
-#[allow(clippy::cast_precision_loss)]
-fn as_f64(micros: u64) -> f64 {
-    micros as f64
+fn list(names: &BTreeSet<String>) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn dash(text: String) -> String {
+    if text.is_empty() { "–".to_owned() } else { text }
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", (bytes + (1 << 19)) >> 20)
 }

@@ -62,3 +62,32 @@ pub fn sextant() -> Result<Archive, String> {
     let tree = initrd::layer()?.join("usr/lib/sextant/kairos");
     Ok(Archive::new().directory(&tree).file("etc/verity.d/vendor.crt", keys::vendor().pem()))
 }
+
+/// The file that has yip call the agent.
+pub const STAGES: &str = "system/oem/zz-sextant.yaml";
+
+/// The same image with marks (`qemu/guest/kairos/usr/lib/witness/mark`) `before-VERB` and `after-VERB` of each call of the
+/// agent; or an image without the agent, with the same marks.
+///
+/// # Errors
+/// If the agent can't be had.
+pub fn marked(with_agent: bool) -> Result<Archive, String> {
+    let path = repository().join("systemd-units/kairos/zz-sextant.yaml");
+    let text = fs::read_to_string(&path).map_err(|error| format!("reading {}: {error}", path.display()))?;
+    let mut marked = String::new();
+    for line in text.lines() {
+        let call = line.split_once("- /usr/lib/sextant/sextant-agent ");
+        let mark = |when: &str| match call {
+            Some((indent, verb)) => format!("{indent}- /usr/lib/witness/mark {when}-{verb}\n"),
+            None => String::new(),
+        };
+        marked.push_str(&mark("before"));
+        if with_agent || call.is_none() {
+            marked.push_str(line);
+            marked.push('\n');
+        }
+        marked.push_str(&mark("after"));
+    }
+    let image = if with_agent { sextant()? } else { Archive::new() };
+    Ok(image.file(STAGES, marked))
+}

@@ -1,9 +1,10 @@
 //! The rest of the table, which `make kairos` boots.
 
 use super::disk::Stored;
+use super::marks::Mark;
 use super::sets::{self, Image, image};
 use super::stories::{boot, central};
-use super::verdict::{LINKED, STORE, SYSEXT, links, merged, mounted, only_good, stored, told};
+use super::verdict::{LINKED, STORE, SYSEXT, links, merged, mounted, no_copies, only_good, stored, told};
 use super::{Boot, Story};
 use crate::cpio::Archive;
 use crate::guest::Guest;
@@ -18,11 +19,9 @@ use std::sync::Arc;
 
 /// Where the agent lies in an image.
 const AGENT: &str = "usr/lib/sextant/sextant-agent";
-/// What has yip call it.
-const STAGES: &str = "system/oem/zz-sextant.yaml";
 
 pub fn table() -> Vec<Story> {
-    vec![alone(), newer(), entries(), sources(), run_time(), timeouts(), large(), no_agent(), killed()]
+    vec![alone(), newer(), entries(), sources(), run_time(), timeouts(), memory(), large(), no_agent(), killed()]
         .into_iter()
         .map(Story::of_matrix)
         .collect()
@@ -392,6 +391,37 @@ fn in_time(findings: &Findings) {
     }
 }
 
+/// Of what is on the ESP, one image that can be seen stays in memory after staging: the one that is staged.
+fn memory() -> Story {
+    Story {
+        image: || super::image::marked(true),
+        beside: &["bulk", "stranger"],
+        boots: vec![boot("1", copies_are_freed)],
+        ..Story::new("kairos-memory", "what immucore copied in memory is freed")
+    }
+}
+
+/// What `stage` itself leaves in memory, and other programs at the same time.
+const SLACK: u64 = 4 << 20;
+
+fn copies_are_freed(findings: &Findings) {
+    let bulk = image("bulk");
+    merged(findings, &[(bulk, "/.extra/sysext/bulk.sysext.raw")]);
+    let mark = |name: &str| Mark::read(findings, name);
+    let (before, after) = (mark("before-stage"), mark("after-stage"));
+    let size = |image: &Image| u64::try_from(image.bytes.len()).unwrap();
+    let images = |directory: &str| {
+        ["bulk", "stranger"].map(|name| (format!("{directory}/{}", image(name).file), size(image(name))))
+    };
+    assert_eq!(before.images, [images(SYSEXT), images("/run/systemd/sysext")].concat().into_iter().collect());
+    assert_eq!(after.images, [(format!("{SYSEXT}/{}", bulk.file), size(bulk))].into());
+    // Both copies below /run/systemd, and the image that was rejected.
+    let freed = size(bulk) + 2 * size(image("stranger"));
+    let lower = before.shmem.saturating_sub(after.shmem);
+    assert!(lower.abs_diff(freed) < SLACK, "Shmem is {lower} bytes lower; {freed} were freed");
+    no_copies(findings);
+}
+
 /// From a disk it takes no memory.
 fn large() -> Story {
     Story {
@@ -434,7 +464,7 @@ fn killed() -> Story {
             let text = fs::read_to_string(repository().join("systemd-units/kairos/zz-sextant.yaml")).unwrap();
             let line = "        - /usr/lib/sextant/sextant-agent adopt\n";
             assert!(text.contains(line));
-            Ok(super::image::sextant()?.file(STAGES, text.replace(line, steps)))
+            Ok(super::image::sextant()?.file(super::image::STAGES, text.replace(line, steps)))
         },
         beside: &["good"],
         stored: || {

@@ -1,12 +1,13 @@
 //! Kairos machines: the UKI holds a whole system, and the real immucore is PID 1 until it becomes systemd. Each
 //! story is one disk and some boots of it. A TPM is there because immucore measures, and stops without one.
 
-mod disk;
-mod image;
+pub mod disk;
+pub mod image;
+pub mod marks;
 mod matrix;
-mod sets;
+pub mod sets;
 mod stories;
-mod verdict;
+pub mod verdict;
 
 use crate::cpio::Archive;
 use crate::guest::Guest;
@@ -36,17 +37,17 @@ pub struct Story {
     pub name: &'static str,
     /// One line about it.
     about: &'static str,
-    guest: Guest,
+    pub guest: Guest,
     /// What is laid over the root file system in the UKI.
-    image: fn() -> Result<Archive, String>,
+    pub image: fn() -> Result<Archive, String>,
     /// What the command line has besides.
     command_line: &'static str,
     /// The entry of the boot loader that is the default.
     entry: &'static str,
     /// Names of images beside its UKI.
-    beside: &'static [&'static str],
+    pub beside: &'static [&'static str],
     /// On the persistent partition.
-    stored: fn() -> Vec<disk::Stored>,
+    pub stored: fn() -> Vec<disk::Stored>,
     /// In `/oem`.
     oem: &'static [(&'static str, &'static str)],
     boots: Vec<Boot>,
@@ -64,7 +65,7 @@ struct Boot {
 }
 
 /// What stays when the machine is off.
-struct Machine {
+pub struct Machine {
     esp: PathBuf,
     data: PathBuf,
     variables: PathBuf,
@@ -86,14 +87,19 @@ impl Story {
         supervise((self.name, self.about), &directory, made, || {
             for boot in &self.boots {
                 let start = Instant::now();
-                machine.boot(boot, &directory).map_err(|error| format!("boot {}: {error}", boot.name))?;
+                let findings = machine.boot(boot.name, boot.script, &directory)?;
+                (boot.check)(&findings);
                 eprintln!("{}: boot {} took {:.0} s", self.name, boot.name, start.elapsed().as_secs_f32());
             }
             Ok(())
         })
     }
 
-    fn make(&self, directory: &Path) -> Result<Machine, String> {
+    /// Makes the machine in `directory`.
+    ///
+    /// # Errors
+    /// What the tools said.
+    pub fn make(&self, directory: &Path) -> Result<Machine, String> {
         let variables = directory.join("variables.fd");
         Firmware::Plain.write(&variables)?;
         let signed = image::make(self.guest, &(self.image)()?, self.command_line, directory)?;
@@ -111,10 +117,14 @@ impl Story {
 }
 
 impl Machine {
-    fn boot(&self, boot: &Boot, directory: &Path) -> Result<(), String> {
-        let directory = directory.join(boot.name);
+    /// Boots it with a script of `qemu/kairos/scripts/`, below `directory`.
+    ///
+    /// # Errors
+    /// If it came to another end, or the script did.
+    pub fn boot(&self, name: &str, script: &str, directory: &Path) -> Result<Findings, String> {
+        let directory = directory.join(name);
         fs::create_dir(&directory).unwrap();
-        let script = repository().join("qemu/kairos/scripts").join(boot.script);
+        let script = repository().join("qemu/kairos/scripts").join(script);
         let brought = brought::make(&script, &[], &[], &directory)?;
         let parts = Parts {
             memory: MEMORY,
@@ -125,9 +135,7 @@ impl Machine {
             more: vec![Disk::Forgetful(&brought)],
             tpm: Some(&self.tpm),
         };
-        let findings = witnessed(parts, &directory)?;
-        findings.script()?;
-        (boot.check)(&findings);
-        Ok(())
+        let findings = witnessed(parts, &directory).and_then(|findings| findings.script().map(|()| findings));
+        findings.map_err(|error| format!("boot {name}: {error}"))
     }
 }

@@ -45,6 +45,9 @@ impl Image {
 /// The image of this name.
 pub fn image(name: &str) -> &'static Image {
     static IMAGES: LazyLock<HashMap<&str, Image>> = LazyLock::new(make);
+    if name == "bulk" {
+        return bulk();
+    }
     IMAGES.get(name).unwrap_or_else(|| panic!("there is no image {name:?}"))
 }
 
@@ -53,6 +56,17 @@ pub fn tampered(name: &str, authority: &Authority) -> Image {
     let blueprint = sysext(name, authority);
     let end = blueprint.parts[blueprint.position(Root)].content.len();
     let bytes = Arc::new(blueprint.render().flip(Root, end / 2).bytes);
+    Image { bytes, ..Image::new(&format!("{name}.sysext.raw"), &blueprint) }
+}
+
+/// A good one in which a byte in the middle of a file's data is another: all that is read before it is right.
+fn flipped(name: &str, authority: &Authority) -> Image {
+    let noise = noise(1 << 18);
+    let filesystem = Tree::sysext(name).file(&format!("usr/share/{name}/noise.bin"), &noise).erofs(&[]);
+    let middle = &noise[noise.len() / 2..][..64];
+    let place = filesystem.windows(middle.len()).position(|window| window == middle).unwrap();
+    let blueprint = Blueprint::new(name, &filesystem, authority);
+    let bytes = Arc::new(blueprint.render().flip(Root, place).bytes);
     Image { bytes, ..Image::new(&format!("{name}.sysext.raw"), &blueprint) }
 }
 
@@ -82,6 +96,18 @@ pub fn roomy_noise() -> Vec<u8> {
     noise(16 << 20)
 }
 
+/// As large as an extension with some programs.
+pub const BULK: usize = 64 << 20;
+
+/// A good one of that size, made when it is asked for.
+fn bulk() -> &'static Image {
+    static IMAGE: LazyLock<Image> = LazyLock::new(|| {
+        let tree = Tree::sysext("bulk").file("usr/share/bulk/bulk.bin", &noise(BULK));
+        Image::new("bulk.sysext.raw", &Blueprint::new("bulk", &tree.erofs(&[]), keys::db()))
+    });
+    &IMAGE
+}
+
 fn make() -> HashMap<&'static str, Image> {
     let signed = |name: &str, authority| Image::new(&format!("{name}.sysext.raw"), &sysext(name, authority));
     let other = Tree::sysext("good").file("usr/share/good/other", b"another build\n");
@@ -106,6 +132,7 @@ fn make() -> HashMap<&'static str, Image> {
         ("stranger", signed("stranger", keys::stranger())),
         ("unsigned", unsigned("unsigned")),
         ("tampered", tampered("tampered", keys::db())),
+        ("flipped", flipped("flipped", keys::db())),
         ("garbage", garbage),
         ("disk-revoked", signed("disk-revoked", keys::revoked())),
         ("disk-stranger", signed("disk-stranger", keys::stranger())),

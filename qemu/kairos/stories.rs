@@ -21,7 +21,7 @@ pub fn all() -> Vec<Story> {
 }
 
 impl Story {
-    pub(super) fn new(name: &'static str, about: &'static str) -> Self {
+    pub fn new(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
             about,

@@ -1,5 +1,6 @@
 //! What has to hold after boots of Kairos machines, judged from what the witness found.
 
+use super::marks::Mark;
 use super::sets::Image;
 use crate::verdict::{no_leftovers, policy};
 use crate::witness::Findings;
@@ -59,7 +60,9 @@ pub fn mounted(findings: &Findings, images: &[(&Image, &str)]) {
         let path =
             if image.is_confext() { format!("etc/{name}/hello.conf") } else { format!("usr/share/{name}/hello.txt") };
         assert_eq!(findings.text(&format!("merged/{path}")), format!("hello from {name}\n"), "{path}");
-        let (root, options) = mount(findings, &format!("/run/{class}/{name}.raw"));
+        let point = format!("/run/{class}/{name}.raw");
+        let found = mount(findings, &point);
+        let (root, options) = found.unwrap_or_else(|| panic!("nothing is mounted at {point}"));
         assert!(root.ends_with(origin), "{name} is merged from {root}, not from {origin}");
         assert!(options.split(',').any(|option| option == "ro"), "{name}: {options}");
     }
@@ -91,7 +94,7 @@ pub fn only_good(findings: &Findings, images: &[&Image]) {
 }
 
 /// Root hashes of all verity devices.
-fn root_hashes(findings: &Findings) -> BTreeSet<String> {
+pub fn root_hashes(findings: &Findings) -> BTreeSet<String> {
     let text = findings.printed("verity");
     // NAME: START LENGTH verity VERSION DATA HASH BLOCK BLOCK BLOCKS START ALGORITHM ROOT-HASH SALT …
     // (kernel Documentation/admin-guide/device-mapper/verity.rst)
@@ -100,13 +103,12 @@ fn root_hashes(findings: &Findings) -> BTreeSet<String> {
 }
 
 /// What is mounted there: its path in its file system, and the options.
-fn mount(findings: &Findings, point: &str) -> (String, String) {
+pub fn mount(findings: &Findings, point: &str) -> Option<(String, String)> {
     let text = findings.printed("mountinfo");
     // ID PARENT MAJOR:MINOR ROOT POINT OPTIONS … (proc_pid_mountinfo(5))
     let lines = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mounted = lines.rev().find(|fields| fields.get(4) == Some(&point));
-    let fields = mounted.unwrap_or_else(|| panic!("nothing is mounted at {point}: {text}"));
-    (fields[3].to_owned(), fields[5].to_owned())
+    mounted.map(|fields| (fields[3].to_owned(), fields[5].to_owned()))
 }
 
 /// The agent's account is this: rows of the report, one line each in the log, and `confirm`'s comparison.
@@ -158,6 +160,20 @@ pub fn told(findings: &Findings, rows: &[Row<'_>], merged: &[&str]) {
     no_leftovers(findings, merged.len());
     let staged: BTreeSet<_> = findings.lines("staging").into_iter().collect();
     assert_eq!(staged, merged.iter().map(|name| format!("{name}.raw")).collect(), "what systemd looks at");
+    no_copies(findings);
+}
+
+/// No image is in memory but those that are staged from there.
+pub fn no_copies(findings: &Findings) {
+    let images = Mark::read(findings, "host").images;
+    let needless: Vec<_> = images.keys().filter(|path| !is_staged_from(findings, path)).collect();
+    assert!(needless.is_empty(), "images in memory that nothing is staged from: {needless:?}");
+}
+
+fn is_staged_from(findings: &Findings, path: &str) -> bool {
+    let text = findings.printed("mountinfo");
+    let mut mounts = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    mounts.any(|fields| fields[4].starts_with("/run/") && (fields[3] == path || fields[4] == path))
 }
 
 /// Files on the disks that hold extensions: these, by path and content, and no others.
