@@ -295,7 +295,7 @@ fn compared(findings: &Findings) {
     let other = merge("other");
     let (origin, root_hash, _) = good(&other).unwrap();
     assert_eq!((origin, root_hash), (json!("host"), json!(image("other good").root_hash)), "{other}");
-    assert_eq!(other["missing"], json!(["good"]), "{other}");
+    assert_eq!(other["missing"], json!(["good", "shared"]), "{other}");
     let (text, meant) = cause(&other, "good");
     assert!(text.contains(&image("other good").root_hash) && !meant, "{other}");
     let directory = merge("directory");

@@ -156,7 +156,8 @@ pub(crate) fn the_manual_tells_every_command_and_option() {
             let page = format!("usr/share/man/man{section}/{program}-{}.{section}", subcommand.get_name());
             let text =
                 fs::read_to_string(installed.path().join(&page)).unwrap_or_else(|error| panic!("{page}: {error}"));
-            for option in subcommand.get_arguments().filter_map(clap::Arg::get_long) {
+            let shown = subcommand.get_arguments().filter(|argument| !argument.is_hide_set());
+            for option in shown.filter_map(clap::Arg::get_long) {
                 let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
                 assert!(text.contains(&escaped), "{page}: no {option}");
             }
