@@ -1,5 +1,6 @@
 //! What a refresh changes: sets of merged extensions, and the difference between two of them.
 
+use super::output::{WIDTH, wrap};
 use crate::explanation::Explanation;
 use crate::image::Class;
 use crate::kernel::KernelDevices;
@@ -12,10 +13,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
-use textwrap::{Options, wrap};
 
-/// Columns of a console, less those between name and sentence.
-const WIDTH: usize = 78;
 /// Widest indentation of a sentence.
 const INDENT: usize = 20;
 /// The device-mapper devices of a tree.
@@ -268,11 +266,10 @@ impl Changes {
             let last = reason.or_else(|| row.signer.clone()).unwrap_or_default();
             let line = format!("{:<width$}  {:<7}  {change}  {last}", shown(row), row.class.as_str());
             let _ = writeln!(out, "{}", line.trim_end());
-            let indent = width.min(INDENT);
+            let indent = width.min(INDENT).saturating_add(2);
             let mut below = |text: &dyn Display| {
-                let options = Options::new(WIDTH.saturating_sub(indent)).break_words(false);
-                for line in wrap(&text.to_string(), options) {
-                    let _ = writeln!(out, "{:indent$}  {}", "", style.paint("2", &line));
+                for line in wrap(&text.to_string(), WIDTH.saturating_sub(indent)) {
+                    let _ = writeln!(out, "{:indent$}{}", "", style.paint("2", &line));
                 }
             };
             if row.change == Change::Refused

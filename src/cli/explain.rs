@@ -1,5 +1,6 @@
 //! `sextant explain`
 
+use super::output::{WIDTH, wrap};
 use crate::explanation::Explanation;
 use crate::reason::Reason;
 use crate::report::table::Style;
@@ -9,10 +10,9 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use std::fmt::Write;
 use std::process::ExitCode;
-use textwrap::{Options, fill};
 
-/// Columns of a line of running text.
-const WIDTH: usize = 80;
+/// Columns before running text.
+const INDENT: usize = 4;
 
 /// Explain why an extension is rejected, and what to do about it
 #[derive(Debug, Args)]
@@ -68,11 +68,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn table(reasons: &[Reason]) -> Result<String, std::fmt::Error> {
     let width = reasons.iter().map(|reason| reason.token().len()).max().unwrap_or(0);
     let mut out = format!("{:<width$}  MEANING\n", "REASON");
-    let indent = " ".repeat(width.saturating_add(2));
+    let indent = width.saturating_add(2);
     for reason in reasons {
-        let first = format!("{:<width$}  ", reason.token());
-        let options = Options::new(WIDTH).initial_indent(&first).subsequent_indent(&indent);
-        writeln!(out, "{}", fill(Explanation::of(*reason).summary(), options))?;
+        let explanation = Explanation::of(*reason);
+        for (number, line) in wrap(explanation.summary(), WIDTH.saturating_sub(indent)).iter().enumerate() {
+            let first = if number == 0 { reason.token() } else { "" };
+            writeln!(out, "{first:<indent$}{line}")?;
+        }
     }
     Ok(out)
 }
@@ -84,8 +86,10 @@ fn pages(reasons: &[Reason], style: Style) -> Result<String, std::fmt::Error> {
         let separator = if out.is_empty() { "" } else { "\n" };
         writeln!(out, "{separator}{}", style.paint("1", reason.token()))?;
         for (heading, text) in [("Meaning", meaning), ("What to do", remedy)] {
-            let options = Options::new(WIDTH).initial_indent("    ").subsequent_indent("    ");
-            writeln!(out, "  {heading}:\n{}", fill(&text, options))?;
+            writeln!(out, "  {heading}:")?;
+            for line in wrap(&text, WIDTH.saturating_sub(INDENT)) {
+                writeln!(out, "{:INDENT$}{line}", "")?;
+            }
         }
     }
     Ok(out)

@@ -15,6 +15,9 @@ use std::process::ExitCode;
 /// What follows an escape character in the colours of [`Style`] and of clap.
 const COLOURS: [&str; 8] = ["[0m", "[1m", "[2m", "[4m", "[31m", "[32m", "[33m", "[36m"];
 
+/// Columns of a console.
+pub(super) const WIDTH: usize = 80;
+
 /// Writes text for people to standard output; a reader that has seen enough (`| head`) is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     write(&mut stdout().lock(), &visible(text))
@@ -58,6 +61,18 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Breaks a text between words; a word that is longer than a line has one of its own.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_inclusive(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.trim_end().chars().count() <= width => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Colour only for people: on a terminal, and not where `NO_COLOR` asks for none (no-color.org).

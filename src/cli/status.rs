@@ -1,5 +1,6 @@
 //! `sextant status`
 
+use super::output::{WIDTH, wrap};
 use crate::image::Class;
 use crate::merge;
 use crate::report::table::Style;
@@ -12,9 +13,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Columns of a console.
-const WIDTH: usize = 80;
 
 /// Show what became of the extensions of this boot, and why
 #[derive(Debug, Args)]
@@ -217,16 +215,4 @@ fn trust(lines: &mut Lines, seen: &Report) {
 
 fn milliseconds(usec: u64) -> String {
     format!("{}.{} ms", usec / 1000, usec % 1000 / 100)
-}
-
-/// Breaks a text between words; a word that is longer than a line has one of its own.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_inclusive(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + word.trim_end().chars().count() <= width => line.push_str(word),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
