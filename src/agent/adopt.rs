@@ -51,9 +51,9 @@ pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
     if let Err(error) = environment.sweep() {
         Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
     }
-    let changed = changed(root, &state)?;
     let withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
     withdrawal::note(&mut state, &withdrawn);
+    let changed = changed(root, &state);
     for extension in &changed {
         let image = [(extension.class, extension.name.as_str())];
         if is_removed(root, extension) {
@@ -79,26 +79,36 @@ pub fn preview(environment: &Environment, options: &Options) -> Result<Adoption>
     let started = Instant::now();
     let root = environment.root();
     let mut state = read_state(root)?;
-    let changed = changed(root, &state)?;
     let mut withdrawn = faults(root, &|class, name| state.is_left(class, name))?;
-    withdrawn.extend(changed.iter().map(|extension| Withdrawn {
-        file: format!("{}.raw", extension.name).into(),
-        class: extension.class,
-        cause: if is_removed(root, extension) { REMOVED } else { OTHER_FILE },
-    }));
-    for image in &withdrawn {
-        withdrawal::mark(&mut state, image, false);
-    }
+    mark_all(&mut state, &withdrawn);
+    let changed = changed(root, &state);
+    let replaced: Vec<Withdrawn> = changed
+        .iter()
+        .map(|extension| Withdrawn {
+            file: format!("{}.raw", extension.name).into(),
+            class: extension.class,
+            cause: if is_removed(root, extension) { REMOVED } else { OTHER_FILE },
+        })
+        .collect();
+    mark_all(&mut state, &replaced);
+    withdrawn.extend(replaced);
     let mut report = Report::default();
     let mut adoption = Adoption { withdrawn: taken_back(&withdrawn), ..Adoption::default() };
     let records = Records::new(root, &mut report, &mut state).of_dry_run();
     run(environment, options, started, records, changed, &mut adoption)?;
+    (adoption.images, adoption.omitted) = (report.images, report.omitted);
     offer(root, &state, &mut adoption);
     Ok(adoption)
 }
 
 fn read_state(root: &Root) -> Result<State> {
     State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))
+}
+
+fn mark_all(state: &mut State, withdrawn: &[Withdrawn]) {
+    for image in withdrawn {
+        withdrawal::mark(state, image, false);
+    }
 }
 
 fn taken_back(withdrawn: &[Withdrawn]) -> Vec<TakenBack> {
@@ -152,23 +162,17 @@ fn run(
         });
         records.write_report();
     }
-    adoption.images = std::mem::take(&mut records.seen.images);
-    adoption.omitted = records.seen.omitted.take();
     let written = records.write_state();
     records.finish().and(written)
 }
 
-/// Extensions whose file on a disk was removed, replaced or changed, though what is staged is still what was verified.
-fn changed(root: &Root, state: &State) -> Result<Vec<StagedExtension>> {
-    let faults = faults(root, &|class, name| state.is_left(class, name))?;
-    let is_gone = |extension: &StagedExtension| {
-        extension.source.as_ref().is_some_and(|source| {
-            !root.metadata(source.path.as_str()).is_ok_and(|found| Text::new(Stamp::from(&found)) == source.stamp)
-        })
+/// Extensions that are still staged as they were verified, though their file on a disk was removed, replaced or changed.
+fn changed(root: &Root, state: &State) -> Vec<StagedExtension> {
+    let is_same = |source: &Source| {
+        root.metadata(source.path.as_str()).is_ok_and(|found| Text::new(Stamp::from(&found)) == source.stamp)
     };
-    let is_there =
-        |extension: &&StagedExtension| !faults.iter().any(|image| extension.is_staged_as(image.class, &image.file));
-    Ok(state.left().filter(is_there).filter(|it| is_gone(it)).cloned().collect())
+    let is_changed = |extension: &&StagedExtension| extension.source.as_ref().is_some_and(|source| !is_same(source));
+    state.left().filter(is_changed).cloned().collect()
 }
 
 /// Says what systemd would find after this run: what is staged, verified images of the host's own (which are there already), and
@@ -390,13 +394,13 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
     for file in files.into_iter().filter(is_image) {
         let kind = PlaceKind::Anybody;
         let mut image = run.judge(Place { directory, file: &file, class, kind, verify: Verify::Full });
-        let path = Text::new(format_args!("{directory}/{}", image.file));
+        let path = image.path();
         if image.is_good() {
             if let Some(name) = image.name.clone() {
                 let (root_hash, signer) = (image.root_hash.clone(), image.signer.as_ref().map(Message::new));
                 adoption.offered.push(Offered { class, name, file: path, root_hash, signer });
             }
-            note(records, directory, image, Judgement::Good);
+            note(records, image, Judgement::Good);
             continue;
         }
         let cause = Message::new(format_args!(
@@ -408,7 +412,7 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
         let is_passed_over =
             |reason: &Word<Reason>| *reason == Reason::IncompatibleHost || *reason == Reason::WrongScope;
         if image.reason.as_ref().is_some_and(is_passed_over) {
-            note(records, directory, image, Judgement::PassedOver(cause));
+            note(records, image, Judgement::PassedOver(cause));
             continue;
         }
         let mut is_left = true;
@@ -431,16 +435,16 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
         };
         image.warn(advice);
         if is_left {
-            note(records, directory, image.clone(), Judgement::Bad(cause));
+            note(records, image.clone(), Judgement::Bad(cause));
         }
         records.replace(image);
     }
 }
 
 /// Notes for `confirm` what was decided about an image of the host's own.
-fn note(records: &mut Records<'_>, directory: &str, image: Image, judgement: Judgement) {
+fn note(records: &mut Records<'_>, image: Image, judgement: Judgement) {
+    let path = image.path();
     let Image { class, name, file, root_hash, .. } = image;
-    let path = Text::new(format_args!("{directory}/{file}"));
     let name = name.unwrap_or_else(|| file.clone());
     records.state.host.push(HostImage { class, name, path, root_hash, judgement });
 }

@@ -7,13 +7,14 @@ use super::environment::Environment;
 use super::lock;
 use crate::image::Class;
 use crate::kernel::FileIdentity;
-use crate::merge::{self, Attached, Evidence, Found, Known, Origin};
+use crate::merge::{self, Attached, Evidence, Found, Hidden, Known, Origin};
 use crate::report::{self, Event, Image, MERGE_NAMES, MERGE_ROWS, Merge, MergedExtension, NotMerged, Report};
 use crate::root::Root;
 use crate::state::{HostImage, Judgement, PATH, StagedExtension, State};
 use crate::text::Text;
 use anyhow::{Context, Result, bail};
 use serde_json::Map;
+use std::collections::BTreeMap;
 use std::io;
 
 /// Compares what was staged with what is merged, and completes the report. A difference is logged; it isn't a failure of
@@ -36,8 +37,9 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     let mut outcome = Merge { requested: state.requested, confirmed: true, ..Merge::default() };
     let mut unexpected = 0_usize;
     for class in Class::ALL {
-        let found = find(root, &state, &attached, &mounts, class)?;
-        let causes = Causes::new(environment, &state, &before, class, &found)?;
+        let of_host = OfHost::read(root, class)?;
+        let found = find(root, &state, &attached, &mounts, &of_host)?;
+        let causes = Causes::new(environment, &state, &before, &of_host, &found);
         for extension in &found {
             tell_unexpected(&state, class, extension, &mut unexpected, &mut outcome);
         }
@@ -75,8 +77,25 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// What is merged of `class`, by identity.
-fn find(root: &Root, state: &State, attached: &Attached, mounts: &str, class: Class) -> Result<Vec<Found>> {
+/// What the host has of one class besides images, as systemd finds it.
+#[derive(Debug)]
+struct OfHost {
+    class: Class,
+    /// What is found before what is staged, by name.
+    hidden: BTreeMap<Text, Hidden>,
+    /// Directories, by name.
+    directories: BTreeMap<Text, String>,
+}
+
+impl OfHost {
+    fn read(root: &Root, class: Class) -> Result<Self> {
+        Ok(Self { class, hidden: merge::hiding(root, class)?, directories: merge::plain_directories(root, class) })
+    }
+}
+
+/// What is merged of a class, by identity.
+fn find(root: &Root, state: &State, attached: &Attached, mounts: &str, of_host: &OfHost) -> Result<Vec<Found>> {
+    let class = of_host.class;
     let good: Vec<&HostImage> = state.host.iter().filter(|image| image.judgement == Judgement::Good).collect();
     let staged = state.left().filter(|extension| extension.class == class);
     let host = good.iter().filter(|image| image.class == class);
@@ -88,8 +107,8 @@ fn find(root: &Root, state: &State, attached: &Attached, mounts: &str, class: Cl
         elsewhere: hashes.flatten().collect(),
         attached,
         notes: &merge::notes(root, class, mounts),
-        hidden: &merge::hiding(root, class)?,
-        directories: &merge::plain_directories(root, class),
+        hidden: &of_host.hidden,
+        directories: &of_host.directories,
     };
     Ok(evidence.identify(&merge::merged(root, class, mounts)?))
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// The program that PID 1 was started from.
 const INIT: &str = "/proc/1/exe";
-/// Most bytes of a command line in a tree.
+/// Most bytes of a command line.
 const MAX_COMMAND_LINE: u64 = 64 << 10;
 /// The word that has immucore boot from the UKI (immucore 0.20.4, `pkg/state/steps_shared.go`, which looks for it anywhere
 /// in the command line).
@@ -146,10 +146,7 @@ impl Environment {
 
     /// The kernel's command line; empty where it can't be read.
     pub(super) fn command_line(&self) -> String {
-        let text = match self {
-            Self::Machine(_) => fs::read(kernel::COMMAND_LINE).ok(),
-            Self::Tree(root) => root.read(kernel::COMMAND_LINE, MAX_COMMAND_LINE).ok().flatten(),
-        };
+        let text = self.root().read(kernel::COMMAND_LINE, MAX_COMMAND_LINE).ok().flatten();
         String::from_utf8_lossy(&text.unwrap_or_default()).into_owned()
     }
 

@@ -318,8 +318,6 @@ pub(super) struct Records<'r> {
     root: &'r Root,
     pub(super) report: &'r mut Report,
     pub(super) state: &'r mut State,
-    /// The files that a dry run has looked at; nothing else in it is filled in.
-    pub(super) seen: Report,
     /// When the report was written last.
     written: Option<Instant>,
     failure: Option<anyhow::Error>,
@@ -329,7 +327,7 @@ pub(super) struct Records<'r> {
 
 impl<'r> Records<'r> {
     pub(super) fn new(root: &'r Root, report: &'r mut Report, state: &'r mut State) -> Self {
-        Self { root, report, state, seen: Report::default(), written: None, failure: None, dry: false }
+        Self { root, report, state, written: None, failure: None, dry: false }
     }
 
     /// The same for a run that changes nothing.
@@ -366,7 +364,7 @@ impl<'r> Records<'r> {
             self.state.staged.extend(staged_extension(&image, source));
         }
         if self.dry {
-            self.seen.add(image);
+            self.report.add(image);
             return;
         }
         if is_staged && let Err(error) = self.write_state() {

@@ -41,7 +41,7 @@ fn starts_again(root: &Root, class: Class) -> bool {
 /// The jobs of the unit that merges `class`.
 fn jobs(class: Class) -> Result<String> {
     let mut command = Command::new("systemctl");
-    command.args(["list-jobs", "--no-legend", "--no-pager", "--plain", "--full"]).arg(unit(class));
+    command.args(["list-jobs", "--no-legend", "--no-pager", "--plain", "--full"]).arg(class.unit());
     let output = command.stdin(Stdio::null()).output().context("starting systemctl")?;
     if !output.status.success() {
         bail!("systemctl list-jobs: {}", output.status);
@@ -49,15 +49,11 @@ fn jobs(class: Class) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn unit(class: Class) -> String {
-    format!("systemd-{class}.service")
-}
-
 /// Whether the job is a restart. While a unit is stopped for one, its job is a `restart`, and becomes a `start` afterwards (systemd 254 to
 /// 262, `src/core/job.c`, `job_finish_and_invalidate`). `jobs` are lines of number, unit, type and state
 /// (`src/systemctl/systemctl-list-jobs.c`).
 fn is_restart(jobs: &str, class: Class) -> bool {
-    let unit = unit(class);
+    let unit = class.unit();
     jobs.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);
         fields.next() == Some(&unit) && matches!(fields.next(), Some("restart" | "try-restart"))

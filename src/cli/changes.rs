@@ -76,9 +76,7 @@ impl Merged {
     /// Images of the host for whose sake systemd would refuse everything. One that is merged it has taken.
     pub(super) fn blocking<'a>(&'a self, preview: &'a Adoption) -> impl Iterator<Item = &'a Text> {
         let is_merged = |path: &Text| {
-            let is_it =
-                |image: &&Image| image.directory.as_ref().is_some_and(|it| *path == *format!("{it}/{}", image.file));
-            let image = preview.images.iter().find(is_it);
+            let image = preview.images.iter().find(|image| image.path() == *path);
             let name = image.and_then(|image| Some((image.class, image.name.clone()?)));
             name.is_some_and(|name| self.names.contains(&name))
         };
@@ -159,12 +157,11 @@ struct Row {
 
 impl Row {
     fn refused(image: &Image) -> Self {
-        let path = |directory: &Text| Text::new(format_args!("{directory}/{}", image.file));
         Self {
             class: image.class,
             name: image.name.clone(),
             change: Change::Refused,
-            file: Some(image.directory.as_ref().map_or_else(|| image.file.clone(), path)),
+            file: Some(image.path()),
             root_hash: image.root_hash.clone(),
             signer: image.signer.as_ref().map(Message::new),
             reason: image.reason.as_ref().map(Text::new),

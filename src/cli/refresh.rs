@@ -139,7 +139,7 @@ fn preview(root: &Root, path: &Path) -> Result<Adoption> {
 fn refresh(before: &Merged, preview: &Adoption, changes: &mut Changes) -> Option<Message> {
     let mut failure = None;
     for class in Class::ALL.into_iter().filter(|class| before.has(*class) || preview.concerns(*class)) {
-        let unit = format!("systemd-{class}.service");
+        let unit = class.unit();
         let _waiting = Waiting::begin(Text::new(format_args!("refreshing {unit}")));
         match systemctl("reload-or-restart", &unit) {
             Ok(()) => changes.refreshed(class),

@@ -159,6 +159,12 @@ impl Class {
         self.properties().merged_list
     }
 
+    /// The unit that merges extensions on the host (systemd-sysext(8)).
+    #[must_use]
+    pub fn unit(self) -> String {
+        format!("systemd-{self}.service")
+    }
+
     /// The file beside it in which systemd notes from what it merged (systemd 262, `src/sysext/sysext.c`,
     /// `write_origin_file`).
     #[must_use]

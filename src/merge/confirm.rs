@@ -119,12 +119,16 @@ pub fn hiding(root: &Root, class: Class) -> Result<BTreeMap<Text, Hidden>> {
         let metadata = root.metadata(&path).ok().filter(|metadata| is_extension(file, metadata))?;
         let is_directory = metadata.is_dir();
         // One with versions in it, of which there is none, is passed over.
-        let is_mask = is_directory
-            && !has_extension(file, "v")
-            && root.list_some(&path, 1).is_ok_and(|found| found.is_none_or(|it| it.is_empty()));
+        let is_mask = is_directory && !has_extension(file, "v") && is_empty(root, &path);
         Some((Text::new(image_name(class, file)), Hidden { path, is_directory, is_mask }))
     };
     Ok(found.iter().filter_map(entry).collect())
+}
+
+/// Whether there is nothing in a directory.
+#[must_use]
+pub fn is_empty(root: &Root, directory: &str) -> bool {
+    root.list_some(directory, 1).is_ok_and(|found| found.is_none_or(|found| found.is_empty()))
 }
 
 /// Directories of the host that systemd takes for extensions of `class`, by name.

@@ -132,7 +132,7 @@ struct Budget {
 impl Budget {
     /// Calls `take` with each text in which the host can say where extensions are merged, while there is anything left.
     fn each_text(&mut self, host: &Root, class: Class, mut take: impl FnMut(&str)) {
-        let unit = format!("systemd-{class}.service");
+        let unit = class.unit();
         let drop_ins = [format!("{unit}.d"), "systemd-.service.d".to_owned(), "service.d".to_owned()];
         let mut named = BTreeSet::new();
         let mut take_unit = |text: &str| {

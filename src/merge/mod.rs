@@ -15,7 +15,7 @@ mod service;
 mod units;
 
 pub use agent::Delivery;
-pub use confirm::{Hidden, MOUNTS, Note, hiding, merged, notes, plain_directories};
+pub use confirm::{Hidden, MOUNTS, Note, hiding, is_empty, merged, notes, plain_directories};
 pub use environment::{configured, expect_sources, limit};
 pub(crate) use host::image_name;
 pub use host::{host_directories, host_extensions, host_hierarchies, host_images};

@@ -33,7 +33,7 @@ impl Service {
     #[must_use]
     pub fn ask(class: Class) -> Option<Self> {
         let mut command = Command::new("systemctl");
-        command.args(["show", "--property=ActiveState,Result"]).arg(unit(class)).env(PATIENCE.0, PATIENCE.1);
+        command.args(["show", "--property=ActiveState,Result"]).arg(class.unit()).env(PATIENCE.0, PATIENCE.1);
         let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
         Self::parse(&String::from_utf8_lossy(&output.stdout)).filter(|_| output.status.success())
     }
@@ -98,7 +98,7 @@ impl fmt::Display for Obstacle {
 #[must_use]
 pub fn obstacle(root: &Root, class: Class, command_line: &str) -> Option<Obstacle> {
     let switch = format!("systemd.{class}");
-    let first = MASKS.iter().find_map(|directory| named(root, directory, &unit(class)));
+    let first = MASKS.iter().find_map(|directory| named(root, directory, &class.unit()));
     if let Some((path, _)) = first.filter(|(_, is_mask)| *is_mask) {
         return Some(Obstacle::Masked(path));
     }
@@ -106,10 +106,6 @@ pub fn obstacle(root: &Root, class: Class, command_line: &str) -> Option<Obstacl
         return Some(Obstacle::CommandLine(format!("{switch}=0")));
     }
     (!is_open(root)).then_some(Obstacle::Gate)
-}
-
-fn unit(class: Class) -> String {
-    format!("systemd-{class}.service")
 }
 
 /// The path of a unit in `directory`, and whether it is a link to `/dev/null`, or empty: that masks it.
@@ -127,7 +123,7 @@ fn named(root: &Root, directory: &str, unit: &str) -> Option<(String, bool)> {
 
 /// Whether this systemd knows the switch: its unit has it as a condition from 261 on.
 fn knows(root: &Root, class: Class, switch: &str) -> bool {
-    let path = format!("{VENDOR}/{}", unit(class));
+    let path = format!("{VENDOR}/{}", class.unit());
     let text = root.read(&path, MAX_UNIT).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&text).contains(&format!("{switch}=0"))
 }

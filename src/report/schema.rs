@@ -212,6 +212,13 @@ impl Image {
         self.class == class && self.name.as_ref().is_some_and(|found| *found == *name)
     }
 
+    /// The path of the file; its name alone where its directory isn't known.
+    #[must_use]
+    pub fn path(&self) -> Text {
+        let path = |directory: &Text| Text::new(format_args!("{directory}/{}", self.file));
+        self.directory.as_ref().map_or_else(|| self.file.clone(), path)
+    }
+
     /// A row about `file`, with nothing decided yet but that it isn't accepted.
     #[must_use]
     pub fn new(file: &OsStr, class: Class) -> Self {

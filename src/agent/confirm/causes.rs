@@ -1,5 +1,6 @@
 //! Why an extension that is there isn't merged.
 
+use super::OfHost;
 use crate::agent::Environment;
 use crate::image::Class;
 use crate::merge::{self, Found, Hidden, Obstacle, Origin, Service};
@@ -8,8 +9,6 @@ use crate::root::Root;
 use crate::stage;
 use crate::state::{HostImage, Judgement, StagedExtension, State};
 use crate::text::{Message, Text};
-use anyhow::Result;
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// Most files that one cause names.
@@ -48,14 +47,13 @@ pub(super) struct Missing {
 /// What tells causes for the extensions of one class.
 #[derive(Debug)]
 pub(super) struct Causes<'c> {
-    class: Class,
+    of_host: &'c OfHost,
     /// Whether nothing of the class is merged.
     is_empty: bool,
     obstacle: Option<Obstacle>,
     service: Option<Service>,
     /// Images of the host's own.
     host: Vec<&'c HostImage>,
-    hidden: BTreeMap<Text, Hidden>,
     /// What an earlier comparison in this boot found.
     before: &'c Merge,
 }
@@ -65,22 +63,21 @@ impl<'c> Causes<'c> {
         environment: &Environment,
         state: &'c State,
         before: &'c Merge,
-        class: Class,
+        of_host: &'c OfHost,
         found: &[Found],
-    ) -> Result<Self> {
-        let root = environment.root();
+    ) -> Self {
+        let (root, class) = (environment.root(), of_host.class);
         let is_merged = |name: &Text| found.iter().any(|found| found.name == *name);
         let is_complete = state.left().filter(|it| it.class == class).all(|it| is_merged(&it.name));
-        Ok(Self {
-            class,
+        Self {
+            of_host,
             is_empty: found.is_empty(),
             obstacle: merge::obstacle(root, class, &environment.command_line()),
             // Where all is well systemd isn't asked.
             service: if is_complete { None } else { environment.service(class) },
             host: state.host.iter().filter(|image| image.class == class).collect(),
-            hidden: merge::hiding(root, class)?,
             before,
-        })
+        }
     }
 
     /// Names the images for whose sake systemd refused the merge.
@@ -89,7 +86,7 @@ impl<'c> Causes<'c> {
             let text = format_args!(
                 "systemd merged no extension ({}), for the sake of {}: {cause}. Remove it, have it signed, or set \
                  merge.quarantine",
-                self.class, image.path
+                self.of_host.class, image.path
             );
             Event::MergeRefused.emit_about(&image.name, text);
         }
@@ -125,8 +122,8 @@ impl<'c> Causes<'c> {
     }
 
     fn of_one(&self, root: &Root, name: &Text) -> Cause {
-        let class = self.class;
-        match self.hidden.get(name) {
+        let unit = self.of_host.class.unit();
+        match self.of_host.hidden.get(name) {
             Some(Hidden { path, is_mask: true, .. }) => {
                 return Cause::meant(format_args!("it is masked by {path}, an empty directory"));
             }
@@ -138,22 +135,22 @@ impl<'c> Causes<'c> {
         if let Some(cause) = self.of_refusal() {
             return cause;
         }
-        let path = super::staged_path(class, name);
+        let path = super::staged_path(self.of_host.class, name);
         if root.metadata(path.as_str()).is_err() {
             return Cause::fault(format_args!("{path} is gone, as after a soft reboot"));
         }
         match &self.service {
             Some(service) if service.has_failed() => {
-                Cause::fault(format_args!("systemd-{class}.service failed ({}): see its journal", service.result()))
+                Cause::fault(format_args!("{unit} failed ({}): see its journal", service.result()))
             }
             Some(service) if self.is_empty && self.was_merged(name) => {
                 let stopped = if service.has_succeeded() { "" } else { " with its unit, which was stopped" };
                 Cause::meant(format_args!("{UNMERGED}{stopped}"))
             }
             Some(service) if self.is_empty && !service.has_succeeded() => {
-                Cause::fault(format_args!("systemd-{class}.service is not active: see its journal"))
+                Cause::fault(format_args!("{unit} is not active: see its journal"))
             }
-            _ => Cause::fault(format_args!("see the journal of systemd-{class}.service")),
+            _ => Cause::fault(format_args!("see the journal of {unit}")),
         }
     }
 
@@ -167,7 +164,7 @@ impl<'c> Causes<'c> {
 
     /// Whether `name` was merged when this was last compared, or was unmerged by then.
     fn was_merged(&self, name: &Text) -> bool {
-        let is_it = |class: Class, found: &Text| class == self.class && found == name;
+        let is_it = |class: Class, found: &Text| class == self.of_host.class && found == name;
         let staged = Origin::Staged.as_str();
         self.before.extensions.iter().any(|it| is_it(it.class, &it.name) && it.origin == *staged)
             || self
@@ -191,26 +188,21 @@ impl<'c> Causes<'c> {
             let (name, file) = (image.name.clone(), image.path.clone());
             missing.push(Missing { name, file, staged: false, cause });
         }
-        for (name, path) in merge::plain_directories(root, self.class) {
-            let is_mask = root.list_some(&path, 1).is_ok_and(|found| found.is_none_or(|found| found.is_empty()));
-            if merged(&name).is_none() && !is_mask {
+        for (name, path) in &self.of_host.directories {
+            if merged(name).is_none() && !merge::is_empty(root, path) {
                 let none =
                     || Cause::meant("systemd passes over a directory without a release file that fits this host");
                 let cause = self.of_class().or_else(|| self.of_refusal()).unwrap_or_else(none);
-                missing.push(Missing {
-                    name,
-                    file: Text::new(path),
-                    staged: false,
-                    cause: Cause { meant: true, ..cause },
-                });
+                let (name, cause) = (name.clone(), Cause { meant: true, ..cause });
+                missing.push(Missing { name, file: Text::new(path), staged: false, cause });
             }
         }
-        let directory = self.class.staging_directory();
-        for file in stage::foreign(root, self.class, MERGE_ROWS).unwrap_or_default() {
+        let directory = self.of_host.class.staging_directory();
+        for file in stage::foreign(root, self.of_host.class, MERGE_ROWS).unwrap_or_default() {
             let Some(file) = file.to_str() else { continue };
-            let name = Text::new(merge::image_name(self.class, file));
+            let name = Text::new(merge::image_name(self.of_host.class, file));
             if merged(&name).is_none() {
-                let advice = format_args!("it was not judged: systemctl restart systemd-{}", self.class);
+                let advice = format_args!("it was not judged: systemctl restart systemd-{}", self.of_host.class);
                 let cause = self.of_class().unwrap_or_else(|| Cause::fault(advice));
                 missing.push(Missing {
                     name,
@@ -236,7 +228,7 @@ impl<'c> Causes<'c> {
             (Judgement::Good, None) => self
                 .of_class()
                 .or_else(|| self.of_refusal())
-                .unwrap_or_else(|| Cause::fault(format_args!("see the journal of systemd-{}.service", self.class))),
+                .unwrap_or_else(|| Cause::fault(format_args!("see the journal of {}", self.of_host.class.unit()))),
         }
     }
 }
@@ -265,6 +257,7 @@ mod tests {
     use super::*;
     use crate::report::{MergedExtension, NotMerged};
     use serde_json::Map;
+    use std::collections::BTreeMap;
 
     fn service(active: &str, result: &str) -> Option<Service> {
         Service::parse(&format!("ActiveState={active}\nResult={result}\n"))
@@ -276,15 +269,10 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("run/extensions")).unwrap();
         std::fs::write(dir.path().join("run/extensions/app.raw"), "").unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let causes = Causes {
-            class: Class::Sysext,
-            is_empty: true,
-            obstacle: None,
-            service,
-            host: host.iter().collect(),
-            hidden: BTreeMap::new(),
-            before,
-        };
+        let (hidden, directories) = (BTreeMap::new(), BTreeMap::new());
+        let of_host = OfHost { class: Class::Sysext, hidden, directories };
+        let causes =
+            Causes { of_host: &of_host, is_empty: true, obstacle: None, service, host: host.iter().collect(), before };
         let cause = causes.of_one(&root, &"app".into());
         (cause.text.to_string(), cause.meant)
     }
