@@ -112,6 +112,39 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
+/// The bytes of a source in order, a piece at a time.
+#[cfg(feature = "cli")]
+pub(crate) struct Pieces<'a> {
+    source: &'a dyn ReadAt,
+    buffer: Vec<u8>,
+    offset: u64,
+}
+
+#[cfg(feature = "cli")]
+impl<'a> Pieces<'a> {
+    /// Bytes of a piece; the last may have fewer.
+    pub(crate) const SIZE: usize = 1 << 20;
+
+    pub(crate) fn of(source: &'a dyn ReadAt) -> Self {
+        Self { source, buffer: vec![0; Self::SIZE], offset: 0 }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// Those of reading; [`io::ErrorKind::UnexpectedEof`] where the source has become shorter.
+    pub(crate) fn read_next(&mut self) -> io::Result<Option<&[u8]>> {
+        let left = usize::try_from(self.source.len().saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let piece = self.buffer.get_mut(..left.min(Self::SIZE)).unwrap_or_default();
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        self.source.read_exact_at(piece, self.offset)?;
+        self.offset = self.offset.saturating_add(piece.len() as u64);
+        Ok(Some(piece))
+    }
+}
+
 /// A range of another source, such as a partition of an image.
 ///
 /// Nothing outside the range can be read through it.

@@ -1,9 +1,10 @@
 //! `sextant measure`
 
+use super::store_options::open_esp;
 use crate::bytes::hex;
-use crate::esp::{self, Entry, Esp};
+use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::io::{FileSource, ReadAt};
-use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, pcr_13, stub_version};
+use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
 use crate::stamp::Stamp;
 use crate::text::Text;
 use anyhow::{Context, Result, bail, ensure};
@@ -141,12 +142,7 @@ fn of_files(arguments: &Arguments) -> Result<Row> {
 }
 
 fn on_partition(arguments: &Arguments) -> Result<Vec<Row>> {
-    let path = match &arguments.esp {
-        Some(path) => path.clone(),
-        None => esp::find().context("looking for the EFI system partition (name it with --esp)")?,
-    };
-    let context = || format!("opening the EFI system partition {}", path.display());
-    let esp = Esp::open(&path).with_context(context)?;
+    let esp = open_esp(arguments.esp.as_deref(), None)?;
     let entries = esp.entries().context("reading the boot entries")?;
     for left_out in &entries.left_out {
         super::warn(left_out);
@@ -156,7 +152,7 @@ fn on_partition(arguments: &Arguments) -> Result<Vec<Row>> {
     } else {
         arguments.entry.iter().map(|name| Ok(entries.named(name)?)).collect::<Result<_>>()?
     };
-    ensure!(!wanted.is_empty(), "there is no boot entry with a UKI on {}", path.display());
+    ensure!(!wanted.is_empty(), "there is no boot entry with a UKI on {}", esp.path().display());
     let mut rows = Vec::new();
     for entry in wanted {
         let row = of_entry(&esp, &entry, arguments);
@@ -172,9 +168,15 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
     let major = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let major = stub.as_deref().ok().and_then(major);
     let directory = entry.extra_directory();
-    let names = listed(esp, &directory)?;
-    let global_names = listed(esp, esp::GLOBAL)?;
-    let mut beside = open_all(esp, &directory, &names)?;
+    let read = || -> Result<[Extra; 2]> {
+        Ok([
+            esp.extra(entry).with_context(|| format!("listing {directory}"))?,
+            esp.global().with_context(|| format!("listing {}", esp::GLOBAL))?,
+        ])
+    };
+    let before = read()?;
+    let [beside, global] = &before;
+    let mut beside = open_all(beside)?;
     for name in &arguments.remove {
         let before = beside.len();
         beside.retain(|file| !file.name.eq_ignore_ascii_case(name));
@@ -186,7 +188,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
         beside.retain(|file| !file.name.eq_ignore_ascii_case(&added.name));
         beside.push(added);
     }
-    let global = open_all(esp, esp::GLOBAL, &global_names)?;
+    let global = open_all(global)?;
     if !global.is_empty() && major.is_none() {
         bail!("it is not known whether its systemd-stub reads {}", esp::GLOBAL);
     }
@@ -194,7 +196,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
     let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global);
     let of_place = |place: &Place| if place.global.is_some() { global.as_slice() } else { beside.as_slice() };
     let events = measure_all(places.map(|place| (place, of_place(place))))?;
-    let is_same = listed(esp, &directory)? == names && listed(esp, esp::GLOBAL)? == global_names;
+    let is_same = before.iter().zip(read()?).all(|(before, now)| before.items == now.items);
     ensure!(is_same, "the partition changed while it was read");
     Ok(Row {
         entry: Some(Text::new(&entry.name)),
@@ -206,30 +208,11 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
     })
 }
 
-/// Names in a directory of the partition that systemd-stub can read.
-fn listed(esp: &Esp, directory: &str) -> Result<Vec<String>> {
-    let place = match esp.place(directory) {
-        Ok(place) => place,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("opening {directory}")),
-    };
-    let context = || format!("listing {directory}");
-    let mut names = Vec::new();
-    for found in fs::read_dir(place).with_context(context)? {
-        let found = found.with_context(context)?;
-        if found.file_type().with_context(context)?.is_file() {
-            names.extend(found.file_name().to_str().map(str::to_owned));
-        }
-        esp::check_count(names.len()).with_context(context)?;
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn open_all(esp: &Esp, directory: &str, names: &[String]) -> Result<Vec<Opened>> {
-    let is_taken = |name: &&String| PLACES.iter().any(|place| crate::measure::is_taken(name, place.class));
-    let open = |name: &String| Opened::new(name.clone(), &esp.place(directory)?.join(name));
-    names.iter().filter(is_taken).map(open).collect()
+/// Opens what systemd-stub takes of a directory.
+fn open_all(extra: &Extra) -> Result<Vec<Opened>> {
+    let Some(place) = extra.place() else { return Ok(Vec::new()) };
+    let is_taken = |item: &&Item| item.enabled && is_taken(&item.file, item.class);
+    extra.items.iter().filter(is_taken).map(|item| Opened::new(item.file.clone(), &place.join(&item.file))).collect()
 }
 
 fn measure_all<'a>(places: impl Iterator<Item = (&'a Place, &'a [Opened])>) -> Result<Vec<Event>> {

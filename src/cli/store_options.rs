@@ -26,6 +26,17 @@ pub(super) struct StoreOptions {
     root: Option<PathBuf>,
 }
 
+/// Opens the EFI system partition at `named`, or else the mounted one of the machine or of the tree at `root`.
+pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp> {
+    let context = "looking for the EFI system partition (name it with --esp)";
+    let path = match (named, root) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(root)) => esp::find_below(root).context(context)?,
+        (None, None) => esp::find().context(context)?,
+    };
+    Esp::open(&path).with_context(|| format!("opening the EFI system partition {}", path.display()))
+}
+
 impl StoreOptions {
     /// The root of the machine.
     fn root(&self) -> &Path {
@@ -50,13 +61,7 @@ impl StoreOptions {
 
     /// The EFI system partition.
     pub(super) fn open_esp(&self) -> Result<Esp> {
-        let context = "looking for the EFI system partition (name it with --esp)";
-        let path = match (&self.esp, &self.root) {
-            (Some(path), _) => path.clone(),
-            (None, Some(root)) => esp::find_below(root).context(context)?,
-            (None, None) => esp::find().context(context)?,
-        };
-        Esp::open(&path).with_context(|| format!("opening the EFI system partition {}", path.display()))
+        open_esp(self.esp.as_deref(), self.root.as_deref())
     }
 
     /// Kairos' store.

@@ -18,16 +18,13 @@
 use super::extra::{DISABLED, Extra};
 use crate::bytes::hex;
 use crate::durable::{self, Temporary};
-use crate::io::{FileSource, ReadAt};
+use crate::io::{FileSource, Pieces, ReadAt};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use openssl::sha::Sha256;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-/// How much is copied and compared at a time, in bytes.
-const PIECE: usize = 1 << 20;
 
 /// Why a file isn't touched.
 #[derive(Debug, Error)]
@@ -223,15 +220,11 @@ pub fn same_content(one: &dyn ReadAt, other: &dyn ReadAt) -> io::Result<bool> {
     if one.len() != other.len() {
         return Ok(false);
     }
-    let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
-    let mut offset = 0;
-    while let (Some(a), Some(b)) = (piece_at(one, &mut a, offset), piece_at(other, &mut b, offset)) {
-        one.read_exact_at(a, offset)?;
-        other.read_exact_at(b, offset)?;
+    let (mut one, mut other) = (Pieces::of(one), Pieces::of(other));
+    while let (Some(a), Some(b)) = (one.read_next()?, other.read_next()?) {
         if a != b {
             return Ok(false);
         }
-        offset = offset.saturating_add(a.len() as u64);
     }
     Ok(true)
 }
@@ -246,20 +239,12 @@ pub fn open(path: &Path) -> io::Result<FileSource> {
 
 /// Has `look` see all bytes in order, and returns their SHA-256 digest.
 fn each_piece(source: &dyn ReadAt, look: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
-    let (mut buffer, mut offset, mut digest) = (vec![0; PIECE], 0, Sha256::new());
-    while let Some(piece) = piece_at(source, &mut buffer, offset) {
-        source.read_exact_at(piece, offset)?;
+    let (mut pieces, mut digest) = (Pieces::of(source), Sha256::new());
+    while let Some(piece) = pieces.read_next()? {
         digest.update(piece);
         look(piece)?;
-        offset = offset.saturating_add(piece.len() as u64);
     }
     Ok(digest.finish())
-}
-
-/// The part of `buffer` that the next piece takes; `None` at the end.
-fn piece_at<'b>(source: &dyn ReadAt, buffer: &'b mut [u8], offset: u64) -> Option<&'b mut [u8]> {
-    let left = usize::try_from(source.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-    buffer.get_mut(..left.min(PIECE)).filter(|piece| !piece.is_empty())
 }
 
 fn open_parent(path: &Path) -> io::Result<File> {
@@ -297,7 +282,7 @@ mod tests {
     #[test]
     fn other_bytes_than_were_written_are_noticed_when_they_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        for size in [0, 1, PIECE, PIECE + 1] {
+        for size in [0, 1, Pieces::SIZE, Pieces::SIZE + 1] {
             let told = std::cell::Cell::new(0);
             let advance = |bytes| told.set(told.get() + bytes);
             let written = Written::copy(dir.path(), "a.sysext.raw", &vec![7; size], &advance).unwrap();

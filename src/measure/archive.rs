@@ -2,14 +2,12 @@
 //! byte as systemd 257 and 262 write it (`src/boot/cpio.c`, `pack_cpio`).
 
 use super::bank::{Digests, Hashers};
-use crate::io::ReadAt;
+use crate::io::{Pieces, ReadAt};
 use crate::text::Text;
 use openssl::error::ErrorStack;
 use std::io;
 use thiserror::Error;
 
-/// Bytes of a file that are in memory at a time.
-const PIECE: usize = 1 << 20;
 const DIRECTORY: u32 = 0o040_555;
 const FILE: u32 = 0o100_444;
 
@@ -50,14 +48,15 @@ pub enum ArchiveError {
 /// Digests and size of the archive of `members`, which are in order, below `directory`.
 pub(super) fn measure(directory: &str, members: &[&Member<'_>]) -> Result<(Digests, u64), ArchiveError> {
     let mut hashers = Hashers::new()?;
-    write(directory, members, &mut |bytes| hashers.update(bytes))?;
-    hashers.finish()
+    let size = write(directory, members, &mut |bytes| hashers.update(bytes))?;
+    Ok((hashers.finish()?, size))
 }
 
 /// Receives the bytes of an archive, piece by piece.
 type Sink<'s> = dyn FnMut(&[u8]) -> Result<(), ArchiveError> + 's;
 
-fn write(directory: &str, members: &[&Member<'_>], sink: &mut Sink<'_>) -> Result<(), ArchiveError> {
+/// Writes the archive, and returns its size in bytes.
+fn write(directory: &str, members: &[&Member<'_>], sink: &mut Sink<'_>) -> Result<u64, ArchiveError> {
     let mut archive = Archive { sink, size: 0, inode: 0 };
     let ends = directory.match_indices('/').map(|(end, _)| end).chain([directory.len()]);
     for parent in ends.filter_map(|end| directory.get(..end)) {
@@ -71,7 +70,8 @@ fn write(directory: &str, members: &[&Member<'_>], sink: &mut Sink<'_>) -> Resul
         archive.header(FILE, short, &format!("{directory}/{}", member.name))?;
         archive.content(member)?;
     }
-    archive.trailer()
+    archive.trailer()?;
+    Ok(archive.size)
 }
 
 struct Archive<'a, 's> {
@@ -100,16 +100,10 @@ impl Archive<'_, '_> {
     }
 
     fn content(&mut self, member: &Member<'_>) -> Result<(), ArchiveError> {
-        let size = member.content.len();
-        let mut buffer = vec![0; PIECE];
-        let mut offset = 0_u64;
-        while offset < size {
-            let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(PIECE).min(PIECE);
-            let piece = buffer.get_mut(..left).unwrap_or_default();
-            let failed = |source| ArchiveError::Read { name: Text::new(member.name), source };
-            member.content.read_exact_at(piece, offset).map_err(failed)?;
+        let failed = |source| ArchiveError::Read { name: Text::new(member.name), source };
+        let mut pieces = Pieces::of(member.content);
+        while let Some(piece) = pieces.read_next().map_err(failed)? {
             self.put(piece)?;
-            offset = offset.saturating_add(left as u64);
         }
         self.pad()
     }
@@ -123,16 +117,13 @@ impl Archive<'_, '_> {
 
     /// Up to a multiple of four bytes.
     fn pad(&mut self) -> Result<(), ArchiveError> {
-        let over = self.size % 4;
-        if over != 0 {
-            let zeros: &[u8] = match over {
-                1 => &[0; 3],
-                2 => &[0; 2],
-                _ => &[0; 1],
-            };
-            self.put(zeros)?;
-        }
-        Ok(())
+        let zeros: &[u8] = match self.size % 4 {
+            0 => return Ok(()),
+            1 => &[0; 3],
+            2 => &[0; 2],
+            _ => &[0; 1],
+        };
+        self.put(zeros)
     }
 }
 

@@ -81,24 +81,21 @@ impl Digests {
 pub(super) struct Hashers {
     sha256: Hasher,
     sha384: Hasher,
-    size: u64,
 }
 
 impl Hashers {
     pub(super) fn new() -> Result<Self, ArchiveError> {
         let hasher = |bank: Bank| Hasher::new(bank.algorithm());
-        Ok(Self { sha256: hasher(Bank::Sha256)?, sha384: hasher(Bank::Sha384)?, size: 0 })
+        Ok(Self { sha256: hasher(Bank::Sha256)?, sha384: hasher(Bank::Sha384)? })
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.sha256.update(bytes)?;
         self.sha384.update(bytes)?;
-        self.size = self.size.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(Digests, u64), ArchiveError> {
-        let (sha256, sha384) = (self.sha256.finish()?.to_vec(), self.sha384.finish()?.to_vec());
-        Ok((Digests { sha256, sha384 }, self.size))
+    pub(super) fn finish(mut self) -> Result<Digests, ArchiveError> {
+        Ok(Digests { sha256: self.sha256.finish()?.to_vec(), sha384: self.sha384.finish()?.to_vec() })
     }
 }

@@ -1,7 +1,7 @@
 //! What systemd-stub takes from where.
 
-use crate::bytes::{strip_suffix_ignore_case, u16_at, u32_at};
-use crate::esp::GLOBAL;
+use crate::bytes::{u16_at, u32_at};
+use crate::esp::{self, GLOBAL};
 use crate::image::Class;
 use crate::io::ReadAt;
 use std::io;
@@ -32,11 +32,7 @@ const MAX_NAME: usize = 255;
 /// Whether systemd-stub takes a regular file of this name as one of `class`.
 #[must_use]
 pub fn is_taken(name: &str, class: Class) -> bool {
-    let is_confext = strip_suffix_ignore_case(name, ".confext.raw").is_some();
-    let fits = match class {
-        Class::Sysext => !is_confext && strip_suffix_ignore_case(name, ".raw").is_some(),
-        Class::Confext => is_confext,
-    };
+    let fits = esp::item(name, 0).is_some_and(|item| item.enabled && item.class == class);
     fits && !name.starts_with('.') && name.is_ascii() && name.len() <= MAX_NAME
 }
 
