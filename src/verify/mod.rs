@@ -255,10 +255,7 @@ impl Session<'_> {
         findings: &mut Findings,
     ) -> Result<VerifiedImage, Refusal> {
         let verified = self.verify_next(candidate, accepted, custody, findings);
-        if verified.is_err() {
-            self.reader.distrust();
-        }
-        verified
+        verified.inspect_err(|_| self.reader.distrust())
     }
 
     /// Verifies one image, after those that have been accepted, and leaves its data to dm-verity where that will check it: where this
@@ -274,10 +271,7 @@ impl Session<'_> {
         findings: &mut Findings,
     ) -> Result<Stageable, Refusal> {
         let verified = self.verify_next_on_read(candidate, accepted, custody, findings);
-        if verified.is_err() {
-            self.reader.distrust();
-        }
-        verified
+        verified.inspect_err(|_| self.reader.distrust())
     }
 
     /// Lets the reading of the image begin that is going to be verified next, while the caller does what is left to do for the one

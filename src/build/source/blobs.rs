@@ -134,8 +134,8 @@ pub(super) fn choose(blobs: &mut dyn Blobs, index: &ImageIndex, options: &Option
         return Err(SourceError::Ambiguous { names });
     }
     let shown = |all: &[&(Platform, &Descriptor)]| all.iter().map(|(platform, _)| platform.to_string()).collect();
-    match known.iter().find(|(platform, _)| fits(platform)) {
-        Some((_, entry)) if blobs.has(entry) => Ok((*entry).clone()),
+    match fitting.first() {
+        Some(entry) if blobs.has(entry) => Ok((*entry).clone()),
         Some(_) => {
             let there: Vec<_> = known.iter().filter(|(_, entry)| blobs.has(entry)).collect();
             Err(SourceError::PlatformElsewhere { wanted: wanted(), found: shown(&there) })

@@ -85,19 +85,21 @@ pub(super) fn pick(
     match (tag, index.manifests().as_slice()) {
         (_, []) => Err(SourceError::Missing { what: "image in index.json".into() }),
         (Some(tag), entries) => {
-            let mut found = entries.iter().filter(|entry| name(entry).as_deref() == Some(tag));
-            let found = match (found.next(), found.next()) {
-                // Of one name for several platforms each has an entry.
-                (Some(_), Some(_)) => {
-                    let is_same = |entry: &&Descriptor| name(entry).as_deref() == Some(tag);
-                    let mut same = index.clone();
-                    same.set_manifests(entries.iter().filter(is_same).cloned().collect());
-                    return choose_or_say(blobs, &same, options, names);
+            let fitting: Vec<&Descriptor> =
+                entries.iter().filter(|entry| name(entry).as_deref() == Some(tag)).collect();
+            match fitting.as_slice() {
+                [only] => Ok((*only).clone()),
+                [] => {
+                    let found = entries.iter().find(|entry| entry.digest().to_string() == tag);
+                    found.cloned().ok_or_else(|| SourceError::NoSuchImage { wanted: tag.to_owned(), names: names() })
                 }
-                (found, _) => found,
-            };
-            let found = found.or_else(|| entries.iter().find(|entry| entry.digest().to_string() == tag));
-            found.cloned().ok_or_else(|| SourceError::NoSuchImage { wanted: tag.to_owned(), names: names() })
+                // Of one name for several platforms each has an entry.
+                several => {
+                    let mut same = index.clone();
+                    same.set_manifests(several.iter().copied().cloned().collect());
+                    choose_or_say(blobs, &same, options, names)
+                }
+            }
         }
         (None, [only]) => Ok(only.clone()),
         // One image for several architectures may be laid out without an index of its own.

@@ -12,8 +12,9 @@ use super::acl;
 use super::layer::MemberError;
 use super::members::{DEVICE_MAJOR, DEVICE_MINOR, GID, MODE, MTIME, Member, UID};
 use super::overlay::Notes;
-use super::path::{components, display};
+use super::path::display;
 use super::pax::{self, PaxError};
+use super::select::is_extended;
 use super::{Metadata, Time};
 use crate::image::Class;
 use std::collections::BTreeMap;
@@ -114,11 +115,4 @@ fn xattrs(member: &Member, class: Option<Class>) -> Result<BTreeMap<Vec<u8>, Vec
         }
     }
     Ok(found)
-}
-
-/// Whether a path of an archive lies in what extensions of `class` extend.
-pub(super) fn is_extended(class: Class, path: &[u8]) -> bool {
-    let first = components(path).ok().and_then(|parts| parts.first().map(|part| part.to_vec()));
-    let hierarchies = class.hierarchies().iter().filter_map(|path| path.strip_prefix('/'));
-    first.is_some_and(|first| hierarchies.into_iter().any(|name| name.as_bytes() == first))
 }

@@ -8,11 +8,12 @@
     clippy::panic
 )]
 
-use super::attributes::{is_extended, is_whiteout, metadata, notes};
+use super::attributes::{is_whiteout, metadata, notes};
 use super::members::{ArchiveError, MAX_HEADERS, Member, Members};
 use super::overlay::Notes;
 use super::path::{Names, Steps, Way, components, display, join};
 use super::pax::PaxError;
+use super::select::is_extended;
 use super::sparse::{self, SparseError};
 use super::{Below, Content, FileTree, Kind, PathError, TreeTooLarge, len};
 use crate::build::source::{LayeredImage, SourceError, Spool};
@@ -288,7 +289,7 @@ impl Assembly {
         self.number = number;
         // First what the layer takes away, for that means the layers below and never itself.
         let mut left = self.headers;
-        for pass in [Self::note_directory, Self::note_borrowed, Self::take_away, Self::put] {
+        for pass in [Self::note, Self::take_away, Self::put] {
             let mut members = Members::of(archive, self.headers);
             while let Some(member) = members.next().map_err(|error| LayerError::Archive { number, error })? {
                 pass(self, archive, &member).map_err(|cause| LayerError::Member {
@@ -303,8 +304,14 @@ impl Assembly {
         Ok(())
     }
 
+    /// What has to be known of the layers below before something of them is taken away.
+    fn note(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+        self.note_directory(member)?;
+        self.note_borrowed(member)
+    }
+
     /// What lies behind a link that the layer has a directory in place of is not what it takes something away from.
-    fn note_directory(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+    fn note_directory(&mut self, member: &Member) -> Result<(), MemberError> {
         if member.entry_type() != EntryType::Directory {
             return Ok(());
         }
@@ -326,7 +333,7 @@ impl Assembly {
 
     /// What overlayfs says that a directory or file has of the layers below is found before it is taken away: what was renamed
     /// is no longer where it was.
-    fn note_borrowed(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
+    fn note_borrowed(&mut self, member: &Member) -> Result<(), MemberError> {
         let kind = member.entry_type();
         let notes = notes(member);
         let wanted = match (kind, &notes.redirect) {

@@ -8,7 +8,7 @@
     clippy::panic
 )]
 
-use super::path::{Steps, display};
+use super::path::{Steps, components, display};
 use super::{Below, FileTree, Kind, NodeId};
 use crate::filesystem::EntryKind;
 use crate::image::Class;
@@ -78,10 +78,8 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     let root = tree.root();
     let top: Vec<(Vec<u8>, NodeId)> = tree.entries(root).map(|(name, id)| (name.to_vec(), id)).collect();
     for (name, id) in top {
-        let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
-        let wanted = hierarchies.any(|hierarchy| hierarchy.as_bytes() == name);
         let is_directory = matches!(tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)));
-        if !(wanted && is_directory) {
+        if !(is_top(class, &name) && is_directory) {
             tree.unlink(root, &name);
             omissions.push(Omission::Outside { name: display(&name), count: count(tree, id) });
         }
@@ -96,8 +94,7 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
 fn omit_below(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
     for (path, what) in std::mem::take(&mut tree.below) {
         let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
-        let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
-        let is_within = parts.first().is_none_or(|first| hierarchies.any(|name| name.as_bytes() == *first));
+        let is_within = parts.first().is_none_or(|first| is_top(class, first));
         let found = tree.find(&parts, &mut Steps::all()).ok().flatten().and_then(|id| tree.node(id));
         let holds = match what {
             Below::Whiteout | Below::Content => found.is_none(),
@@ -108,6 +105,17 @@ fn omit_below(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) 
             omissions.push(omission);
         }
     }
+}
+
+/// Whether a name at the top is one of what extensions of `class` extend.
+fn is_top(class: Class, name: &[u8]) -> bool {
+    let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
+    hierarchies.any(|hierarchy| hierarchy.as_bytes() == name)
+}
+
+/// Whether a path of an archive lies in what extensions of `class` extend.
+pub(super) fn is_extended(class: Class, path: &[u8]) -> bool {
+    components(path).is_ok_and(|parts| parts.first().is_some_and(|first| is_top(class, first)))
 }
 
 /// How many names there are at and below a node.
@@ -161,7 +169,7 @@ mod tests {
     fn tree(paths: &[(&str, Kind)]) -> FileTree {
         let mut tree = FileTree::default();
         for (path, kind) in paths {
-            let parts = crate::build::tree::path::components(path.as_bytes()).unwrap();
+            let parts = components(path.as_bytes()).unwrap();
             let (name, parents) = parts.split_last().unwrap();
             let directory = tree.make_directory(parents, &mut Steps::all()).unwrap();
             let id = tree.add(Metadata::implied_directory(), kind.clone()).unwrap();
