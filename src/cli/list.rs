@@ -6,7 +6,7 @@ use crate::extension::{ExtensionName, compare_versions};
 use crate::image::{Architecture, Ddi};
 use crate::io::FileSource;
 use crate::report::{Fate, Image, PATH, Report};
-use crate::store::{Held, Kind, Set, Slot, Store, state_of};
+use crate::store::{Held, Kind, Leftover, Set, Slot, Store, state_of};
 use crate::text::{Message, Text};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -125,13 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (mut unused, mut still_there, mut taken_by) = (Vec::new(), Vec::new(), None);
     for slot in &slots {
-        let set = match store.set(slot) {
-            Ok(set) => set,
-            Err(error) => {
-                list.unreadable.push(Message::new(format_args!("{}: {error}", slot.directory)));
-                continue;
-            }
-        };
+        let Some(set) = list.set(&store, slot) else { continue };
         let of_this_boot = seen.as_ref().filter(|_| is_booted(&store, slot, booted, noted));
         let (has, others): (Vec<&Held>, Vec<&Held>) = set.items.iter().partition(|held| held.item.enabled);
         if store.kind() == Kind::Kairos {
@@ -145,10 +139,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             let enabled = set.items.iter().filter(|held| held.item.enabled);
             still_there.extend(enabled.map(|held| Text::new(&held.item.file)));
         }
-        let leftover = |it: &crate::store::Leftover| Text::new(format_args!("{}/{}", it.directory, it.name));
-        add_new(&mut list.leftovers, set.leftovers.iter().map(leftover));
-        add_new(&mut list.unreadable, set.unreadable);
-        add_new(&mut list.remarks, set.remarks);
     }
     if store.kind() == Kind::Esp {
         list_global(&mut list, arguments.store.open_esp()?, seen.as_ref().filter(|_| booted.is_some()));
@@ -176,15 +166,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn list_global(list: &mut Listing<'_>, esp: Esp, seen: Option<&Report>) {
     let store = Store::global(esp);
     for slot in store.slots().unwrap_or_default().found {
-        match store.set(&slot) {
-            Ok(set) => {
-                let rows = set.items.iter().map(|held| row(Some(&slot), &set, held, Kind::Global, seen));
-                list.files.extend(rows);
-                let leftover = |it: &crate::store::Leftover| Text::new(format_args!("{}/{}", it.directory, it.name));
-                add_new(&mut list.leftovers, set.leftovers.iter().map(leftover));
-                add_new(&mut list.remarks, set.remarks);
+        if let Some(set) = list.set(&store, &slot) {
+            list.files.extend(set.items.iter().map(|held| row(Some(&slot), &set, held, Kind::Global, seen)));
+        }
+    }
+}
+
+impl Listing<'_> {
+    /// What a slot has, with all that is to be told of it but its extensions.
+    fn set(&mut self, store: &Store, slot: &Slot) -> Option<Set> {
+        match store.set(slot) {
+            Ok(mut set) => {
+                let leftover = |it: &Leftover| Text::new(format_args!("{}/{}", it.directory, it.name));
+                add_new(&mut self.leftovers, set.leftovers.iter().map(leftover));
+                add_new(&mut self.unreadable, std::mem::take(&mut set.unreadable));
+                add_new(&mut self.remarks, std::mem::take(&mut set.remarks));
+                Some(set)
             }
-            Err(error) => list.unreadable.push(Message::new(format_args!("{}: {error}", slot.directory))),
+            Err(error) => {
+                self.unreadable.push(Message::new(format_args!("{}: {error}", slot.directory)));
+                None
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::changes::{Changes, Merged};
 use super::progress::Waiting;
 use crate::image::Class;
-use crate::merge;
+use crate::merge::{self, AGENT, CONFIRM};
 use crate::report::{Adoption, Report, SCHEMA_VERSION};
 use crate::root::Root;
 use crate::state;
@@ -18,10 +18,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
-/// The agent of this boot (`src/merge/agent.rs`).
-const AGENT: &str = "/run/sextant/sextant-agent";
-/// What compares what is merged with what was staged.
-const CONFIRM: &str = "sextant-confirm.service";
 /// Exit status of wrong usage.
 const USAGE: i32 = 2;
 

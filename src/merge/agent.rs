@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::path::Path;
 
-const DIRECTORY: &str = "/run/sextant";
-const NAME: &str = "sextant-agent";
+/// Where the host finds the agent of this boot.
+pub const AGENT: &str = "/run/sextant/sextant-agent";
 /// This program, wherever it lies.
 const SELF: &str = "/proc/self/exe";
 
@@ -24,8 +24,9 @@ pub enum Delivery {
 
 /// Puts this program where `sextant-confirm.service` starts it from.
 pub(super) fn provide(root: &Root, delivery: Delivery) -> Result<()> {
-    let context = || format!("providing {DIRECTORY}/{NAME}");
-    let target = root.make_directory(DIRECTORY).with_context(context)?.join(NAME);
+    let context = || format!("providing {AGENT}");
+    let (directory, name) = AGENT.rsplit_once('/').unwrap_or_default();
+    let target = root.make_directory(directory).with_context(context)?.join(name);
     if delivery == Delivery::Mount {
         if is_this(&target) {
             return Ok(());

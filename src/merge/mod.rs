@@ -14,7 +14,7 @@ mod origin;
 mod service;
 mod units;
 
-pub use agent::Delivery;
+pub use agent::{AGENT, Delivery};
 pub use confirm::{Hidden, MOUNTS, Note, hiding, is_empty, merged, notes, plain_directories};
 pub use environment::{configured, expect_sources, limit};
 pub(crate) use host::image_name;
@@ -22,7 +22,7 @@ pub use host::{host_directories, host_extensions, host_hierarchies, host_images}
 pub use identity::{Evidence, Found, Known, Origin};
 pub use origin::{Attached, VerityDevice};
 pub use service::{Obstacle, Service, obstacle};
-pub use units::Units;
+pub use units::{CONFIRM, Units};
 
 use crate::durable;
 use crate::image::Class;

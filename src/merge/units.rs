@@ -53,7 +53,8 @@ const FILES: [(&str, &str, &str); 7] = [
 ];
 
 const DROP_IN: &str = "zz-sextant.conf";
-const CONFIRM: &str = "sextant-confirm.service";
+/// The unit that compares what is merged with what was staged.
+pub const CONFIRM: &str = "sextant-confirm.service";
 /// The target of early boot, which systemd's own units are meant to be wanted by.
 const WANTS: &str = "system/sysinit.target.wants";
 /// The units that it wants for our sake.
