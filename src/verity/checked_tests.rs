@@ -6,30 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::verity::{HashAlgorithm, build};
-
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    })
-    .take(len)
-    .collect()
-}
-
-struct Image {
-    data: Vec<u8>,
-    hash: Vec<u8>,
-    superblock: Superblock,
-    root: RootHash,
-}
+use crate::verity::test_images::{Image, image, noise};
 
 impl Image {
     fn new(algorithm: HashAlgorithm, data_block: u32, hash_block: u32, blocks: u64) -> Self {
-        let superblock = Superblock::new(algorithm, data_block, hash_block, blocks, b"salt", [7; 16]).unwrap();
-        let data = noise(usize::try_from(superblock.geometry().data_len()).unwrap(), blocks);
-        let (root, hash) = build(&data, &superblock, 2).unwrap();
-        Self { data, hash, superblock, root }
+        image(algorithm, data_block, hash_block, blocks, b"salt")
     }
 
     fn small() -> Self {

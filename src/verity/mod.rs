@@ -14,6 +14,8 @@ mod hasher;
 mod root_hash;
 pub mod sha256;
 mod superblock;
+#[cfg(test)]
+mod test_images;
 mod tree;
 mod walk;
 mod workers;

@@ -7,31 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::verity::HashAlgorithm;
+use crate::verity::test_images::{Image, image};
 use crate::verity::walk::PIECE;
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    })
-    .take(len)
-    .collect()
-}
-
-struct Image {
-    data: Vec<u8>,
-    hash: Vec<u8>,
-    superblock: Superblock,
-    root: RootHash,
-}
-
-fn image(algorithm: HashAlgorithm, data_block: u32, hash_block: u32, blocks: u64, salt: &[u8]) -> Image {
-    let superblock = Superblock::new(algorithm, data_block, hash_block, blocks, salt, [7; 16]).unwrap();
-    let data = noise(usize::try_from(superblock.geometry().data_len()).unwrap());
-    let (root, hash) = build(&data, &superblock, 2).unwrap();
-    Image { data, hash, superblock, root }
-}
 
 impl Image {
     fn verify(&self) -> Result<VerifiedTree, TreeError> {
