@@ -321,7 +321,7 @@ fn obtain(arguments: &Arguments) -> Result<Obtained> {
 }
 
 /// Which layers were taken, and what the others have that could have been. With `--strict` the last layer has to be all
-/// there is: whoever names layers by their numbers knows that there are others.
+/// there is; layers that are named by number may have others beside them.
 fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<Option<String>> {
     let (count, class) = (image.count(), arguments.class());
     let taken = arguments.layers.range(count)?;

@@ -2,8 +2,8 @@
 //!
 //! Opaque and redirected directories have an extended attribute, a whiteout is a character device with the number 0:0 (the
 //! kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`"). systemd merges as
-//! root and without the option `userxattr`, so that only `trusted.` attributes count. They get into an image where somebody
-//! makes one out of an upper directory, or of an archive of one.
+//! root and without the option `userxattr`, so that only `trusted.` attributes count. They get into an image that is
+//! made of an upper directory, or of an archive of one.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,

@@ -103,7 +103,7 @@ fn staged_is_what_has_the_root_hash_whatever_its_file_is_called() {
 #[test]
 fn a_name_without_the_root_hash_is_a_stranger() {
     const OTHER: &str = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd";
-    // Its own device goes on, opened by somebody else: the one with the name of another file is the one that was merged.
+    // Its own device goes on, opened by another program: the one with the name of another file is the one that was merged.
     let scene = Scene::of(&[("/", Some(A)), ("/usr/local/a.sysext.raw", Some(OTHER))]);
     assert_eq!(scene.one("a"), told(Origin::Other, Some(OTHER), Some("/usr/local/a.sysext.raw")));
     // A file that was mounted over the staged one has no name.

@@ -194,7 +194,7 @@ mod tests {
         let tick = || std::thread::sleep(std::time::Duration::from_millis(20));
         tick();
         fs::rename(&path, dir.path().join("renamed")).unwrap();
-        assert!(!is_it(), "somebody else has the file now");
+        assert!(!is_it(), "another path leads to the file now");
         fs::remove_file(dir.path().join("renamed")).unwrap();
         assert_ne!(Stamp::of(&file).unwrap(), stamp);
         assert!(is_it());

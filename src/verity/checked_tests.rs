@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::verity::{HashAlgorithm, build};
 use crate::verity::test_images::{Image, image, noise};
+use crate::verity::{HashAlgorithm, build};
 
 impl Image {
     fn new(algorithm: HashAlgorithm, data_block: u32, hash_block: u32, blocks: u64) -> Self {

@@ -174,8 +174,8 @@ impl<'c> Causes<'c> {
                 .any(|it| is_it(it.class, &it.name) && it.meant && it.cause.as_str().starts_with(UNMERGED))
     }
 
-    /// What else is there and not merged: images and directories of the host's own, and what came to lie where extensions are
-    /// staged.
+    /// Other extensions that are there and not merged: images and directories of the host, and foreign entries of the
+    /// staging directory.
     pub(super) fn of_others(&self, root: &Root, found: &[Found]) -> Vec<Missing> {
         let mut missing = Vec::new();
         let merged = |name: &Text| found.iter().find(|found| found.name == *name);

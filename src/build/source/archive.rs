@@ -114,7 +114,7 @@ pub(super) fn open_layout(
     layout(Index::open(path, options)?, tag, options)
 }
 
-/// The image of a file whose form nobody named.
+/// Opens the image in an archive of either form.
 pub(super) fn open_found(
     path: &Path,
     tag: Option<&str>,

@@ -75,8 +75,8 @@ impl Reference {
     /// Reads a source's name. Only for a bare one the file system is looked at: what is there is what is meant.
     ///
     /// A bare name that isn't there is an image only with a tag or digest, and leads to a registry only if it begins with
-    /// that registry's name. Docker would complete every word to one of Docker Hub's images, and a mistyped directory
-    /// would become somebody else's extension, signed with the key at hand.
+    /// that registry's name. Docker completes every word to an image of Docker Hub: a mistyped directory would
+    /// become an extension of unknown origin, signed with the key at hand.
     ///
     /// # Errors
     /// [`ReferenceError`]

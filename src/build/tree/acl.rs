@@ -31,7 +31,7 @@ const GROUP_OBJ: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
-/// Of an entry that is for nobody in particular.
+/// ID of an entry without a user or group.
 const NO_ID: u32 = u32::MAX;
 
 /// Name and value of an attribute.

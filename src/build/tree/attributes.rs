@@ -78,7 +78,7 @@ pub(super) fn metadata(member: &Member, class: Option<Class>) -> Result<Metadata
 }
 
 /// Extended attributes as GNU tar, star, Go and libarchive write them, and access control lists as star does. What can't be
-/// read of a member outside of what `class` extends is nobody's loss.
+/// read of a member outside of what `class` extends is passed over.
 fn xattrs(member: &Member, class: Option<Class>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
     let is_taken = class.is_none_or(|class| is_extended(class, &member.path));
     let mut found = BTreeMap::new();
