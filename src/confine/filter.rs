@@ -95,6 +95,8 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     // Threads, but no process.
     let thread = number(libc::CLONE_THREAD);
     rules.insert(libc::SYS_clone, masked(0, thread, thread)?);
+    // Each thread for itself: with another's number a worker could bind processes that have no capabilities either.
+    rules.insert(libc::SYS_sched_setaffinity, masked(0, u64::from(u32::MAX), 0)?);
     // No signal, not even to itself: abort(3) then ends by an instruction that is not allowed. With kill(2) or tgkill(2) a
     // worker could end other processes of root.
     let allowed = SeccompFilter::new(rules, errno(Errno::EPERM), SeccompAction::Allow, arch)?;

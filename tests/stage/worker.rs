@@ -78,7 +78,7 @@ fn a_process_that_waits_for_ever_costs_one_row() {
 #[test]
 fn code_of_an_attackers_reaches_nothing() {
     for step in STEPS {
-        check(step, "escape", "internal-error", "escaped by [false, false, false, false, false, false]");
+        check(step, "escape", "internal-error", "escaped by [false, false, false, false, false, false, false]");
         assert!(!std::path::Path::new("/tmp/sextant-escape").exists());
     }
 }
