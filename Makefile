@@ -49,15 +49,15 @@ deps: ## install the Debian packages that are missing (as root)
 
 .PHONY: build
 build: agent deps ## both programs, released, manual pages and completions, in target/dist
-	$(CARGO) build --locked --release --bin sextant
+	$(CARGO) build --locked --release --package sextant-cli
 	install -D -t $(DIST) $(TARGET_DIR)/release/sextant
 	rm -rf $(DIST)/man $(DIST)/completions
-	$(CARGO) run --locked --quiet --example manual -- $(DIST)
+	$(CARGO) run --locked --quiet --package xtask --bin manual -- $(DIST)
 
 .PHONY: agent
 agent: deps ## the released agent alone
 	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
-		--target $(HOST) --no-default-features --bin sextant-agent
+		--target $(HOST) --package sextant
 	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent
 
 # The trees wait for downloads, and linking keeps one processor busy: the others compile meanwhile.
@@ -76,17 +76,15 @@ alone-agent alone-check: alone-%:
 check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, licences, docs, a little fuzzing
 
 .PHONY: lint
-lint: deps ## rustfmt and clippy, for both sets of features
+lint: deps ## rustfmt and clippy
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
-	$(CARGO) clippy --locked --no-default-features --lib --bin sextant-agent -- --deny warnings
 
 .PHONY: msrv
 msrv: deps ## compile with the minimum Rust version that Cargo.toml names (installs it with rustup)
 	rustup toolchain install --profile minimal $(MSRV)
 	$(CARGO) +$(MSRV) check --locked --all-targets --target-dir target/msrv
-	$(CARGO) +$(MSRV) check --locked --no-default-features --bin sextant-agent --target-dir target/msrv
 
 .PHONY: deny
 deny: ## licences, banned crates and sources of the dependencies
@@ -122,8 +120,8 @@ kairos: agent toolbox ## boot all Kairos machines (STORY=PART OF A NAME for some
 
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out
-	$(CARGO) build --locked --release --bin sextant-agent --example demo
-	@$(TARGET_DIR)/release/examples/demo
+	$(CARGO) build --locked --release --package sextant --package xtask --no-default-features --bin sextant-agent --bin demo
+	@$(TARGET_DIR)/release/demo
 
 .PHONY: bench
 bench: deps ## measure against veritysetup, cp and systemd-repart

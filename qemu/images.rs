@@ -1,8 +1,5 @@
 //! What lies beside the UKI, and what has to become of it.
 
-use crate::support::ddi::Blueprint;
-use crate::support::keys::Authority;
-use crate::support::trees::{Tree, noise};
 use crate::{hostile, keys, toolbox};
 use std::collections::HashMap;
 use std::fs::Permissions;
@@ -10,6 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use support::ddi::Blueprint;
+use support::keys::Authority;
+use support::trees::{Tree, noise};
 
 /// What has to become of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Offer {
         let files = keys::Files::write(authority, desk.path());
         Tree::sysext(name).write_to(&desk.path().join("tree"));
         let path = format!("{}:{}", mkfs_erofs(desk.path()), std::env::var("PATH").unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tool-in-machines"));
         command.args(["build", name, "tree", "--private-key"]).arg(files.key).arg("--certificate");
         command.arg(files.certificate).args(options).current_dir(desk.path()).env("PATH", path);
         toolbox::succeed(&mut command).unwrap();

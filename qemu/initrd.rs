@@ -3,12 +3,12 @@
 
 use crate::guest::Guest;
 use crate::pages;
-use crate::support::package;
 use crate::toolbox::{cached, contents, repository, succeed, work};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
+use support::package;
 
 /// The initrd that all scenarios of `guest` start from.
 ///
@@ -49,7 +49,7 @@ fn install() -> Result<PathBuf, String> {
 }
 
 /// The tool as it was compiled for this test.
-pub const TOOL: &str = env!("CARGO_BIN_EXE_sextant");
+pub const TOOL: &str = env!("CARGO_BIN_EXE_tool-in-machines");
 
 /// The static agent as `make agent` leaves it, which has to be newer than what it was made of; or the one that
 /// `$SEXTANT_AGENT` names.
@@ -60,8 +60,10 @@ fn agent() -> Result<PathBuf, String> {
     let agent = repository().join("target/dist/sextant-agent");
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
     let made = modified(&agent).map_err(|error| format!("{}: {error}; run `make agent` first", agent.display()))?;
-    if made < newest(&repository().join("src")) {
-        return Err(format!("{} is older than src/: run `make agent` again", agent.display()));
+    for sources in ["src", "ddi/src"] {
+        if made < newest(&repository().join(sources)) {
+            return Err(format!("{} is older than {sources}/: run `make agent` again", agent.display()));
+        }
     }
     Ok(agent)
 }

@@ -1,8 +1,8 @@
 //! Who signs what: new keys in each run.
 
-use crate::support::keys::{self, Authority};
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::keys::{self, Authority};
 
 /// The owner of the machine.
 pub fn pk() -> &'static Authority {

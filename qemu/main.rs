@@ -13,21 +13,17 @@ mod cpio;
 mod disk;
 mod evidence;
 mod guest;
-#[path = "../tests/hostile/rows/mod.rs"]
-mod hostile;
+use support::hostile;
 mod images;
 mod initrd;
 mod kairos;
 mod keys;
 mod life;
 mod machine;
-#[path = "../examples/manual/pages/mod.rs"]
-mod pages;
+use xtask::pages;
 mod powercut;
 mod run;
 mod scenarios;
-#[path = "../tests/support/mod.rs"]
-mod support;
 mod toolbox;
 mod tpm;
 mod uki;

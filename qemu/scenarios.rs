@@ -9,9 +9,9 @@ use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::images::Offer;
 use crate::keys;
-use crate::support::keys::Authority;
 use crate::variables::Firmware;
 use crate::witness::Findings;
+use support::keys::Authority;
 
 /// How a boot has to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! The tools: the Debian trees that `tests/toolbox/make-toolbox` makes, and running commands in them.
 
-use crate::support::toolbox::{immucore_path, yip_path};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use support::toolbox::{immucore_path, yip_path};
 
 /// The repository, which the trees see under the same path.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    support::repository()
 }
 
 /// Where everything lies that is made here.

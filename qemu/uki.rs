@@ -3,11 +3,11 @@
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::keys::Files;
-use crate::support::keys::Authority;
 use crate::toolbox::{Tree, succeed};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use support::keys::Authority;
 
 /// For every machine: where the console is, and that what breaks ends by itself and without delay. Security modules
 /// that do nothing here take seconds under emulation.

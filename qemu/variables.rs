@@ -1,12 +1,12 @@
 //! The firmware's variables, in the flash that OVMF keeps them in.
 
-use crate::support::efi::{self, GLOBAL, List, SECURITY_DATABASE, SOME_TIME};
 use crate::toolbox::{Tree, succeed};
 use crate::{hostile, keys};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use support::efi::{self, GLOBAL, List, SECURITY_DATABASE, SOME_TIME};
 
 /// OVMF's switch for Secure Boot (`gEfiSecureBootEnableDisableGuid`).
 const SECURE_BOOT_ENABLE: &str = "f0a30bc7-af08-4556-99c4-001009c93a44";

@@ -14,7 +14,7 @@ const SUFFIX: &str = ".tmp";
 ///
 /// # Errors
 /// The first thing that failed; the temporary file is then gone, and what was at `path` is untouched.
-pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = Temporary::create(temporary_name(path)?)?;
     temporary.file.write_all(content)?;
     temporary.persist(path, mode)
@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As `unlink(2)`.
-pub(crate) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -48,7 +48,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Where `path` has no file name.
-pub(crate) fn temporary_name(path: &Path) -> io::Result<PathBuf> {
+pub fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = std::ffi::OsString::from(PREFIX);
     temporary.push(name);
@@ -57,14 +57,14 @@ pub(crate) fn temporary_name(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// The name of the file that is prepared under this one; `None` where it is no temporary name.
-#[cfg(feature = "cli")]
-pub(crate) fn final_name(temporary: &str) -> Option<&str> {
+#[must_use]
+pub fn final_name(temporary: &str) -> Option<&str> {
     temporary.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
 }
 
 /// A file under a temporary name, removed unless it is given its final one.
 #[derive(Debug)]
-pub(crate) struct Temporary {
+pub struct Temporary {
     file: File,
     path: PathBuf,
     kept: bool,
@@ -72,20 +72,26 @@ pub(crate) struct Temporary {
 
 impl Temporary {
     /// Makes an empty file at `path`, readable by its owner only, in place of what a killed process left there.
-    pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// As `open(2)` and `unlink(2)`.
+    pub fn create(path: PathBuf) -> io::Result<Self> {
         remove(&path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path, kept: false })
     }
 
     /// The open file.
-    pub(crate) fn file(&self) -> &File {
+    #[must_use]
+    pub fn file(&self) -> &File {
         &self.file
     }
 
     /// Renames it to `path`, and nothing else: it is for the caller to sync what has to be, in the order that is right.
-    #[cfg(feature = "cli")]
-    pub(crate) fn rename(mut self, path: &Path) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// As `dup(2)` and `rename(2)`.
+    pub fn rename(mut self, path: &Path) -> io::Result<File> {
         let file = self.file.try_clone()?;
         fs::rename(&self.path, path)?;
         self.kept = true;

@@ -1,6 +1,6 @@
 //! Why an image was refused: the tokens that reports, journal entries and scripts rely on.
 
-use crate::text::Message;
+use ddi::text::Message;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;

@@ -37,7 +37,8 @@ impl Root {
     }
 
     /// Whether this is the machine's own root.
-    pub(crate) const fn is_machine(&self) -> bool {
+    #[must_use]
+    pub const fn is_machine(&self) -> bool {
         self.is_machine
     }
 

@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 /// Which file it is, how long, and when it was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -39,7 +39,7 @@ impl Stamp {
     ///
     /// # Errors
     /// As `fstat(2)`.
-    pub(crate) fn of(file: &File) -> io::Result<Self> {
+    pub fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::from(&metadata))
     }
 
@@ -94,7 +94,7 @@ impl fmt::Display for Stamp {
 
 /// The text isn't that of a stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NotAStamp;
+pub struct NotAStamp;
 
 impl FromStr for Stamp {
     type Err = NotAStamp;

@@ -4,10 +4,10 @@
 //! without any extension being lost with it.
 
 use crate::durable;
-use crate::image::Class;
 use crate::root::Root;
-use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
+use ddi::Class;
+use ddi::text::{Message, Text};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 

@@ -69,7 +69,7 @@ impl YamlLimit {
 ///
 /// # Errors
 /// [`YamlLimit`]
-pub(crate) fn deserializer(text: &str) -> Result<serde_yaml::Deserializer<'_>, YamlLimit> {
+pub fn deserializer(text: &str) -> Result<serde_yaml::Deserializer<'_>, YamlLimit> {
     check(text)?;
     Ok(serde_yaml::Deserializer::from_str(text))
 }

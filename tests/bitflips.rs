@@ -5,19 +5,17 @@
 //! refused makes the list a lie.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sextant::build::{DdiBuilder, VerityParams};
+use ddi::PartitionKind::{RootVerity, RootVeritySig};
+use ddi::io::ReadAt;
+use ddi::signature_partition::SignaturePartition;
+use ddi::verity::RootHash;
+use ddi::write::{DdiBuilder, VerityParams};
+use ddi::{Ddi, signature_partition};
 use sextant::firmware::signature_list::SignatureDatabase;
-use sextant::image::PartitionKind::{RootVerity, RootVeritySig};
-use sextant::image::signature_partition::SignaturePartition;
-use sextant::image::{Ddi, signature_partition};
-use sextant::io::ReadAt;
 use sextant::trust::{Anchor, SealedFile, Source, TrustStore};
 use sextant::verify::{IntactImage, SignedRoot};
-use sextant::verity::RootHash;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use support::compact::compact;

@@ -44,7 +44,9 @@ fn told_twice(text: &str) -> Vec<String> {
 #[test]
 fn no_error_tells_its_cause_twice() {
     let mut paths = Vec::new();
-    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs", &mut paths);
+    for sources in ["src", "ddi/src", "cli/src"] {
+        files(&support::repository().join(sources), "rs", &mut paths);
+    }
     assert!(paths.len() > 100);
     let found: Vec<_> = paths
         .iter()
@@ -80,7 +82,7 @@ fn what_would_be_told_twice_is_recognized() {
 
 /// Documents that people read, with their text.
 fn documents() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = support::repository();
     let mut paths: Vec<_> =
         ["README.md", "CONTRIBUTING.md", "RELEASES.md", "SECURITY.md"].map(|name| root.join(name)).into();
     files(&root.join("docs"), "md", &mut paths);

@@ -1,11 +1,9 @@
 //! What is read of an image whose data is left to dm-verity, and what is found there.
 #![allow(clippy::default_trait_access, clippy::unwrap_used)]
 
-mod support;
-
-use sextant::image::Ddi;
-use sextant::image::PartitionKind::{self, Root, RootVerity};
-use sextant::io::ReadAt;
+use ddi::Ddi;
+use ddi::PartitionKind::{self, Root, RootVerity};
+use ddi::io::ReadAt;
 use sextant::policy::Verify;
 use sextant::trust::{SealedFile, Source, TrustStore};
 use sextant::verify::{ContentsError, Coverage, IntactImage, RootedImage, SignedRoot};

@@ -1,23 +1,22 @@
 //! Release files inside images: the same file is found that systemd 257 finds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "support/harness.rs"]
-mod harness;
-#[path = "support/images.rs"]
-mod images;
+use support::harness;
+use support::images;
 
-use harness::cases;
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::filesystem::{Filesystem, Tree};
 use sextant::extension::{
-    ExtensionName, FoundRelease, LookupError, find_release, refuse_odd_hierarchies, refuse_odd_metadata,
-    refuse_os_release, refuse_possible_hierarchies,
+    FoundRelease, LookupError, find_release, refuse_odd_hierarchies, refuse_odd_metadata, refuse_os_release,
+    refuse_possible_hierarchies,
 };
-use sextant::filesystem::{Filesystem, Tree};
-use sextant::image::Class;
 use sextant::kernel::MountedTree;
 use sextant::policy::{Hierarchies, HostHierarchies};
 use sextant::reason::Reason;
 use std::path::Path;
 use std::process::ExitCode;
+use support::cases;
 
 const SYSEXT: &str = "usr/lib/extension-release.d";
 const CONFEXT: &str = "etc/extension-release.d";

@@ -1,15 +1,11 @@
 //! Reading what `mkfs.erofs` and `mksquashfs` write, byte for byte, and surviving what they don't.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-#[path = "support/harness.rs"]
-mod harness;
-#[path = "support/images.rs"]
-mod images;
+use support::harness;
+use support::images;
 
-use harness::cases;
-use images::Noise;
-use sextant::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Mask, Node};
-use sextant::io::FileSource;
+use ddi::filesystem::{EntryKind, Filesystem, FilesystemError, Kind, Mask, Node};
+use ddi::io::FileSource;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,6 +14,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use support::cases;
+use support::images::Noise;
 use tempfile::TempDir;
 
 const STRICT: &str = "user.extension-release.strict";

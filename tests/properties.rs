@@ -2,24 +2,23 @@
 #![allow(clippy::default_trait_access, clippy::ptr_arg, clippy::similar_names)]
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+use ddi::PartitionKind::{Root, RootVerity};
+use ddi::ReleaseFile;
+use ddi::filesystem::Filesystem;
+use ddi::io::{ReadAt, Window};
+use ddi::verity::{HashAlgorithm, SUPERBLOCK_SIZE};
+use ddi::write::{DdiBuilder, VerityParams};
+use ddi::{Class, Ddi};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use sextant::build::{DdiBuilder, VerityParams};
 use sextant::confine::Confinement;
-use sextant::extension::ReleaseFile;
-use sextant::filesystem::Filesystem;
-use sextant::image::PartitionKind::{Root, RootVerity};
-use sextant::image::{Candidate, Class, Ddi};
-use sextant::io::{ReadAt, Window};
 use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::stage::InPlaceCustody;
 use sextant::trust::{SealedFile, Source, TrustStore};
+use sextant::verify::Candidate;
 use sextant::verify::{Accepted, ContentsError, Findings, IntactImage, SignedRoot, VerifiedImage, Verifier};
-use sextant::verity::{HashAlgorithm, SUPERBLOCK_SIZE};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,19 +1,17 @@
 //! Variables that `virt-fw-vars` enrolled, read back by the library: what went in comes out, in order.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+use ddi::Guid;
 use serde_json::Value;
 use sextant::firmware::entry::BootEntry;
 use sextant::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest, parse, parse_revocations};
 use sextant::firmware::{DirectoryVariables, Firmware, SecureBoot};
-use sextant::image::Guid;
 use sextant::trust::{Fingerprint, Source, TrustStore};
 use std::process::ExitCode;
 use support::efi::{self, List};
-use support::harness::{self, cases};
 use support::machine::Machine;
 use support::toolbox::{Fixtures, Toolbox};
+use support::{cases, harness};
 
 const SETS: [&str; 3] = ["efivars", "efivars-setup", "efivars-disabled"];
 const LISTS: [(&str, &str); 4] =

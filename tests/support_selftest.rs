@@ -1,16 +1,14 @@
 //! The helpers of the other tests: what they call good is good for independent readers too.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+use ddi::write::DdiBuilder;
+use ddi::{Ddi, PartitionKind};
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
-use sextant::build::DdiBuilder;
 use sextant::firmware;
-use sextant::image::{Ddi, PartitionKind};
 use std::process::Command;
-use support::ddi::{self, Blueprint, Crc, RawImage, Which, header};
+use support::ddi::{Blueprint, Crc, RawImage, Which, header};
 use support::keys::{self, Authority, Key, Recipe};
 use support::pkcs7::{Digest, Identify, SignedData, SignerInfo};
 use support::trees::Tree;
@@ -146,14 +144,14 @@ fn file_systems_hold_the_tree() {
     assert_eq!(Tree::sysext("kit").squashfs(), Tree::sysext("kit").squashfs());
 }
 
-fn read(image: &RawImage) -> Result<Ddi, sextant::image::DdiError> {
-    Ddi::read(&image.bytes, ddi::native())
+fn read(image: &RawImage) -> Result<Ddi, ddi::DdiError> {
+    Ddi::read(&image.bytes, support::ddi::native())
 }
 
 #[test]
 fn good_images_are_good_and_damage_is_where_it_was_asked_for() {
     let authority = keys::ec("vendor");
-    let blueprint = ddi::good("kit", authority);
+    let blueprint = support::ddi::good("kit", authority);
     let image = blueprint.render();
     let shape = read(&image).unwrap();
     assert_eq!(u64::try_from(image.place(PartitionKind::Root).start).unwrap(), shape.root().start);
@@ -169,7 +167,7 @@ fn good_images_are_good_and_damage_is_where_it_was_asked_for() {
     assert!(read(&field(Which::Both, Crc::Fix)).is_ok());
     assert!(read(&field(Which::Backup, Crc::Fix)).unwrap_err().to_string().contains("disagree"));
     assert!(read(&field(Which::Primary, Crc::Leave)).unwrap_err().to_string().contains("checksum"));
-    let renamed = image.clone().patch_entry(Which::Both, 0, ddi::entry::NAME, b"R", Crc::Fix);
+    let renamed = image.clone().patch_entry(Which::Both, 0, support::ddi::entry::NAME, b"R", Crc::Fix);
     assert!(read(&renamed).unwrap().root().name.starts_with('R'));
     let flipped = image.clone().flip(PartitionKind::Root, 5).bytes;
     let differences: Vec<_> = (0..flipped.len()).filter(|at| flipped[*at] != image.bytes[*at]).collect();
@@ -189,8 +187,8 @@ fn unsigned_images_and_other_sector_sizes_can_be_made() {
 fn the_agent_stages_a_good_image_and_rejects_a_bad_one() {
     let authority = keys::rsa("vendor");
     let machine = Machine::trusting(&[authority])
-        .sysext("good.sysext.raw", &ddi::good_image("good", authority))
-        .sysext("bad.sysext.raw", &ddi::good("bad", authority).render().flip(PartitionKind::Root, 100).bytes);
+        .sysext("good.sysext.raw", &support::ddi::good_image("good", authority))
+        .sysext("bad.sysext.raw", &support::ddi::good("bad", authority).render().flip(PartitionKind::Root, 100).bytes);
     let outcome = machine.stage();
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     assert_eq!(outcome.verdict("good.sysext.raw"), ("staged", ""), "{outcome:?}");

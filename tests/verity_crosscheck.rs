@@ -1,16 +1,15 @@
 //! Our hash trees against those of `veritysetup` (cryptsetup), both ways. Plain files, no root needed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/harness.rs"]
-mod harness;
+use support::harness;
 
-use harness::cases;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
+use support::cases;
 
-use sextant::io::FileSource;
-use sextant::verity::{HashAlgorithm, RootHash, Superblock, TreeError, build, first_nonzero, verify};
+use ddi::io::FileSource;
+use ddi::verity::{HashAlgorithm, RootHash, Superblock, TreeError, build, first_nonzero, verify};
 
 /// What one tree is made of.
 #[derive(Clone, Debug)]

@@ -1,32 +1,20 @@
 //! What the fuzz targets share.
 
-#[path = "../../tests/support/keys.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs)]
-#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
-mod keys;
-
-#[path = "../../tests/support/der.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs)]
-#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
-mod der;
-#[path = "../../tests/support/pkcs7.rs"]
-#[allow(dead_code, unreachable_pub, missing_docs)]
-#[allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
-mod pkcs7;
 pub mod signatures;
 
-use sextant::build::gpt::{HEADER_SIZE, fix_header_crc};
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::filesystem::{Filesystem, Kind};
+use ddi::write::gpt::{HEADER_SIZE, fix_header_crc};
 use sextant::extension::{
-    ExtensionName, find_release, refuse_odd_hierarchies, refuse_odd_metadata, refuse_os_release,
-    refuse_possible_hierarchies,
+    find_release, refuse_odd_hierarchies, refuse_odd_metadata, refuse_os_release, refuse_possible_hierarchies,
 };
-use sextant::filesystem::{Filesystem, Kind};
-use sextant::image::Class;
 use sextant::trust::{SealedFile, Source, TrustStore};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::keys;
 
 /// Most bytes that a target may hold at once.
 const MEMORY: usize = 64 << 20;
@@ -82,7 +70,7 @@ unsafe impl GlobalAlloc for Bounded {
     }
 }
 
-/// Name of the signer in the seeds (`examples/fuzz_seeds.rs`).
+/// Name of the signer in the seeds (`xtask/src/fuzz_seeds.rs`).
 const SIGNER: &str = "Vendor";
 /// Name of the extension in the seeds.
 const EXTENSION: &str = "seed";

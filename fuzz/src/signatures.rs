@@ -1,16 +1,16 @@
 //! Signatures by a grammar: from steps of two bytes, an operation and its argument, to CMS signed data whose lists can
 //! grow to tens of thousands of elements, and whose signatures hold.
 
-use crate::der::{explicit, octets, oid, sequence, set_content, tlv};
-use crate::keys::{self, Authority};
-use crate::pkcs7::{
-    Digest, Identify, MESSAGE_DIGEST, SIGNED_DATA, SignedData, SignerInfo, attribute, usual_attributes,
-};
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use sextant::trust::{SealedFile, Source, TrustStore};
 use std::sync::OnceLock;
+use support::der::{explicit, octets, oid, sequence, set_content, tlv};
+use support::keys::{self, Authority};
+use support::pkcs7::{
+    Digest, Identify, MESSAGE_DIGEST, SIGNED_DATA, SignedData, SignerInfo, attribute, usual_attributes,
+};
 
 /// The root hash that is signed.
 pub fn content() -> String {

@@ -1,11 +1,11 @@
 //! A signature that is made by a grammar, so that its lists grow and its signatures hold.
 #![no_main]
 
+use ddi::signature_partition::SignaturePartition;
+use ddi::verity::RootHash;
 use libfuzzer_sys::fuzz_target;
-use sextant::image::signature_partition::SignaturePartition;
 use sextant::verify::SignedRoot;
 use sextant::verify::cms::{MAX_CERTIFICATES, MAX_SIGNERS, MAX_SIZE, SignedData, parse};
-use sextant::verity::RootHash;
 use sextant_fuzz::signatures::{build, content, openssl_accepts, trust};
 use std::time::{Duration, Instant};
 

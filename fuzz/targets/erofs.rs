@@ -1,7 +1,7 @@
 //! Reading erofs.
 #![no_main]
 
+use ddi::filesystem::Kind;
 use libfuzzer_sys::fuzz_target;
-use sextant::filesystem::Kind;
 
 fuzz_target!(|data: &[u8]| sextant_fuzz::explore(data, Kind::Erofs));

@@ -1,8 +1,8 @@
 //! The partition table, as it is and with its checksums made to fit.
 #![no_main]
 
+use ddi::gpt::{SECTOR_SIZES, Table};
 use libfuzzer_sys::fuzz_target;
-use sextant::image::gpt::{SECTOR_SIZES, Table};
 
 fuzz_target!(|data: &[u8]| {
     check(data.to_vec());

@@ -1,11 +1,11 @@
 //! A whole image, as it is and with the checksums of its partition table made to fit.
 #![no_main]
 
+use ddi::io::{ReadAt, Window};
+use ddi::verity::{self, Superblock};
+use ddi::{Architecture, Ddi};
 use libfuzzer_sys::fuzz_target;
-use sextant::image::{Architecture, Ddi};
-use sextant::io::{ReadAt, Window};
 use sextant::verify::SignedRoot;
-use sextant::verity::{self, Superblock};
 
 fuzz_target!(|data: &[u8]| {
     check(&data.to_vec());
@@ -20,7 +20,7 @@ fn check(image: &Vec<u8>) {
     let signed = SignedRoot::verify(ddi.claim(), sextant_fuzz::impostors());
     assert!(signed.is_err(), "a signature out of nothing: {signed:?}");
     // Nothing further is done without a signature; the tree is the next that would have to stand an attack.
-    let window = |partition: &sextant::image::gpt::Partition| Window::new(image, partition.start, partition.len);
+    let window = |partition: &ddi::gpt::Partition| Window::new(image, partition.start, partition.len);
     let (Some(data), Some(hash)) = (window(ddi.root()), window(ddi.verity())) else {
         panic!("partitions outside of the image: {ddi:?}");
     };

@@ -1,10 +1,10 @@
 //! Layers of container images: what comes of them is a tree of names, within its bounds, or a sentence.
 #![no_main]
 
+use ddi::Class;
 use libfuzzer_sys::fuzz_target;
-use sextant::build::source::{LayeredImage, SourceError, Spool};
-use sextant::build::tree::{FileTree, Layers, MAX_DEPTH, MAX_NODES, apply, select, write_tar};
-use sextant::image::Class;
+use sextant_cli::build::source::{LayeredImage, SourceError, Spool};
+use sextant_cli::build::tree::{FileTree, Layers, MAX_DEPTH, MAX_NODES, apply, select, write_tar};
 use sextant_fuzz as _;
 use std::fs::File;
 use std::io::Write;

@@ -1,11 +1,11 @@
 //! A signature: its shape, then all of its verification.
 #![no_main]
 
+use ddi::signature_partition::SignaturePartition;
+use ddi::verity::RootHash;
 use libfuzzer_sys::fuzz_target;
-use sextant::image::signature_partition::SignaturePartition;
 use sextant::verify::SignedRoot;
 use sextant::verify::cms::parse;
-use sextant::verity::RootHash;
 
 fuzz_target!(|data: &[u8]| {
     let shape = parse(data);

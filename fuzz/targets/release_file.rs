@@ -1,8 +1,8 @@
 //! os-release and extension-release files.
 #![no_main]
 
+use ddi::ReleaseFile;
 use libfuzzer_sys::fuzz_target;
-use sextant::extension::ReleaseFile;
 use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {

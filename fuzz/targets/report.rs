@@ -1,9 +1,9 @@
 //! The report, which `confirm` and `sextant status` read again: its writer may have chosen every byte.
 #![no_main]
 
+use ddi::text::{Message, Text};
 use libfuzzer_sys::fuzz_target;
 use sextant::report::{Report, SCHEMA_VERSION, table};
-use sextant::text::{Message, Text};
 use sextant_fuzz as _;
 
 /// Room for the marker with the true length behind what is kept of a text; it is counted generously.

@@ -1,9 +1,9 @@
 //! The JSON of the signature partition.
 #![no_main]
 
+use ddi::signature_partition::parse;
+use ddi::write::{signature_json, signature_partition};
 use libfuzzer_sys::fuzz_target;
-use sextant::build::{signature_json, signature_partition};
-use sextant::image::signature_partition::parse;
 use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sextant::plan::parse;
+use sextant_cli::plan::parse;
 use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,8 +1,8 @@
 //! The superblock of dm-verity.
 #![no_main]
 
+use ddi::verity::{MAX_SALT_SIZE, SUPERBLOCK_SIZE, Superblock};
 use libfuzzer_sys::fuzz_target;
-use sextant::verity::{MAX_SALT_SIZE, SUPERBLOCK_SIZE, Superblock};
 use sextant_fuzz as _;
 
 fuzz_target!(|data: &[u8]| {

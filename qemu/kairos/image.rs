@@ -2,12 +2,12 @@
 
 use crate::cpio::Archive;
 use crate::guest::Guest;
-use crate::support::toolbox::immucore_path;
 use crate::toolbox::{Tree, cached, contents, repository, succeed, work};
 use crate::uki::{self, Signed};
 use crate::{initrd, keys};
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::toolbox::immucore_path;
 
 /// What `AuroraBoot` puts there (`pkg/constants/constants.go`), with the serial console last.
 const COMMAND_LINE: &str = "console=tty1 console=ttyS0 net.ifnames=1 rd.immucore.oemlabel=COS_OEM rd.immucore.oemtimeout=2 \

@@ -2,13 +2,13 @@
 
 use super::disk::Stored;
 use crate::keys;
-use crate::support::ddi::Blueprint;
-use crate::support::keys::Authority;
-use crate::support::trees::{Tree, noise};
-use sextant::build::DdiBuilder;
-use sextant::image::PartitionKind::Root;
+use ddi::PartitionKind::Root;
+use ddi::write::DdiBuilder;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
+use support::ddi::Blueprint;
+use support::keys::Authority;
+use support::trees::{Tree, noise};
 
 /// An image.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use super::sets::Image;
 use crate::verdict::{no_leftovers, policy};
 use crate::witness::Findings;
 use serde_json::Value;
-use sextant::measure::{Bank, Event, Member, PLACES, pcr_13};
+use sextant_cli::measure::{Bank, Event, Member, PLACES, pcr_13};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 

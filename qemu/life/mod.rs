@@ -10,7 +10,6 @@ use crate::guest::Guest;
 use crate::images::Offer;
 use crate::machine::{Disk, Parts};
 use crate::run::{supervise, witnessed};
-use crate::support::toolbox::yip_path;
 use crate::toolbox::{repository, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
@@ -18,6 +17,7 @@ use crate::{brought, keys, uki, verdict};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use support::toolbox::yip_path;
 
 pub const NAME: &str = "life";
 pub const ABOUT: &str = "a machine whose extensions are installed, updated, removed, put aside and spoilt";

@@ -3,9 +3,9 @@
 use super::Boot;
 use crate::images::Offer;
 use crate::keys;
-use crate::support::keys::Authority;
-use crate::support::trees::Tree;
 use crate::witness::{Findings, Step};
+use support::keys::Authority;
+use support::trees::Tree;
 
 /// A version of an extension. Each version has its own content under a path that all versions have.
 fn version(name: &str, version: &str, authority: &Authority, source: &'static str) -> Offer {

@@ -2,9 +2,9 @@
 
 use crate::images::Offer;
 use crate::keys;
-use crate::support::trees::{Tree, noise};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use support::trees::{Tree, noise};
 
 /// Paths and contents of all files.
 pub type Files = BTreeMap<String, Arc<Vec<u8>>>;

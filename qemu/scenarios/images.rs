@@ -58,7 +58,7 @@ fn hostile_offers() -> Vec<Offer> {
 /// Its bytes are read back whole; it takes memory once; staging it is no work.
 fn large_is_there_once(findings: &Findings) {
     let size = u64::try_from(LARGE).unwrap();
-    let digest = openssl::sha::sha256(&crate::support::trees::noise(LARGE));
+    let digest = openssl::sha::sha256(&support::trees::noise(LARGE));
     let digest = hex(&digest);
     assert!(findings.text("digests").contains(&digest), "{}", findings.text("digests"));
 

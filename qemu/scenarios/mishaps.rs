@@ -5,8 +5,8 @@ use crate::cpio::Archive;
 use crate::guest::Guest::Systemd262;
 use crate::images::Offer;
 use crate::keys;
-use crate::support::trees::Tree;
 use crate::witness::Findings;
+use support::trees::Tree;
 
 const MIB: usize = 1 << 20;
 

@@ -7,12 +7,12 @@ use crate::cpio::Archive;
 use crate::guest::Guest::Systemd262;
 use crate::images::Offer;
 use crate::keys;
-use crate::support::toolbox::yip_path;
-use crate::support::trees::Tree;
 use crate::toolbox::{self, repository};
 use crate::witness::Findings;
 use serde_json::Value;
 use std::fs;
+use support::toolbox::yip_path;
+use support::trees::Tree;
 
 pub fn table() -> Vec<Scenario> {
     let scenario = |name, about| Scenario::new(name, about).offers(offers).obstacle(toolbox::no_yip);

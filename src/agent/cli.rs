@@ -6,10 +6,10 @@ use super::environment::Environment;
 use super::merge::merge;
 use super::stage::{BUDGET, Options, stage};
 use super::unmerge::unmerge;
-use crate::image::{Architecture, Class};
 use crate::report::{self, Adoption};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use ddi::{Architecture, Class};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -166,7 +166,7 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Writes what a dry run came to to standard output. All of its text is [`crate::text::Text`] or [`crate::text::Message`].
+/// Writes what a dry run came to to standard output. All of its text is [`ddi::text::Text`] or [`ddi::text::Message`].
 #[expect(clippy::disallowed_methods, reason = "what is written here is bounded and escaped")]
 fn print(adoption: &Adoption) -> anyhow::Result<()> {
     let mut text = serde_json::to_vec_pretty(adoption).context("encoding the result")?;

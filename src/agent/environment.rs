@@ -3,7 +3,6 @@
 //! This is decided once, before anything is done. What differs between the two is handed out from here.
 
 use crate::firmware::{DirectoryVariables, EFIVARFS, NoVariables, SystemVariables, Variables};
-use crate::image::Class;
 use crate::kernel;
 use crate::merge::{Delivery, MOUNTS, Service, Units};
 use crate::policy::Limits;
@@ -11,6 +10,7 @@ use crate::root::{INITRD_RELEASE, Root};
 use crate::stage::{CopyCustody, Custody, MountCustody};
 use crate::verify::Activate;
 use anyhow::{Context, Result, bail};
+use ddi::Class;
 use std::fs;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 use super::stage::Options;
-use crate::extension::{HostRelease, ReleaseFile};
+use crate::extension::HostRelease;
 use crate::firmware::Firmware;
 use crate::firmware::entry::BootEntry;
 use crate::merge;
@@ -11,9 +11,10 @@ use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Report};
 use crate::root::Root;
 use crate::state::State;
-use crate::text::Text;
 use crate::trust::{self, Anchor, TrustStore};
 use anyhow::{Result, anyhow};
+use ddi::ReleaseFile;
+use ddi::text::Text;
 
 /// What is known before the first image is looked at.
 pub(super) struct Preparation {

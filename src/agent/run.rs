@@ -4,8 +4,6 @@ use super::environment::Environment;
 use super::preparation::{Preparation, host_release};
 use super::stage::Options;
 use crate::confine::{Confinement, WorkerError, guard};
-use crate::extension::ExtensionName;
-use crate::image::{Candidate, Class};
 use crate::merge;
 use crate::policy::{Policy, Tally, Verify};
 use crate::reason::{Reason, Refusal};
@@ -13,9 +11,12 @@ use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Custody, InPlaceCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
-use crate::text::{Message, Text};
+use crate::verify::Candidate;
 use crate::verify::{Accepted, Findings, Session, Stageable, Verifier};
-use crate::verity::{RootHash, default_threads};
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::text::{Message, Text};
+use ddi::verity::{RootHash, default_threads};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -55,7 +56,7 @@ impl Place<'_> {
     /// The name that systemd gives the extension.
     pub(super) fn name(&self) -> Result<ExtensionName, Refusal> {
         if self.kind == PlaceKind::Stub {
-            return crate::image::extension_name(self.file, self.class);
+            return crate::verify::extension_name(self.file, self.class);
         }
         let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
         let file = self.file.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;

@@ -6,11 +6,11 @@
 //! `merge_subprocess` and `refresh`). So a restart needs no unmerging before it.
 
 use super::environment::Environment;
-use crate::image::Class;
 use crate::merge;
 use crate::report::Event;
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
+use ddi::Class;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 

@@ -3,7 +3,7 @@
 use crate::report::{self, Event};
 use crate::stage::Withdrawn;
 use crate::state::{StagedExtension, State};
-use crate::text::{Message, Text};
+use ddi::text::{Message, Text};
 
 /// Notes in the state, and tells the journal, why what was staged no longer is.
 pub(super) fn note(state: &mut State, withdrawn: &[Withdrawn]) {

@@ -2,7 +2,7 @@
 
 use super::{Bounds, MEMORY, filter, lockdown, message};
 use crate::reason::Reason;
-use crate::text::Text;
+use ddi::text::Text;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};

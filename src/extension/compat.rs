@@ -12,9 +12,9 @@
     clippy::panic
 )]
 
-use super::ReleaseFile;
-use crate::image::{Architecture, Class};
 use crate::reason::Reason;
+use ddi::ReleaseFile;
+use ddi::{Architecture, Class};
 
 /// Stands for every operating system or architecture.
 const ANY: &str = "_any";

@@ -9,8 +9,8 @@
 )]
 
 use super::LookupError;
-use crate::filesystem::{EntryKind, Tree};
-use crate::text::Text;
+use ddi::filesystem::{EntryKind, Tree};
+use ddi::text::Text;
 
 /// Components that one path may take, as `chase` counts them (systemd 257, `src/basic/chase.h`, `CHASE_MAX`; 128 in 262).
 const MAX_STEPS: usize = 32;

@@ -11,13 +11,13 @@
     clippy::panic
 )]
 
-use super::name::image_name_is_valid;
-use super::{ExtensionName, ReleaseError, ReleaseFile};
-use crate::bytes::boolean;
-use crate::filesystem::{EntryKind, FilesystemError, Tree};
-use crate::image::Class;
 use crate::reason::Reason;
-use crate::text::Text;
+use ddi::Class;
+use ddi::bytes::boolean;
+use ddi::filesystem::{EntryKind, FilesystemError, Tree};
+use ddi::image_name_is_valid;
+use ddi::text::Text;
+use ddi::{ExtensionName, ReleaseError, ReleaseFile};
 
 /// Says `false` on a release file that may be used for an image of another name.
 const STRICT_ATTRIBUTE: &str = "user.extension-release.strict";

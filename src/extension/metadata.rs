@@ -22,11 +22,12 @@
     clippy::panic
 )]
 
+use super::LookupError;
 use super::lookup::locate;
-use super::{ExtensionName, LookupError, ReleaseFile};
-use crate::filesystem::{EntryKind, FilesystemError, Tree};
-use crate::image::Class;
-use crate::text::Text;
+use ddi::Class;
+use ddi::filesystem::{EntryKind, FilesystemError, Tree};
+use ddi::text::Text;
+use ddi::{ExtensionName, ReleaseFile};
 
 /// What is opened under a fixed name, and the largest file that passes. `usr/lib/os-release` is read too, and is not there:
 /// see [`refuse_os_release`](super::refuse_os_release).

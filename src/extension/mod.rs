@@ -1,4 +1,4 @@
-//! What makes a file system an extension: its name, its release file, and whether they fit the host.
+//! Whether a file system is an extension for this host.
 //!
 //! Everything here answers as systemd 257 and 262 do; where the two differ, the stricter answer is
 //! given, because one extension that systemd refuses keeps all others from being merged.
@@ -7,16 +7,8 @@ mod compat;
 mod hierarchy;
 mod lookup;
 mod metadata;
-mod name;
-mod release;
-#[cfg(feature = "readers")]
-mod version;
 
 pub use compat::{Compatible, HostRelease, Incompatible, judge};
 pub use hierarchy::{refuse_odd_hierarchies, refuse_possible_hierarchies};
 pub use lookup::{FoundRelease, LookupError, find_release, refuse_os_release};
 pub use metadata::refuse_odd_metadata;
-pub use name::{ExtensionName, NameError};
-pub use release::{ReleaseError, ReleaseFile};
-#[cfg(feature = "readers")]
-pub use version::compare_versions;

@@ -12,7 +12,7 @@
     clippy::panic
 )]
 
-use crate::bytes::strip_suffix_ignore_case;
+use ddi::bytes::strip_suffix_ignore_case;
 
 /// Longest name that is looked at, in UTF-16 units.
 const MAX_UNITS: usize = 1024;
@@ -65,7 +65,6 @@ pub fn from_stub(data: &[u8]) -> Option<String> {
 }
 
 /// The same of a file's name: `active` for `active+3.conf` and for `active.efi`.
-#[cfg(feature = "cli")]
 #[must_use]
 pub fn from_file_name(file: &str) -> Option<String> {
     let stem =
@@ -74,7 +73,6 @@ pub fn from_file_name(file: &str) -> Option<String> {
 }
 
 /// The UUID in `LoaderDevicePartUUID`, in lower case as udev writes it.
-#[cfg(feature = "cli")]
 #[must_use]
 pub fn partition_uuid(data: &[u8]) -> Option<String> {
     let text = utf16(data)?.to_ascii_lowercase();
@@ -139,7 +137,6 @@ mod tests {
         assert_eq!(from_stub(&units("\\EFI\\")), None);
     }
 
-    #[cfg(feature = "cli")]
     #[test]
     fn a_partition_is_named_by_a_uuid_and_by_nothing_else() {
         let uuid = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";

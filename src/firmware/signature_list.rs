@@ -13,8 +13,8 @@
     clippy::panic
 )]
 
-use crate::bytes::{array, u32_at};
-use crate::image::Guid;
+use ddi::Guid;
+use ddi::bytes::{array, u32_at};
 use std::fmt;
 use thiserror::Error;
 

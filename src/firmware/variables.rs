@@ -1,6 +1,6 @@
 //! Where the firmware's variables are read from: the running machine, or a directory that looks like efivarfs.
 
-use crate::text::Text;
+use ddi::text::Text;
 use efivar::efi::Variable;
 use nix::dir::Dir;
 use nix::errno::Errno;

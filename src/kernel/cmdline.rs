@@ -1,7 +1,7 @@
 //! What the kernel's command line says about verity. A UKI's is covered by its signature, and all that it can say
 //! here makes the rules stricter.
 
-use crate::bytes::boolean;
+use ddi::bytes::boolean;
 
 /// The switch of systemd (since 256) that leaves the check of signatures to the kernel alone
 /// (kernel-command-line(7)).

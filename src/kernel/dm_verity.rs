@@ -3,8 +3,8 @@
 use super::cmdline::ALLOW_USERSPACE;
 use super::error::{describe, errno};
 use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
-use crate::bytes::hex;
 use crate::verify::RootedImage;
+use ddi::bytes::hex;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf};
 use nix::errno::Errno;
 use std::fs::{self, File};

@@ -2,7 +2,7 @@
 //!
 //! Both take the device node of the machine, and the first takes `CAP_SYS_ADMIN` (Linux 6.12, `drivers/md/dm-ioctl.c`).
 
-use crate::bytes::array;
+use ddi::bytes::array;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! A mounted file system, as the kernel reads it.
 
-use crate::filesystem::{DirEntry, EntryKind, FilesystemError, Tree};
 use crate::root::Root;
+use ddi::filesystem::{DirEntry, EntryKind, FilesystemError, Tree};
 use nix::errno::Errno;
 use rustix::fs::fgetxattr;
 use std::fs::{File, FileType};

@@ -1,11 +1,11 @@
 //! What systemd made of it.
 
 use super::host::{MAX_NAMES, has_extension, host_directories, image_name, is_extension};
-use crate::image::Class;
 use crate::policy::Hierarchies;
 use crate::root::Root;
-use crate::text::Text;
 use anyhow::{Context, Result};
+use ddi::Class;
+use ddi::text::Text;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -4,10 +4,10 @@
 //! `Environment=`, systemd.exec(5)). Without the file what the distribution has set stays in force.
 
 use crate::durable;
-use crate::image::Class;
 use crate::policy::{Hierarchies, HierarchyList};
 use crate::root::Root;
 use anyhow::{Context, Result};
+use ddi::Class;
 
 const DIRECTORY: &str = "/run/sextant";
 /// The drop-ins in `systemd-units/` name it too.

@@ -4,10 +4,10 @@
 //! Nothing here decides whether an image is sound. It is read to be stricter, so what isn't there yet, or can't be read, is left
 //! out: early in an initrd of dracut's kind nothing of the host is mounted, and Kairos writes its drop-in late.
 
-use crate::image::Class;
 use crate::kernel::COMMAND_LINE;
 use crate::policy::HostHierarchies;
 use crate::root::Root;
+use ddi::Class;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, fstatfs};
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -2,8 +2,8 @@
 
 use super::confirm::{Hidden, Note};
 use super::origin::{Attached, VerityDevice, has_name};
-use crate::image::Class;
-use crate::text::Text;
+use ddi::Class;
+use ddi::text::Text;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From what an extension was merged.

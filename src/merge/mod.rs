@@ -25,11 +25,11 @@ pub use service::{Obstacle, Service, obstacle};
 pub use units::{CONFIRM, Units};
 
 use crate::durable;
-use crate::image::Class;
 use crate::policy::Overlay;
 use crate::root::Root;
 use crate::state::State;
 use anyhow::{Context, Result, bail};
+use ddi::Class;
 use std::io;
 
 /// The gate. The drop-ins in `systemd-units/` name it too.

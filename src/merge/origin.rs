@@ -10,10 +10,10 @@
 //! of ours has been seen as `/` there, so the absence of a path proves nothing.
 
 use super::image_name;
-use crate::image::Class;
 use crate::kernel::{Devices, FileIdentity, Target};
 use crate::root::Root;
-use crate::text::Text;
+use ddi::Class;
+use ddi::text::Text;
 use std::collections::BTreeMap;
 
 const DEVICES: &str = "/sys/block";

@@ -1,10 +1,10 @@
 //! Why systemd merged nothing of a class: what became of its unit, and what an administrator told it.
 
 use super::{GATE, is_open};
-use crate::image::Class;
 use crate::kernel::cmdline::is_off;
 use crate::root::Root;
-use crate::text::Text;
+use ddi::Class;
+use ddi::text::Text;
 use std::fmt;
 use std::fs;
 use std::path::Path;

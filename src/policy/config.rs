@@ -7,8 +7,8 @@ use crate::durable;
 use crate::root::Root;
 use crate::size::{SizeError, parse_size};
 use crate::trust::Source;
-use crate::verity::RootHash;
 use crate::yaml::{self, YamlLimit};
+use ddi::verity::RootHash;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::io::{self, Read};
@@ -356,8 +356,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::firmware::entry::BootEntry;
-    use crate::image::Class;
     use crate::policy::Verify;
+    use ddi::Class;
 
     fn message(text: &str) -> String {
         parse("/etc/sextant.yaml", text.as_bytes()).unwrap_err().to_string()

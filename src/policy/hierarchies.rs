@@ -1,6 +1,6 @@
 //! Where extensions are merged, as far as the configuration says so.
 
-use crate::image::Class;
+use ddi::Class;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,8 @@
 //! Bounds on how many and how large, so that no set of files can exhaust the machine.
 
 use super::{Hierarchies, HostHierarchies};
-use crate::image::Class;
 use crate::reason::{Reason, Refusal};
+use ddi::Class;
 use std::collections::BTreeSet;
 
 const MIB: u64 = 1 << 20;

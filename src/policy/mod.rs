@@ -12,10 +12,10 @@ pub use limits::{Limits, Overlay, Tally};
 
 use crate::firmware::entry::BootEntry;
 use crate::firmware::{Firmware, SecureBoot};
-use crate::image::Class;
 use crate::reason::{Reason, Refusal};
 use crate::trust::{Source, TrustStore};
-use crate::verity::RootHash;
+use ddi::Class;
+use ddi::verity::RootHash;
 
 /// Everything that can be configured, with the defaults that hold where nothing is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What `sextant-agent adopt` would do, for `sextant refresh`. The two programs may be of different versions.
 
 use super::schema::{Image, Omitted, SCHEMA_VERSION};
-use crate::image::Class;
-use crate::text::{Message, Text};
+use ddi::Class;
+use ddi::text::{Message, Text};
 use serde::{Deserialize, Serialize};
 
 /// What `sextant-agent adopt --dry-run` prints. Fields are added, never changed, within a version.
@@ -46,6 +46,16 @@ pub struct Offered {
     pub root_hash: Option<Text>,
     /// Subject and source of its signer.
     pub signer: Option<Message>,
+}
+
+impl Adoption {
+    /// Whether there is anything of `class`, good or bad.
+    #[must_use]
+    pub fn concerns(&self, class: Class) -> bool {
+        self.offered.iter().any(|it| it.class == class)
+            || self.withdrawn.iter().any(|it| it.class == class)
+            || self.images.iter().any(|it| it.class == class)
+    }
 }
 
 impl Default for Adoption {

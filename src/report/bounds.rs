@@ -3,7 +3,7 @@
 use super::schema::{Image, Omitted, Report};
 use super::word::{Vocabulary, Word};
 use crate::reason::Reason;
-use crate::text::{Message, Text};
+use ddi::text::{Message, Text};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};

@@ -6,8 +6,8 @@
 
 use super::{Image, Verdict};
 use crate::explanation::{Explanation, MANUAL};
-use crate::image::Class;
-use crate::text::{Message, Text};
+use ddi::Class;
+use ddi::text::{Message, Text};
 use log::kv::{Key, Value, VisitSource};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fmt::{Display, Write as _};

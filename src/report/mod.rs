@@ -12,10 +12,9 @@ pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, Withdrawn, install as install_logger};
 pub use adoption::{Adoption, Offered, TakenBack};
 pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_ROWS};
-#[cfg(feature = "cli")]
 pub use read::Fate;
 pub use read::ReportError;
-pub(crate) use schema::usec;
+pub use schema::usec;
 pub use schema::{
     Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
     SCHEMA_VERSION, Signer, Verdict,

@@ -2,19 +2,14 @@
 
 use super::PATH;
 use super::bounds::MAX_LEN;
-#[cfg(feature = "cli")]
 use super::schema::{Image, Merge, NotMerged, Verdict};
 use super::schema::{Report, SCHEMA_VERSION};
-#[cfg(feature = "cli")]
-use crate::image::Class;
 use crate::root::Root;
-#[cfg(feature = "cli")]
-use crate::text::Text;
+use ddi::Class;
+use ddi::text::Text;
 use serde::Deserialize;
-#[cfg(feature = "cli")]
 use std::collections::BTreeSet;
 use std::io;
-#[cfg(feature = "cli")]
 use std::path::Path;
 use thiserror::Error;
 
@@ -32,7 +27,7 @@ pub enum ReportError {
     #[error("{cause}")]
     Json {
         /// What the parser said.
-        cause: crate::text::Message,
+        cause: ddi::text::Message,
     },
     /// It is of another version.
     #[error("the report has version {found}; this sextant reads version {SCHEMA_VERSION}")]
@@ -64,7 +59,6 @@ impl Report {
     ///
     /// # Errors
     /// [`ReportError`]
-    #[cfg(feature = "cli")]
     pub fn read_file(path: &Path) -> Result<Self, ReportError> {
         Self::parse(&crate::durable::read(path, MAX_READ).map_err(ReportError::reading)?)
     }
@@ -77,7 +71,7 @@ impl Report {
         if u64::try_from(text.len()).is_ok_and(|len| len > MAX_READ) {
             return Err(ReportError::TooLarge);
         }
-        let json = |error| ReportError::Json { cause: crate::text::Message::new(error) };
+        let json = |error| ReportError::Json { cause: ddi::text::Message::new(error) };
         // Another version may have other members.
         let Version { version: found } = serde_json::from_slice(text).map_err(json)?;
         if found == SCHEMA_VERSION {
@@ -95,7 +89,6 @@ struct Version {
 }
 
 /// What became of an image.
-#[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is part of the system.
@@ -116,7 +109,6 @@ pub enum Fate {
     Unknown,
 }
 
-#[cfg(feature = "cli")]
 impl Report {
     /// Notes what isn't merged any more: `merged` are the names of `class` that are now. Returns those that were.
     pub fn update(&mut self, class: Class, merged: &BTreeSet<Text>) -> Vec<Text> {

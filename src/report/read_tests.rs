@@ -40,7 +40,6 @@ fn what_is_no_report_is_an_error() {
     assert!(matches!(Report::parse(&long), Err(ReportError::TooLarge)));
 }
 
-#[cfg(feature = "cli")]
 mod fates {
     use super::*;
 

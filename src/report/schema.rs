@@ -4,12 +4,12 @@
 
 use super::word::Word;
 use crate::firmware::{Firmware, SecureBoot};
-use crate::image::Class;
 use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
-use crate::text::{Message, Text};
 use crate::trust::{self, Source, TrustStore};
 use crate::verify::{self, Findings};
+use ddi::Class;
+use ddi::text::{Message, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -439,6 +439,6 @@ pub struct NotMerged {
 
 /// Microseconds, as much as fits.
 #[must_use]
-pub(crate) fn usec(duration: Duration) -> u64 {
+pub fn usec(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

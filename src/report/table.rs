@@ -2,12 +2,12 @@
 
 use super::Image;
 use crate::reason::Reason;
-use crate::text::Message;
+use ddi::text::Message;
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
 /// Widest column of names, in characters; longer names push what is behind them to the right.
-pub(crate) const MAX_WIDTH: usize = 60;
+pub const MAX_WIDTH: usize = 60;
 
 /// Whether and how to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub struct Style {
 }
 
 impl Style {
-    pub(crate) fn paint(self, code: &str, text: &(impl Display + ?Sized)) -> String {
+    /// `text` in the colour of this escape sequence, where there are colours.
+    pub fn paint(self, code: &str, text: &(impl Display + ?Sized)) -> String {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
     }
 }

@@ -4,8 +4,8 @@ use super::schema::Verdict;
 use crate::firmware::SecureBoot;
 use crate::policy::Verify;
 use crate::reason::Reason;
-use crate::text::Text;
 use crate::trust::Source;
+use ddi::text::Text;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 

@@ -5,8 +5,8 @@
 //! the machine runs. A third copy, in the root file system that the kernel unpacked, is out of reach: immucore has moved
 //! another one over it.
 
-use crate::image::Class;
 use crate::root::Root;
+use ddi::Class;
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use std::fs;
 use std::io;

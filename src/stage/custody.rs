@@ -5,16 +5,17 @@
 //! then renamed into place. How to do without one: [`super::MountCustody`].
 
 use crate::durable::Temporary;
-use crate::extension::ExtensionName;
-use crate::image::{Candidate, Class};
-use crate::io::FileSource;
 use crate::kernel::mounts::DetachedMount;
 use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::text::Message;
+use crate::verify::Candidate;
 use anyhow::Context;
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::io::FileSource;
+use ddi::text::Message;
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::fstatvfs;

@@ -4,13 +4,13 @@
 //! trusted. Files of others in the same directories are none of our business.
 
 use crate::durable;
-use crate::extension::ExtensionName;
-use crate::image::Class;
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::text::Text;
 use anyhow::{Context, Result};
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::text::Text;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;

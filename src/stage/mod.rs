@@ -12,13 +12,13 @@ pub use ledger::{Withdrawn, faults, foreign, link_target, recheck, withdraw, wit
 pub use mount_custody::MountCustody;
 pub use quarantine::{quarantine, reject_on_host, take_out};
 
-use crate::io::ReadAt;
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
 use crate::verify::Stageable;
 use anyhow::{Context, Result, bail};
 use custody::Way;
+use ddi::io::ReadAt;
 use std::fs::File;
 
 /// Mode of a staged image.

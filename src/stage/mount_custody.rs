@@ -13,10 +13,10 @@
 //! And whatever happens then, every block is checked again by dm-verity when it is read.
 
 use super::custody::{CopyCustody, Custody, Holding};
-use crate::image::Candidate;
 use crate::kernel::mounts::{DetachedMount, Use};
 use crate::reason::Refusal;
-use crate::text::Message;
+use crate::verify::Candidate;
+use ddi::text::Message;
 
 /// Mounts each image where that is possible, and copies it where it isn't.
 #[derive(Debug)]

@@ -4,10 +4,10 @@
 //! it refuses keeps all others out. What was rejected is moved aside by a rename: that costs nothing, and
 //! nobody's file is lost.
 
-use crate::image::Class;
 use crate::kernel::mounts;
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
+use ddi::Class;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::{OsStr, OsString};
@@ -28,7 +28,7 @@ const SET_ASIDE: &str = "/run/sextant/set-aside";
 /// What is put behind the name of an image on the host that systemd must not find.
 const REJECTED: &str = ".rejected";
 
-/// Moves `file` out of `directory` (one of [`crate::image::Class::source_directories`]).
+/// Moves `file` out of `directory` (one of [`ddi::Class::source_directories`]).
 ///
 /// # Errors
 /// Where it can't be moved; it is still in its place then.

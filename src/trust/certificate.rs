@@ -8,9 +8,9 @@
     clippy::panic
 )]
 
-use crate::bytes::hex;
 use crate::firmware::signature_list::TbsDigest;
-use crate::text::Text;
+use ddi::bytes::hex;
+use ddi::text::Text;
 use openssl::bn::BigNumContext;
 use openssl::ec::PointConversionForm;
 use openssl::hash::{MessageDigest, hash};

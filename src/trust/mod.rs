@@ -13,7 +13,7 @@ pub use sealed::{SEALED_DIRECTORIES, SealedFile, read_sealed};
 
 use crate::firmware::Firmware;
 use crate::firmware::signature_list::{Entry, SignatureDatabase};
-use crate::text::{Message, Text};
+use ddi::text::{Message, Text};
 use revocation::Revocations;
 use std::collections::BTreeMap;
 use std::fmt;

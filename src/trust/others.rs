@@ -6,8 +6,8 @@
 use super::export::DIRECTORY;
 use super::{Anchor, Fingerprint, SealedFile, Source};
 use crate::root::Root;
-use crate::text::{Message, Text};
 use anyhow::{Context, Result, bail};
+use ddi::text::{Message, Text};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;

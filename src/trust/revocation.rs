@@ -11,7 +11,7 @@
 use super::certificate::KeyId;
 use super::{Certificate, Fingerprint, Ignored};
 use crate::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest};
-use crate::text::{Message, Text};
+use ddi::text::{Message, Text};
 use openssl::x509::{X509, X509VerifyResult};
 use std::collections::HashSet;
 use x509_parser::asn1_rs::{Any, FromBer};

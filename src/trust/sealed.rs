@@ -2,7 +2,7 @@
 
 use super::{Certificate, CertificateError, Fingerprint, Offer, Source};
 use crate::root::Root;
-use crate::text::Text;
+use ddi::text::Text;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;

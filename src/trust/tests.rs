@@ -123,7 +123,7 @@ fn dbx_revokes_by_certificate_and_by_each_digest_of_its_signed_part() {
     }
     let harmless = [
         Entry::CertificateDigest { digest: TbsDigest::Sha256, value: openssl::sha::sha256(&der).to_vec() },
-        Entry::Other { list_type: crate::image::Guid::ZERO, name: None },
+        Entry::Other { list_type: ddi::Guid::ZERO, name: None },
     ];
     let store = TrustStore::decide(vec![offer(Source::Db, &der)], &database(harmless.to_vec()));
     assert_eq!(store.anchors().len(), 1, "the digest of the whole certificate is not that of its signed part");

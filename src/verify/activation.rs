@@ -1,11 +1,11 @@
 //! Looking into the file system of an image that has been checked.
 
 use super::RootedImage;
-use crate::filesystem::{Filesystem, FilesystemError, Kind, Tree};
-use crate::io::ReadAt;
 use crate::kernel::KernelError;
 use crate::reason::{Reason, Refusal};
-use crate::verity::Superblock;
+use ddi::filesystem::{Filesystem, FilesystemError, Kind, Tree};
+use ddi::io::ReadAt;
+use ddi::verity::Superblock;
 use thiserror::Error;
 
 /// Why an image that is intact can't be used.

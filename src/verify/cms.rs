@@ -21,8 +21,8 @@ mod attributes;
 mod error;
 mod name;
 
-pub use crate::octets::Octets;
 pub use attributes::{Attribute, AttributeKind, MAX_ATTRIBUTES};
+pub use ddi::octets::Octets;
 pub use error::CmsError;
 pub use name::Name;
 
@@ -32,7 +32,7 @@ use super::der::{
     BIT_STRING, CONTEXT_0, CONTEXT_1, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET,
     check_identifier, check_integer, check_nested, element,
 };
-use crate::text::Text;
+use ddi::text::Text;
 use serde::{Deserialize, Serialize};
 
 /// Largest signature, in bytes: the longest key that the kernel takes from user space, which is how dm-verity gets a

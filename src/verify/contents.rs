@@ -1,15 +1,15 @@
 //! The bytes of an image against its signed root hash: all of them, or those that decisions depend on.
 
 use super::SignedRoot;
-use crate::image::gpt::Partition;
-use crate::image::{Ddi, Guid};
-use crate::io::{ReadAt, Window};
 use crate::policy::Verify;
 use crate::reason::Reason;
-use crate::text::Message;
-use crate::verity::{
+use ddi::gpt::Partition;
+use ddi::io::{ReadAt, Window};
+use ddi::text::Message;
+use ddi::verity::{
     self, CheckedData, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero,
 };
+use ddi::{Ddi, Guid};
 use std::io;
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
@@ -339,12 +339,6 @@ fn check_tails(data: &dyn ReadAt, hash: &dyn ReadAt, superblock: &Superblock) ->
     let geometry = superblock.geometry();
     check_tail(data, geometry.data_len(), "root")?;
     check_tail(hash, geometry.hash_area_len(), "verity")
-}
-
-impl std::fmt::Debug for dyn ReadAt + '_ {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.len())
-    }
 }
 
 fn uuids(root_hash: &RootHash) -> (Option<Guid>, Option<Guid>) {

@@ -15,6 +15,7 @@
 //! in no other way.
 
 mod activation;
+mod candidate;
 pub mod cms;
 mod contents;
 mod der;
@@ -22,21 +23,23 @@ mod reading;
 mod signature;
 
 pub use activation::{Activate, ActivationError, Look};
+pub use candidate::{Candidate, extension_name};
 pub use contents::{ContentsError, Coverage, IntactImage, RootedImage};
 pub use der::DerError;
 pub use signature::{SignatureError, SignedRoot};
 
 use crate::confine::Confinement;
-use crate::extension::{self, ExtensionName, HostRelease, LookupError};
-use crate::filesystem::{Filesystem, Tree};
-use crate::image::{Architecture, Candidate, Class};
-use crate::io::ReadAt;
+use crate::extension::{self, HostRelease, LookupError};
 use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
 use crate::stage::{Custody, Holding, MountedHolding};
-use crate::text::{Message, Text};
 use crate::trust::{Anchor, TrustStore};
-use crate::verity::RootHash;
+use ddi::ExtensionName;
+use ddi::filesystem::{Filesystem, Tree};
+use ddi::io::ReadAt;
+use ddi::text::{Message, Text};
+use ddi::verity::RootHash;
+use ddi::{Architecture, Class};
 use reading::{Reader, Rules, Structure};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -398,8 +401,7 @@ struct Held {
 ///
 /// # Errors
 /// What a boot would refuse an image with this file system for.
-#[cfg(feature = "cli")]
-pub(crate) fn look_unverified(
+pub fn look_unverified(
     policy: &Policy,
     architecture: Architecture,
     filesystem: &Filesystem<'_>,

@@ -8,15 +8,18 @@ use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
 use super::{ActivationError, SignatureError, look_closely};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
-use crate::extension::{ExtensionName, HostRelease};
-use crate::filesystem::{Filesystem, FilesystemError, Kind};
-use crate::image::{Architecture, Candidate, Class, Ddi};
-use crate::io::{FileSource, ReadAt, Window};
-use crate::octets::Octets;
+use crate::extension::HostRelease;
 use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
 use crate::stage::Holding;
 use crate::stamp::Stamp;
+use crate::verify::Candidate;
+use ddi::ExtensionName;
+use ddi::filesystem::{Filesystem, FilesystemError, Kind};
+use ddi::gpt::GptError;
+use ddi::io::{FileSource, ReadAt, Window};
+use ddi::octets::Octets;
+use ddi::{Architecture, Class, Ddi, DdiError};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fs::File;
@@ -267,10 +270,26 @@ fn serve(rules: Rules<'_>, last: &mut Option<Last>, question: Question, descript
 
 fn structure(rules: Rules<'_>, source: &FileSource, name: &ExtensionName) -> Result<Structure, Refusal> {
     fault::at(name.as_str(), "table");
-    let ddi = Ddi::read(source, rules.architecture).map_err(|error| Refusal::new(error.reason(), &error))?;
+    let ddi = Ddi::read(source, rules.architecture).map_err(|error| Refusal::new(broken_rule(&error), &error))?;
     fault::at(name.as_str(), "signature");
     let signed_data = cms::parse(&ddi.claim().signature).map_err(SignatureError::from)?;
     Ok(Structure { ddi, signed_data })
+}
+
+/// The rule that an image of this shape breaks.
+fn broken_rule(error: &DdiError) -> Reason {
+    match error {
+        DdiError::Gpt(GptError::Io { .. }) | DdiError::Io(_) => Reason::Unreadable,
+        DdiError::Gpt(_) => Reason::BadGpt,
+        DdiError::Usr { .. } => Reason::UsrPartition,
+        DdiError::Architecture { .. } => Reason::WrongArchitecture,
+        DdiError::Extra { .. } => Reason::ExtraPartition,
+        DdiError::Duplicate { .. } => Reason::DuplicatePartition,
+        DdiError::NoVerity { .. } => Reason::NoVerity,
+        DdiError::NoSignature { .. } => Reason::NoSignature,
+        DdiError::NoAuto { .. } | DdiError::PassedOver { .. } => Reason::NoAuto,
+        DdiError::SignaturePartition(_) => Reason::BadSignaturePartition,
+    }
 }
 
 fn contents(

@@ -2,11 +2,11 @@
 
 use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedData, SignerInfo, StrongDigest};
 use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
-use crate::image::signature_partition::SignaturePartition;
 use crate::reason::{Reason, Refusal};
-use crate::text::{Message, Text};
 use crate::trust::{Anchor, Certificate, Revoked, TrustStore};
-use crate::verity::RootHash;
+use ddi::signature_partition::SignaturePartition;
+use ddi::text::{Message, Text};
+use ddi::verity::RootHash;
 use openssl::error::ErrorStack;
 use openssl::hash::{MessageDigest, hash};
 use openssl::nid::Nid;

@@ -2,11 +2,11 @@
 
 use crate::desk::{Desk, hex};
 use crate::layers::Layer;
-use crate::support::keys;
-use crate::support::toolbox::Toolbox;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::keys;
+use support::toolbox::Toolbox;
 use tar::EntryType;
 
 /// An image of four layers by `umoci`, among them a whiteout and an opaque directory, and copies of it by `skopeo`.
@@ -198,7 +198,7 @@ pub(crate) fn the_image_for_the_machine_is_taken_and_the_extension_is_for_that()
             assert_eq!(architectures(&desk), [systemd, systemd], "{arch}");
         }
     }
-    let native = sextant::image::Architecture::native().unwrap().to_string();
+    let native = ddi::Architecture::native().unwrap().to_string();
     desk.build("tool", "oci:multi", &[]).good();
     assert_eq!(architectures(&desk), [native.as_str(), &native]);
     desk.build("tool", "oci:multi", &["--arch", "mips64le"])

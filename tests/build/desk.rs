@@ -1,11 +1,8 @@
 //! A place to build at, with keys, and images to look into.
 
-use crate::support::harness::left_out;
-use crate::support::keys::Authority;
-use crate::support::toolbox::Toolbox;
-use sextant::build::tree::{Content, FileTree, Kind};
-use sextant::image::gpt::Table;
-use sextant::image::{PartitionKind, classify};
+use ddi::gpt::Table;
+use ddi::{PartitionKind, classify};
+use sextant_cli::build::tree::{Content, FileTree, Kind};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -14,6 +11,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use support::harness::left_out;
+use support::keys::Authority;
+use support::toolbox::Toolbox;
 use tempfile::TempDir;
 
 /// What a run said.
@@ -71,7 +71,7 @@ impl Desk {
 
     /// `sextant` with these arguments, here.
     pub(crate) fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tool-under-test"));
         command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("SOURCE_DATE_EPOCH").env_remove("SEXTANT_PASSPHRASE").env("DOCKER_HOST", "unix:///nowhere");
         command
@@ -106,7 +106,7 @@ impl Desk {
 /// A directory for `PATH` with a `mkfs.erofs` that is the toolbox's. `None`, and the test is ignored, without a toolbox.
 pub(crate) fn erofs_path(desk: &Desk) -> Option<OsString> {
     Toolbox::find()?;
-    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run");
+    let run = support::repository().join("tests/toolbox/run");
     let script = format!("#!/bin/sh\nexec '{}' mkfs.erofs \"$@\"\n", run.display());
     let program = desk.file("tools/mkfs.erofs", script.as_bytes());
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();

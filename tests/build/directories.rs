@@ -1,12 +1,12 @@
 //! A directory of the host as the source.
 
 use crate::desk::{Desk, Mounted, listing};
-use crate::support::harness::left_out;
-use crate::support::keys;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use support::harness::left_out;
+use support::keys;
 
 fn desk() -> Desk {
     Desk::of(keys::ec("Vendor"))
@@ -62,7 +62,14 @@ pub(crate) fn what_is_mine_becomes_roots() {
         fs::set_permissions(desk.path("."), Permissions::from_mode(0o777)).unwrap();
         fs::set_permissions(desk.path("key.pem"), Permissions::from_mode(0o644)).unwrap();
         let output = Command::new("setpriv")
-            .args(["--reuid=1235", "--regid=1235", "--clear-groups", env!("CARGO_BIN_EXE_sextant"), "build", "tool"])
+            .args([
+                "--reuid=1235",
+                "--regid=1235",
+                "--clear-groups",
+                env!("CARGO_BIN_EXE_tool-under-test"),
+                "build",
+                "tool",
+            ])
             .args(["tree", "--private-key", "key.pem", "--certificate", "crt.pem"])
             .args(options.split_whitespace())
             .current_dir(desk.path("."))

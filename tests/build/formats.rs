@@ -1,12 +1,12 @@
 //! Both file systems: what the kernel reads is what the source had, and what can't be kept is an error.
 
 use crate::desk::{Desk, Mounted, Said, erofs_path, listing};
-use crate::support::harness::left_out;
-use crate::support::keys;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::harness::left_out;
+use support::keys;
 
 /// A tree with everything that both formats keep.
 fn desk() -> Desk {

@@ -4,12 +4,12 @@ use crate::containers::{self, INDEX, LAYER, MANIFEST, diff_id, files, index};
 use crate::desk::{Desk, shape};
 use crate::layers::{GENEROUS, Layer, Stack};
 use crate::meant::saved;
-use crate::support::harness::left_out;
-use crate::support::keys;
 use serde_json::{Value, json};
-use sextant::build::tree::{FileTree, Layers, Metadata, apply};
+use sextant_cli::build::tree::{FileTree, Layers, Metadata, apply};
 use std::fs;
 use std::process::Command;
+use support::harness::left_out;
+use support::keys;
 use tar::{EntryType, Header};
 
 fn tree(layers: Vec<Layer>) -> Result<FileTree, String> {
@@ -175,7 +175,7 @@ fn attributed(layer: Layer, name: &str, value: &[u8]) -> Layer {
 }
 
 fn below(tree: &mut FileTree) -> Vec<String> {
-    let omissions = sextant::build::tree::select(tree, sextant::image::Class::Sysext);
+    let omissions = sextant_cli::build::tree::select(tree, ddi::Class::Sysext);
     omissions.iter().map(ToString::to_string).collect()
 }
 
@@ -324,8 +324,7 @@ pub(crate) fn an_upper_directory_is_told_about() {
         .current_dir(desk.path("."))
         .status();
     assert!(made.unwrap().success());
-    let image =
-        crate::support::ddi::Blueprint::new("odd", &fs::read(desk.path("odd.squashfs")).unwrap(), keys::ec("Vendor"));
+    let image = support::ddi::Blueprint::new("odd", &fs::read(desk.path("odd.squashfs")).unwrap(), keys::ec("Vendor"));
     desk.file("odd.sysext.raw", &image.render().bytes);
     assert_eq!(desk.verdict("odd.sysext.raw"), "bad-hierarchy");
     for command in ["verify", "inspect", "plan"] {

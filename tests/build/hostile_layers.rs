@@ -1,7 +1,7 @@
 //! Archives that somebody made to do harm: nothing is written anywhere, and each is refused with its cause.
 
 use crate::layers::{GENEROUS, Layer, Stack, spool};
-use sextant::build::tree::{LayerError, Layers, MemberError, TreeTooLarge, apply};
+use sextant_cli::build::tree::{LayerError, Layers, MemberError, TreeTooLarge, apply};
 use std::time::{Duration, Instant};
 use tar::EntryType;
 
@@ -118,7 +118,7 @@ pub(crate) fn memory_is_bounded_whatever_is_held_in_it() {
         let is_bound = matches!(
             cause,
             MemberError::TooLarge(TreeTooLarge::Memory)
-                | MemberError::Path(sextant::build::tree::PathError::TooLarge(TreeTooLarge::Memory))
+                | MemberError::Path(sextant_cli::build::tree::PathError::TooLarge(TreeTooLarge::Memory))
         );
         assert!(is_bound, "{what}: {error}");
         assert!(error.to_string().contains("more than 256 MiB of memory"), "{what}: {error}");
@@ -254,7 +254,7 @@ proptest::proptest! {
             }
             assert!(tree.content_len() <= 1 << 20);
             let mut written = Vec::new();
-            let _ = sextant::build::tree::write_tar(&tree, &mut written, &|_| ());
+            let _ = sextant_cli::build::tree::write_tar(&tree, &mut written, &|_| ());
         }
     }
 }

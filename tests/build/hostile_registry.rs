@@ -1,13 +1,13 @@
 //! Registries that mean harm: endless answers, and questions for credentials that aren't theirs.
 
 use crate::desk::{Desk, Said};
-use crate::support::keys;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::keys;
 
 /// What a client is answered.
 struct Answer {

@@ -1,8 +1,8 @@
 //! Layers on top of each other.
 
 use crate::desk::shape;
-use sextant::build::source::{LayeredImage, SourceError, Spool};
-use sextant::build::tree::{Kind, LayerError, Layers, apply};
+use sextant_cli::build::source::{LayeredImage, SourceError, Spool};
+use sextant_cli::build::tree::{Kind, LayerError, Layers, apply};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};

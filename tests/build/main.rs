@@ -16,11 +16,9 @@ mod reproducible;
 mod service;
 mod signers;
 mod signing;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
-use support::harness::{self, cases};
+use support::{cases, harness};
 
 fn main() -> ExitCode {
     harness::run(

@@ -7,10 +7,10 @@ use crate::desk::{Desk, Said, hex};
 use crate::layers::Layer;
 use crate::reproducible::docker_archive;
 use crate::service::Service;
-use crate::support::keys;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
+use support::keys;
 use tar::EntryType;
 
 fn desk() -> Desk {

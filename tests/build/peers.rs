@@ -1,14 +1,14 @@
 //! What is built here, and what `systemd-repart` makes of the same tree; and what `systemd-dissect` says of both.
 
 use crate::desk::{Desk, Mounted, Said, erofs_path};
-use crate::support::harness::left_out;
-use crate::support::keys;
-use crate::support::toolbox::Toolbox;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
+use support::harness::left_out;
+use support::keys;
+use support::toolbox::Toolbox;
 
 /// A tree as packages bring them, with owners, modes, links and attributes.
 fn desk() -> Desk {
@@ -23,7 +23,7 @@ fn desk() -> Desk {
         fs::set_permissions(desk.path("tree").join(path), Permissions::from_mode(mode)).unwrap();
     }
     let release = "tree/usr/lib/extension-release.d/extension-release.tool";
-    let architecture = sextant::image::Architecture::native().unwrap();
+    let architecture = ddi::Architecture::native().unwrap();
     desk.file(release, format!("ID=_any\nARCHITECTURE={architecture}\n").as_bytes());
     desk
 }

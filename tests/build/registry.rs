@@ -2,11 +2,10 @@
 
 use crate::containers::{architectures, desk, files, multi, root_hash};
 use crate::desk::{Desk, Said};
-use crate::support::toolbox::Toolbox;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::toolbox::Toolbox;
 
 /// A password and what `htpasswd -B` makes of it.
 const PASSWORD: &str = "open sesame";
@@ -31,7 +30,7 @@ impl Registry {
             at("htpasswd")
         );
         let path = desk.file("registry.yml", configuration.as_bytes());
-        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run");
+        let run = support::repository().join("tests/toolbox/run");
         let child = Command::new(run)
             .args(["docker-registry", "serve"])
             .arg(path)

@@ -2,10 +2,10 @@
 
 use crate::desk::{Desk, Said, erofs_path, hex};
 use crate::layers::Layer;
-use crate::support::keys;
 use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
+use support::keys;
 
 const FILES: [&str; 5] = ["usr/bin/a", "usr/bin/b", "usr/lib/deep/er/c", "opt/d", "usr/lib/z"];
 
@@ -22,7 +22,7 @@ fn tree<'a>(desk: &Desk, place: &str, files: impl Iterator<Item = &'a str>) {
 fn build(desk: &Desk, output: &str, source: &str, path: Option<&OsStr>, prefix: &[&str]) -> Vec<u8> {
     fs::create_dir_all(desk.path(output)).unwrap();
     let mut arguments: Vec<&str> = prefix.to_vec();
-    arguments.extend([env!("CARGO_BIN_EXE_sextant"), "build", "tool", source, "--output", output]);
+    arguments.extend([env!("CARGO_BIN_EXE_tool-under-test"), "build", "tool", source, "--output", output]);
     arguments.extend(["--private-key", "key.pem", "--certificate", "crt.pem"]);
     let mut command = Command::new(arguments[0]);
     command.args(&arguments[1..]).current_dir(desk.path(".")).env("SOURCE_DATE_EPOCH", "1600000000");

@@ -2,8 +2,6 @@
 
 use crate::desk::{Desk, Said};
 use crate::layers::Layer;
-use crate::support::harness::left_out_everywhere;
-use crate::support::keys;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::harness::left_out_everywhere;
+use support::keys;
 
 /// A service that answers every request in the same way, and notes what was asked for.
 pub(crate) struct Service {

@@ -1,18 +1,18 @@
 //! Signatures of root hashes that other programs write, and ways of writing them that are not accepted.
 
-use super::support::keys::{self, Authority, Key, Recipe};
-use super::support::pkcs7::{Digest, SignedData, SignerInfo};
+use ddi::signature_partition::SignaturePartition;
+use ddi::verity::RootHash;
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use sextant::firmware::signature_list::SignatureDatabase;
-use sextant::image::signature_partition::SignaturePartition;
 use sextant::trust::{SealedFile, Source, TrustStore};
 use sextant::verify::{SignedRoot, cms};
-use sextant::verity::RootHash;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use support::keys::{self, Authority, Key, Recipe};
+use support::pkcs7::{Digest, SignedData, SignerInfo};
 use tempfile::TempDir;
 
 fn root_hash() -> RootHash {

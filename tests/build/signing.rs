@@ -1,14 +1,14 @@
 //! Who signs, and what is found out about that before and after.
 
 use crate::desk::{Desk, Said};
-use crate::support::ddi::{Blueprint, Part};
-use crate::support::keys::{self, Authority, Key, Recipe};
-use crate::support::trees::{Tree, noise};
+use ddi::{Guid, PartitionKind};
 use openssl::symm::Cipher;
-use sextant::image::{Guid, PartitionKind};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use support::ddi::{Blueprint, Part};
+use support::keys::{self, Authority, Key, Recipe};
+use support::trees::{Tree, noise};
 
 fn vendor() -> &'static Authority {
     keys::rsa("Vendor")
@@ -70,7 +70,7 @@ pub(crate) fn an_encrypted_key_without_anybody_to_ask_says_how_to_go_on() {
     desk.file("key.pem", &pem);
     // A session of its own has no terminal.
     let mut command = Command::new("setsid");
-    command.arg("--wait").arg(env!("CARGO_BIN_EXE_sextant")).current_dir(desk.path("."));
+    command.arg("--wait").arg(env!("CARGO_BIN_EXE_tool-under-test")).current_dir(desk.path("."));
     command.args(["build", "tool", "tree", "--private-key", "key.pem", "--certificate", "crt.pem"]);
     let said = Said::from(command.env_remove("SEXTANT_PASSPHRASE").output().unwrap());
     nothing_made(&desk, &said, &["there is no terminal", "--passphrase-file or SEXTANT_PASSPHRASE"]);
@@ -225,8 +225,10 @@ pub(crate) fn keys_that_others_can_read_are_told_about() {
         assert_eq!(build(&[]), expected);
     }
     let script = r#"exec "$0" build tool tree --certificate crt.pem --private-key <(cat key.pem)"#;
-    let output =
-        Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_sextant")]).current_dir(desk.path(".")).output();
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_tool-under-test")])
+        .current_dir(desk.path("."))
+        .output();
     let said = Said::from(output.unwrap()).good();
     assert_eq!(said.stderr, "");
     // Nothing of a key or a passphrase is in what is said.

@@ -1,11 +1,11 @@
 //! `sextant inspect`: what can be read is shown, whatever is wrong with the rest.
 
-use crate::support::ddi::{Blueprint, RawImage, good, good_image};
-use crate::support::keys;
-use crate::support::trees::Tree;
 use crate::{Desk, Said, vendor};
+use ddi::PartitionKind::{Root, RootVerity, RootVeritySig, Swap};
 use serde_json::Value;
-use sextant::image::PartitionKind::{Root, RootVerity, RootVeritySig, Swap};
+use support::ddi::{Blueprint, RawImage, good, good_image};
+use support::keys;
+use support::trees::Tree;
 
 /// The text and the form for programs, for a machine that trusts the vendor.
 fn inspect(desk: &Desk, file: &str) -> (Said, Value) {
@@ -131,7 +131,7 @@ fn tables_that_no_boot_would_take_are_shown() {
     let (said, json) = of(&doubled);
     assert_eq!(line(&said, "Verdict"), "rejected: duplicate-partition");
     assert_eq!(json["partitions"].as_array().unwrap().len(), 4);
-    let native = crate::support::ddi::native();
+    let native = support::ddi::native();
     let swapped = good("k3s", vendor()).retype(RootVeritySig, Swap, native).flags(Root, 1 << 63 | 1 << 60 | 1).render();
     let (said, json) = of(&swapped);
     assert_eq!((said.status, line(&said, "Signature")), (Some(1), "none"));

@@ -1,8 +1,5 @@
 //! `sextant install`, `list`, `enable`, `disable`, `remove` on a directory that looks like an EFI system partition.
 
-use crate::support::ddi::{good_image, with_tree};
-use crate::support::keys;
-use crate::support::trees::Tree;
 use crate::{Desk, Said, vendor};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -10,6 +7,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
+use support::ddi::{good_image, with_tree};
+use support::keys;
+use support::trees::Tree;
 
 /// Three entries, a good image and one by a stranger.
 pub(super) fn desk() -> Desk {
@@ -146,7 +146,7 @@ fn names_that_the_stub_never_sees_or_fat_cannot_tell_apart_are_refused() {
 #[test]
 fn without_room_for_all_nothing_is_written_and_what_is_there_stays() {
     let desk = desk();
-    let tree = Tree::sysext("large").file("usr/share/large/noise", &crate::support::trees::noise(2 << 20));
+    let tree = Tree::sysext("large").file("usr/share/large/noise", &support::trees::noise(2 << 20));
     let desk = desk.file("large.sysext.raw", &with_tree("large", &tree, vendor()).render().bytes);
     // A file system of its own, in a mount namespace of its own; 1.1 MiB of k3s fit, the 3.1 MiB of large don't.
     let script = "
@@ -157,7 +157,7 @@ fn without_room_for_all_nothing_is_written_and_what_is_there_stays() {
         echo $? >status
         md5sum $(find small -type f) | sort >after";
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sextant")]);
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_tool-under-test")]);
     let output = command.current_dir(desk.path()).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let read = |file: &str| fs::read_to_string(desk.path().join(file)).unwrap();

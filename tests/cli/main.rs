@@ -8,15 +8,13 @@ mod measure;
 mod plan;
 mod refresh;
 mod stores;
-#[path = "../support/mod.rs"]
-mod support;
 mod terminal;
 mod this_boot;
 mod verified_bytes;
 
+use ddi::write::DdiBuilder;
+use ddi::{Architecture, Guid, PartitionKind};
 use serde_json::{Value, json};
-use sextant::build::DdiBuilder;
-use sextant::image::{Architecture, Guid, PartitionKind};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
@@ -64,7 +62,7 @@ impl Desk {
     }
 
     fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tool-under-test"));
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).env_remove("NO_COLOR");
         command
     }

@@ -1,10 +1,10 @@
 //! `sextant plan`: what a set of extensions comes to.
 
-use crate::support::ddi::Blueprint;
-use crate::support::keys;
-use crate::support::trees::Tree;
 use crate::{Desk, Said, vendor};
 use serde_json::{Value, json};
+use support::ddi::Blueprint;
+use support::keys;
+use support::trees::Tree;
 
 /// Three extensions: two versions of one, and another.
 fn desk() -> Desk {
@@ -205,7 +205,7 @@ fn stage_files_are_bounded_before_they_are_parsed() {
 /// What we ship and test with, and a cloud-config with all that people write into one.
 #[test]
 fn ordinary_stage_files_are_within_the_bounds() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = support::repository();
     let mut count = 0;
     for directory in ["systemd-units/yip", "docs", "tests/cli/stages"] {
         for entry in std::fs::read_dir(root.join(directory)).unwrap() {

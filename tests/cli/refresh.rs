@@ -1,15 +1,15 @@
 //! `sextant refresh` on a tree. What systemd would do is done by a program of that name: there is no other way to see it fail. The real
 //! one is refreshed in `qemu/kairos` (`kairos-run-time`).
 
-use crate::support::ddi::{Blueprint, good, good_image, with_tree};
-use crate::support::keys;
-use crate::support::machine::Machine;
-use crate::support::trees::Tree;
 use crate::{Said, vendor};
-use sextant::image::PartitionKind;
+use ddi::PartitionKind;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use support::ddi::{Blueprint, good, good_image, with_tree};
+use support::keys;
+use support::machine::Machine;
+use support::trees::Tree;
 
 /// What systemd's units do: the agent adopts, and what is staged is merged. A file `refuse` has it fail before that, as for one image
 /// that it can't read.
@@ -47,7 +47,7 @@ fn booted() -> Machine {
 
 fn refresh(machine: &Machine, arguments: &[&str]) -> Said {
     let path = std::env::var("PATH").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tool-under-test"));
     command.args(["refresh", "--root"]).arg(machine.root()).args(arguments).env("TREE", machine.root());
     command.env("PATH", format!("{}:{path}", machine.path("bin").display()));
     Said::from(command.stdin(Stdio::null()).output().unwrap())

@@ -1,12 +1,12 @@
 //! `sextant install`, `list`, `enable`, `disable`, `remove` in the other stores: Kairos', and that for all boot entries.
 
-use crate::support::ddi::{Blueprint, good_image, with_tree};
-use crate::support::trees::Tree;
 use crate::{Desk, Said, vendor};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use support::ddi::{Blueprint, good_image, with_tree};
+use support::trees::Tree;
 
 /// The tree of a machine that immucore booted from a UKI, as it leaves it: notes in memory, an empty store, an EFI
 /// system partition with three entries.
@@ -495,7 +495,7 @@ fn what_lies_beside_the_ukis_is_moved_with_one_command() {
 fn what_would_be_refused_or_lost_stays_and_the_rest_is_moved() {
     let newer = with_tree("k3s", &Tree::sysext("k3s").file("usr/new", b"new"), vendor()).render().bytes;
     let desk = upgraded()
-        .file(beside("active", "bad.sysext.raw"), &good_image("bad", crate::support::keys::ec("Stranger")))
+        .file(beside("active", "bad.sysext.raw"), &good_image("bad", support::keys::ec("Stranger")))
         .file(beside("active", "theirs.sysext.raw"), &good_image("theirs", vendor()))
         .file("m/var/lib/kairos/extensions/theirs.sysext.raw", b"another")
         .file(beside("passive", "k3s.sysext.raw"), &newer)
@@ -547,7 +547,7 @@ fn nothing_is_lost_where_a_migration_fails_or_was_interrupted() {
         echo $? >status
         find m -type f -exec md5sum {} + | sort >after";
     let mut command = std::process::Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_sextant")]);
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_tool-under-test")]);
     let output = command.current_dir(desk.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let read = |file: &str| fs::read_to_string(desk.path().join(file)).unwrap();
@@ -647,7 +647,7 @@ fn names_in_the_store_cannot_move_the_cursor() {
     for arguments in runs {
         let said = sextant(&desk, arguments);
         let all = format!("{}{}", said.stdout, said.stderr);
-        let harmful = |character: char| sextant::text::is_invisible(character) && character != '\n';
+        let harmful = |character: char| ddi::text::is_invisible(character) && character != '\n';
         assert!(!all.is_empty() && !all.contains(harmful), "{arguments:?}: {said:?}");
         assert!(!all.lines().any(|line| line.starts_with('x')), "{arguments:?}: {said:?}");
     }

@@ -1,12 +1,12 @@
 //! What ends up on a terminal or in a pipe: names that somebody else chose, colours, readers that go away.
 
-use crate::support::ddi::good_image;
-use crate::support::keys;
 use crate::{Desk, mixed_firmware, vendor};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
+use support::ddi::good_image;
+use support::keys;
 
 const ESCAPE: u8 = 0x1b;
 
@@ -45,7 +45,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
     let plain = desk.verify(&["k3s.sysext.raw", "junk.sysext.raw"]);
     assert!(!plain.stdout.as_bytes().contains(&ESCAPE), "not a terminal: {plain:?}");
     assert_script();
-    let program = env!("CARGO_BIN_EXE_sextant");
+    let program = env!("CARGO_BIN_EXE_tool-under-test");
     for words in ["verify --certificate vendor.crt k3s.sysext.raw junk.sysext.raw", "trust --efivars efivars"] {
         let on_terminal = |no_color: Option<&str>| {
             let mut command = Command::new("script");
@@ -78,7 +78,7 @@ fn bars_are_for_people_who_wait() {
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let line = format!(
         "{} build tool tree --private-key vendor.key --certificate vendor.crt --format",
-        env!("CARGO_BIN_EXE_sextant")
+        env!("CARGO_BIN_EXE_tool-under-test")
     );
     let run = |terminal: bool, format: &str| {
         let line = format!("{line} {format}");
@@ -175,7 +175,7 @@ fn foreign_reports_and_images_cannot_reach_the_terminal() {
     for arguments in runs {
         let said = desk.run(arguments);
         let all = format!("{}{}", said.stdout, said.stderr);
-        let harmful = |character: char| sextant::text::is_invisible(character) && character != '\n';
+        let harmful = |character: char| ddi::text::is_invisible(character) && character != '\n';
         assert!(!all.is_empty() && !all.contains(harmful), "{arguments:?}: {said:?}");
     }
     // For programs it is what was written.

@@ -1,13 +1,13 @@
 //! `sextant status` and `sextant list`: what this boot made of the extensions.
 
-use crate::support::ddi::{good_image, with_tree};
-use crate::support::efi::{Firmware, certificates};
-use crate::support::machine::Machine;
-use crate::support::trees::Tree;
 use crate::{Said, vendor};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
+use support::ddi::{good_image, with_tree};
+use support::efi::{Firmware, certificates};
+use support::machine::Machine;
+use support::trees::Tree;
 
 /// A machine that booted `active` with two versions of one extension, a corrupt one, and one that systemd left out; its
 /// EFI system partition holds the same files.
@@ -36,7 +36,7 @@ fn booted() -> Machine {
 }
 
 fn sextant(machine: &Machine, arguments: &[&str]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tool-under-test"));
     command.args(arguments).args(["--report", "run/sextant/report.json"]).current_dir(machine.root());
     Said::from(command.stdin(Stdio::null()).output().unwrap())
 }
@@ -175,7 +175,7 @@ fn the_list_of_kairos_store_compares_too() {
         assert!(machine.agent(verb).status().unwrap().success());
     }
     let list = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tool-under-test"));
         command.args(["list", "--json", "--root", "."]).current_dir(machine.root());
         Said::from(command.stdin(Stdio::null()).output().unwrap()).json()
     };

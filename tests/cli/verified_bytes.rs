@@ -1,11 +1,8 @@
 //! What `sextant install` copies is what it verified, and a set of files is complete before the first old one goes.
 
 use super::installation::{desk, extra, files, install};
-use crate::support::ddi::{good, good_image, with_tree};
-use crate::support::keys;
-use crate::support::trees::{Tree, noise};
 use crate::{Desk, Said, vendor};
-use sextant::image::PartitionKind;
+use ddi::PartitionKind;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -14,6 +11,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
+use support::ddi::{good, good_image, with_tree};
+use support::keys;
+use support::trees::{Tree, noise};
 
 const INSTALL: [&str; 5] = ["install", "--esp", "esp", "--certificate", "vendor.crt"];
 
@@ -202,7 +202,7 @@ fn what_is_forced_is_compared_with_what_was_written_all_the_same() {
 /// Runs `script` with `$0` being the tool, where its mounts are its own.
 fn in_namespace(desk: &Desk, script: &str) {
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_sextant")]);
+    command.args(["--map-root-user", "--mount", "sh", "-e", "-c", script, env!("CARGO_BIN_EXE_tool-under-test")]);
     let output = command.current_dir(desk.path()).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }

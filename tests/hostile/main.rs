@@ -5,9 +5,7 @@
 //! Then all rows are put on one machine together.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
-mod rows;
-#[path = "../support/mod.rs"]
-mod support;
+use support::hostile as rows;
 
 use rows::{NAME, Row, rows, vendor};
 use std::ffi::OsString;
@@ -27,7 +25,7 @@ fn machine() -> Machine {
 
 /// Checks one row of a report against what is expected; returns what is wrong.
 fn judge(outcome: &Outcome, row: &Row, file: &OsString) -> Option<String> {
-    let shown = sextant::text::Text::from_os(file);
+    let shown = ddi::text::Text::from_os(file);
     let found = outcome.rows().iter().find(|found| found["file"] == shown.as_str());
     let Some(found) = found else { return Some(format!("{}: no row for {shown}", row.what)) };
     let verdict = (found["verdict"].as_str().unwrap_or_default(), found["reason"].as_str().unwrap_or_default());

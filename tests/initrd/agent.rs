@@ -1,9 +1,9 @@
 //! The agent as `make agent` leaves it: it has to run where there is nothing but the kernel.
 
 use crate::installed::built_agent;
-use crate::support::harness::left_out;
 use std::fs;
 use std::process::Command;
+use support::harness::left_out;
 
 /// Every initrd carries it, in the firmware's memory first and then in the machine's. 7.6 MiB when this was written.
 const MAX_SIZE: usize = 8 << 20;
@@ -37,7 +37,7 @@ pub(crate) fn the_agent_is_static_and_small() {
 }
 
 pub(crate) fn a_dynamic_program_would_be_noticed() {
-    let headers = program_headers(&fs::read(env!("CARGO_BIN_EXE_sextant")).unwrap());
+    let headers = program_headers(&fs::read(env!("CARGO_BIN_EXE_tool-under-test")).unwrap());
     assert!(headers.contains(&PT_DYNAMIC) && headers.contains(&PT_INTERP));
 }
 

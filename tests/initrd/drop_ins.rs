@@ -1,9 +1,9 @@
 //! The drop-ins for systemd's own units, beside those units in several versions.
 
 use crate::installed::{Installed, repository};
-use crate::support::harness::left_out;
 use crate::trees::Tree;
 use std::fs;
+use support::harness::left_out;
 
 /// Every unit of systemd that merges extensions by itself.
 pub(crate) const EXTENDED: &[&str] = &[

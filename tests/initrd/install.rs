@@ -147,7 +147,7 @@ pub(crate) fn nothing_on_the_host_closes_the_gate() {
 pub(crate) fn the_manual_tells_every_command_and_option() {
     use clap::CommandFactory;
     let installed = Installed::new();
-    for (mut command, section) in [(sextant::cli::Cli::command(), 1), (sextant::agent::Cli::command(), 8)] {
+    for (mut command, section) in [(sextant_cli::commands::Cli::command(), 1), (sextant::agent::Cli::command(), 8)] {
         command.build();
         let program = command.get_name().to_owned();
         let subcommands: Vec<_> = command.get_subcommands().filter(|each| each.get_name() != "help").collect();

@@ -1,13 +1,13 @@
 //! What `make install` lays out.
 
-use crate::{pages, support};
+use crate::pages;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Top of the repository.
 pub(crate) fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    support::repository()
 }
 
 /// The static agent, if `make agent` was run.
@@ -27,8 +27,8 @@ impl Installed {
         let directory = support::toolbox::directory();
         let dist = directory.path().join("dist");
         let installed = Self { directory };
-        let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_sextant-agent")));
-        let tool = Path::new(env!("CARGO_BIN_EXE_sextant"));
+        let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_agent-under-test")));
+        let tool = Path::new(env!("CARGO_BIN_EXE_tool-under-test"));
         support::package::install((&agent, tool), pages::write_all, &dist, &installed.path());
         installed
     }

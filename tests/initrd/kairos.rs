@@ -22,7 +22,7 @@ fn image(installed: &Installed) -> PathBuf {
 
 /// Runs a verb of the agent on an image: whether it succeeded, and what it said.
 fn agent(root: &Path, verb: &str) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sextant-agent"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-under-test"));
     let output = command.arg(verb).arg("--root").arg(root).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }

@@ -13,16 +13,13 @@ mod image;
 mod install;
 mod installed;
 mod kairos;
-#[path = "../../examples/manual/pages/mod.rs"]
-mod pages;
+use xtask::pages;
 mod stages;
-#[path = "../support/mod.rs"]
-mod support;
 mod trees;
 mod units;
 
 use std::process::ExitCode;
-use support::harness::{self, cases};
+use support::{cases, harness};
 
 fn main() -> ExitCode {
     harness::run(

@@ -1,9 +1,9 @@
 //! The files for yip, run by the real one.
 
 use crate::installed::Installed;
-use crate::support::toolbox::yip;
 use crate::trees::Tree;
 use std::fs;
+use support::toolbox::yip;
 
 /// A machine with our files where an image has them, on which both programs only write down how they were called.
 pub(crate) struct Stages {
@@ -153,7 +153,7 @@ pub(crate) fn stage_files_are_read_as_yip_reads_them() {
         // Nothing is run: no file has such a stage, and the other call only shows what would be.
         let is_refused = !run(&["-s", "of-no-file"]).status.success();
         assert_eq!(is_refused, expected.is_none(), "yip: {kind}");
-        let ours = sextant::plan::parse(&"f.yaml".into(), text);
+        let ours = sextant_cli::plan::parse(&"f.yaml".into(), text);
         let ours = ours.ok().filter(|file| file.refused.is_none());
         assert_eq!(ours.is_none(), expected.is_none(), "plan: {kind}");
         let (Some(ours), Some(expected)) = (ours, expected) else { continue };

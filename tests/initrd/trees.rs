@@ -1,11 +1,11 @@
 //! Debian trees with a systemd and a dracut each. What is installed is laid over them for the time of a command.
 
 use crate::installed::{Installed, repository};
-use crate::support::harness::left_out;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use support::harness::left_out;
 
 /// Releases of Debian whose dracut and systemd are tried, and what the tree is called beside `target/toolbox`.
 const SUITES: [(&str, &str); 3] = [("bookworm", "-bookworm"), ("trixie", ""), ("forky", "-forky")];

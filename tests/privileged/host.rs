@@ -1,15 +1,15 @@
 //! What the agent does on a machine that isn't in its initrd: nothing, and it says so.
 
 use crate::namespace::{mounts, with_empty_run};
-use crate::support::harness::ignore;
 use nix::mount::{MsFlags, mount};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use support::harness::ignore;
 
 fn agent(arguments: &[&str]) -> Output {
-    let agent = env!("CARGO_BIN_EXE_sextant-agent");
+    let agent = env!("CARGO_BIN_EXE_agent-under-test");
     Command::new(agent).args(arguments).stdin(Stdio::null()).env_remove("JOURNAL_STREAM").output().unwrap()
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn a_host_is_confirmed() {
         if Command::new("script").arg("--version").output().is_err() {
             ignore("script (util-linux), which makes a terminal, is not installed");
         }
-        let command = format!("{} confirm", env!("CARGO_BIN_EXE_sextant-agent"));
+        let command = format!("{} confirm", env!("CARGO_BIN_EXE_agent-under-test"));
         let output =
             Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();

@@ -2,23 +2,24 @@
 
 use super::vendor;
 use crate::namespace::with_empty_run;
-use crate::support::ddi::{good_image, native};
-use crate::support::harness::ignore;
-use crate::support::machine::Machine;
+use ddi::Class;
 use loopdev::LoopControl;
 use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
-use sextant::image::{Candidate, Class};
 use sextant::kernel::{Activation, Leftovers, sweep};
 use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::stage::InPlaceCustody;
 use sextant::trust::TrustStore;
+use sextant::verify::Candidate;
 use sextant::verify::{Accepted, Findings, Verifier};
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+use support::ddi::{good_image, native};
+use support::harness::ignore;
+use support::machine::Machine;
 
 /// Loop devices that show something of `directory`.
 fn attached(directory: &Path) -> Vec<String> {

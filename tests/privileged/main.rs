@@ -7,12 +7,10 @@ mod mounts;
 mod namespace;
 mod on_read;
 mod room;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::process::ExitCode;
-use support::harness::{self, cases};
 use support::keys::{self, Authority};
+use support::{cases, harness};
 
 fn vendor() -> &'static Authority {
     keys::rsa("Vendor")

@@ -2,16 +2,15 @@
 
 use super::vendor;
 use crate::namespace::in_namespace;
-use crate::support::ddi::{good_image, native};
-use crate::support::machine::Machine;
+use ddi::Class;
 use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
-use sextant::image::{Candidate, Class};
 use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::root::Root;
 use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
 use sextant::trust::TrustStore;
+use sextant::verify::Candidate;
 use sextant::verify::{Accepted, Findings, VerifiedImage, Verifier};
 use std::fs;
 use std::io;
@@ -19,6 +18,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
+use support::ddi::{good_image, native};
+use support::machine::Machine;
 
 fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<VerifiedImage, Reason> {
     let policy = Policy::default();

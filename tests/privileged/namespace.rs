@@ -1,12 +1,12 @@
 //! Mounts of a test's own: private to it, and gone with it.
 
-use crate::support::harness::ignore;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
+use support::harness::ignore;
 
 /// Runs `test` in a mount namespace of its own.
 pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {

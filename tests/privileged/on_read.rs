@@ -6,20 +6,17 @@
 use super::vendor;
 use crate::mounts::let_a_tick_pass;
 use crate::namespace::in_namespace;
-use crate::support::ddi::{RawImage, native, with_tree};
-use crate::support::keys;
-use crate::support::machine::Machine;
-use crate::support::trees::{Tree, noise};
+use ddi::Class;
+use ddi::PartitionKind::{Root as Data, RootVerity, RootVeritySig};
+use ddi::filesystem::Kind;
 use sextant::confine::Confinement;
-use sextant::filesystem::Kind;
 use sextant::firmware::{DirectoryVariables, Firmware};
-use sextant::image::PartitionKind::{Root as Data, RootVerity, RootVeritySig};
-use sextant::image::{Candidate, Class};
 use sextant::policy::{Policy, Verify};
 use sextant::reason::{Reason, Refusal};
 use sextant::root::Root;
 use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
 use sextant::trust::TrustStore;
+use sextant::verify::Candidate;
 use sextant::verify::{Accepted, Activate, ActivationError, Findings, Look, RootedImage, Stageable, Verifier};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -27,6 +24,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::SystemTime;
+use support::ddi::{RawImage, native, with_tree};
+use support::keys;
+use support::machine::Machine;
+use support::trees::{Tree, noise};
 
 /// Where no decision looks, as the file was when it was made.
 const UNREAD: usize = 6 << 20;

@@ -1,13 +1,13 @@
 //! Free space, as a file system of its own has it.
 
 use super::vendor;
-use crate::support::ddi::{good_image, with_tree};
-use crate::support::harness::ignore;
-use crate::support::machine::Machine;
-use crate::support::trees::{Tree, noise};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
+use support::ddi::{good_image, with_tree};
+use support::harness::ignore;
+use support::machine::Machine;
+use support::trees::{Tree, noise};
 
 pub(crate) fn without_room_an_image_is_refused_before_a_byte_of_it_is_written() {
     if !Command::new("unshare")
@@ -21,7 +21,7 @@ pub(crate) fn without_room_an_image_is_refused_before_a_byte_of_it_is_written() 
         with_tree("large", &Tree::sysext("large").file("usr/share/noise", &noise(3_000_000)), vendor()).render().bytes;
     let mut corrupt =
         with_tree("worse", &Tree::sysext("worse").file("usr/share/noise", &noise(3_000_000)), vendor()).render();
-    corrupt = corrupt.flip(sextant::image::PartitionKind::Root, 1_000_000);
+    corrupt = corrupt.flip(ddi::PartitionKind::Root, 1_000_000);
     let machine = Machine::trusting(&[vendor()])
         .config("limits:\n  keep_free: 256KiB\n")
         .sysext("large.sysext.raw", &large)

@@ -8,8 +8,6 @@ mod names;
 mod odd;
 mod polyglots;
 mod repart;
-#[path = "../support/mod.rs"]
-mod support;
 mod verdicts;
 mod written;
 
@@ -17,12 +15,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::process::{Command, ExitCode};
-use support::harness::{self, cases};
+use support::{cases, harness};
 
 /// Runs `sextant verify --json`; exit status and rows by file name.
 fn verify<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> (Option<i32>, BTreeMap<String, Value>) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_sextant")).args(["verify", "--json"]).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tool-under-test"))
+        .args(["verify", "--json"])
+        .args(arguments)
+        .output()
+        .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
     let rows = report["images"].as_array().unwrap().iter().map(|row| {

@@ -1,7 +1,7 @@
 //! The order of names.
 
-use crate::support::toolbox::Toolbox;
-use sextant::extension::compare_versions;
+use ddi::compare_versions;
+use support::toolbox::Toolbox;
 
 /// The order of names is what `systemd-analyze compare-versions` says.
 pub(crate) fn systemd_orders_the_names_in_the_same_way() {

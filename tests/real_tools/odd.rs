@@ -1,12 +1,12 @@
 //! What systemd-sysext does with odd extensions, and what sextant says of them when they are signed.
 
-use crate::support::ddi::with_tree;
-use crate::support::keys;
-use crate::support::machine::Machine;
-use crate::support::toolbox::{Toolbox, directory};
-use crate::support::trees::Tree;
 use std::fs;
 use std::path::Path;
+use support::ddi::with_tree;
+use support::keys;
+use support::machine::Machine;
+use support::toolbox::{Toolbox, directory};
+use support::trees::Tree;
 
 /// What `systemd-sysext refresh` and `unmerge` do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

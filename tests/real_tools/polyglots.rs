@@ -3,22 +3,22 @@
 //! Nothing signs the partition table and what lies around it. If libblkid finds the magic number of a file
 //! system there, systemd takes the whole disk for that, refuses the image, and with it the merge of all others.
 
-use crate::support::ddi::{Crc, RawImage, Which, entry, good, header};
-use crate::support::der::{oid, tlv};
-use crate::support::keys::{self, Authority};
-use crate::support::pkcs7::{Digest, MESSAGE_DIGEST, SignedData, SignerInfo, usual_attributes};
-use crate::support::toolbox::{Toolbox, directory};
 use crate::{reason, verify};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ddi::write::gpt::{FLAG_READ_ONLY, fix_header_crc};
+use ddi::write::signature_partition;
+use ddi::{Guid, PartitionKind};
 use openssl::pkcs7::{Pkcs7, Pkcs7Flags};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
-use sextant::build::gpt::{FLAG_READ_ONLY, fix_header_crc};
-use sextant::build::signature_partition;
-use sextant::image::{Guid, PartitionKind};
 use std::fs;
 use std::path::Path;
+use support::ddi::{Crc, RawImage, Which, entry, good, header};
+use support::der::{oid, tlv};
+use support::keys::{self, Authority};
+use support::pkcs7::{Digest, MESSAGE_DIGEST, SignedData, SignerInfo, usual_attributes};
+use support::toolbox::{Toolbox, directory};
 
 const NAME: &str = "polyglot";
 

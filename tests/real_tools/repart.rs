@@ -1,13 +1,13 @@
 //! The same file system through `systemd-repart` and through our own writer.
 
-use crate::support::toolbox::Fixtures;
+use ddi::gpt::Partition;
+use ddi::verity::Superblock;
+use ddi::write::{DdiBuilder, Signer, VerityParams};
+use ddi::{Architecture, Ddi};
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
-use sextant::build::{DdiBuilder, Signer, VerityParams};
-use sextant::image::gpt::Partition;
-use sextant::image::{Architecture, Ddi};
 use sextant::verify::cms::{self, Octets, SignedData};
-use sextant::verity::Superblock;
+use support::toolbox::Fixtures;
 
 fn content<'a>(image: &'a [u8], partition: &Partition) -> &'a [u8] {
     &image[usize::try_from(partition.start).unwrap()..][..usize::try_from(partition.len).unwrap()]
@@ -96,7 +96,7 @@ pub(crate) fn signatures_with_elliptic_curves_differ_in_nothing_but_the_signatur
             data
         };
         assert_eq!(around(&ours), around(their), "{name}");
-        let fingerprint = sextant::build::fingerprint(&pair.certificate).unwrap();
+        let fingerprint = ddi::write::fingerprint(&pair.certificate).unwrap();
         assert_eq!(theirs.claim().certificate_fingerprint.as_deref(), Some(fingerprint.as_str()), "{name}");
     }
 }

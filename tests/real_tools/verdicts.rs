@@ -1,12 +1,12 @@
 //! What `systemd-repart` wrote, on the machine whose variables `virt-fw-vars` wrote.
 
-use crate::support::machine::Machine;
-use crate::support::toolbox::{FixtureImage, Fixtures};
 use crate::{reason, verify};
 use serde_json::{Value, json};
 use sextant::trust::Fingerprint;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use support::machine::Machine;
+use support::toolbox::{FixtureImage, Fixtures};
 
 fn place(machine: Machine, fixtures: &Fixtures, image: &FixtureImage) -> Machine {
     machine.file(format!(".extra/{}/{}", image.class, image.file), &fixtures.image(&image.file))

@@ -1,19 +1,19 @@
 //! What our writer writes, in the eyes of the tools that others use.
 
 use crate::reason;
-use crate::support::ddi::{Blueprint, RawImage};
-use crate::support::keys::{self, Authority, Key};
-use crate::support::toolbox::{Toolbox, directory};
-use crate::support::trees::{Tree, noise};
 use crate::verify;
+use ddi::PartitionKind::{Root, RootVerity};
+use ddi::gpt::Table;
+use ddi::verity::HashAlgorithm;
+use ddi::write::{DdiBuilder, VerityParams};
 use serde_json::{Value, json};
-use sextant::build::{DdiBuilder, VerityParams};
-use sextant::image::PartitionKind::{Root, RootVerity};
-use sextant::image::gpt::Table;
-use sextant::verity::HashAlgorithm;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
+use support::ddi::{Blueprint, RawImage};
+use support::keys::{self, Authority, Key};
+use support::toolbox::{Toolbox, directory};
+use support::trees::{Tree, noise};
 
 /// Two file systems of the tree `$1/tree`.
 const FILESYSTEMS: &str = r#"
@@ -151,7 +151,7 @@ impl Case {
         let answer: Value = serde_json::from_str(answer).unwrap();
         assert_eq!(answer["sectorSize"], json!(table.sector_size), "{}", self.name);
         assert_eq!(answer["imageUuid"], table.disk_guid.to_string(), "{}", self.name);
-        let architecture = crate::support::ddi::native().systemd_name();
+        let architecture = support::ddi::native().systemd_name();
         let rows: Vec<_> = answer["mounts"]
             .as_array()
             .unwrap()

@@ -1,16 +1,16 @@
 //! What others put where extensions are staged.
 
 use super::{confext, gate, run, vendor};
-use crate::support::ddi::{good, good_image, with_tree};
-use crate::support::efi::{Firmware, certificates};
-use crate::support::keys;
-use crate::support::machine::{Machine, Outcome};
-use crate::support::trees::{Tree, noise};
+use ddi::PartitionKind;
 use serde_json::Value;
-use sextant::image::PartitionKind;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use support::ddi::{good, good_image, with_tree};
+use support::efi::{Firmware, certificates};
+use support::keys;
+use support::machine::{Machine, Outcome};
+use support::trees::{Tree, noise};
 
 /// Kairos' store on the persistent partition.
 const STORE: &str = "var/lib/kairos/extensions";

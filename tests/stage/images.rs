@@ -1,12 +1,12 @@
 //! Images that are unusual and good.
 
 use super::{confext, vendor};
-use crate::support::ddi::{Blueprint, good, good_image, with_tree};
-use crate::support::keys;
-use crate::support::machine::Machine;
-use crate::support::pkcs7::{Digest, SignedData, SignerInfo};
-use crate::support::trees::{Tree, noise};
 use std::fs;
+use support::ddi::{Blueprint, good, good_image, with_tree};
+use support::keys;
+use support::machine::Machine;
+use support::pkcs7::{Digest, SignedData, SignerInfo};
+use support::trees::{Tree, noise};
 
 #[test]
 fn one_name_is_staged_once_and_the_first_directory_wins() {
@@ -168,8 +168,8 @@ fn what_deserves_a_warning_is_accepted_with_one() {
     let expired = keys::expired("Expired");
     let genuine = good("fingerprint", vendor()).pkcs7();
     let zeros = good("fingerprint", vendor()).with_pkcs7(&genuine);
-    let other_uuid = good("uuid", vendor())
-        .change(sextant::image::PartitionKind::Root, |part| part.uuid = sextant::image::Guid::from_bytes([3; 16]));
+    let other_uuid =
+        good("uuid", vendor()).change(ddi::PartitionKind::Root, |part| part.uuid = ddi::Guid::from_bytes([3; 16]));
     let machine = Machine::trusting(&[vendor(), expired])
         .sysext("expired.sysext.raw", &good_image("expired", expired))
         .sysext("fingerprint.sysext.raw", &zeros.render().bytes)
@@ -194,12 +194,12 @@ fn real_sector_and_block_sizes_are_accepted() {
     for (sector_size, blocks) in sizes {
         for &(data, hash) in blocks {
             let name = format!("tool_{sector_size}_{data}_{hash}");
-            let params = sextant::build::VerityParams {
+            let params = ddi::write::VerityParams {
                 data_block_size: data,
                 hash_block_size: hash,
-                ..sextant::build::VerityParams::derived(b"")
+                ..ddi::write::VerityParams::derived(b"")
             };
-            let builder = sextant::build::DdiBuilder::new(&name).sector_size(sector_size).verity(params);
+            let builder = ddi::write::DdiBuilder::new(&name).sector_size(sector_size).verity(params);
             let tree = Tree::sysext("tool").file("usr/share/noise", &noise(50_000));
             // The same content would be the same image, whatever the sectors of its partition table.
             let filesystem = tree.file("usr/share/name", name.as_bytes()).squashfs();

@@ -7,8 +7,6 @@ mod merge;
 mod preview;
 mod room;
 mod run;
-#[path = "../support/mod.rs"]
-mod support;
 mod trust;
 mod worker;
 

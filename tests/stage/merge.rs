@@ -1,13 +1,13 @@
 //! Handing over to the host, and confirming.
 
 use super::{confext, gate, report, run, vendor};
-use crate::support::ddi::good_image;
-use crate::support::keys;
-use crate::support::machine::Machine;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use support::ddi::good_image;
+use support::keys;
+use support::machine::Machine;
 
 fn has_policy(machine: &Machine, class: &str) -> bool {
     let path = machine.path(format!("run/systemd/system/systemd-{class}.service.d/zz-sextant.conf"));

@@ -2,16 +2,16 @@
 
 use super::adopt::{corrupt, enable, link};
 use super::{confext, report, run, vendor};
-use crate::support::ddi::{good, good_image, with_tree};
-use crate::support::keys;
-use crate::support::machine::{Machine, Outcome};
-use crate::support::trees::Tree;
+use ddi::PartitionKind;
 use serde_json::Value;
-use sextant::image::PartitionKind;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use support::ddi::{good, good_image, with_tree};
+use support::keys;
+use support::machine::{Machine, Outcome};
+use support::trees::Tree;
 
 /// Everything below a directory: what it is, its size, and when it was changed.
 fn listing(directory: &Path) -> BTreeMap<PathBuf, String> {

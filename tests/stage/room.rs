@@ -1,10 +1,10 @@
 //! Limits and free space.
 
 use super::vendor;
-use crate::support::ddi::{good, good_image, with_tree};
-use crate::support::machine::Machine;
-use crate::support::trees::{Tree, noise};
 use std::fs;
+use support::ddi::{good, good_image, with_tree};
+use support::machine::Machine;
+use support::trees::{Tree, noise};
 
 #[test]
 fn limits_hold_for_each_and_for_all_and_leave_the_rest_its_chance() {

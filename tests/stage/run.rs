@@ -1,11 +1,6 @@
 //! A run as a whole: staging, report, what is left behind, exit statuses.
 
 use super::{confext, vendor};
-use crate::support::ddi::{good, good_image, with_tree};
-use crate::support::efi::{self, Firmware};
-use crate::support::keys;
-use crate::support::machine::Machine;
-use crate::support::trees::Tree;
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
@@ -13,6 +8,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use support::ddi::{good, good_image, with_tree};
+use support::efi::{self, Firmware};
+use support::keys;
+use support::machine::Machine;
+use support::trees::Tree;
 
 #[test]
 fn good_images_of_both_classes_are_staged_byte_for_byte_and_read_only() {
@@ -159,7 +159,7 @@ fn a_machine_without_images_boots_as_if_there_were_none() {
 
 #[test]
 fn exit_statuses_are_those_documented() {
-    let agent = || Command::new(env!("CARGO_BIN_EXE_sextant-agent"));
+    let agent = || Command::new(env!("CARGO_BIN_EXE_agent-under-test"));
     let status = |command: &mut Command| command.output().unwrap().status.code();
     assert_eq!(status(&mut agent()), Some(2));
     assert_eq!(status(agent().arg("stagger")), Some(2));
@@ -239,7 +239,7 @@ fn rejected_files_of_one_name_are_all_kept() {
 
 #[test]
 fn every_reason_is_explained_in_the_documentation_in_its_order() {
-    let read = |page: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+    let read = |page: &str| fs::read_to_string(support::repository().join("docs").join(page)).unwrap();
     let text = read("reasons.md");
     let rows: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let tokens: Vec<_> = sextant::reason::Reason::ALL.iter().map(|reason| reason.token()).collect();

@@ -1,15 +1,15 @@
 //! Who is trusted, and whether this boot may have extensions: firmware, sealed certificates, configuration, host.
 
 use super::vendor;
-use crate::support::ddi::{good_image, with_tree};
-use crate::support::efi::{self, Firmware, List};
-use crate::support::keys;
-use crate::support::machine::{Machine, Outcome};
-use crate::support::pkcs7::Digest;
-use crate::support::trees::Tree;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use support::ddi::{good_image, with_tree};
+use support::efi::{self, Firmware, List};
+use support::keys;
+use support::machine::{Machine, Outcome};
+use support::pkcs7::Digest;
+use support::trees::Tree;
 
 #[test]
 fn every_source_of_trust_counts_and_can_be_narrowed() {

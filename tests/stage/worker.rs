@@ -1,8 +1,6 @@
 //! The process that reads an image, and everything that it could do instead.
 
 use super::vendor;
-use crate::support::ddi::{good_image, native};
-use crate::support::machine::Machine;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,6 +10,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::ddi::{good_image, native};
+use support::machine::Machine;
 
 /// Three good images, the second of which will go wrong.
 fn three_images() -> Machine {

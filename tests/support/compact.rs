@@ -1,8 +1,8 @@
 //! Images without the empty MiB at the start: for what is done to every bit of one, or a million times.
 
 use super::ddi::{Blueprint, RawImage};
-use sextant::build::gpt::{Header, RawPartition, Table};
-use sextant::image::classify;
+use ddi::classify;
+use ddi::write::gpt::{Header, RawPartition, Table};
 use std::io::Cursor;
 
 /// Sectors of 512 bytes that protective MBR, primary header and 128 entries take.
@@ -15,7 +15,7 @@ pub fn compact(blueprint: &Blueprint) -> RawImage {
     blueprint.sector_size = 512;
     for part in &mut blueprint.parts {
         let used = part.content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        if part.kind() == sextant::image::PartitionKind::RootVeritySig {
+        if part.kind() == ddi::PartitionKind::RootVeritySig {
             part.content.truncate((used + 1).next_multiple_of(4096));
         }
     }

@@ -7,10 +7,10 @@ use super::keys::Authority;
 use super::trees::Tree;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sextant::build::gpt::{FLAG_READ_ONLY, HEADER_SIZE, NewPartition, Table, fix_header_crc};
-use sextant::build::{DdiBuilder, signature_json, signature_partition};
-use sextant::image::{Architecture, Guid, PartitionKind, classify};
-use sextant::verity::RootHash;
+use ddi::verity::RootHash;
+use ddi::write::gpt::{FLAG_READ_ONLY, HEADER_SIZE, NewPartition, Table, fix_header_crc};
+use ddi::write::{DdiBuilder, signature_json, signature_partition};
+use ddi::{Architecture, Guid, PartitionKind, classify};
 use std::io::Cursor;
 
 /// The bytes of a good sysext called `name`, signed by `authority`.

@@ -2,7 +2,7 @@
 
 use super::keys::Authority;
 use super::pkcs7::Digest;
-use sextant::image::Guid;
+use ddi::Guid;
 use std::fs;
 use std::path::Path;
 

@@ -52,22 +52,20 @@ pub fn is_everything_required() -> bool {
 /// Test functions, with their names.
 pub type Cases = Vec<(&'static str, fn())>;
 
-#[allow(unused_macros, reason = "not each test program has this harness")]
 /// Lists test functions by module: `cases!(module: test, test; crate: test)`.
+#[macro_export]
 macro_rules! cases {
     ($($module:ident: $($test:ident),+);+ $(;)?) => {
         vec![$($((concat!(stringify!($module), "::", stringify!($test)), $module::$test as fn())),+),+]
     };
 }
-#[allow(unused_imports, reason = "not each test program has this harness")]
-pub(crate) use cases;
 
 /// Runs the tests of the suite in `tests/SUITE`, a directory or a file.
 pub fn run(suite: &str, cases: Cases) -> ExitCode {
     let trial = |(name, test): (&'static str, fn())| {
         Trial::ignorable_test(name.strip_prefix("crate::").unwrap_or(name), move || complete(test))
     };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(suite);
+    let path = crate::repository().join("tests").join(suite);
     let listed = Trial::test("every_test_is_listed", move || no_libtest_in(&path));
     let trials = cases.into_iter().map(trial).chain([listed]).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

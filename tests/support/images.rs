@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// A temporary directory that the toolbox sees too.
-pub(crate) fn directory() -> TempDir {
+pub fn directory() -> TempDir {
     tempfile::Builder::new().prefix("sextant-fs.").tempdir_in("/tmp").unwrap()
 }
 
@@ -15,7 +15,7 @@ pub(crate) fn directory() -> TempDir {
 ///
 /// # Errors
 /// What the tool said, or that there is none.
-pub(crate) fn make(tool: &str, options: &[&str], tree: &Path, image: &Path) -> Result<(), String> {
+pub fn make(tool: &str, options: &[&str], tree: &Path, image: &Path) -> Result<(), String> {
     let (tree, image) = (tree.to_str().unwrap(), image.to_str().unwrap());
     let arguments: Vec<&str> = match tool {
         "mkfs.erofs" => [options, &[image, tree]].concat(),
@@ -32,7 +32,7 @@ pub(crate) fn make(tool: &str, options: &[&str], tree: &Path, image: &Path) -> R
 fn command(tool: &str) -> Command {
     static TOOLBOX: OnceLock<Option<PathBuf>> = OnceLock::new();
     let run = TOOLBOX.get_or_init(|| {
-        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run");
+        let run = crate::repository().join("tests/toolbox/run");
         let usable = Command::new(&run).arg("true").output().is_ok_and(|output| output.status.success());
         usable.then_some(run)
     });
@@ -47,23 +47,23 @@ fn command(tool: &str) -> Command {
 }
 
 /// Writes a file and the directories above it.
-pub(crate) fn write(tree: &Path, path: &str, content: &[u8]) {
+pub fn write(tree: &Path, path: &str, content: &[u8]) {
     let path = tree.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
 }
 
 /// Sets an extended attribute.
-pub(crate) fn set_xattr(tree: &Path, path: &str, name: &str, value: &[u8]) {
+pub fn set_xattr(tree: &Path, path: &str, name: &str, value: &[u8]) {
     rustix::fs::setxattr(tree.join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
 }
 
 /// Bytes without a pattern, always the same ones.
-pub(crate) struct Noise(pub(crate) u64);
+pub struct Noise(pub u64);
 
 impl Noise {
     /// The next number (xorshift64*).
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -71,12 +71,12 @@ impl Noise {
     }
 
     /// A number below `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(end).unwrap()).unwrap()
     }
 
     /// `len` bytes.
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(len).collect()
     }
 }

@@ -53,9 +53,9 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// For `sextant::build`.
-    pub fn signer(&self) -> sextant::build::Signer<'_> {
-        sextant::build::Signer { key: &self.key, certificate: &self.certificate }
+    /// For `sextant_cli::build`.
+    pub fn signer(&self) -> ddi::write::Signer<'_> {
+        ddi::write::Signer { key: &self.key, certificate: &self.certificate }
     }
 
     /// The certificate as DER.
@@ -70,7 +70,7 @@ impl Authority {
 
     /// SHA-256 of the DER, lower-case hexadecimal.
     pub fn fingerprint(&self) -> String {
-        sextant::build::fingerprint(&self.certificate).unwrap()
+        ddi::write::fingerprint(&self.certificate).unwrap()
     }
 
     /// Digest of the part of the certificate that its issuer signed, as dbx lists it.

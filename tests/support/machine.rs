@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
+/// The agent as it is tested. Cargo builds it for each test of the package that this program is a test of.
+fn agent() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("agent-under-test")
+}
+
 /// The tree of a machine. It is deleted with it.
 pub struct Machine {
     directory: TempDir,
@@ -94,7 +100,7 @@ impl Machine {
 
     /// `sextant-agent VERB --root DIR`, to be run by the caller.
     pub fn agent(&self, verb: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sextant-agent"));
+        let mut command = Command::new(agent());
         command.arg(verb).arg("--root").arg(self.root()).stdin(Stdio::null());
         command
     }

@@ -25,7 +25,7 @@ pub fn install(
         make.arg(argument);
     }
     // What the outer make says about itself means nothing to this one.
-    make.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    make.current_dir(crate::repository()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     let output = make.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

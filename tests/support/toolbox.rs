@@ -25,7 +25,7 @@ pub struct Fixtures {
 impl Fixtures {
     /// The fixtures; `None`, and the test is ignored, where there are none.
     pub fn find() -> Option<Self> {
-        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures");
+        let default = || crate::repository().join("target/fixtures");
         let directory = std::env::var_os("SEXTANT_FIXTURES").map_or_else(default, PathBuf::from);
         if directory.join("images.json").is_file() {
             return Some(Self { directory });
@@ -123,7 +123,7 @@ pub fn immucore_path() -> PathBuf {
 
 /// What is made beside the toolbox.
 fn beside_toolbox(end: &str) -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/toolbox").into_os_string();
+    let default = || crate::repository().join("target/toolbox").into_os_string();
     let mut path = std::env::var_os("SEXTANT_TOOLBOX").unwrap_or_else(default);
     path.push(end);
     path.into()
@@ -153,7 +153,7 @@ impl Toolbox {
     }
 
     fn of(tree: PathBuf) -> Option<Self> {
-        let toolbox = Self { run: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/toolbox/run"), tree };
+        let toolbox = Self { run: crate::repository().join("tests/toolbox/run"), tree };
         let output = toolbox.command("true").output().unwrap();
         match output.status.code() {
             Some(0) => Some(toolbox),

@@ -200,7 +200,7 @@ impl Tree {
 
 /// The architecture of this machine as `ARCHITECTURE=` says it.
 pub fn native_architecture() -> &'static str {
-    sextant::image::Architecture::native().expect("no partition types for this architecture").systemd_name()
+    ddi::Architecture::native().expect("no partition types for this architecture").systemd_name()
 }
 
 fn run(command: &mut Command) {

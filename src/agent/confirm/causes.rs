@@ -2,13 +2,13 @@
 
 use super::OfHost;
 use crate::agent::Environment;
-use crate::image::Class;
 use crate::merge::{self, Found, Hidden, Obstacle, Origin, Service};
 use crate::report::{Event, MERGE_ROWS, Merge};
 use crate::root::Root;
 use crate::stage;
 use crate::state::{HostImage, Judgement, StagedExtension, State};
-use crate::text::{Message, Text};
+use ddi::Class;
+use ddi::text::{Message, Text};
 use std::fmt::Display;
 
 /// Most files that one cause names.

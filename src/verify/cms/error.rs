@@ -1,8 +1,8 @@
 //! Why bytes are no signature that is accepted.
 
 use super::{AttributeKind, MAX_SIZE};
-use crate::text::Text;
 use crate::verify::der::DerError;
+use ddi::text::Text;
 use thiserror::Error;
 
 /// Why bytes are no such signature.

@@ -10,7 +10,7 @@
 
 use super::super::der::{DerError, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET, check_nested};
 use super::{CmsError, Octets, at, check_len, numbers};
-use crate::text::Text;
+use ddi::text::Text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

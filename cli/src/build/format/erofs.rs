@@ -1,0 +1,127 @@
+//! Erofs, written by `mkfs.erofs` from a tar archive that it is fed with: nothing is extracted on the way, and owners
+//! and attributes need no privilege.
+
+use super::{Algorithm, Compression, FormatError};
+use crate::build::tree::{FileTree, Time, write_tar};
+use ddi::Guid;
+use ddi::text::Text;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The program.
+const PROGRAM: &str = "mkfs.erofs";
+
+/// Oldest version that keeps the times of files while its own is given (`--mkfs-time`), and takes archives.
+const OLDEST: (u32, u32) = (1, 8);
+
+/// Most of what the program says that is passed on, in bytes.
+const MAX_WORDS: u64 = 4096;
+
+/// Largest piece that is compressed as one, in bytes: with more, reading a few bytes of a file costs more.
+const CLUSTER: u32 = 65_536;
+
+/// A program that is new enough.
+pub(super) struct Tool(());
+
+impl Tool {
+    pub(super) fn find() -> Result<Self, FormatError> {
+        let help = "install erofs-utils 1.8 or newer, or build with --format squashfs, which needs no program";
+        let output = Command::new(PROGRAM).arg("--version").stdin(Stdio::null()).output();
+        let output = output.map_err(|error| FormatError::NoTool(format!("running {PROGRAM}: {error}: {help}")))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found = version(&text);
+        if found.is_some_and(|found| found >= OLDEST) {
+            return Ok(Self(()));
+        }
+        let first = Text::new(text.lines().next().unwrap_or_default());
+        Err(FormatError::NoTool(format!("{PROGRAM} says it is {first:?}, and 1.8 or newer is needed: {help}")))
+    }
+}
+
+/// `mkfs.erofs (erofs-utils) 1.8.6`, or `mkfs.erofs 1.5` before 1.6.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let number = text.lines().next()?.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut parts = number.split(['.', '-']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+pub(super) fn write(
+    tree: &FileTree,
+    compression: Compression,
+    path: &Path,
+    time: Time,
+    uuid: [u8; 16],
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(), FormatError> {
+    Tool::find()?;
+    let mut command = Command::new(PROGRAM);
+    command.arg("--quiet").arg("--tar=f").arg("--mkfs-time").arg(format!("-T{}", time.seconds));
+    command.arg(format!("-U{}", Guid::from_id128(uuid)));
+    if let Some(option) = option(compression) {
+        command.arg(option).arg(format!("-C{CLUSTER}"));
+    }
+    // Without a source it reads standard input.
+    command.arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // The bytes mustn't depend on who runs it.
+    command.env_remove("SOURCE_DATE_EPOCH").env("LC_ALL", "C");
+    let mut child = command.spawn()?;
+    let words = child.stderr.take();
+    // Its words are read aside, since it stops when nobody does.
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(mut words) = words {
+            let _ = words.by_ref().take(MAX_WORDS).read_to_end(&mut text);
+            let _ = std::io::copy(&mut words, &mut std::io::sink());
+        }
+        text
+    });
+    let fed = match child.stdin.take() {
+        Some(input) => {
+            let mut input = BufWriter::with_capacity(1 << 18, input);
+            write_tar(tree, &mut input, progress).and_then(|()| input.flush())
+        }
+        None => Ok(()),
+    };
+    let status = child.wait()?;
+    let words = reader.join().unwrap_or_default();
+    match fed {
+        // When it has given up, its own words say why.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    if status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&words);
+    let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+    Err(FormatError::Tool(format!("{} ({status})", Text::new(last.trim()))))
+}
+
+fn option(compression: Compression) -> Option<String> {
+    let name = match compression.algorithm {
+        Algorithm::None => return None,
+        Algorithm::Deflate => "deflate",
+        Algorithm::Lz4 => "lz4",
+        Algorithm::Lz4hc => "lz4hc",
+        Algorithm::Lzma => "lzma",
+        Algorithm::Zstd => "zstd",
+    };
+    Some(match compression.level {
+        Some(level) => format!("-z{name},level={level}"),
+        None => format!("-z{name}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_from_what_the_program_says() {
+        assert_eq!(version("mkfs.erofs (erofs-utils) 1.8.6\navailable compressors: lz4\n"), Some((1, 8)));
+        assert_eq!(version("mkfs.erofs (erofs-utils) 1.10-g1234\n"), Some((1, 10)));
+        assert_eq!(version("mkfs.erofs 1.5\n"), Some((1, 5)));
+        assert_eq!(version("something else\n"), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! Building extensions: what goes in, from where, as which file system, signed by whom.
+//!
+//! ```text
+//! source ─► tree ─► format ─► ddi::write ─► finish
+//! ```
+//!
+//! [`source`] finds directories, archives and container images; [`tree`] makes one tree of the layers; [`format`] makes a
+//! file system of the tree. What comes out is verified as a boot would before it gets its name ([`Workshop`]).
+
+mod finish;
+pub mod format;
+mod key;
+pub mod source;
+pub mod tree;
+
+pub use finish::{FinishError, Workshop};
+pub use key::{KeyError, MAX_PASSPHRASE, SigningKey, read_certificate};

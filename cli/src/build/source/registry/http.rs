@@ -1,0 +1,271 @@
+//! HTTP with a registry: every answer is bounded while it is read, and credentials go where they may.
+//!
+//! Who runs a registry gets its credentials anyway, and may name any other service that is to have them (the *realm* of its
+//! challenge, as for Docker and containerd). But not one whose traffic can be read on the way, and only the registry
+//! itself may: what it redirects to has no say in it.
+
+use super::Login;
+use crate::build::source::error::with_causes;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ddi::text::{Message, Text};
+use http_auth::{ChallengeRef, parse_challenges};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Without a byte for so long a transfer is given up.
+const SILENCE: Duration = Duration::from_mins(1);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long a manifest or token may take as a whole.
+const DOCUMENT_TIME: Duration = Duration::from_mins(2);
+/// Most redirections of one request.
+const MAX_REDIRECTS: usize = 5;
+/// Most bytes of the answer with a token. Tokens travel in headers, of which servers take 8 to 32 KiB.
+const MAX_TOKEN: u64 = 64 << 10;
+/// Most bytes of an error that are read; what is behind them is dropped with the connection.
+const MAX_ERROR: usize = 16 << 10;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) message: Message,
+    /// Whether it is a question of credentials.
+    pub(super) denied: bool,
+    /// Whether it may succeed a moment later.
+    pub(super) transient: bool,
+}
+
+impl Failure {
+    fn new(message: impl Display) -> Self {
+        Self { message: Message::new(message), denied: false, transient: false }
+    }
+
+    fn denied(message: impl Display) -> Self {
+        Self { denied: true, ..Self::new(message) }
+    }
+
+    /// Nothing, or no more, comes from there.
+    pub(super) fn of(error: &reqwest::Error) -> Self {
+        Self { transient: error.is_connect() || error.is_timeout(), ..Self::new(with_causes(error)) }
+    }
+}
+
+/// A registry, and how it is spoken to.
+pub(super) struct Http {
+    client: Client,
+    /// `scheme://host[:port]/v2/`
+    base: Url,
+    login: Login,
+    scope: String,
+    /// What the registry is told, once it has asked.
+    authorization: RefCell<Option<HeaderValue>>,
+}
+
+/// What is asked for.
+pub(super) struct Request<'a> {
+    /// Behind `/v2/`.
+    pub(super) path: String,
+    /// Media types that are understood.
+    pub(super) accept: &'a [&'a str],
+    /// Whether the answer has to be there soon, as a whole.
+    pub(super) is_document: bool,
+}
+
+impl Http {
+    /// `scheme` is `http` only for a registry on this machine.
+    pub(super) fn new(scheme: &str, registry: &str, repository: &str, login: Login) -> Result<Self, Failure> {
+        let client = Client::builder()
+            .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
+            .https_only(scheme == "https")
+            .redirect(Policy::limited(MAX_REDIRECTS))
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .build()
+            .map_err(|error| Failure::of(&error))?;
+        let base = Url::parse(&format!("{scheme}://{registry}/v2/")).map_err(Failure::new)?;
+        let scope = format!("repository:{repository}:pull");
+        Ok(Self { client, base, login, scope, authorization: RefCell::new(None) })
+    }
+
+    /// Asks whether, and for what, the registry wants credentials.
+    pub(super) async fn log_in(&self) -> Result<(), Failure> {
+        let answer = self.client.get(self.base.clone()).timeout(DOCUMENT_TIME).send().await;
+        let answer = answer.map_err(|error| Failure::of(&error))?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            self.authorize(&answer).await?;
+        }
+        Ok(())
+    }
+
+    /// The answer to a request that succeeded.
+    pub(super) async fn get(&self, wanted: &Request<'_>) -> Result<Response, Failure> {
+        let url = self.base.join(&wanted.path).map_err(Failure::new)?;
+        let mut authorized = false;
+        loop {
+            let mut request = self.client.get(url.clone());
+            for kind in wanted.accept {
+                request = request.header(ACCEPT, *kind);
+            }
+            let authorization = self.authorization.borrow().clone();
+            if let Some(authorization) = authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
+            if wanted.is_document {
+                request = request.timeout(DOCUMENT_TIME);
+            }
+            let answer = request.send().await.map_err(|error| Failure::of(&error))?;
+            // A token may have expired while another blob was fetched.
+            if answer.status() == StatusCode::UNAUTHORIZED && !authorized && self.authorize(&answer).await? {
+                authorized = true;
+                continue;
+            }
+            return if answer.status().is_success() { Ok(answer) } else { Err(refusal(answer).await) };
+        }
+    }
+
+    /// Does what a registry's challenge asks for; `false` if there is nothing to be done.
+    async fn authorize(&self, answer: &Response) -> Result<bool, Failure> {
+        if !is_same_origin(answer.url(), &self.base) {
+            return Ok(false);
+        }
+        let headers = answer.headers().get_all(WWW_AUTHENTICATE);
+        let texts: Vec<&str> = headers.iter().filter_map(|header| header.to_str().ok()).collect();
+        let challenges: Vec<ChallengeRef> =
+            texts.iter().filter_map(|text| parse_challenges(text).ok()).flatten().collect();
+        let with = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
+        let authorization = if let Some(challenge) = with("Bearer") {
+            self.token(challenge).await?
+        } else if let (Some(_), Some(basic)) = (with("Basic"), self.login.basic()) {
+            basic
+        } else {
+            return Ok(false);
+        };
+        let mut header = HeaderValue::from_str(&authorization).map_err(Failure::new)?;
+        header.set_sensitive(true);
+        *self.authorization.borrow_mut() = Some(header);
+        Ok(true)
+    }
+
+    /// A token from the service that a challenge names (distribution/distribution, `docs/content/spec/auth/token.md`).
+    async fn token(&self, challenge: &ChallengeRef<'_>) -> Result<Zeroizing<String>, Failure> {
+        let parameter = |name: &str| {
+            let found = challenge.params.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.to_unescaped())
+        };
+        let realm = parameter("realm").unwrap_or_default();
+        let mut url = Url::parse(&realm).map_err(|error| {
+            Failure::new(format_args!("registry names the service for tokens {}: {error}", Text::new(&realm)))
+        })?;
+        if !self.may_have_credentials(&url) {
+            return Err(Failure::new(format_args!(
+                "registry wants credentials sent to {} without TLS",
+                Text::new(&realm)
+            )));
+        }
+        if let Some(service) = parameter("service") {
+            url.query_pairs_mut().append_pair("service", &service);
+        }
+        url.query_pairs_mut().append_pair("scope", &self.scope);
+        let mut request = self.client.get(url).timeout(DOCUMENT_TIME);
+        if let Some(basic) = self.login.basic() {
+            let mut header = HeaderValue::from_str(&basic).map_err(Failure::new)?;
+            header.set_sensitive(true);
+            request = request.header(AUTHORIZATION, header);
+        }
+        let answer = request.send().await.map_err(|error| Failure::of(&error))?;
+        if !answer.status().is_success() {
+            let refused = refusal(answer).await;
+            return Err(if refused.transient { refused } else { Failure::denied(refused.message) });
+        }
+        let content = Zeroizing::new(document(answer, "token", MAX_TOKEN).await?);
+        // The words of the parser could have a piece of it in them.
+        let token: Token = serde_json::from_slice(&content).map_err(|_| Failure::new("token is not JSON"))?;
+        let token = token.token.or(token.access_token).map(Zeroizing::new);
+        let token = token.ok_or_else(|| Failure::new("answer has no token in it"))?;
+        Ok(Zeroizing::new(format!("Bearer {}", *token)))
+    }
+
+    /// Whether credentials for the registry may be sent to a realm: over TLS, or without leaving this machine where the
+    /// registry is on it as well.
+    fn may_have_credentials(&self, realm: &Url) -> bool {
+        let is_local = |url: &Url| url.scheme() == "http" && url.host_str().is_some_and(super::is_loopback);
+        realm.scheme() == "https" || is_local(realm) && is_local(&self.base)
+    }
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+fn is_same_origin(a: &Url, b: &Url) -> bool {
+    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
+}
+
+/// All of an answer, of at most `limit` bytes.
+pub(super) async fn document(mut answer: Response, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let too_long = || Failure::new(format_args!("{what} has more than {limit} bytes"));
+    if answer.content_length().is_some_and(|len| len > limit) {
+        return Err(too_long());
+    }
+    let mut content = Vec::new();
+    while let Some(piece) = answer.chunk().await.map_err(|error| Failure::of(&error))? {
+        content.extend_from_slice(&piece);
+        if content.len() as u64 > limit {
+            return Err(too_long());
+        }
+    }
+    Ok(content)
+}
+
+/// What an answer says that isn't the one that was wanted (OCI Distribution Specification, "Error Codes").
+async fn refusal(mut answer: Response) -> Failure {
+    let status = answer.status();
+    let mut content = Vec::new();
+    while content.len() < MAX_ERROR {
+        match answer.chunk().await {
+            Ok(Some(piece)) => content.extend_from_slice(&piece),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let Errors { errors } = serde_json::from_slice(&content).unwrap_or_default();
+    let each = errors.iter().map(|error| format!("{}: {}", error.code, error.message));
+    let words: Vec<String> = std::iter::once(status.to_string()).chain(each).collect();
+    let is_denial = |error: &RegistryError| matches!(error.code.as_str(), "UNAUTHORIZED" | "DENIED");
+    Failure {
+        message: Message::new(words.join(": ")),
+        denied: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) || errors.iter().any(is_denial),
+        transient: status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Errors {
+    errors: Vec<RegistryError>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RegistryError {
+    code: String,
+    message: String,
+}
+
+impl Login {
+    /// The header for a user and password.
+    fn basic(&self) -> Option<Zeroizing<String>> {
+        let Self::Password { user, password } = self else { return None };
+        let pair = Zeroizing::new(format!("{user}:{}", **password));
+        let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+        Some(Zeroizing::new(format!("Basic {}", *encoded)))
+    }
+}

@@ -1,0 +1,43 @@
+//! Layers that have been unpacked.
+
+use super::{Options, SourceError, Spool};
+use ddi::io::ReadAt;
+
+/// Keeps layers, for some are asked for twice, and bounds what all of them take together: each alone may be small, and an
+/// image can have hundreds.
+pub(super) struct Unpacked {
+    layers: Vec<Option<Spool>>,
+    left: u64,
+    limit: u64,
+}
+
+impl Unpacked {
+    pub(super) fn new(count: usize, options: &Options) -> Self {
+        Self { layers: vec![None; count], left: options.max_size, limit: options.max_size }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Layer `index`, made by `unpack` if it isn't there yet. That is given the number of bytes that are left.
+    pub(super) fn layer(
+        &mut self,
+        index: usize,
+        unpack: impl FnOnce(u64) -> Result<Spool, SourceError>,
+    ) -> Result<Spool, SourceError> {
+        let slot = self.layers.get_mut(index);
+        let slot = slot.ok_or_else(|| SourceError::Missing { what: format!("layer {}", index.saturating_add(1)) })?;
+        if let Some(ready) = slot {
+            return Ok(ready.clone());
+        }
+        let together = || SourceError::LayersTooLarge { limit: self.limit };
+        let spool = unpack(self.left).map_err(|error| match error {
+            SourceError::TooLarge { limit, .. } if limit < self.limit => together(),
+            error => error,
+        })?;
+        self.left = self.left.checked_sub(spool.len()).ok_or_else(together)?;
+        *slot = Some(spool.clone());
+        Ok(spool)
+    }
+}

@@ -1,0 +1,118 @@
+//! What a member of a layer says about its file: mode, owner, time, extended attributes.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::acl;
+use super::layer::MemberError;
+use super::members::{DEVICE_MAJOR, DEVICE_MINOR, GID, MODE, MTIME, Member, UID};
+use super::overlay::Notes;
+use super::path::display;
+use super::pax::{self, PaxError};
+use super::select::is_extended;
+use super::{Metadata, Time};
+use ddi::Class;
+use std::collections::BTreeMap;
+use tar::EntryType;
+
+/// Most that all extended attributes of a file may hold, names and values, in bytes: Linux has room for as much in one value, and
+/// in the list of names (xattr(7)).
+const MAX_XATTRS: usize = 128 << 10;
+
+/// Most extended attributes of a file. Files in practice have a handful.
+const MAX_XATTR_COUNT: usize = 256;
+
+/// What overlayfs notes down about a member.
+pub(super) fn notes(member: &Member) -> Notes {
+    let has_notes = member.pax.iter().any(|(keyword, _)| keyword.windows(7).any(|it| it == b"overlay"));
+    if !has_notes {
+        return Notes::default();
+    }
+    let mut attributes = BTreeMap::new();
+    for (keyword, value) in &member.pax {
+        if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.").filter(|_| value.len() <= MAX_XATTRS) {
+            attributes.insert(name.to_vec(), value.clone());
+        }
+    }
+    Notes::take(&mut attributes)
+}
+
+/// Whether a member is what overlayfs keeps in the place of a file that was taken away.
+pub(super) fn is_whiteout(member: &Member) -> bool {
+    match member.entry_type() {
+        EntryType::Char => member.number(DEVICE_MAJOR) == Some(0) && member.number(DEVICE_MINOR) == Some(0),
+        EntryType::Regular => notes(member).whiteout,
+        _ => false,
+    }
+}
+
+pub(super) fn metadata(member: &Member, class: Option<Class>) -> Result<Metadata, MemberError> {
+    let number = |field: &'static str, place| {
+        let cause = || MemberError::Field { field, cause: "it is no number".to_owned() };
+        member.number(place).ok_or_else(cause)
+    };
+    let mode = u16::try_from(number("the mode", MODE)? & 0o7777).unwrap_or_default();
+    let owner = |keyword: &'static str, name: &'static str, place| -> Result<u32, MemberError> {
+        if let Some(value) = member.record(keyword) {
+            let value = pax::decimal(value).ok_or(PaxError::Number { keyword })?;
+            return u32::try_from(value).map_err(|error| MemberError::Field { field: name, cause: error.to_string() });
+        }
+        let value = number(name, place)?;
+        u32::try_from(value).map_err(|error| MemberError::Field { field: name, cause: error.to_string() })
+    };
+    let uid = owner("uid", "the owner", UID)?;
+    let gid = owner("gid", "the group", GID)?;
+    let mtime = if let Some(value) = member.record("mtime") {
+        pax::time(value).ok_or(PaxError::Number { keyword: "mtime" })?
+    } else {
+        Time::from_seconds(number("the time", MTIME)?)
+    };
+    // containerd and moby take the beginning of 1970 for all that was before (containerd, `pkg/archive/time.go`, `boundTime`).
+    let mtime = mtime.max(Time::default());
+    Ok(Metadata { mode, uid, gid, mtime, xattrs: xattrs(member, class)? })
+}
+
+/// Extended attributes as GNU tar, star, Go and libarchive write them, and access control lists as star does. What can't be
+/// read of a member outside of what `class` extends is passed over.
+fn xattrs(member: &Member, class: Option<Class>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, MemberError> {
+    let is_taken = class.is_none_or(|class| is_extended(class, &member.path));
+    let mut found = BTreeMap::new();
+    let mut held: usize = 0;
+    let mut keep = |found: &mut BTreeMap<Vec<u8>, Vec<u8>>, name: &[u8], value: &[u8]| {
+        if name.is_empty() || name.len() > 255 || name.contains(&0) {
+            return Err(MemberError::Attribute { name: display(name) });
+        }
+        held = held.saturating_add(name.len()).saturating_add(value.len());
+        if found.len() >= MAX_XATTR_COUNT && !found.contains_key(name) {
+            let cause = format!("more than {MAX_XATTR_COUNT}");
+            return Err(MemberError::Field { field: "the number of its extended attributes", cause });
+        }
+        if held > MAX_XATTRS {
+            let cause = format!("more than {MAX_XATTRS} bytes");
+            return Err(MemberError::Field { field: "what its extended attributes hold", cause });
+        }
+        found.insert(name.to_vec(), value.to_vec());
+        Ok(())
+    };
+    for (keyword, value) in &member.pax {
+        if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
+            keep(&mut found, name, value)?;
+        }
+    }
+    // libarchive and star write the same again in forms of their own, which Go passes over.
+    for (keyword, value) in &member.pax {
+        let Some(other) = acl::other_form(keyword, value) else { continue };
+        match other {
+            Ok((name, _)) if found.contains_key(&name) => {}
+            Ok((name, value)) => keep(&mut found, &name, &value)?,
+            Err(_) if !is_taken => {}
+            Err(name) => return Err(MemberError::Attribute { name: display(name) }),
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,462 @@
+//! `sextant build`
+
+use super::interrupt;
+use super::progress::{Progress, Waiting};
+use super::signing_options::SigningOptions;
+use super::target;
+use crate::build::format::{Algorithm, Compression, Format};
+use crate::build::source::{self, LayeredImage, Opened, Reference};
+use crate::build::tree::{
+    FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
+    select,
+};
+use crate::build::{SigningKey, Workshop};
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use ddi::ExtensionName;
+use ddi::io::FileSource;
+use ddi::text::Text;
+use ddi::write::{DdiBuilder, derive_uuid};
+use ddi::{Architecture, Class};
+use sextant::size::parse_size;
+use std::cell::RefCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+/// Lines about what was left out, before the rest is only counted.
+const OMISSIONS_SHOWN: usize = 20;
+
+/// Make an extension out of a directory or a container image
+// Each flag is an option of its own, in any combination.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SOURCE is one of
+  DIR, dir:DIR                  a directory with usr/ or opt/ in it (for a confext: etc/)
+  docker-archive:FILE           what `docker save` writes
+  oci:DIR, oci-archive:FILE     an OCI layout, as a directory or an archive of one
+  docker-daemon:REF             an image of the Docker or Podman service on this machine; what `podman build -t k3s`
+                                makes is called localhost/k3s
+  docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
+  FILE                          an archive of either form
+  REF                           with a tag or digest: the service is asked, and then the registry if REF begins with its
+                                name, as in registry.example.com/k3s:1.30
+
+Examples:
+  sextant build k3s ./tree --private-key db.key --certificate db.crt
+        k3s.sysext.raw out of tree/usr and tree/opt
+  sextant build k3s_1.30.2 oci-archive:k3s.tar --private-key db.key --certificate db.crt --output dist
+        out of the last layer of an image, for which FROM and COPY are all it takes
+  sextant build k3s docker://registry.example.com/k3s:1.30 --layers all --arch arm64 --unsigned
+        without the key at hand: k3s.sysext.unsigned, and k3s.sysext.roothash to be signed elsewhere; then
+        sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s --certificate db.crt
+
+If SOURCE_DATE_EPOCH is set, no time in the image is later. The same source then gives the same bytes, whoever
+builds it and where (but for an EC key's signature, which is random each time).
+
+Exit status: 0 built; 1 it could not be; 2 usage.")]
+pub(super) struct Arguments {
+    /// Name of the extension, with a version if there are to be several, as in `k3s_1.30.2`; or that of its file, as in
+    /// `k3s.sysext.raw`
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    name: Name,
+    /// Where its files come from
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// Write into DIR, or to the file NAME.sysext.raw
+    #[arg(long, value_name = "DIR|FILE", default_value = ".")]
+    output: PathBuf,
+    /// Replace a file that is there and is no image of an extension
+    #[arg(long)]
+    force: bool,
+    /// What it extends: /usr and /opt (sysext), or /etc (confext) [default: what NAME says, else sysext]
+    #[arg(long, value_name = "CLASS", value_enum)]
+    class: Option<ClassArgument>,
+    /// Architecture of the machines, as systemd or Go name it [default: the source's, else this machine's]
+    #[arg(long, value_name = "ARCH", value_parser = Architecture::parse_any)]
+    arch: Option<Architecture>,
+    /// Layers of the image to take: all, last, N or N..M, counted from 1
+    #[arg(long, value_name = "LAYERS", value_parser = Layers::parse, default_value = "last")]
+    layers: Layers,
+    /// File system: squashfs needs no program, erofs needs mkfs.erofs 1.8 or newer
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
+    format: FormatArgument,
+    /// How it is compressed, with a level if wanted: zstd:19, gzip:9; for erofs also none, lz4, lz4hc, and for kernels
+    /// that can read them lzma (Linux 5.16), deflate (6.6), zstd (6.10) [default: zstd; for erofs lz4hc]
+    #[arg(long, value_name = "COMPRESSION")]
+    compression: Option<Compression>,
+    /// Fail if anything of the source would be left out, files in other layers than the last included
+    #[arg(long)]
+    strict: bool,
+    /// Keep owners of a directory as they are; else what is yours becomes root's
+    #[arg(long)]
+    keep_owners: bool,
+    /// Maximum total size of the files, in bytes or with K, M, G or T (KiB, MiB, GiB, TiB)
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8G")]
+    max_size: u64,
+    /// Credentials for registries, as `skopeo login` and `docker login` write them [default: where those tools keep them]
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Leave the signature out, and write the root hash for somebody else to sign
+    #[arg(long, conflicts_with_all = ["private_key", "certificate"])]
+    unsigned: bool,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    release: ReleaseArguments,
+    #[command(flatten)]
+    signing: SigningOptions,
+}
+
+/// What the extension says of itself
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Release file (unless the source brings one)")]
+struct ReleaseArguments {
+    /// `ID` that the host's os-release must have [default: _any]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// `VERSION_ID` that the host's os-release must have
+    #[arg(long, value_name = "VERSION", requires = "id")]
+    version_id: Option<String>,
+    /// `SYSEXT_LEVEL` (`CONFEXT_LEVEL`) that the host's os-release must have
+    #[arg(long, value_name = "LEVEL", requires = "id", visible_alias = "confext-level")]
+    sysext_level: Option<String>,
+    /// Where it may be used: words out of system, initrd, portable. A boot wants system among them
+    #[arg(long, value_name = "SCOPE", value_parser = parse_scope)]
+    scope: Option<String>,
+    /// Have systemd reload its units when it is merged
+    #[arg(long)]
+    reload_manager: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ClassArgument {
+    Sysext,
+    Confext,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArgument {
+    Squashfs,
+    Erofs,
+}
+
+/// The name of an extension, and what it extends if it was given with the end of its file.
+#[derive(Debug, Clone)]
+struct Name(ExtensionName, Option<Class>);
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    let (name, class) = match Class::of_file_name(text) {
+        Some((class, name)) => (name, Some(class)),
+        None => (text.strip_suffix(".raw").unwrap_or(text), None),
+    };
+    ExtensionName::new(name).map(|name| Name(name, class)).map_err(|error| error.to_string())
+}
+
+fn parse_scope(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    if words.iter().any(|word| !["system", "initrd", "portable"].contains(word)) {
+        return Err("the words are system, initrd and portable".into());
+    }
+    // What is merged at a boot is a system by then; an extension without that word would always be refused.
+    if !words.contains(&"system") {
+        return Err("without the word system every boot would refuse it".into());
+    }
+    Ok(words.join(" "))
+}
+
+impl Arguments {
+    fn name(&self) -> &ExtensionName {
+        &self.name.0
+    }
+
+    fn class(&self) -> Class {
+        let given = self.class.map(|class| match class {
+            ClassArgument::Sysext => Class::Sysext,
+            ClassArgument::Confext => Class::Confext,
+        });
+        given.or(self.name.1).unwrap_or(Class::Sysext)
+    }
+
+    fn format(&self) -> Format {
+        let compression = self.compression.unwrap_or(self.usual_compression());
+        match self.format {
+            FormatArgument::Squashfs => Format::Squashfs(compression),
+            FormatArgument::Erofs => Format::Erofs(compression),
+        }
+    }
+
+    /// What all kernels can read that are in use: of those that know erofs, many know no other algorithm.
+    fn usual_compression(&self) -> Compression {
+        Compression::of(match self.format {
+            FormatArgument::Squashfs => Algorithm::Zstd,
+            FormatArgument::Erofs => Algorithm::Lz4hc,
+        })
+    }
+
+    fn owners(&self) -> Owners {
+        if self.keep_owners {
+            return Owners::Kept;
+        }
+        Owners::Mapped { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
+    }
+
+    fn release(&self) -> ReleaseOptions {
+        let release = &self.release;
+        ReleaseOptions {
+            id: release.id.clone(),
+            version_id: release.version_id.clone(),
+            level: release.sysext_level.clone(),
+            scope: release.scope.clone(),
+            reload_manager: release.reload_manager,
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    // All that can be wrong without looking at the source comes first.
+    let key = if arguments.unsigned { None } else { Some(arguments.signing.read()?) };
+    arguments.format().check()?;
+    let epoch = source_date_epoch()?;
+    let class = arguments.class();
+    if arguments.name.1.is_some_and(|named| named != class) {
+        return Err(super::usage(&format!("NAME is that of another kind of file, and --class says {class}")));
+    }
+    let file_name = target::file_name(arguments.name(), class, !arguments.unsigned);
+    let output = target::directory(&arguments.output, &file_name)?;
+    target::check_replaced(&output.join(file_name), arguments.force)?;
+    if arguments.unsigned {
+        target::check_replaced(&output.join(root_hash_name(arguments)), arguments.force)?;
+    }
+
+    let Obtained { mut tree, architecture, remark } = obtain(arguments)?;
+    let omissions = select(&mut tree, class);
+    tell(&omissions, arguments.strict).with_context(|| format!("building {}", arguments.name()))?;
+    if tree.entries(tree.root()).next().is_none() {
+        let wanted = if class == Class::Sysext { "usr or opt" } else { "etc" };
+        bail!(
+            "building {}: there is no {wanted} in {}, so there is nothing to extend",
+            arguments.name(),
+            arguments.source
+        );
+    }
+    let time = epoch.unwrap_or_else(|| Time::from_seconds(tree.latest().seconds.max(0)));
+    complete_release(&mut tree, class, arguments.name(), architecture, &arguments.release(), time)
+        .with_context(|| format!("building {}", arguments.name()))?;
+    if let Some(epoch) = epoch {
+        tree.clamp_times(epoch);
+    }
+    let mut made = make(arguments, &output, &tree, time, architecture, key.as_ref())?;
+    made.remarks.splice(0..0, remark);
+    report(arguments, &made, &omissions, class)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a source gives.
+struct Obtained {
+    tree: FileTree,
+    architecture: Architecture,
+    /// About layers.
+    remark: Option<String>,
+}
+
+/// The files, and what machines they are for.
+fn obtain(arguments: &Arguments) -> Result<Obtained> {
+    let context = || format!("reading {}", arguments.source);
+    let reference = Reference::parse(&arguments.source).with_context(context)?;
+    let bar: RefCell<Option<Progress>> = RefCell::new(None);
+    let options = source::Options {
+        architecture: arguments.arch,
+        max_size: arguments.max_size,
+        authfile: arguments.authfile.clone(),
+        temporary: std::env::temp_dir(),
+        progress: Rc::new(move |label, total, bytes| {
+            let mut bar = bar.borrow_mut();
+            if bar.as_ref().is_none_or(|bar| !bar.is_about(label, total)) {
+                *bar = Some(Progress::begin(label, total));
+            }
+            if let Some(bar) = &*bar {
+                bar.advance(bytes);
+            }
+        }),
+    };
+    let mut remark = None;
+    let (tree, named) = match source::open(&reference, &options).with_context(context)? {
+        Opened::Directory(path) => {
+            let _waiting = Waiting::begin("reading the directory");
+            let tree = read_directory(&path, arguments.owners()).with_context(context)?;
+            let (found, limit) = (tree.content_len(), arguments.max_size);
+            if found > limit {
+                let advice = "if that is meant, allow it with --max-size";
+                bail!("{}: its files have {found} bytes, more than {limit}; {advice}", context());
+            }
+            (tree, None)
+        }
+        Opened::Image(mut image) => {
+            let (layers, limit, class) = (&arguments.layers, arguments.max_size, arguments.class());
+            let tree = apply_for(image.as_mut(), layers, limit, Some(class)).with_context(context)?;
+            remark = about_layers(arguments, image.as_mut()).with_context(context)?;
+            let name = image.architecture();
+            let named = name.and_then(Architecture::from_go_name);
+            if let Some(name) = name.filter(|_| named.is_none() && arguments.arch.is_none()) {
+                let name = Text::new(name);
+                bail!("reading {}: it is for {name}, which is no known architecture: use --arch", arguments.source);
+            }
+            (tree, named)
+        }
+    };
+    match (arguments.arch, named) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            bail!("reading {}: it is for {found}, and --arch says {wanted}", arguments.source)
+        }
+        (wanted, found) => {
+            let architecture = wanted.or(found).or_else(Architecture::native);
+            let architecture =
+                architecture.context("no partition types are defined for this architecture: use --arch")?;
+            Ok(Obtained { tree, architecture, remark })
+        }
+    }
+}
+
+/// Which layers were taken, and what the others have that could have been. With `--strict` the last layer has to be all
+/// there is; layers that are named by number may have others beside them.
+fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<Option<String>> {
+    let (count, class) = (image.count(), arguments.class());
+    let taken = arguments.layers.range(count)?;
+    if taken.len() == count {
+        return Ok(None);
+    }
+    let of = match taken.len() {
+        0 => return Ok(None),
+        1 => format!("took layer {} of {count}", taken.end),
+        _ => format!("took layers {} to {} of {count}", taken.start.saturating_add(1), taken.end),
+    };
+    let is_strict = arguments.strict && arguments.layers == Layers::Last;
+    if !is_strict && !image.is_here() {
+        return Ok(Some(format!("{of}; the others were not fetched: --layers all takes them too")));
+    }
+    let others = match left_behind(image, &taken, class) {
+        Ok(others) => others,
+        Err(error) if is_strict => return Err(error.into()),
+        Err(error) => return Ok(Some(format!("{of}; what the others have isn't known: {error}"))),
+    };
+    let with_files: Vec<_> = others.iter().filter(|(_, files)| *files > 0).collect();
+    let hierarchies = class.hierarchies().join(" and ");
+    if with_files.is_empty() {
+        return Ok(Some(format!("{of}; the others have no files in {hierarchies}")));
+    }
+    let each = with_files.iter().map(|(number, files)| format!("layer {number} with {files}"));
+    let each = each.collect::<Vec<_>>().join(", ");
+    if is_strict {
+        bail!(
+            "{of}, which leaves out files in {hierarchies}: {each}; --strict forbids that: take all with --layers all, or \
+             only this one with --layers {count}"
+        );
+    }
+    Ok(Some(format!("{of}; left out of files in {hierarchies}: {each}; --layers all takes them too")))
+}
+
+/// What came of it.
+struct Made {
+    path: PathBuf,
+    root_hash: String,
+    root_hash_path: Option<PathBuf>,
+    size: u64,
+    remarks: Vec<String>,
+}
+
+/// The file with the root hash of an unsigned image.
+fn root_hash_name(arguments: &Arguments) -> String {
+    format!("{}.{}.roothash", arguments.name(), arguments.class())
+}
+
+fn make(
+    arguments: &Arguments,
+    output: &Path,
+    tree: &FileTree,
+    time: Time,
+    architecture: Architecture,
+    key: Option<&SigningKey>,
+) -> Result<Made> {
+    let (class, name) = (arguments.class(), arguments.name());
+    let context = || format!("building {name}");
+    let workshop = Workshop::open(output)?;
+    interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
+    let path = workshop.path("filesystem");
+    let progress = Progress::begin("making the file system", Some(tree.content_len()));
+    let uuid = derive_uuid("file system", name.as_str().as_bytes());
+    let written = arguments.format().write(tree, &path, time, uuid, &|bytes| progress.advance(bytes));
+    let remarks = written.with_context(context)?;
+    drop(progress);
+
+    let _waiting = Waiting::begin("protecting, writing and verifying the image");
+    let filesystem = FileSource::new(File::open(&path).with_context(context)?).with_context(context)?;
+    let parts = DdiBuilder::new(name.as_str()).architecture(architecture).protect(&filesystem).with_context(context)?;
+    let root_hash = parts.root_hash.to_string();
+    let (path, root_hash_path) = if let Some(key) = key {
+        let parts = parts.sign(&key.signer()).with_context(context)?;
+        (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
+    } else {
+        let path = workshop.finish_unsigned(&parts, &target::file_name(name, class, false)).with_context(context)?;
+        // Exactly the bytes that are signed: no newline.
+        (path, Some(workshop.note(&root_hash_name(arguments), root_hash.as_bytes())?))
+    };
+    let size = path.metadata().with_context(context)?.len();
+    Ok(Made { path, root_hash, root_hash_path, size, remarks })
+}
+
+fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
+    for omission in omissions.iter().take(OMISSIONS_SHOWN) {
+        super::warn(format_args!("{omission}"));
+    }
+    if omissions.len() > OMISSIONS_SHOWN {
+        super::warn(format_args!("and left out {} more", omissions.len() - OMISSIONS_SHOWN));
+    }
+    if strict && !omissions.is_empty() {
+        bail!("{} things would be left out, and --strict forbids that", omissions.len());
+    }
+    Ok(())
+}
+
+fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Class) -> Result<()> {
+    for remark in &made.remarks {
+        super::warn(format_args!("{remark}"));
+    }
+    if arguments.json {
+        let value = serde_json::json!({
+            "version": 1,
+            "file": made.path.display().to_string(),
+            "name": arguments.name().as_str(),
+            "class": class,
+            "size": made.size,
+            "root_hash": made.root_hash,
+            "root_hash_file": made.root_hash_path.as_ref().map(|path| path.display().to_string()),
+            "signed": !arguments.unsigned,
+            "left_out": omissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "remarks": made.remarks,
+        });
+        return super::output::json(&value);
+    }
+    let size = super::size(made.size);
+    super::print(&format!("{}  {size}  root hash {}\n", made.path.display(), made.root_hash))?;
+    if let Some(path) = &made.root_hash_path {
+        super::print(&format!(
+            "{}  to be signed; then: sextant sign {} --signature FILE --certificate CERT\n",
+            path.display(),
+            made.path.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// The latest time that may be in the image (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").
+fn source_date_epoch() -> Result<Option<Time>> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
+    let seconds = value.to_str().and_then(|text| text.parse::<u32>().ok());
+    let seconds =
+        seconds.with_context(|| format!("SOURCE_DATE_EPOCH={} is no number of seconds since 1970", value.display()))?;
+    Ok(Some(Time::from_seconds(i64::from(seconds))))
+}

@@ -1,0 +1,96 @@
+//! `sextant explain`
+
+use super::output::{WIDTH, wrap};
+use anyhow::Result;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use sextant::explanation::Explanation;
+use sextant::reason::Reason;
+use sextant::report::table::Style;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// Columns before running text.
+const INDENT: usize = 4;
+
+/// Explain why an extension is rejected, and what to do about it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant explain
+        all reasons, a line or two each
+  sextant explain unknown-signer
+        what this reason means, and what to do about it
+  sextant explain --json | jq -r '.reasons[] | [.token, .remedy] | @tsv'
+        for a monitoring system
+
+Exit status: 0 explained; 2 usage, or no such reason.")]
+pub(super) struct Arguments {
+    /// Reason, as the journal, the report and `sextant status` show it
+    #[arg(value_name = "TOKEN", hide_possible_values = true, value_parser = tokens())]
+    tokens: Vec<String>,
+    /// Output JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn tokens() -> PossibleValuesParser {
+    PossibleValuesParser::new(Reason::ALL.iter().map(|reason| reason.token()))
+}
+
+#[derive(Serialize)]
+struct Row {
+    token: Reason,
+    meaning: String,
+    remedy: String,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let wanted =
+        |reason: &&Reason| arguments.tokens.is_empty() || arguments.tokens.iter().any(|token| token == reason.token());
+    let reasons: Vec<Reason> = Reason::ALL.iter().filter(wanted).copied().collect();
+    if arguments.json {
+        let row = |reason: &Reason| {
+            let Explanation { meaning, remedy } = Explanation::of(*reason);
+            Row { token: *reason, meaning, remedy }
+        };
+        let rows: Vec<Row> = reasons.iter().map(row).collect();
+        super::output::json(&serde_json::json!({ "version": 1, "reasons": rows }))?;
+    } else if arguments.tokens.is_empty() {
+        super::print(&table(&reasons)?)?;
+    } else {
+        super::print(&pages(&reasons, super::style())?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(reasons: &[Reason]) -> Result<String, std::fmt::Error> {
+    let width = reasons.iter().map(|reason| reason.token().len()).max().unwrap_or(0);
+    let mut out = format!("{:<width$}  MEANING\n", "REASON");
+    let indent = width.saturating_add(2);
+    for reason in reasons {
+        let explanation = Explanation::of(*reason);
+        for (number, line) in wrap(explanation.summary(), WIDTH.saturating_sub(indent)).iter().enumerate() {
+            let first = if number == 0 { reason.token() } else { "" };
+            writeln!(out, "{first:<indent$}{line}")?;
+        }
+    }
+    Ok(out)
+}
+
+fn pages(reasons: &[Reason], style: Style) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    for reason in reasons {
+        let Explanation { meaning, remedy } = Explanation::of(*reason);
+        let separator = if out.is_empty() { "" } else { "\n" };
+        writeln!(out, "{separator}{}", style.paint("1", reason.token()))?;
+        for (heading, text) in [("Meaning", meaning), ("What to do", remedy)] {
+            writeln!(out, "  {heading}:")?;
+            for line in wrap(&text, WIDTH.saturating_sub(INDENT)) {
+                writeln!(out, "{:INDENT$}{line}", "")?;
+            }
+        }
+    }
+    Ok(out)
+}

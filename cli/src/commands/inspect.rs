@@ -1,0 +1,105 @@
+//! `sextant inspect`
+
+use super::machine::Machine;
+use super::progress::Waiting;
+use super::trust_options::TrustOptions;
+use crate::inspect::{Inspection, list, text};
+use anyhow::{Context, Result};
+use clap::Args;
+use ddi::ExtensionName;
+use ddi::io::FileSource;
+use ddi::text::{Message, Text};
+use ddi::verity::default_threads;
+use ddi::{Architecture, Class};
+use sextant::report::Image;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show what an image is made of
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant inspect k3s.sysext.raw
+        partitions, root hash, signer, release file, and what this machine would say about it
+  sextant inspect --list k3s.sysext.raw
+        and the files in it
+  sextant inspect --certificate db.crt --json k3s.sysext.raw | jq .verity.root_hash
+        for a machine that trusts db.crt, and for a program
+
+Nothing has to be mounted, and nobody has to be root. Where no firmware and no certificate is there to ask, all is
+shown but the verdict.
+
+Exit status: 0 it is whole; 1 it is damaged, no image, would be rejected, or the work could not be done; 2 usage.")]
+pub(super) struct Arguments {
+    /// The image; also what `build --unsigned` wrote, or a file system by itself
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+    /// List the files in it
+    #[arg(long)]
+    list: bool,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let path = &arguments.image;
+    let context = || format!("inspecting {}", path.display());
+    let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
+    let name = name(path);
+    let waiting = Waiting::begin("computing the hash tree");
+    let found = Inspection::read(&source, name.as_ref().map(|(name, class)| (name, *class)), default_threads());
+    drop(waiting);
+    let verdict = judge(arguments, &found)?;
+    let files = if arguments.list { Some(found.files(&source).with_context(context)?) } else { None };
+    let file = Text::from_os(path.as_os_str());
+    if arguments.json {
+        let mut value = serde_json::to_value(&found)?;
+        value["file"] = file.as_str().into();
+        value["name"] = name.as_ref().map(|(name, _)| name.as_str()).into();
+        value["class"] = name.as_ref().map(|(_, class)| class.as_str()).into();
+        value["files"] = serde_json::to_value(&files)?;
+        value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
+        value["no_verdict"] = serde_json::to_value(verdict.as_ref().err())?;
+        super::output::json(&value)?;
+    } else {
+        let what = match &name {
+            Some((name, class)) => Text::new(format_args!("{name}, a {class}")),
+            None => "not by its name, which is neither NAME.sysext.raw nor NAME.confext.raw".into(),
+        };
+        let shown = verdict.as_ref();
+        super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
+        if let Some(files) = &files {
+            super::print(&format!("\n{}", list(files)))?;
+        }
+    }
+    let whole = found.problems.is_empty() && found.verity.as_ref().is_none_or(|verity| verity.intact);
+    let good = whole && verdict.as_ref().map_or(true, Image::is_good);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a boot would say, or why that can't be told.
+fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Message>> {
+    if arguments.image.extension().is_some_and(|extension| extension == "unsigned") && found.signature.is_none() {
+        return Ok(Err("it is not signed yet; `sextant sign` completes it".into()));
+    }
+    let Some(architecture) = found.architecture.or_else(Architecture::native) else {
+        return Ok(Err("no partition types are defined for this architecture".into()));
+    };
+    match Machine::read(&arguments.trust, None, architecture) {
+        Ok(machine) => Ok(Ok(machine.verify(&arguments.image))),
+        // Without anybody to ask all the rest is still worth showing.
+        Err(error) if !arguments.trust.is_given() => Ok(Err(Message::new(format_args!("{error:#}")))),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the file name says, with or without a signature.
+fn name(path: &Path) -> Option<(ExtensionName, Class)> {
+    let file = path.file_name()?.to_str()?;
+    let (class, stem) = Class::of_file_name(file).or_else(|| Class::of_unsigned_file_name(file))?;
+    Some((ExtensionName::new(stem).ok()?, class))
+}

@@ -1,0 +1,226 @@
+//! `sextant install`
+
+use super::images;
+use super::installation::{Action, Job, Outcome, Planned, Prepared, Request};
+use super::machine::Machine;
+use super::original::Original;
+use super::store_options::{self, StoreOptions};
+use super::trust_options::TrustOptions;
+use crate::esp::change;
+use crate::store::Store;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddi::Architecture;
+use ddi::text::Text;
+use serde_json::json;
+use sextant::policy::Policy;
+use sextant::report::{Image, table};
+use sextant::verify::VerifiedImage;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Install extensions for boot entries
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant install k3s_1.31.sysext.raw --entry active --entry passive
+        for the next boot of both entries
+  sextant install --dry-run *.sysext.raw --entry active
+        what would be done, and whether there is room for it
+  sextant install /run/initramfs/live --entry active --entry passive
+        all extensions at the root of an installation medium, if there are any
+  sextant install tools.sysext.raw --store kairos --entry common
+        for every boot state of Kairos
+  sextant install tools.sysext.raw --store global
+        for all boot entries, where systemd-stub is 258 or later
+
+All images are verified first, against the firmware of this machine and the certificates that the initrd of this boot
+sealed: nothing is installed that a boot would refuse, and nothing at all unless there is room for everything. The files
+that were verified are copied under temporary names, and the copies are verified as well, before the first old file is
+replaced. Each file is replaced atomically: a loss of power leaves the old one or the new one. Of several files some may
+be new then and others old; repeat the command. What is there already, byte for byte, isn't written again.
+
+Exit status: 0 installed, or there already; 1 refused or failed (the output names what was done); 2 usage.")]
+pub(super) struct Arguments {
+    /// Images, or directories with images
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
+    /// For the boot entry NAME, in Kairos' store for active, passive, recovery or common; may be given several times.
+    /// The global store has none
+    #[arg(long, value_name = "NAME")]
+    entry: Vec<String>,
+    #[command(flatten)]
+    store: StoreOptions,
+    /// Install what a boot would refuse too. Boot entries that may not have extensions get none all the same
+    #[arg(long)]
+    force: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Apply the configuration in FILE, which is in the form of the initrd's /etc/sextant.yaml [default: that of the
+    /// running system]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let images = images::find(&arguments.images)?;
+    let store = arguments.store.open(!arguments.entry.is_empty())?;
+    let policy = arguments.store.policy(arguments.config.as_deref())?;
+    let slots = store_options::slots(&store, &arguments.entry)?;
+    for slot in &slots {
+        let context = || format!("installing for {} (configuration: entries.deny)", Text::new(&slot.name));
+        slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots)).with_context(context)?;
+    }
+    arguments.store.warn_of_moves(&store, &slots)?;
+    if images.is_empty() {
+        super::warn(format_args!("there are no extensions in {}", shown(&arguments.images)));
+    }
+    let machine = if images.is_empty() { None } else { machine(arguments, policy)? };
+    let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
+    let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
+    let refused = verified.iter().filter(|image| !image.is_good()).count();
+    if refused > 0 && !arguments.force {
+        if arguments.json {
+            super::output::json(&document(arguments, &store, &verified, &[]))?;
+        } else {
+            super::print(&table::images(&verified, super::style()))?;
+        }
+        bail!(
+            "installing nothing: a boot would refuse {refused} of {} (--force installs them all the same)",
+            verified.len()
+        );
+    }
+    if refused > 0 {
+        super::warn(format_args!(
+            "installing {refused} of {} though a boot will refuse them (--force)",
+            verified.len()
+        ));
+    }
+    // Open from here to the end: what was verified is what is copied.
+    let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
+    let originals: Vec<Original> = images.iter().zip(evidence).map(original).collect::<Result<_>>()?;
+    let _alone = if arguments.dry_run { None } else { Some(store_options::lock(&store)?) };
+    let request = |slot, original| Request { slot: Clone::clone(slot), original, enable: true };
+    let requests = slots.iter().flat_map(|slot| originals.iter().map(move |original| request(slot, original)));
+    let mut job = Job::plan(&store, requests.collect())?;
+    job.admit(&store)?;
+    let done = if arguments.dry_run {
+        Ok(())
+    } else {
+        let prepared = job.prepare(&store, machine.as_ref()).context("installing nothing")?;
+        commit(&store, &mut job, prepared)
+    };
+    if arguments.json {
+        super::output::json(&document(arguments, &store, &verified, &job.planned))?;
+    } else {
+        super::print(&text(arguments.dry_run, &store, &job)?)?;
+    }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The machine that judges the images; `None` where it can't be known, and verification is overridden.
+fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
+    let architecture = Architecture::native();
+    let architecture = architecture.context("no partition types are defined for this architecture")?;
+    match Machine::with_policy(&arguments.trust, policy, architecture) {
+        Ok(machine) => Ok(Some(machine)),
+        Err(error) if arguments.force => {
+            super::warn(format_args!("{error:#}; nothing is verified (--force)"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The file that was verified; where verification is overridden, what is there now.
+fn original((path, evidence): (&PathBuf, Option<VerifiedImage>)) -> Result<Original> {
+    let original = match evidence {
+        Some(image) => Original::verified(path, image),
+        None => Original::unverified(path),
+    };
+    original.with_context(|| format!("installing {}", path.display()))
+}
+
+/// The error, and what can be done about it.
+pub(super) fn advised(error: std::io::Error) -> anyhow::Error {
+    let advice = change::advice(&error);
+    if advice.is_empty() { error.into() } else { anyhow::anyhow!("{error}{advice}") }
+}
+
+/// Does what was prepared, and says how far it got where that fails.
+pub(super) fn commit(store: &Store, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Result<()> {
+    let done = job.commit(store, prepared);
+    let (all, count) = (job.planned.len(), job.planned.iter().filter(|planned| planned.is_done()).count());
+    let done = done.with_context(|| format!("{count} of {all} files are installed, the others are not"));
+    // What was done stays done, whatever failed after it.
+    let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
+    done.and(synced)
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| Text::from_os(path.as_os_str()).to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// What is done, or would be in a dry run.
+pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String> {
+    let style = super::style();
+    let cell = |outcome: Option<Outcome>, word: &str, colour: &str| match outcome {
+        None | Some(Outcome::Done) => style.paint(colour, &format!("{word:<11}")),
+        Some(Outcome::Failed) => style.paint("31", &format!("{:<11}", "failed")),
+        Some(Outcome::NotDone) => style.paint("31", &format!("{:<11}", "not done")),
+    };
+    let mut out = String::new();
+    let width =
+        |text: &dyn Fn(&Planned<'_>) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
+    let name = |planned: &Planned<'_>| planned.removes.as_ref().map_or(planned.file.len(), String::len);
+    let (entries, files) = (width(&|planned| planned.slot.name.chars().count(), 5), width(&name, 4));
+    if !job.planned.is_empty() {
+        writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "WHAT")?;
+    }
+    for planned in &job.planned {
+        let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
+        let what = cell(planned.outcome, planned.action.word(), colour);
+        let (entry, size) = (Text::new(&planned.slot.name), super::size(planned.size));
+        writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
+        if let Some(removed) = &planned.removes {
+            let what = cell(planned.removal, "removed", "33");
+            writeln!(out, "{entry:<entries$}  {removed:<files$}  {what}")?;
+        }
+    }
+    for left in &job.left_alone {
+        writeln!(out, "{}", style.paint("33", &format!("left alone: {left}")))?;
+    }
+    for note in &job.notes {
+        writeln!(out, "{}", style.paint("33", note.as_str()))?;
+    }
+    let free = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?.free;
+    let free = super::size(free);
+    let changes = || job.planned.iter().filter(|planned| planned.changes());
+    let (all, done) = (job.planned.len(), changes().filter(|planned| planned.is_done()).count());
+    let what = match (dry_run, changes().count()) {
+        (true, count) => format!("dry run: {count} of {all} to be done"),
+        (false, 0) => "nothing to do".to_owned(),
+        (false, _) => format!("{done} of {all} done, in effect from the next boot on"),
+    };
+    writeln!(out, "{}: {what}; {free} free", store_options::shown(store))?;
+    Ok(out)
+}
+
+fn document(arguments: &Arguments, store: &Store, verified: &[Image], planned: &[Planned<'_>]) -> serde_json::Value {
+    json!({
+        "version": 1,
+        "store": store.kind(),
+        "path": store.path(),
+        "esp": store.esp(),
+        "dry_run": arguments.dry_run,
+        "images": verified,
+        "files": planned,
+    })
+}

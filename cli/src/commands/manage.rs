@@ -1,0 +1,319 @@
+//! `sextant remove`, `sextant enable`, `sextant disable`
+
+use super::install::advised;
+use super::installation::{Outcome, whole_set};
+use super::store_options::{self, EntryOptions, StoreOptions};
+use crate::store::{Held, Kind, Link, Set, Slot, Store};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddi::text::{Message, Text};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Take extensions away from boot entries
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant remove k3s_1.30 --entry active --entry passive
+        this version, and no other, from both
+  sextant remove k3s_1.30.sysext.raw --all
+        by the name of the file, from all boot entries
+
+NAME is the whole name of an extension (k3s_1.30, not k3s) or of its file. What is merged stays merged until the next boot.
+In Kairos' store the file goes when no boot state has it any more.
+
+Exit status: 0 done; 1 there is none of this name, or it could not be done; 2 usage.")]
+pub(super) struct Remove {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Re-enable disabled extensions
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant enable k3s_1.30 --entry active
+  sextant enable k3s_1.30 --store kairos --entry common
+        for every boot state of Kairos
+
+Exit status: 0 enabled, or it was already; 1 there is none of this name, or it could not be done; 2 usage.")]
+pub(super) struct Enable {
+    #[command(flatten)]
+    which: Which,
+    /// Apply the configuration in FILE, which is in the form of the initrd's /etc/sextant.yaml [default: that of the
+    /// running system]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Disable extensions without deleting them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant disable k3s_1.31 --entry active
+        an older version beside it counts again from the next boot on
+
+The file gets \".disabled\" behind its name, which systemd-stub doesn't look at.
+
+Exit status: 0 disabled, or it was already; 1 there is none of this name, or it could not be done; 2 usage.")]
+pub(super) struct Disable {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Whole names of extensions, or of their files
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    entries: EntryOptions,
+    #[command(flatten)]
+    store: StoreOptions,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Remove,
+    Enable,
+    Disable,
+}
+
+impl Verb {
+    const fn doing(self) -> &'static str {
+        match self {
+            Self::Remove => "removing",
+            Self::Enable => "enabling",
+            Self::Disable => "disabling",
+        }
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Remove => "removed",
+            Self::Enable => "enabled",
+            Self::Disable => "disabled",
+        }
+    }
+
+    /// Whether a file is already as it should be. `others` tells whether another slot has it.
+    fn is_idle(self, held: &Held, others: bool) -> bool {
+        match self {
+            Self::Remove => !held.item.enabled && others,
+            Self::Enable => held.is_enabled_soundly() || (held.item.enabled && !held.is_stored),
+            Self::Disable => !held.item.enabled,
+        }
+    }
+}
+
+pub(super) fn remove(arguments: &Remove) -> Result<ExitCode> {
+    carry_out(Verb::Remove, &arguments.which, |_| Ok(()))
+}
+
+pub(super) fn enable(arguments: &Enable) -> Result<ExitCode> {
+    let policy = arguments.which.store.policy(arguments.config.as_deref())?;
+    carry_out(Verb::Enable, &arguments.which, |slot| {
+        slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots))?;
+        Ok(())
+    })
+}
+
+pub(super) fn disable(arguments: &Disable) -> Result<ExitCode> {
+    carry_out(Verb::Disable, &arguments.which, |_| Ok(()))
+}
+
+/// One file of one slot.
+struct Step {
+    slot: Slot,
+    held: Held,
+    idle: bool,
+    /// `None` in a dry run.
+    outcome: Option<Outcome>,
+    /// Why the file stays in the store, where it was to go.
+    stays: Option<Message>,
+}
+
+impl Step {
+    fn is_same_file(&self, other: &Self) -> bool {
+        let (one, another) = (&self.held, &other.held);
+        self.slot.directory.eq_ignore_ascii_case(&other.slot.directory)
+            && one.now == another.now
+            && one.item.class == another.item.class
+    }
+}
+
+fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> Result<ExitCode> {
+    let store = which.store.open(which.entries.is_given())?;
+    let _alone = if which.dry_run { None } else { Some(store_options::lock(&store)?) };
+    let slots = which.entries.slots(&store)?;
+    if verb == Verb::Enable {
+        which.store.warn_of_moves(&store, &slots)?;
+    }
+    let mut steps = plan(verb, which, &store, &slots, admit)?;
+    let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &store) };
+    let action = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
+    if which.json {
+        let files = steps.iter().map(|step| {
+            let item = &step.held.item;
+            let mut file = json!({
+                "entry": step.slot.name, "directory": step.slot.directory_of(item.class), "file": item.file, "class": item.class,
+                "action": action(step), "size": item.size,
+            });
+            if let (Some(outcome), Some(file)) = (step.outcome, file.as_object_mut()) {
+                file.insert("outcome".to_owned(), json!(outcome));
+            }
+            file
+        });
+        let value = json!({
+            "version": 1, "store": store.kind(), "path": store.path(), "esp": store.esp(), "dry_run": which.dry_run,
+            "files": files.collect::<Vec<_>>(),
+        });
+        super::output::json(&value)?;
+    } else {
+        let mut out = String::new();
+        for step in &steps {
+            let (dry, slot) = (if which.dry_run { "dry run: " } else { "" }, Text::new(&step.slot.name));
+            let what = match step.outcome {
+                None | Some(Outcome::Done) => action(step),
+                Some(Outcome::Failed) => "failed",
+                Some(Outcome::NotDone) => "not done",
+            };
+            let stays = step.stays.as_ref().map(|line| format!(" ({line})")).unwrap_or_default();
+            writeln!(out, "{dry}{slot}: {} {what}{stays}", Text::new(&step.held.now))?;
+        }
+        writeln!(out, "{}", store_options::shown(&store))?;
+        super::print(&out)?;
+    }
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Does one step after the other, each on the disk before the next begins, until one fails.
+fn change_all(verb: Verb, steps: &mut [Step], store: &Store) -> Result<()> {
+    for step in &mut *steps {
+        step.outcome = Some(if step.idle { Outcome::Done } else { Outcome::NotDone });
+    }
+    let failed = steps.iter_mut().filter(|step| !step.idle).try_for_each(|step| {
+        let (slot, item) = (&step.slot, &step.held.item);
+        let result = match verb {
+            Verb::Remove => store.remove(slot, item).map(|stays| step.stays = stays),
+            Verb::Enable => store.enable(slot, item),
+            Verb::Disable => store.disable(slot, item),
+        };
+        step.outcome = Some(Outcome::of(&result));
+        let context = || format!("{} {} for {}", verb.doing(), step.held.now, Text::new(&step.slot.name));
+        result.map_err(advised).with_context(context)
+    });
+    let (all, count) = (steps.len(), steps.iter().filter(|step| step.outcome == Some(Outcome::Done)).count());
+    let failed = failed.with_context(|| format!("{count} of {all} files are {}, the others are not", verb.done()));
+    // What was done stays done, whatever failed after it.
+    let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
+    failed.and(synced)
+}
+
+/// Finds all files before the first is touched.
+fn plan(
+    verb: Verb,
+    which: &Which,
+    store: &Store,
+    slots: &[Slot],
+    admit: impl Fn(&Slot) -> Result<()>,
+) -> Result<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut unknown: BTreeSet<&String> = which.names.iter().collect();
+    let mut there = BTreeSet::new();
+    for slot in slots {
+        let set = whole_set(store, slot)?;
+        there.extend(set.items.iter().map(|held| held.item.name.clone().unwrap_or_else(|| held.item.file.clone())));
+        for name in &which.names {
+            let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&slot.name));
+            let found = only_one(verb, &set, name).with_context(context)?;
+            if found.is_empty() && !which.entries.is_all() {
+                bail!("{}: there is none of this whole name; there are: {}", context(), listed(&there));
+            }
+            for held in found {
+                let step = step(verb, store, slot, &set, held).with_context(context)?;
+                if !step.idle {
+                    admit(slot).with_context(context)?;
+                }
+                unknown.remove(name);
+                // Under another name, or for another entry with the same UKI.
+                if !steps.iter().any(|other| other.is_same_file(&step)) {
+                    steps.push(step);
+                }
+            }
+        }
+    }
+    if let Some(name) = unknown.first() {
+        bail!(
+            "{} {}: no boot entry has one of this whole name; there are: {}",
+            verb.doing(),
+            Text::new(name),
+            listed(&there)
+        );
+    }
+    if store.kind() == Kind::Kairos && verb == Verb::Remove && which.entries.is_all() {
+        only_those_that_have_it(&mut steps);
+    }
+    Ok(steps)
+}
+
+/// Of the states of Kairos that might have a file, those that do; one of them where none does, so that the file goes.
+fn only_those_that_have_it(steps: &mut Vec<Step>) {
+    let mut kept: Vec<Step> = Vec::new();
+    for step in steps.drain(..) {
+        let is_it = |other: &Step| other.held.now == step.held.now && other.held.item.class == step.held.item.class;
+        if !step.idle && (step.held.item.enabled || !kept.iter().any(is_it)) {
+            kept.push(step);
+        }
+    }
+    *steps = kept;
+}
+
+fn step(verb: Verb, store: &Store, slot: &Slot, set: &Set, held: &Held) -> Result<Step> {
+    let others = store.kind() == Kind::Kairos
+        && verb == Verb::Remove
+        && store.users(&held.item).0.iter().any(|user| *user != slot.name);
+    let idle = verb.is_idle(held, others);
+    if !idle {
+        set.check_twins(&held.item.file)??;
+        if verb == Verb::Disable && held.link == Some(Link::File) {
+            bail!(
+                "{}/{} is a file of its own and no link: disabling would delete it, which `sextant remove` does",
+                slot.directory_of(held.item.class),
+                held.now
+            );
+        }
+    }
+    Ok(Step { slot: slot.clone(), held: held.clone(), idle, outcome: None, stays: None })
+}
+
+/// The file that a name means; both of its forms where it is to be removed.
+fn only_one<'s>(verb: Verb, set: &'s Set, name: &str) -> Result<Vec<&'s Held>> {
+    let mut found = set.called(name);
+    if let [first, .., last] = found.as_slice()
+        && (first.item.file != last.item.file || first.item.class != last.item.class)
+    {
+        bail!("it is both {} and {}: say which file", first.now, last.now);
+    }
+    // Where one file is there in both forms, one of them is as it should be.
+    if verb != Verb::Remove && found.len() > 1 {
+        found.retain(|held| verb.is_idle(held, false));
+    }
+    Ok(found)
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(|name| Text::new(name).to_string()).collect::<Vec<_>>().join(", ")
+}

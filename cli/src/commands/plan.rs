@@ -1,0 +1,259 @@
+//! `sextant plan`
+
+use super::images;
+use super::machine::{Machine, class_of};
+use super::trust_options::TrustOptions;
+use crate::esp::GLOBAL;
+use crate::inspect::Inspection;
+use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, parse, text};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddi::Architecture;
+use ddi::ExtensionName;
+use ddi::filesystem::Filesystem;
+use ddi::io::FileSource;
+use ddi::text::{Message, Text};
+use sextant::policy::{self, HierarchyList, Policy};
+use sextant::reason::Reason;
+use sextant::report::Word;
+use sextant::verify::extension_name;
+use sextant::verify::look_unverified;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Largest file of a stage in bytes.
+const MAX_STAGE_FILE: u64 = 1 << 20;
+/// Most files of stages.
+const MAX_STAGE_FILES: usize = 4096;
+/// Most directories of stages within each other.
+const MAX_STAGE_DEPTH: usize = 32;
+
+/// Tell what a set of extensions will come to when it is merged
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant plan k3s.sysext.raw tailscale.sysext.raw
+        the order of the merge, what hides what, and which directories become read-only
+  sextant plan /efi/EFI/kairos/active.efi.extra.d --stages /system/oem --stages /oem
+        for all extensions of a boot entry; and the steps of yip's stages that will surprise
+  sextant plan --config sextant.yaml *.raw
+        on a machine whose initrd seals that configuration
+  sextant plan --hierarchies /usr/local/bin:/usr/local/lib --json *.raw
+        on a machine that limits where extensions are merged, for a program
+
+Steps are told about that write where extensions have made a directory read-only, whose files an extension hides, or
+that use a program or unit which comes with an extension, before it can be there. Commands are read, not run: what is put
+together of variables isn't seen. docs/plan.md has more.
+
+With options that say whom to trust, or on a machine with Secure Boot, what a boot would refuse is left out of the plan.
+
+Exit status: 0 nothing to look into; 1 something is, or the work could not be done; 2 usage.")]
+pub(super) struct Arguments {
+    /// Images, or directories with images
+    #[arg(required = true, value_name = "IMAGE|DIR")]
+    images: Vec<PathBuf>,
+    /// Look at the steps in the *.yaml and *.yml files of DIR, as yip does; may be given several times
+    #[arg(long, value_name = "DIR")]
+    stages: Vec<PathBuf>,
+    /// Apply `merge`, and what `verify` applies, of the configuration in FILE, which is in the form of the initrd's
+    /// /etc/sextant.yaml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where system extensions are merged, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: what the configuration says, else `/usr:/opt`]
+    #[arg(long, value_name = "PATHS")]
+    hierarchies: Option<HierarchyList>,
+    /// Architecture of the machine, as systemd names it [default: that of each image]
+    #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
+    arch: Option<Architecture>,
+    /// Print for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    trust: TrustOptions,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+    let mut hierarchies = policy.hierarchies.clone();
+    if let Some(list) = &arguments.hierarchies {
+        hierarchies.sysext = Some(list.clone());
+    }
+    let mut extensions: Vec<Extension> = Vec::new();
+    let mut left_out = Vec::new();
+    let mut judge = judge(arguments, &policy)?;
+    for path in images::find(&arguments.images)? {
+        let shown = Text::from_os(path.as_os_str());
+        match read(arguments, &policy, judge.as_mut().ok(), &path) {
+            Ok(Ok(extension)) => {
+                if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
+                    let detail =
+                        Message::new(format_args!("an extension named {} is in the plan already", extension.name));
+                    left_out.push(LeftOut { file: shown, reason: Some(Reason::DuplicateName.into()), detail });
+                } else {
+                    extensions.push(extension);
+                }
+            }
+            Ok(Err((reason, detail))) => left_out.push(LeftOut { file: shown, reason: Some(reason), detail }),
+            Err(error) => {
+                let detail = Message::new(format_args!("{error:#}"));
+                left_out.push(LeftOut { file: shown, reason: None, detail });
+            }
+        }
+    }
+    let (files, unreadable) = stages(&arguments.stages)?;
+    let mut plan = Plan::of(&extensions, &hierarchies, &files);
+    plan.left_out = left_out;
+    plan.unreadable = unreadable;
+    if arguments.json {
+        let mut value = serde_json::to_value(&plan)?;
+        value["verified"] = judge.is_ok().into();
+        value["not_verified"] = serde_json::to_value(judge.as_ref().err())?;
+        super::output::json(&value)?;
+    } else {
+        super::print(&text(&plan, super::style()))?;
+    }
+    for path in &arguments.images {
+        if let Some(line) = of_all_entries(path, &arguments.images) {
+            super::warn(line);
+        }
+    }
+    if let Err(cause) = &judge {
+        super::warn(format_args!("images were not verified: {cause}"));
+    }
+    Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a boot takes besides the directory of an entry: that for all entries of the same partition, since systemd 258
+/// (systemd-stub(7)). `None` where it is empty or among `named`, or `path` is no such directory.
+fn of_all_entries(path: &Path, named: &[PathBuf]) -> Option<Message> {
+    let path = path.canonicalize().ok()?;
+    let is_extra = path.file_name()?.to_str()?.to_ascii_lowercase().ends_with(".efi.extra.d");
+    let is_partition = |above: &&Path| above.join("EFI").is_dir();
+    let partition = path.ancestors().skip(1).find(is_partition).filter(|_| is_extra)?;
+    let directory = partition.join(GLOBAL.trim_start_matches('/'));
+    let count = images::find(std::slice::from_ref(&directory)).ok().filter(|_| directory.is_dir())?.len();
+    let shown = Text::from_os(directory.as_os_str());
+    let is_named = named.iter().any(|path| path.canonicalize().is_ok_and(|path| path == directory));
+    (count > 0 && !is_named).then(|| {
+        Message::new(format_args!(
+            "systemd-stub 258 and later also takes {count} from {shown}, for all boot entries: name it to plan with it"
+        ))
+    })
+}
+
+/// Why a boot would not take an image: token and sentence.
+type Refused = (Word<Reason>, Message);
+
+/// Reads the trust anchors, once for all images. What keeps them from being read is fatal if they were named; otherwise
+/// it is why images can't be verified.
+fn judge(arguments: &Arguments, policy: &Policy) -> Result<Result<Machine, Message>> {
+    // Each image says itself what it is for, unless it has to be for one architecture.
+    let Some(architecture) = arguments.arch.or_else(Architecture::native) else {
+        return Ok(Err("no partition types are defined for this architecture: use --arch".into()));
+    };
+    match Machine::with_policy(&arguments.trust, policy.clone(), architecture) {
+        Ok(machine) => Ok(Ok(machine)),
+        Err(error) if arguments.trust.is_given() => Err(error),
+        Err(error) => Ok(Err(Message::new(format_args!("{error:#}")))),
+    }
+}
+
+/// Reads an image, if a boot would take it.
+fn read(
+    arguments: &Arguments,
+    policy: &Policy,
+    machine: Option<&mut Machine>,
+    path: &Path,
+) -> Result<Result<Extension, Refused>> {
+    let class = class_of(path);
+    let source = FileSource::new(File::open(path)?)?;
+    let name: ExtensionName = match extension_name(path.file_name().unwrap_or_default(), class) {
+        Ok(name) => name,
+        Err(refusal) => return Ok(Err((refusal.reason().into(), refusal.message().clone()))),
+    };
+    let architecture = arguments.arch.or(Inspection::architecture(&source)).or_else(Architecture::native);
+    let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
+    let is_verified = machine.is_some();
+    if let Some(machine) = machine {
+        machine.set_architecture(architecture);
+        let image = machine.verify(path);
+        if let Some(reason) = image.reason {
+            return Ok(Err((reason, image.detail.unwrap_or_default())));
+        }
+    }
+    let data = Inspection::filesystem_of(&source)?;
+    let filesystem = Filesystem::open(&data)?;
+    // Without trust anchors nothing is known of its signature, but what is in it can be judged.
+    if !is_verified && let Err(refusal) = look_unverified(policy, architecture, &filesystem, &name, class) {
+        return Ok(Err((refusal.reason().into(), refusal.message().clone())));
+    }
+    let nodes = filesystem.walk()?;
+    Ok(Ok(Extension { name: name.as_str().to_owned(), class, nodes }))
+}
+
+/// Reads the files of all stages, in the order in which yip would.
+fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let mut paths = Vec::new();
+        find_stage_files(directory, 0, &mut paths)?;
+        for path in paths {
+            let shown = Text::from_os(path.as_os_str());
+            match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
+                Ok(file) => {
+                    if let Some(cause) = file.refused {
+                        let advice = "yip refuses this file, and with it all files of its directory";
+                        let cause = Message::new(format_args!("{advice}: {cause}"));
+                        unreadable.push(Unreadable { file: shown, cause });
+                    }
+                    files.push(file);
+                }
+                Err(error) => {
+                    let cause = Message::new(format_args!("{error:#}"));
+                    unreadable.push(Unreadable { file: shown, cause });
+                }
+            }
+        }
+    }
+    Ok((files, unreadable))
+}
+
+/// Goes through directories in the order of names, as Go's `filepath.Walk` does. Links are not followed.
+fn find_stage_files(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    let context = || format!("listing {}", directory.display());
+    if depth > MAX_STAGE_DEPTH {
+        bail!("listing {}: directories are nested more than {MAX_STAGE_DEPTH} deep", directory.display());
+    }
+    let mut entries = Vec::new();
+    for entry in directory.read_dir().with_context(context)? {
+        entries.push(entry.with_context(context)?);
+    }
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type().with_context(context)?.is_dir() {
+            find_stage_files(&path, depth + 1, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            if found.len() >= MAX_STAGE_FILES {
+                bail!("listing {}: there are more than {MAX_STAGE_FILES} files of stages", directory.display());
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_stage_file(path: &Path) -> Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        bail!("it is no regular file");
+    }
+    let mut text = String::new();
+    file.take(MAX_STAGE_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_STAGE_FILE {
+        bail!("it has more than {MAX_STAGE_FILE} bytes");
+    }
+    Ok(text)
+}

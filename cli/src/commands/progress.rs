@@ -1,0 +1,111 @@
+//! Bars for people who wait: on a terminal, and only for what takes longer than a second.
+
+use ddi::text::Text;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::RefCell;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Work that takes less isn't worth a bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is being worked on. Nothing is ever shown where standard error isn't a terminal.
+pub(super) struct Progress {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    label: Text,
+    total: Option<u64>,
+    done: u64,
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl Progress {
+    /// Begins a step of `total` bytes, if that is known.
+    pub(super) fn begin(label: impl Into<Text>, total: Option<u64>) -> Self {
+        let state = State { label: label.into(), total, done: 0, bar: RefCell::new(None) };
+        Self { started: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// Whether it is this step.
+    pub(super) fn is_about(&self, label: &str, total: Option<u64>) -> bool {
+        self.state.lock().is_ok_and(|state| state.label == label && state.total == total)
+    }
+
+    /// So many bytes more are done.
+    pub(super) fn advance(&self, bytes: u64) {
+        let Ok(mut state) = self.state.lock() else { return };
+        state.done = state.done.saturating_add(bytes);
+        if self.started.elapsed() < PATIENCE {
+            return;
+        }
+        let mut bar = state.bar.borrow_mut();
+        let bar = bar.get_or_insert_with(|| state.make_bar(self.started.elapsed()));
+        bar.set_position(state.done);
+    }
+}
+
+impl State {
+    fn make_bar(&self, elapsed: Duration) -> ProgressBar {
+        let template = match self.total {
+            Some(_) => "{msg:<24} [{bar:30}] {bytes}/{total_bytes} {eta}",
+            None => "{msg:<24} {spinner} {bytes}",
+        };
+        bar(&self.label, self.total, template).with_elapsed(elapsed)
+    }
+}
+
+fn bar(label: &Text, total: Option<u64>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(label.to_string());
+    bar
+}
+
+/// Work of which nobody knows how far it has come: something that moves, for as long as this lives.
+pub(super) struct Waiting(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Waiting {
+    pub(super) fn begin(label: impl Into<Text>) -> Self {
+        if !super::output::is_watched() {
+            return Self(None);
+        }
+        let label = label.into();
+        let (alive, end) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let bar = bar(&label, None, "{msg} {spinner} {elapsed}");
+                bar.enable_steady_tick(Duration::from_millis(200));
+                let _ = end.recv();
+                bar.finish_and_clear();
+            }
+        });
+        Self(Some((alive, thread)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some((alive, thread)) = self.0.take() {
+            // That it is gone is the message.
+            drop(alive);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Ok(state) = self.state.lock()
+            && let Some(bar) = state.bar.borrow_mut().take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}

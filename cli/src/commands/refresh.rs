@@ -1,0 +1,168 @@
+//! `sextant refresh`
+//!
+//! Only the units of this boot verify, stage and merge (`ExecReload=` of their drop-ins): what they mount has to be seen by PID 1,
+//! and their policy is that of the boot. The tool has the agent of the boot say what that will come to, decides whether to
+//! begin, and compares.
+
+use super::changes::{Changes, Merged};
+use super::progress::Waiting;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use ddi::Class;
+use ddi::text::{Message, Text};
+use sextant::merge::{self, AGENT, CONFIRM};
+use sextant::report::{Adoption, Report, SCHEMA_VERSION};
+use sextant::root::Root;
+use sextant::state;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+
+/// Exit status of wrong usage.
+const USAGE: i32 = 2;
+
+/// Verify extensions that came after the boot, merge them, and show what changed
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sextant refresh --dry-run
+        what would be added, replaced, removed or refused, without changing anything
+  sextant refresh
+        merge a link that was just put into /run/extensions, or a new file in a directory of `sources`
+  sextant refresh --json | jq -r '.extensions[] | select(.change == \"refused\") | .file + \": \" + .remedy'
+        what to do about each that was refused
+
+The agent of this boot judges, by the policy and the trust anchors of this boot, what lies in /run/extensions, /run/confexts and
+the host's own directories. Then systemd-sysext.service and systemd-confext.service are reloaded, which verify again, stage and merge, and
+sextant-confirm.service compares. CHANGE: added, removed, replaced (another build of it), unchanged, missing (verified, and not merged),
+refused. A dry run doesn't ask the kernel whether it can mount an image.
+
+What is merged stays merged if the refresh fails. It isn't begun where systemd would refuse everything for one image of the host.
+
+Exit status: 0 everything that was found is merged; 1 something is refused or missing, or it could not be done; 2 usage.")]
+pub(super) struct Arguments {
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Output JSON
+    #[arg(long)]
+    json: bool,
+    /// Operate on the tree at DIR and the systemctl in PATH: for tests
+    #[arg(long, value_name = "DIR", hide = true)]
+    root: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let path = arguments.root.as_deref().unwrap_or(Path::new("/"));
+    let root = Root::open(path).with_context(|| format!("opening {}", path.display()))?;
+    check_boot(&root)?;
+    let before = Merged::read(&root)?;
+    let preview = preview(&root, path)?;
+    let mut changes = Changes::new(arguments.dry_run);
+    let blocking: Vec<&Text> = before.blocking(&preview).collect();
+    if let [first, rest @ ..] = blocking.as_slice() {
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        changes.compare(&before, &before, &preview, None);
+        changes.fail(format_args!(
+            "not refreshed, because systemd would refuse all extensions for the sake of {first}{more}; {}",
+            before.stay()
+        ));
+    } else if arguments.dry_run {
+        changes.compare(&before, &before.after(&preview), &preview, None);
+    } else {
+        let failure = refresh(&before, &preview, &mut changes);
+        let after = Merged::read(&root)?;
+        changes.compare(&before, &after, &preview, Report::read(&root).ok().flatten().as_ref());
+        if let Some(failure) = failure {
+            changes.fail(format_args!("{failure}; {}", after.stay()));
+        }
+    }
+    if arguments.json {
+        super::output::json(&changes)?;
+    } else {
+        super::print(&changes.text(super::style()))?;
+    }
+    if let Some(error) = changes.error() {
+        super::warn(error);
+    }
+    Ok(if changes.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether sextant decided about the extensions of this boot, and lets systemd merge.
+fn check_boot(root: &Root) -> Result<()> {
+    if matches!(root.metadata(state::PATH), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        bail!(
+            "sextant-agent did not run in this boot: there is no {}, so there is no policy to refresh by",
+            state::PATH
+        );
+    }
+    if !merge::is_open(root) {
+        bail!(
+            "no extension may be merged in this boot: there is no {} (journalctl -b -t sextant-agent says why)",
+            merge::GATE
+        );
+    }
+    Ok(())
+}
+
+/// Has the agent of this boot say what it would do.
+fn preview(root: &Root, path: &Path) -> Result<Adoption> {
+    let agent = path.join(AGENT.trim_start_matches('/'));
+    let mut command = Command::new(&agent);
+    command.args(["adopt", "--dry-run"]);
+    if !root.is_machine() {
+        command.arg("--root").arg(path);
+    }
+    let output = {
+        let _waiting = Waiting::begin(Text::new("verifying extensions"));
+        command.stdin(Stdio::null()).output().with_context(|| format!("starting {}", agent.display()))?
+    };
+    let said = said(&output);
+    match output.status.code() {
+        Some(0) => {}
+        Some(USAGE) => bail!("{AGENT} is of another version and does not know `adopt --dry-run`: {said}"),
+        _ => bail!("{AGENT}: {said}"),
+    }
+    let adoption: Adoption = serde_json::from_slice(&output.stdout)
+        .map_err(|error| anyhow::anyhow!("{AGENT} is of another version: {}", Message::new(error)))?;
+    if adoption.version != SCHEMA_VERSION {
+        bail!("{AGENT} is of another version: its answer has version {}, not {SCHEMA_VERSION}", adoption.version);
+    }
+    Ok(adoption)
+}
+
+/// Has systemd verify, stage and merge, and then compare. Returns why it could not.
+fn refresh(before: &Merged, preview: &Adoption, changes: &mut Changes) -> Option<Message> {
+    let mut failure = None;
+    for class in Class::ALL.into_iter().filter(|class| before.has(*class) || preview.concerns(*class)) {
+        let unit = class.unit();
+        let _waiting = Waiting::begin(Text::new(format_args!("refreshing {unit}")));
+        match systemctl("reload-or-restart", &unit) {
+            Ok(()) => changes.refreshed(class),
+            Err(error) => {
+                let text = format_args!("refreshing {unit}: {error:#} (journalctl -b -u {unit} -t sextant-agent)");
+                failure.get_or_insert_with(|| Message::new(text));
+            }
+        }
+    }
+    if changes.has_refreshed()
+        && let Err(error) = systemctl("restart", CONFIRM)
+    {
+        super::warn(format_args!("{CONFIRM} did not compare what is merged with what was staged: {error:#}"));
+    }
+    failure
+}
+
+fn systemctl(verb: &str, unit: &str) -> Result<()> {
+    let output = Command::new("systemctl").args([verb, unit]).stdin(Stdio::null()).output();
+    let output = output.context("starting systemctl")?;
+    if output.status.success() { Ok(()) } else { bail!("systemctl {verb}: {}", said(&output)) }
+}
+
+/// What a program wrote to standard error, as one line; its exit status if it wrote nothing.
+fn said(output: &Output) -> Message {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("sextant-agent: ")).filter(|it| !it.is_empty());
+    let lines = lines.collect::<Vec<_>>().join(" ");
+    if lines.is_empty() { Message::new(output.status) } else { Message::new(lines) }
+}

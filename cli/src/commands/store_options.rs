@@ -1,0 +1,205 @@
+//! Options that say which store is meant, and which boot entries.
+
+use crate::esp::{self, Esp};
+use crate::store::{Kairos, Kind, Running, Slot, Slots, Store, running};
+use anyhow::{Context, Result};
+use clap::Args;
+use sextant::policy::{self, Policy};
+use sextant::root::Root;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where the extensions are
+#[derive(Debug, Args)]
+pub(super) struct StoreOptions {
+    /// Where this machine keeps its extensions [default: kairos where immucore booted with such a store, else esp]
+    #[arg(long, value_name = "STORE", value_enum)]
+    store: Option<Kind>,
+    /// The same as --store global: for all boot entries, where systemd-stub is 258 or later
+    #[arg(long, conflicts_with = "store")]
+    global: bool,
+    /// The EFI system partition [default: the mounted one that this machine booted from]
+    #[arg(long, value_name = "DIR")]
+    esp: Option<PathBuf>,
+    /// The root of the machine's file system, to work on a tree
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+/// Opens the EFI system partition at `named`, or else the mounted one of the machine or of the tree at `root`.
+pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp> {
+    let context = "looking for the EFI system partition (name it with --esp)";
+    let path = match (named, root) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(root)) => esp::find_below(root).context(context)?,
+        (None, None) => esp::find().context(context)?,
+    };
+    Esp::open(&path).with_context(|| format!("opening the EFI system partition {}", path.display()))
+}
+
+impl StoreOptions {
+    /// The root of the machine.
+    fn root(&self) -> &Path {
+        self.root.as_deref().unwrap_or(Path::new("/"))
+    }
+
+    /// A path of the machine.
+    pub(super) fn below_root(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    /// The store that the option names.
+    pub(super) const fn named(&self) -> Option<Kind> {
+        if self.global { Some(Kind::Global) } else { self.store }
+    }
+
+    /// What immucore says about this boot.
+    pub(super) fn running(&self) -> Result<Option<Running>> {
+        let context = || format!("looking for immucore's notes in {}", self.root().display());
+        Root::open(self.root()).and_then(|root| running(&root)).with_context(context)
+    }
+
+    /// The EFI system partition.
+    pub(super) fn open_esp(&self) -> Result<Esp> {
+        open_esp(self.esp.as_deref(), self.root.as_deref())
+    }
+
+    /// Kairos' store.
+    pub(super) fn open_kairos(&self) -> Result<Store> {
+        let context = || format!("opening {}", self.root().display());
+        Ok(Store::kairos(Kairos::open(self.root()).with_context(context)?))
+    }
+
+    /// Opens the store, and warns where this machine doesn't use it. `named` tells whether the boot entries that are
+    /// meant are named, which only the global store needs not.
+    pub(super) fn open(&self, named: bool) -> Result<Store> {
+        let running = self.running()?;
+        let uses_kairos = running.is_some_and(|running| running.has_store);
+        let kind = match (self.named(), &self.esp) {
+            (Some(Kind::Kairos), Some(_)) => {
+                return Err(super::usage("--esp: Kairos' store is on no EFI system partition"));
+            }
+            (Some(kind), _) => kind,
+            (None, None) if uses_kairos => Kind::Kairos,
+            (None, _) => Kind::Esp,
+        };
+        match kind {
+            Kind::Esp if !named => return Err(super::usage("for which boot entries? Name them with --entry NAME")),
+            Kind::Kairos if !named => {
+                let states = "active, passive, recovery, common";
+                return Err(super::usage(&format!("for which of {states}? Name them with --entry NAME")));
+            }
+            _ => {}
+        }
+        Ok(match kind {
+            Kind::Esp => Store::beside(self.open_esp()?),
+            Kind::Global => Store::global(self.open_esp()?),
+            Kind::Kairos => {
+                if !uses_kairos {
+                    super::warn(
+                        "immucore didn't boot this machine with a store in /var/lib/kairos (Kairos 3.4 or later does): \
+                         no boot may take what is there",
+                    );
+                }
+                self.open_kairos()?
+            }
+        })
+    }
+
+    /// The configuration that decides which entries may have extensions: `file`, else what the machine has. (On a machine
+    /// whose UKI holds the whole system that is what the UKI seals.)
+    pub(super) fn policy(&self, file: Option<&Path>) -> Result<Policy> {
+        let context = || format!("opening {}", self.root().display());
+        match file {
+            Some(file) => Ok(policy::load_file(file)?),
+            None => Ok(policy::load(&Root::open(self.root()).with_context(context)?)?),
+        }
+    }
+
+    /// Warns where immucore will move what lies beside the UKIs of `slots`.
+    pub(super) fn warn_of_moves(&self, store: &Store, slots: &[Slot]) -> Result<()> {
+        if store.kind() != Kind::Esp {
+            return Ok(());
+        }
+        let Some(running) = self.running()? else { return Ok(()) };
+        for slot in slots.iter().filter(|slot| running.moves(&slot.directory)) {
+            super::warn(format_args!(
+                "immucore moves what is in {} to /var/lib/kairos/extensions at the next boot, whatever it is \
+                 (`sextant migrate` does it now and verifies it; --store kairos keeps it there)",
+                slot.directory
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// For which boot entries
+#[derive(Debug, Args)]
+#[group(multiple = true)]
+pub(super) struct EntryOptions {
+    /// In the extensions of the boot entry NAME; in Kairos' store active, passive, recovery or common. May be given
+    /// several times
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    entry: Vec<String>,
+    /// In those of all boot entries
+    #[arg(long)]
+    all: bool,
+}
+
+impl EntryOptions {
+    /// Whether no entry is named.
+    pub(super) fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// Whether it is said which are meant.
+    pub(super) fn is_given(&self) -> bool {
+        self.all || !self.entry.is_empty()
+    }
+
+    /// The slots that are meant.
+    pub(super) fn slots(&self, store: &Store) -> Result<Vec<Slot>> {
+        if self.all { all_slots(store) } else { slots(store, &self.entry) }
+    }
+}
+
+/// All slots. What had to be left out is said on standard error.
+pub(super) fn all_slots(store: &Store) -> Result<Vec<Slot>> {
+    Ok(list_slots(store)?.found)
+}
+
+fn list_slots(store: &Store) -> Result<Slots> {
+    let slots = store.slots().with_context(|| listing(store))?;
+    for line in &slots.left_out {
+        super::warn(line);
+    }
+    Ok(slots)
+}
+
+/// The slots of these names, each set once. Where none is named, that of the global store.
+pub(super) fn slots(store: &Store, names: &[String]) -> Result<Vec<Slot>> {
+    if names.is_empty() && store.kind() == Kind::Global {
+        return all_slots(store);
+    }
+    list_slots(store)?.named(names).with_context(|| listing(store))
+}
+
+/// Has the store to itself, until what is returned is dropped.
+pub(super) fn lock(store: &Store) -> Result<File> {
+    let path = store.path().display();
+    let waiting = || super::warn(format_args!("waiting for another sextant that is changing {path}"));
+    store.lock(waiting).with_context(|| format!("locking {path}"))
+}
+
+/// What is being done while slots are looked for.
+pub(super) fn listing(store: &Store) -> String {
+    match store.kind() {
+        Kind::Kairos => format!("looking into {}", store.path().display()),
+        Kind::Esp | Kind::Global => format!("listing the boot entries of {}", store.path().display()),
+    }
+}
+
+/// The store as it is shown: where, and of which kind.
+pub(super) fn shown(store: &Store) -> String {
+    format!("{} ({})", store.path().display(), store.kind().as_str())
+}

@@ -1,0 +1,106 @@
+//! Options that say whom to trust, shared by the commands that verify.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use sextant::firmware::signature_list::SignatureDatabase;
+use sextant::firmware::{DirectoryVariables, Firmware, SecureBoot, SystemVariables};
+use sextant::root::Root;
+use sextant::trust::{Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, read_exported_sealed};
+use std::path::{Path, PathBuf};
+
+/// Whom to trust
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Trust (none of these: the running firmware, and what this boot's initrd sealed)")]
+pub(super) struct TrustOptions {
+    /// Trust the certificate in FILE (PEM); may be given several times
+    #[arg(long, value_name = "FILE")]
+    certificate: Vec<PathBuf>,
+    /// Trust PK, KEK and db, less dbx, of the variables in DIR (files as in /sys/firmware/efi/efivars)
+    #[arg(long, value_name = "DIR")]
+    efivars: Option<PathBuf>,
+    /// Trust the first certificate of each *.crt in DIR, as systemd does with /etc/verity.d
+    #[arg(long, value_name = "DIR")]
+    verity_dir: Option<PathBuf>,
+}
+
+/// What the options lead to.
+pub(super) struct Trust {
+    pub(super) store: TrustStore,
+    /// What the firmware says, where one was asked.
+    pub(super) firmware: Option<Firmware>,
+}
+
+impl TrustOptions {
+    /// Reads everything that the options name. Of the firmware only what `sources` admits counts; what is
+    /// named by file counts in any case.
+    pub(super) fn read(&self, sources: &[Source]) -> Result<Trust> {
+        let mut files = Vec::new();
+        for path in &self.certificate {
+            let content = std::fs::read(path).with_context(|| format!("reading certificate {}", path.display()))?;
+            // A file that was meant to be trusted and can't be is a mistake of whoever named it.
+            Certificate::from_pem(&content).with_context(|| format!("reading certificate {}", path.display()))?;
+            files.push(SealedFile { path: path.display().to_string(), content: Ok(content) });
+        }
+        if let Some(directory) = &self.verity_dir {
+            files.extend(read_directory(directory)?);
+        }
+        let firmware = self.firmware()?;
+        let empty = SignatureDatabase::default();
+        let dbx = firmware.as_ref().map_or(&empty, |firmware| &firmware.dbx);
+        let mut offers: Vec<Offer> = firmware.as_ref().map(offers_of_firmware).unwrap_or_default();
+        if !self.is_given() {
+            let root = Root::open(Path::new("/")).context("opening /")?;
+            let sealed = read_exported_sealed(&root).context("listing the certificates that this boot sealed")?;
+            offers.extend(sealed.iter().map(|file| file.offer(Source::Sealed)));
+        }
+        offers.extend(files.iter().map(|file| file.offer(Source::File)));
+        let mut store = TrustStore::decide_among(offers, &[sources, &[Source::File]].concat(), dbx);
+        if let Some(firmware) = &firmware {
+            store.note_faults(firmware);
+        }
+        Ok(Trust { store, firmware })
+    }
+
+    /// Whether anybody is named.
+    pub(super) fn is_given(&self) -> bool {
+        !self.certificate.is_empty() || self.efivars.is_some() || self.verity_dir.is_some()
+    }
+
+    fn firmware(&self) -> Result<Option<Firmware>> {
+        match &self.efivars {
+            Some(directory) => {
+                // What isn't there is a mistake here, not a machine without firmware. The slash asks for a directory.
+                let context = || format!("reading firmware variables from {}", directory.display());
+                directory.join("").metadata().with_context(context)?;
+                Ok(Some(Firmware::read(&DirectoryVariables::new(directory))?))
+            }
+            None if !self.is_given() => {
+                let firmware = Firmware::read(&SystemVariables)?;
+                if firmware.secure_boot == SecureBoot::Unavailable {
+                    bail!(
+                        "reading firmware variables: this machine has no firmware with Secure Boot; \
+                         name whom to trust with --certificate, --efivars or --verity-dir"
+                    );
+                }
+                Ok(Some(firmware))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+fn read_directory(directory: &Path) -> Result<Vec<SealedFile>> {
+    let context = || format!("listing certificates in {}", directory.display());
+    let mut paths = Vec::new();
+    for entry in directory.read_dir().with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if path.extension().is_some_and(|extension| extension == "crt") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths
+        .into_iter()
+        .map(|path| SealedFile { path: path.display().to_string(), content: std::fs::read(&path) })
+        .collect())
+}

@@ -1,0 +1,345 @@
+//! Changing what lies beside a UKI so that a loss of power leaves the old or the new, never half of either.
+//!
+//! FAT has no journal. Linux renames by writing one directory entry and deleting another, which may lie in different
+//! sectors, and writes the first cluster of a file into its entry whenever it writes the inode (Linux 6.12,
+//! `fs/fat/namei_vfat.c`, `vfat_rename`; `fs/fat/inode.c`, `__fat_write_inode`). So what counts is the order in which
+//! things are synced:
+//!
+//! - In place of another file: the entry that stays is written in one piece, and says the old file until then. First
+//!   the deletion of the temporary entry is synced, then the new file's inode. The old file is held open meanwhile: its
+//!   clusters are given away on the last close and not before.
+//! - Under a new name: the new entry is empty until the inode is written, so the inode comes first. Between the
+//!   two steps there are two entries for the same clusters.
+//! - Deleting: the entry goes first, its clusters afterwards, again by holding the file open.
+//!
+//! Two entries for the same clusters are what a loss of power can leave; both can be read, but deleting one destroys the
+//! other, and Linux makes the file system read-only when the second is deleted. [`Twin`] is that case.
+
+use super::extra::{DISABLED, Extra};
+use ddi::bytes::hex;
+use ddi::io::{FileSource, Pieces, ReadAt};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use openssl::sha::Sha256;
+use sextant::durable::{self, Temporary};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a file isn't touched.
+#[derive(Debug, Error)]
+#[error(
+    "{file} and {other} have the same content, and after a loss of power they may be the same bytes on the disk: deleting \
+     one would destroy the other. Unmount the partition and let `fsck.vfat -a` separate them; if one of them is a copy \
+     that you made, delete it"
+)]
+pub struct Twin {
+    /// A file.
+    pub file: String,
+    /// The other.
+    pub other: String,
+}
+
+/// A file that is complete on the partition, under a temporary name. It goes away unless it is put in its place.
+#[derive(Debug)]
+pub struct Written {
+    temporary: Temporary,
+    path: PathBuf,
+    /// Of what was written.
+    digest: [u8; 32],
+}
+
+impl Written {
+    /// Copies all of `source` to a temporary name beside `file` in `directory`, and syncs it. `advance` is told the length of
+    /// each piece, in bytes.
+    ///
+    /// # Errors
+    /// The first thing that failed; nothing is left of it then. [`io::ErrorKind::UnexpectedEof`] where `source` has become
+    /// shorter.
+    pub fn copy(directory: &Path, file: &str, source: &dyn ReadAt, advance: &dyn Fn(u64)) -> io::Result<Self> {
+        let path = directory.join(file);
+        let temporary = Temporary::create(durable::temporary_name(&path)?)?;
+        let mut target = temporary.file();
+        let digest = each_piece(source, &mut |piece| {
+            target.write_all(piece)?;
+            advance(piece.len() as u64);
+            Ok(())
+        })?;
+        target.sync_all()?;
+        Ok(Self { temporary, path, digest })
+    }
+
+    /// Reads the file back, from the disk where the kernel lets go of its copy in memory, and compares it with what was
+    /// written. `advance` is told the length of each piece, in bytes.
+    ///
+    /// # Errors
+    /// As `pread(2)`; [`io::ErrorKind::InvalidData`] where other bytes come back.
+    pub fn read_back(&self, advance: &dyn Fn(u64)) -> io::Result<()> {
+        let file = self.temporary.file();
+        // Advice: where it isn't followed, the comparison is with what is in memory.
+        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let source = FileSource::new(file.try_clone()?)?;
+        let digest = each_piece(&source, &mut |piece| {
+            advance(piece.len() as u64);
+            Ok(())
+        })?;
+        if digest == self.digest {
+            return Ok(());
+        }
+        let (found, expected) = (hex(&digest), hex(&self.digest));
+        let cause = format!("other bytes come back than were written: SHA-256 {found}, written was {expected}");
+        Err(io::Error::new(io::ErrorKind::InvalidData, cause))
+    }
+
+    /// The open file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.temporary.file()
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// As `rename(2)` and `fsync(2)`.
+    pub fn put(self) -> io::Result<()> {
+        let directory = open_parent(&self.path)?;
+        let old = match File::open(&self.path) {
+            Ok(old) => Some(old),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let new = self.temporary.rename(&self.path)?;
+        if old.is_some() {
+            directory.sync_all()?;
+            new.sync_all()?;
+        } else {
+            new.sync_all()?;
+            directory.sync_all()?;
+        }
+        drop(old);
+        Ok(())
+    }
+}
+
+/// The name of `file` when it is disabled.
+#[must_use]
+pub fn disabled(file: &str) -> String {
+    format!("{file}{DISABLED}")
+}
+
+/// Gives a file of `directory` another name, which must be free.
+///
+/// # Errors
+/// As `rename(2)` and `fsync(2)`; [`io::ErrorKind::AlreadyExists`]
+pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
+    let target = directory.join(to);
+    if target.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let file = File::open(directory.join(from))?;
+    fs::rename(directory.join(from), target)?;
+    file.sync_all()?;
+    File::open(directory)?.sync_all()
+}
+
+/// Deletes a file of `directory`.
+///
+/// # Errors
+/// As `unlink(2)` and `fsync(2)`.
+pub fn remove(directory: &Path, file: &str) -> io::Result<()> {
+    let path = directory.join(file);
+    let held = File::open(&path)?;
+    fs::remove_file(&path)?;
+    File::open(directory)?.sync_all()?;
+    drop(held);
+    Ok(())
+}
+
+/// Writes everything that the partition at `path` has not written yet, and has the disk make it sure: for that FAT
+/// sends a flush from `fsync` alone (Linux 6.12, `fs/fat/file.c`, `fat_file_fsync`).
+///
+/// # Errors
+/// As `syncfs(2)` and `fsync(2)`.
+pub fn sync(path: &Path) -> io::Result<()> {
+    let directory = File::open(path)?;
+    nix::unistd::syncfs(&directory)?;
+    directory.sync_all()
+}
+
+/// Refuses to touch `file` where another name that may stand for the same clusters has the same content: one of its
+/// own, or a short one. (A loss of power can leave the 8.3 name of an entry whose long name was in the sector before.)
+///
+/// # Errors
+/// [`io::Error`] where they can't be compared; inside it `Err` with the [`Twin`].
+pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
+    let Some(directory) = extra.place() else { return Ok(Ok(())) };
+    let temporary = durable::temporary_name(Path::new(file))?.to_string_lossy().into_owned();
+    let own = [file.to_owned(), disabled(file), temporary];
+    let mut names: Vec<String> = own.to_vec();
+    for entry in fs::read_dir(directory)? {
+        // A short name is ASCII.
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if is_short(&name) && !own.contains(&name) {
+            names.push(name);
+        }
+    }
+    let present: Vec<String> = names.into_iter().filter(|name| directory.join(name).is_file()).collect();
+    for (index, one) in present.iter().enumerate().filter(|(_, one)| own.contains(one)) {
+        for other in present.iter().skip(index + 1) {
+            if same_content(&open(&directory.join(one))?, &open(&directory.join(other))?)? {
+                return Ok(Err(Twin { file: one.clone(), other: other.clone() }));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Whether this is the 8.3 name that stands behind a long one (Microsoft, "FAT File System Specification" 1.03, "The
+/// Numeric-Tail Generation Algorithm").
+fn is_short(name: &str) -> bool {
+    let (base, end) = name.split_once('.').unwrap_or((name, ""));
+    base.len() <= 8 && end.len() <= 3 && !end.contains('.') && base.contains('~')
+}
+
+/// What a person can do about an error that FAT's driver answers with once it has made the file system read-only.
+#[must_use]
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EIO | libc::EROFS) => {
+            " (look into `dmesg`; after a loss of power unmount the partition and let `fsck.vfat -a` repair it)"
+        }
+        _ => "",
+    }
+}
+
+/// Whether both have the same bytes.
+///
+/// # Errors
+/// Those of reading; [`io::ErrorKind::UnexpectedEof`] where one of them has become shorter.
+pub fn same_content(one: &dyn ReadAt, other: &dyn ReadAt) -> io::Result<bool> {
+    if one.len() != other.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (Pieces::of(one), Pieces::of(other));
+    while let (Some(a), Some(b)) = (one.read_next()?, other.read_next()?) {
+        if a != b {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Opens a file of the partition to compare it.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open(path: &Path) -> io::Result<FileSource> {
+    File::open(path).and_then(FileSource::new)
+}
+
+/// Has `look` see all bytes in order, and returns their SHA-256 digest.
+fn each_piece(source: &dyn ReadAt, look: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
+    let (mut pieces, mut digest) = (Pieces::of(source), Sha256::new());
+    while let Some(piece) = pieces.read_next()? {
+        digest.update(piece);
+        look(piece)?;
+    }
+    Ok(digest.finish())
+}
+
+fn open_parent(path: &Path) -> io::Result<File> {
+    File::open(path.parent().unwrap_or(Path::new(".")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::entry::Entry;
+    use super::*;
+    use sextant::root::Root;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_appears_under_its_name_only_when_it_is_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |content: &[u8]| Written::copy(dir.path(), "a.sysext.raw", &content.to_vec(), &|_| {}).unwrap();
+        let written = write(b"new");
+        assert_eq!(names(dir.path()), [".#a.sysext.raw.tmp"]);
+        drop(written);
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        write(b"old").put().unwrap();
+        write(b"new").put().unwrap();
+        assert_eq!(names(dir.path()), ["a.sysext.raw"]);
+        assert_eq!(fs::read(dir.path().join("a.sysext.raw")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn other_bytes_than_were_written_are_noticed_when_they_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for size in [0, 1, Pieces::SIZE, Pieces::SIZE + 1] {
+            let told = std::cell::Cell::new(0);
+            let advance = |bytes| told.set(told.get() + bytes);
+            let written = Written::copy(dir.path(), "a.sysext.raw", &vec![7; size], &advance).unwrap();
+            written.read_back(&advance).unwrap();
+            assert_eq!(told.get(), 2 * size as u64);
+            let (path, len) = (dir.path().join(".#a.sysext.raw.tmp"), size.max(1));
+            fs::write(&path, vec![8; len]).unwrap();
+            let error = written.read_back(&|_| {}).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_has_become_shorter_leaves_nothing() {
+        let (dir, file) = (tempfile::tempdir().unwrap(), tempfile::tempfile().unwrap());
+        file.set_len(100).unwrap();
+        let source = FileSource::new(file.try_clone().unwrap()).unwrap();
+        file.set_len(99).unwrap();
+        let error = Written::copy(dir.path(), "a.sysext.raw", &source, &|_| {}).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_name_that_is_taken_is_given_away() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "a").unwrap();
+        fs::write(dir.path().join("b"), "b").unwrap();
+        assert_eq!(rename(dir.path(), "a", "b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        rename(dir.path(), "a", "c").unwrap();
+        remove(dir.path(), "b").unwrap();
+        assert_eq!(names(dir.path()), ["c"]);
+        assert!(remove(dir.path(), "b").is_err());
+    }
+
+    #[test]
+    fn what_may_be_the_same_clusters_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("x.efi.extra.d");
+        fs::create_dir(&place).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let entry = Entry { name: "x".to_owned(), uki: "/x.efi".to_owned() };
+        let check = || check_twins(&Extra::read(&root, &entry).unwrap(), "a.sysext.raw").unwrap();
+        assert!(check().is_ok());
+        fs::write(place.join("a.sysext.raw"), vec![1; 3 << 20]).unwrap();
+        fs::write(place.join(".#a.sysext.raw.tmp"), vec![1; 2 << 20]).unwrap();
+        assert!(check().is_ok(), "a part of it is no twin");
+        fs::write(place.join(".#a.sysext.raw.tmp"), vec![1; 3 << 20]).unwrap();
+        let twin = check().unwrap_err().to_string();
+        assert!(twin.contains("a.sysext.raw and .#a.sysext.raw.tmp"), "{twin}");
+        fs::remove_file(place.join(".#a.sysext.raw.tmp")).unwrap();
+        fs::write(place.join("a.sysext.raw.disabled"), vec![1; 3 << 20]).unwrap();
+        assert!(check().is_err());
+        fs::rename(place.join("a.sysext.raw.disabled"), place.join("b.sysext.raw")).unwrap();
+        assert!(check().is_ok(), "another extension");
+        fs::rename(place.join("b.sysext.raw"), place.join("ASYSEX~1.RAW")).unwrap();
+        let twin = check().unwrap_err().to_string();
+        assert!(twin.contains("a.sysext.raw and ASYSEX~1.RAW"), "{twin}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The tool of those who build extensions, put them on machines, and ask what became of them.
+
+// What is written to a terminal goes through `commands::output`, which makes text from outside harmless.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
+pub mod build;
+pub mod commands;
+pub mod esp;
+pub mod inspect;
+pub mod measure;
+pub mod plan;
+pub mod store;

@@ -1,0 +1,7 @@
+//! The program: see [`sextant_cli::commands`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sextant_cli::commands::main()
+}

@@ -1,0 +1,93 @@
+//! What systemd-stub takes from where.
+
+use crate::esp::{self, GLOBAL};
+use ddi::Class;
+use ddi::bytes::{u16_at, u32_at};
+use ddi::io::ReadAt;
+use std::io;
+use thiserror::Error;
+
+/// Where extensions of one class lie, and where they appear in the initrd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// What they extend.
+    pub class: Class,
+    /// The directory on the partition, for all boot entries; `None` for the one beside the UKI.
+    pub global: Option<&'static str>,
+    /// The directory in the initrd, without a leading slash.
+    pub directory: &'static str,
+}
+
+/// In the order in which they are measured.
+pub const PLACES: [Place; 4] = [
+    Place { class: Class::Sysext, global: None, directory: ".extra/sysext" },
+    Place { class: Class::Sysext, global: Some(GLOBAL), directory: ".extra/global_sysext" },
+    Place { class: Class::Confext, global: None, directory: ".extra/confext" },
+    Place { class: Class::Confext, global: Some(GLOBAL), directory: ".extra/global_confext" },
+];
+
+/// Longest name that is taken, in characters.
+const MAX_NAME: usize = 255;
+
+/// Whether systemd-stub takes a regular file of this name as one of `class`.
+#[must_use]
+pub fn is_taken(name: &str, class: Class) -> bool {
+    let fits = esp::item(name, 0).is_some_and(|item| item.enabled && item.class == class);
+    fits && !name.starts_with('.') && name.is_ascii() && name.len() <= MAX_NAME
+}
+
+/// Largest note that a stub leaves about itself, in bytes.
+const MAX_NOTE: u32 = 4096;
+/// Sections that are looked at. UKIs have some twenty.
+const MAX_SECTIONS: u16 = 96;
+const PE_OFFSET: u64 = 0x3c;
+const FILE_HEADER: usize = 24;
+const SECTION_HEADER: usize = 40;
+
+/// Why the version of the stub is unknown.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StubError {
+    /// It can't be read, or ends within a header.
+    #[error("reading its headers")]
+    Read(#[from] io::Error),
+    /// Not a PE program.
+    #[error("it is no EFI program")]
+    NotPe,
+    /// No section `.sdmagic` with the words of systemd-stub.
+    #[error("it has no note of systemd-stub")]
+    NoNote,
+}
+
+/// The version that systemd-stub notes in a UKI, such as `257.13-1~deb13u1`: `#### LoaderInfo: systemd-stub VERSION ####` in
+/// the section `.sdmagic` (systemd 257, `src/boot/stub.c`).
+///
+/// # Errors
+/// [`StubError`]
+pub fn stub_version(uki: &dyn ReadAt) -> Result<String, StubError> {
+    let mut dos = [0; 4];
+    uki.read_exact_at(&mut dos, PE_OFFSET)?;
+    let start = u64::from(u32::from_le_bytes(dos));
+    let mut header = [0; FILE_HEADER];
+    uki.read_exact_at(&mut header, start)?;
+    if !header.starts_with(b"PE\0\0") {
+        return Err(StubError::NotPe);
+    }
+    let (sections, optional) = (u16_at(&header, 6).unwrap_or(0), u16_at(&header, 20).unwrap_or(0));
+    let first = start.saturating_add(FILE_HEADER as u64).saturating_add(u64::from(optional));
+    for number in 0..sections.min(MAX_SECTIONS) {
+        let mut section = [0; SECTION_HEADER];
+        let offset = (SECTION_HEADER as u64).saturating_mul(u64::from(number));
+        uki.read_exact_at(&mut section, first.saturating_add(offset))?;
+        if section.starts_with(b".sdmagic") {
+            let (size, place) = (u32_at(&section, 16).unwrap_or(0), u32_at(&section, 20).unwrap_or(0));
+            let mut note = vec![0; usize::try_from(size.min(MAX_NOTE)).unwrap_or(0)];
+            uki.read_exact_at(&mut note, u64::from(place))?;
+            let text = String::from_utf8_lossy(&note);
+            let version =
+                text.split("#### LoaderInfo: systemd-stub ").nth(1).and_then(|rest| rest.split(" ####").next());
+            return version.map(str::to_owned).ok_or(StubError::NoNote);
+        }
+    }
+    Err(StubError::NoNote)
+}

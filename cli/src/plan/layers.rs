@@ -1,0 +1,130 @@
+//! How extensions lie on top of each other: systemd 257, `src/sysext/sysext.c`, and the kernel's
+//! `Documentation/filesystems/overlayfs.rst`.
+
+use super::Extension;
+use ddi::Class;
+use ddi::compare_versions;
+use ddi::filesystem::EntryKind;
+use ddi::text::Text;
+use serde::Serialize;
+use sextant::policy::Hierarchies;
+use std::collections::BTreeMap;
+
+/// Whether `path` is `directory` or below it, by whole names.
+pub(super) fn is_within(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether files of that path are merged.
+fn is_merged(hierarchies: &Hierarchies, class: Class, path: &str) -> bool {
+    hierarchies.paths(class).any(|hierarchy| is_within(path, hierarchy))
+}
+
+/// A directory that becomes read-only when extensions are merged into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadOnly {
+    /// The directory
+    pub path: String,
+    /// Whose doing that is
+    pub by: Vec<Text>,
+}
+
+/// A path that several extensions ship.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// The path
+    pub path: Text,
+    /// Whose is seen
+    pub winner: Text,
+    /// Whose are not, uppermost first
+    pub hidden: Vec<Text>,
+}
+
+/// The order in which systemd merges: by `strverscmp_improved` over the names, the last of which lies uppermost
+/// (`merge_command` of systemd 257; UAPI.10). Configuration extensions are merged by themselves, and come after the others
+/// here.
+#[must_use]
+pub fn merge_order(extensions: &[Extension]) -> Vec<&Extension> {
+    let mut ordered: Vec<&Extension> = extensions.iter().collect();
+    ordered.sort_by(|a, b| a.class.cmp(&b.class).then_with(|| compare_versions(&a.name, &b.name)));
+    ordered
+}
+
+/// A path as it is on the host. To be shown it becomes a [`Text`].
+pub(super) fn absolute(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
+/// Hierarchies that at least one extension has something in (`determine_used_extensions`: one that is empty in an
+/// extension isn't merged for its sake).
+pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<ReadOnly> {
+    let mut found = Vec::new();
+    for class in Class::ALL {
+        for hierarchy in hierarchies.paths(class) {
+            let prefix = format!("{}/", hierarchy.trim_start_matches('/'));
+            let has = |extension: &&&Extension| {
+                extension.class == class && extension.nodes.iter().any(|node| node.path.starts_with(prefix.as_bytes()))
+            };
+            let by: Vec<Text> = ordered.iter().filter(has).map(|extension| Text::new(&extension.name)).collect();
+            if !by.is_empty() {
+                found.push(ReadOnly { path: hierarchy.to_owned(), by });
+            }
+        }
+    }
+    found
+}
+
+/// How many of an extension's files lie in hierarchies, and how many elsewhere.
+pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize, usize) {
+    let files = extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory);
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        files.partition(|node| is_merged(hierarchies, extension.class, &absolute(&node.path)));
+    (inside.len(), outside.len())
+}
+
+/// What hides what. Directories of the same path become one; anything else hides all that lies below it in the order.
+pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    for class in Class::ALL {
+        let members: Vec<&Extension> = ordered.iter().copied().filter(|extension| extension.class == class).collect();
+        // Who has what at a path, the uppermost first.
+        let mut paths: BTreeMap<Vec<&[u8]>, Vec<(usize, EntryKind)>> = BTreeMap::new();
+        for (number, extension) in members.iter().enumerate().rev() {
+            for node in &extension.nodes {
+                if is_merged(hierarchies, class, &absolute(&node.path)) {
+                    paths.entry(node.path.split(|byte| *byte == b'/').collect()).or_default().push((number, node.kind));
+                }
+            }
+        }
+        // For each extension the last path below which nothing of it is seen: what lies below one path comes in one piece.
+        let mut cut: Vec<Option<Vec<&[u8]>>> = vec![None; members.len()];
+        for (path, owners) in paths {
+            let is_cut =
+                |number: usize| cut.get(number).and_then(Option::as_ref).is_some_and(|at| path.starts_with(at));
+            let seen: Vec<(usize, EntryKind)> = owners.into_iter().filter(|(number, _)| !is_cut(*number)).collect();
+            let Some(((winner, first), below)) = seen.split_first() else { continue };
+            // Directories join until something else comes.
+            let joined = match first {
+                EntryKind::Directory => below.iter().take_while(|(_, kind)| *kind == EntryKind::Directory).count(),
+                _ => 0,
+            };
+            let hidden: Vec<usize> = below.iter().skip(joined).map(|(number, _)| *number).collect();
+            if hidden.is_empty() {
+                continue;
+            }
+            for number in &hidden {
+                if let Some(cut) = cut.get_mut(*number) {
+                    *cut = Some(path.clone());
+                }
+            }
+            let name =
+                |number: usize| members.get(number).map(|extension| Text::new(&extension.name)).unwrap_or_default();
+            found.push(Conflict {
+                path: Text::from_bytes(&[b"/".as_slice(), &path.join(&b'/')].concat()),
+                winner: name(*winner),
+                hidden: hidden.into_iter().map(name).collect(),
+            });
+        }
+    }
+    found
+}

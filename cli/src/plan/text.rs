@@ -1,0 +1,83 @@
+//! A plan for people.
+
+use super::{Plan, Trouble};
+use ddi::Class;
+use ddi::text::Text;
+use sextant::report::table::Style;
+use std::fmt::Write;
+
+/// Conflicts of one pair of extensions that are shown one by one.
+const CONFLICTS_SHOWN: usize = 40;
+
+/// The whole plan.
+#[must_use]
+pub fn text(plan: &Plan, style: Style) -> String {
+    let mut out = String::new();
+    order(&mut out, plan);
+    for left_out in &plan.left_out {
+        let reason = left_out.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let _ = writeln!(out, "{}: {}: {}{reason}", style.paint("31", "left out"), left_out.file, left_out.detail);
+    }
+    if !plan.read_only.is_empty() {
+        out.push_str("\nRead-only after the merge:\n");
+        for directory in &plan.read_only {
+            let _ = writeln!(out, "  {}  because of {}", directory.path, joined(&directory.by));
+        }
+    }
+    if !plan.conflicts.is_empty() {
+        out.push_str("\nShipped by several:\n");
+        for conflict in plan.conflicts.iter().take(CONFLICTS_SHOWN) {
+            let hidden = joined(&conflict.hidden);
+            let winner = style.paint("32", &conflict.winner);
+            let _ = writeln!(out, "  {}  of {winner} is seen, not of {hidden}", conflict.path);
+        }
+        let more = plan.conflicts.len().saturating_sub(CONFLICTS_SHOWN);
+        if more > 0 {
+            let _ = writeln!(out, "  and {more} more (--json has all)");
+        }
+    }
+    if !plan.findings.is_empty() || !plan.unreadable.is_empty() {
+        out.push_str("\nSteps:\n");
+        for finding in &plan.findings {
+            let (word, colour) = match finding.trouble {
+                Trouble::ReadOnly => ("read-only", "31"),
+                Trouble::Hidden => ("hidden", "31"),
+                Trouble::TooEarly => ("too early", "31"),
+                Trouble::Beneath => ("beneath", "2"),
+            };
+            let name = finding.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
+            let _ = writeln!(out, "  {}: {}, step {}{name}", finding.file, finding.stage, finding.step);
+            let _ = writeln!(out, "    {}: {}", style.paint(colour, word), finding.detail);
+        }
+        for unreadable in &plan.unreadable {
+            let _ =
+                writeln!(out, "  {}\n    {}: {}", unreadable.file, style.paint("31", "unreadable"), unreadable.cause);
+        }
+    }
+    out
+}
+
+/// Names with commas between them.
+pub(super) fn joined(names: &[Text]) -> String {
+    names.iter().map(Text::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn order(out: &mut String, plan: &Plan) {
+    if plan.order.is_empty() {
+        out.push_str("No extension is merged.\n");
+    }
+    for class in Class::ALL {
+        let members: Vec<_> = plan.order.iter().filter(|member| member.class == class).collect();
+        if members.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "Merged as {class}, each over the ones above it:");
+        for member in members {
+            let unseen = match member.unseen {
+                0 => String::new(),
+                count => format!(", and {count} outside of what is merged, never to be seen"),
+            };
+            let _ = writeln!(out, "  {}  {} files{unseen}", member.name, member.files);
+        }
+    }
+}

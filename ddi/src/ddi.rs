@@ -1,0 +1,205 @@
+//! An image as a Discoverable Disk Image: exactly a root partition, its hash tree and its signature.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
+use super::signature_partition::{self, SignaturePartition, SignaturePartitionError};
+use super::{Architecture, PartitionKind, classify};
+use crate::io::ReadAt;
+use serde::{Deserialize, Serialize};
+use std::io;
+use thiserror::Error;
+
+/// A partition of this name is there for an image that is yet to come (systemd 258, `src/shared/dissect-image.c`,
+/// `dissect_image`; `systemd-sysupdate` gives it).
+const PASSED_OVER: &str = "_empty";
+
+/// Why an image isn't such a DDI.
+///
+/// Exhaustive, so that no new fault can be without a token where images are refused.
+#[derive(Debug, Error)]
+pub enum DdiError {
+    /// The table.
+    #[error(transparent)]
+    Gpt(#[from] GptError),
+    /// The image can't be read.
+    #[error("reading the signature partition: {0}")]
+    Io(io::Error),
+    /// A partition for `/usr` alone.
+    #[error("partition {index} is a {kind:?} partition, which systemd up to 257 mounts unverified")]
+    Usr {
+        /// Number of its entry.
+        index: usize,
+        /// Its kind.
+        kind: PartitionKind,
+    },
+    /// Partitions for other machines only.
+    #[error("the image is for {found} where {expected} is needed")]
+    Architecture {
+        /// What it is for.
+        found: Architecture,
+        /// What the machine is.
+        expected: Architecture,
+    },
+    /// Anything besides the three.
+    #[error("partition {index} ({kind}) does not belong into an extension")]
+    Extra {
+        /// Number of its entry.
+        index: usize,
+        /// Its kind, as systemd names it.
+        kind: String,
+    },
+    /// One of the three twice.
+    #[error("partitions {first} and {second} are both {kind}")]
+    Duplicate {
+        /// Number of the first.
+        first: usize,
+        /// Number of the second.
+        second: usize,
+        /// Their kind, as systemd names it.
+        kind: String,
+    },
+    /// No root partition, or none with a hash tree.
+    #[error("there is no {missing} partition")]
+    NoVerity {
+        /// What is missing, as systemd names it.
+        missing: String,
+    },
+    /// No signature.
+    #[error("there is no {missing} partition")]
+    NoSignature {
+        /// What is missing, as systemd names it.
+        missing: String,
+    },
+    /// Not to be used automatically.
+    #[error("partition {index} is flagged no-auto")]
+    NoAuto {
+        /// Number of its entry.
+        index: usize,
+    },
+    /// With a name that says the same.
+    #[error("partition {index} is named {PASSED_OVER}, and systemd since 258 passes over such a one")]
+    PassedOver {
+        /// Number of its entry.
+        index: usize,
+    },
+    /// The signature partition.
+    #[error(transparent)]
+    SignaturePartition(#[from] SignaturePartitionError),
+}
+
+impl From<io::Error> for DdiError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io(cause)
+    }
+}
+
+/// The three partitions of an extension, and what its signature partition says. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ddi {
+    table: Table,
+    root: Partition,
+    verity: Partition,
+    signature: Partition,
+    claim: SignaturePartition,
+}
+
+impl Ddi {
+    /// Reads the shape of an image for `architecture`.
+    ///
+    /// # Errors
+    /// [`DdiError`]: the first rule that is broken.
+    pub fn read(image: &dyn ReadAt, architecture: Architecture) -> Result<Self, DdiError> {
+        let table = Table::read(image)?;
+        let [root, verity, signature] = select(&table.partitions, architecture)?;
+        if signature.len > signature_partition::MAX_SIZE {
+            return Err(SignaturePartitionError::TooLarge { found: signature.len }.into());
+        }
+        let mut bytes = vec![0; usize::try_from(signature.len).unwrap_or_default()];
+        image.read_exact_at(&mut bytes, signature.start)?;
+        let claim = signature_partition::parse(&bytes)?;
+        Ok(Self { table, root, verity, signature, claim })
+    }
+
+    /// The partition table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The partition with the file system.
+    #[must_use]
+    pub fn root(&self) -> &Partition {
+        &self.root
+    }
+
+    /// The partition with the hash tree.
+    #[must_use]
+    pub fn verity(&self) -> &Partition {
+        &self.verity
+    }
+
+    /// The partition with the signature.
+    #[must_use]
+    pub fn signature(&self) -> &Partition {
+        &self.signature
+    }
+
+    /// What the signature partition says.
+    #[must_use]
+    pub fn claim(&self) -> &SignaturePartition {
+        &self.claim
+    }
+}
+
+/// Finds the three partitions, and that there is nothing else.
+fn select(partitions: &[Partition], native: Architecture) -> Result<[Partition; 3], DdiError> {
+    use PartitionKind::{Root, RootVerity, RootVeritySig, Usr, UsrVerity, UsrVeritySig};
+    const WANTED: [PartitionKind; 3] = [Root, RootVerity, RootVeritySig];
+    let classified: Vec<_> = partitions.iter().map(|partition| (classify(partition.type_guid), partition)).collect();
+
+    for ((kind, _), partition) in &classified {
+        if matches!(kind, Usr | UsrVerity | UsrVeritySig) {
+            return Err(DdiError::Usr { index: partition.index, kind: *kind });
+        }
+    }
+    let is_wanted = |kind: &PartitionKind| WANTED.contains(kind);
+    let has_native = classified.iter().any(|((kind, arch), _)| is_wanted(kind) && *arch == Some(native));
+    let mut found: [Option<&Partition>; 3] = [None; 3];
+    for ((kind, architecture), partition) in &classified {
+        match architecture {
+            Some(found) if is_wanted(kind) && *found != native && !has_native => {
+                return Err(DdiError::Architecture { found: *found, expected: native });
+            }
+            _ => {}
+        }
+        let slot = WANTED.iter().position(|wanted| wanted == kind).filter(|_| *architecture == Some(native));
+        let Some(slot) = slot.and_then(|slot| found.get_mut(slot)) else {
+            let kind = kind.systemd_name(architecture.unwrap_or(native));
+            return Err(DdiError::Extra { index: partition.index, kind });
+        };
+        if let Some(first) = slot.replace(partition) {
+            let kind = kind.systemd_name(native);
+            return Err(DdiError::Duplicate { first: first.index, second: partition.index, kind });
+        }
+    }
+    let [root, verity, signature] = found;
+    let name = |kind: PartitionKind| kind.systemd_name(native);
+    let root = root.ok_or_else(|| DdiError::NoVerity { missing: name(Root) })?;
+    let verity = verity.ok_or_else(|| DdiError::NoVerity { missing: name(RootVerity) })?;
+    let signature = signature.ok_or_else(|| DdiError::NoSignature { missing: name(RootVeritySig) })?;
+    let three = [root, verity, signature];
+    if let Some(partition) = three.iter().find(|partition| partition.flags & FLAG_NO_AUTO != 0) {
+        return Err(DdiError::NoAuto { index: partition.index });
+    }
+    if let Some(partition) = three.iter().find(|partition| partition.name == PASSED_OVER) {
+        return Err(DdiError::PassedOver { index: partition.index });
+    }
+    Ok(three.map(Clone::clone))
+}

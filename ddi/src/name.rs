@@ -1,0 +1,192 @@
+//! Names of extensions.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use crate::bytes::strip_suffix_ignore_case;
+use crate::text::{is_invisible, is_noncharacter};
+use std::fmt;
+
+/// Ends of file names that systemd takes off before it looks at a name
+/// (`src/basic/os-util.c`, `path_extract_image_name`), longest first.
+const FILE_SUFFIXES: [&str; 3] = [".sysext.raw", ".confext.raw", ".raw"];
+
+/// A name is no extension name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing is left once the suffix is taken off.
+    #[error("the name is empty")]
+    Empty,
+    /// Longer than [`ExtensionName::MAX_LEN`].
+    #[error("the name has {found} bytes, the limit is {limit}", limit = ExtensionName::MAX_LEN)]
+    TooLong {
+        /// Bytes of UTF-8.
+        found: usize,
+    },
+    /// Hidden files, `.`, `..`, and the `.#` of files being written.
+    #[error("the name begins with a dot")]
+    LeadingDot,
+    /// A path and not a name.
+    #[error("the name contains a slash")]
+    Slash,
+    /// Would reach terminals and logs.
+    #[error("the name contains the control character U+{:04X}", u32::from(*found))]
+    Control {
+        /// The first one.
+        found: char,
+    },
+    /// Can't be seen, changes the direction of what stands around it, or is no character at all. Of these systemd refuses
+    /// noncharacters (systemd 257, `src/basic/utf8.c`, `unichar_is_valid`).
+    #[error("the name contains U+{:04X}, which can't be seen", u32::from(*found))]
+    Invisible {
+        /// The first one.
+        found: char,
+    },
+    /// The names of all extensions become one option of a mount, in which these mean something. systemd escapes them, and
+    /// loses the escapes again before it mounts: the whole merge fails (systemd 257, `src/sysext/sysext.c`,
+    /// `mount_overlayfs`; `src/shared/mount-util.c`, `mount_option_mangle`).
+    #[error("the name contains {found:?}, with which systemd can't make an overlay of it")]
+    Special {
+        /// The first one.
+        found: char,
+    },
+    /// systemd would take this off and see another extension: staged as `a.sysext.raw`, the
+    /// extension `a.sysext` is called `a` by systemd.
+    #[error("the name ends in {suffix}, which systemd would take for part of the file suffix")]
+    ClassSuffix {
+        /// The end of the name.
+        suffix: &'static str,
+    },
+}
+
+/// A valid name of an extension: the file name less `.sysext.raw` or `.confext.raw`.
+///
+/// A subset of what systemd accepts (`src/basic/os-util.c`, `image_name_is_valid`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExtensionName(String);
+
+impl ExtensionName {
+    /// Longest name in bytes. File names with every prefix and suffix stay below the kernel's 255.
+    pub const MAX_LEN: usize = 128;
+
+    /// Takes a valid name.
+    ///
+    /// # Errors
+    /// The first rule that `name` breaks.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.len() > Self::MAX_LEN {
+            return Err(NameError::TooLong { found: name.len() });
+        }
+        if name.starts_with('.') {
+            return Err(NameError::LeadingDot);
+        }
+        if name.contains('/') {
+            return Err(NameError::Slash);
+        }
+        if let Some(found) = name.chars().find(|c| c.is_control()) {
+            return Err(NameError::Control { found });
+        }
+        if let Some(found) = name.chars().find(|c| is_invisible(*c)) {
+            return Err(NameError::Invisible { found });
+        }
+        if let Some(found) = name.chars().find(|c| matches!(c, ',' | ':' | '\\' | '"' | '\'')) {
+            return Err(NameError::Special { found });
+        }
+        for suffix in [".sysext", ".confext"] {
+            if strip_suffix_ignore_case(name, suffix).is_some() {
+                return Err(NameError::ClassSuffix { suffix });
+            }
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name less a version: cut at the first `_` or `+` (`src/basic/os-util.c`,
+    /// `path_extract_image_name`, systemd 254 and later). `None` where nothing valid is left,
+    /// in which case systemd accepts a release file of exactly this name and no other.
+    #[must_use]
+    pub fn base(&self) -> Option<&str> {
+        let stem = FILE_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix)).unwrap_or(&self.0);
+        stem.split(['_', '+']).next().filter(|base| image_name_is_valid(base))
+    }
+}
+
+impl fmt::Display for ExtensionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// systemd's own, wider rule for names (`src/basic/os-util.c`, `image_name_is_valid`;
+/// `src/basic/path-util.c`, `filename_is_valid`; `src/basic/utf8.c`, `utf8_is_valid`), for names of release files inside an
+/// image. What it refuses it doesn't look at, so it is no candidate here either.
+#[must_use]
+pub fn image_name_is_valid(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && name != "."
+        && name != ".."
+        && !name.starts_with(".#")
+        && !name.bytes().any(|byte| byte == b'/' || byte.is_ascii_control())
+        && !name.chars().any(is_noncharacter)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_within_the_rules_are_taken_as_they_are() {
+        for name in ["k3s", "good_1.2", "a+b", "mü sli", "a.raw", "x".repeat(128).as_str(), "a.sysext2", "-"] {
+            assert_eq!(ExtensionName::new(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn each_rule_refuses_with_its_own_cause() {
+        let error = |name: &str| ExtensionName::new(name).unwrap_err();
+        assert_eq!(error(""), NameError::Empty);
+        assert_eq!(error(&"ü".repeat(65)), NameError::TooLong { found: 130 });
+        assert_eq!(error(".."), NameError::LeadingDot);
+        assert_eq!(error(".#x"), NameError::LeadingDot);
+        assert_eq!(error("a/b"), NameError::Slash);
+        assert_eq!(error("a\0b"), NameError::Control { found: '\0' });
+        assert_eq!(error("a\u{9b}b"), NameError::Control { found: '\u{9b}' });
+        assert_eq!(error("a\u{7f}").to_string(), "the name contains the control character U+007F");
+        for found in ['\u{fffe}', '\u{fdd0}', '\u{10ffff}', '\u{202e}', '\u{200b}', '\u{feff}', '\u{ad}', '\u{e0041}'] {
+            assert_eq!(error(&format!("a{found}b")), NameError::Invisible { found });
+        }
+        assert!(image_name_is_valid("a\u{202e}b") && image_name_is_valid("a\u{85}b"), "systemd takes them");
+        for name in ["a\u{fffe}", "a\u{fdef}", "a\u{1ffff}", "a\u{7f}", ".#a"] {
+            assert!(!image_name_is_valid(name), "{name:?}");
+        }
+        assert_eq!(error("a.sysext"), NameError::ClassSuffix { suffix: ".sysext" });
+        assert_eq!(error("a.CONFEXT"), NameError::ClassSuffix { suffix: ".confext" });
+    }
+
+    #[test]
+    fn the_base_is_what_stands_before_the_version() {
+        let base = |name: &str| ExtensionName::new(name).unwrap().base().map(str::to_owned);
+        assert_eq!(base("k3s").as_deref(), Some("k3s"));
+        assert_eq!(base("k3s_1.2+3").as_deref(), Some("k3s"));
+        assert_eq!(base("k3s+1_2").as_deref(), Some("k3s"));
+        assert_eq!(base("k3s-1.2").as_deref(), Some("k3s-1.2"));
+        assert_eq!(base("k3s.raw").as_deref(), Some("k3s"));
+        assert_eq!(base("_1.2"), None);
+        assert_eq!(base("+"), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! A file that somebody left to be found, and what its name alone says.
+
+use crate::reason::{Reason, Refusal};
+use crate::stamp::Stamp;
+use ddi::Class;
+use ddi::ExtensionName;
+use ddi::io::{FileSource, ReadAt};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+
+/// An open image with a valid name. Nothing else is known about it.
+#[derive(Debug)]
+pub struct Candidate {
+    name: ExtensionName,
+    class: Class,
+    source: FileSource,
+    stamp: Stamp,
+}
+
+impl Candidate {
+    /// Opens `path` as an extension of `class`.
+    ///
+    /// # Errors
+    /// [`Reason::BadName`] for anything but a regular file with a fitting name,
+    /// [`Reason::Unreadable`] where it can't be opened.
+    pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
+        let file_name = path.file_name().unwrap_or_default();
+        extension_name(file_name, class)?;
+        Self::from_file(open_regular(path)?, file_name, class)
+    }
+
+    /// Takes an open file as an extension of `class` called `file_name`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(file: File, file_name: &OsStr, class: Class) -> Result<Self, Refusal> {
+        Self::named(file, extension_name(file_name, class)?, class)
+    }
+
+    /// Takes an open file as the extension `name` of `class`.
+    ///
+    /// # Errors
+    /// [`Reason::BadName`] for anything but a regular file, [`Reason::Unreadable`] where it can't be asked.
+    pub(crate) fn named(file: File, name: ExtensionName, class: Class) -> Result<Self, Refusal> {
+        let kind = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?.file_type();
+        if !kind.is_file() {
+            return Err(not_regular(kind));
+        }
+        // Before the length is taken and the first byte is read: what changes later shows.
+        let stamp = Stamp::of(&file).map_err(|error| Stamp::refusal(&error))?;
+        let source = FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+        Ok(Self { name, class, source, stamp })
+    }
+
+    /// The extension's name.
+    #[must_use]
+    pub fn name(&self) -> &ExtensionName {
+        &self.name
+    }
+
+    /// What kind of extension it wants to be.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn source(&self) -> &FileSource {
+        &self.source
+    }
+
+    /// The file's stamp when it was opened.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Name, class and file.
+    #[must_use]
+    pub fn into_parts(self) -> (ExtensionName, Class, FileSource) {
+        (self.name, self.class, self.source)
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.source.len()
+    }
+}
+
+/// The name of the extension in a file called `NAME.sysext.raw` or `NAME.confext.raw`.
+///
+/// # Errors
+/// [`Reason::BadName`]
+pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, Refusal> {
+    let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
+    let file_name = file_name.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
+    let named = Class::of_file_name(file_name).filter(|(found, _)| *found == class);
+    let (_, stem) = named.ok_or_else(|| bad(&format_args!("the name does not end in {}", class.file_suffix())))?;
+    ExtensionName::new(stem).map_err(|error| bad(&error))
+}
+
+/// Opens a regular file and nothing else: no link is followed, no FIFO waited for, no device touched.
+fn open_regular(path: &Path) -> Result<File, Refusal> {
+    // The kind is asked first, because opening some devices has effects of its own.
+    let metadata = path.symlink_metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
+    if !metadata.is_file() {
+        return Err(not_regular(metadata.file_type()));
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    open(path, flags, Mode::empty()).map(File::from).map_err(|error| Refusal::new(Reason::Unreadable, error))
+}
+
+fn not_regular(kind: std::fs::FileType) -> Refusal {
+    use std::os::unix::fs::FileTypeExt;
+    let what = match kind {
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Refusal::new(Reason::BadName, format_args!("{what} where a regular file is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_suffix_names_the_class_in_any_case() {
+        let name = |text: &str, class| extension_name(OsStr::new(text), class).map(|name| name.to_string()).ok();
+        assert_eq!(name("k3s.sysext.raw", Class::Sysext).as_deref(), Some("k3s"));
+        assert_eq!(name("k3s_1.2.SysExt.RAW", Class::Sysext).as_deref(), Some("k3s_1.2"));
+        assert_eq!(name("k3s.confext.raw", Class::Confext).as_deref(), Some("k3s"));
+        assert_eq!(name("k3s.confext.raw", Class::Sysext), None);
+        assert_eq!(name("k3s.raw", Class::Sysext), None);
+        assert_eq!(name(".sysext.raw", Class::Sysext), None);
+        assert_eq!(name("ä.raw", Class::Sysext), None);
+        assert_eq!(name("", Class::Sysext), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! `sextant-agent`, for tests.
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sextant::agent::run(sextant::agent::Cli::parse())
+}
