@@ -7,6 +7,7 @@
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod base;
 mod brought;
 mod comparison;
 mod cpio;

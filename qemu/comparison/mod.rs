@@ -9,9 +9,9 @@ mod table;
 
 use crate::cpio::Archive;
 use crate::guest::Guest;
+use crate::kairos::disk::STORE;
 use crate::kairos::disk::Stored;
 use crate::kairos::sets::image;
-use crate::kairos::verdict::STORE;
 use crate::kairos::{Story, image as machine};
 use crate::toolbox::{self, repository, work};
 use seen::Seen;

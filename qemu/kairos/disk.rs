@@ -1,11 +1,13 @@
 //! The partitions besides the ESP.
 
-use super::verdict::STORE;
 use crate::toolbox::{Tree, succeed};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// immucore's store.
+pub const STORE: &str = "/var/lib/kairos/extensions";
 
 /// Where a directory that the layout file names lies on the persistent partition: immucore binds it from below `.state`, `/`
 /// written as `-` (immucore 0.20.4, `pkg/op/fs.go`).

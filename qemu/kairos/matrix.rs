@@ -1,10 +1,10 @@
 //! The rest of the table, which `make kairos` boots.
 
-use super::disk::Stored;
+use super::disk::{STORE, Stored};
 use super::marks::Mark;
 use super::sets::{self, Image, image};
 use super::stories::{boot, central};
-use super::verdict::{LINKED, STORE, SYSEXT, links, merged, mounted, no_copies, only_good, stored, told};
+use super::verdict::{LINKED, SYSEXT, links, merged, mounted, no_copies, only_good, stored, told};
 use super::{Boot, Story};
 use crate::cpio::Archive;
 use crate::guest::Guest;

@@ -1,24 +1,13 @@
 //! The table: what lies on each disk, and what has to come of it in each boot.
 
-use super::disk::Stored;
-use super::matrix;
+use super::disk::{STORE, Stored};
 use super::sets::image;
-use super::verdict::{CONFEXT, LINKED, STORE, SYSEXT, links, measured, merged, stored, told};
+use super::verdict::{CONFEXT, LINKED, SYSEXT, links, measured, merged, stored, told};
 use super::{Boot, Story};
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::witness::Findings;
 use std::collections::BTreeSet;
-
-/// Chooses the whole matrix; otherwise there are those that each run of the tests has.
-const MATRIX: &str = "SEXTANT_KAIROS";
-
-/// All of them.
-pub fn all() -> Vec<Story> {
-    let whole = std::env::var_os(MATRIX).is_some_and(|value| value == "matrix");
-    let all = [central()].into_iter().chain(matrix::table());
-    all.filter(|story| whole || !story.is_of_matrix).collect()
-}
 
 impl Story {
     pub fn new(name: &'static str, about: &'static str) -> Self {

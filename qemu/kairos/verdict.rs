@@ -14,8 +14,6 @@ pub const SYSEXT: &str = "/.extra/sysext";
 pub const CONFEXT: &str = "/.extra/confext";
 /// Where immucore puts its links.
 pub const LINKED: &str = "/run/extensions";
-/// immucore's store.
-pub const STORE: &str = "/var/lib/kairos/extensions";
 
 /// A row of the report: directory, file, and the reason if it was rejected.
 pub type Row<'a> = (&'a str, &'a str, Option<&'a str>);

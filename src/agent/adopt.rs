@@ -10,9 +10,9 @@
 
 use super::environment::Environment;
 use super::lock;
+use super::options::Options;
 use super::preparation::Preparation;
 use super::run::{Looked, Place, PlaceKind, Records, Run, look};
-use super::stage::Options;
 use super::withdrawal;
 use crate::merge;
 use crate::policy::{Directory, Verify};

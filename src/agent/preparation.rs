@@ -1,7 +1,7 @@
 //! What is known before the first image is looked at.
 
 use super::environment::Environment;
-use super::stage::Options;
+use super::options::Options;
 use crate::extension::HostRelease;
 use crate::firmware::Firmware;
 use crate::firmware::entry::BootEntry;

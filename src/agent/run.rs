@@ -1,8 +1,8 @@
 //! Looking at files one after the other, and writing down what is found.
 
 use super::environment::Environment;
+use super::options::Options;
 use super::preparation::{Preparation, host_release};
-use super::stage::Options;
 use crate::confine::{Confinement, WorkerError, guard};
 use crate::merge;
 use crate::policy::{Policy, Tally, Verify};

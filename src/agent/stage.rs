@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::lock;
+use super::options::Options;
 use super::preparation::Preparation;
 use super::run::{Place, PlaceKind, Records, Run, look};
 use crate::merge;
@@ -12,31 +13,13 @@ use crate::root::Root;
 use crate::stage::{free_copies, quarantine, withdraw};
 use crate::state::State;
 use anyhow::{Result, anyhow};
+use ddi::Class;
 use ddi::text::{Message, Text};
-use ddi::{Architecture, Class};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the report says while the agent is at work, and for good if it is killed.
 const UNFINISHED: &str = "the agent was stopped before it had looked at all files";
-/// How long the whole run may take: below the timeout of its unit (`TimeoutStartSec=` of sextant-stage.service), so that what has
-/// been staged by then is handed over, and not lost with an agent that systemd has to kill.
-pub const BUDGET: Duration = Duration::from_mins(4);
-
-/// What the command line says.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Configuration to read instead of the sealed one.
-    pub config: Option<PathBuf>,
-    /// Architecture of the machine.
-    pub architecture: Architecture,
-    /// Read images in processes of their own. Without it a benchmark sees what that costs.
-    pub confined: bool,
-    /// How long the run may take. Files that are left then are refused, and what has been staged is handed over.
-    pub budget: Duration,
-}
-
 /// Verifies all images and stages the good ones. Once the lock is held, a report is written in any case in which that is
 /// possible.
 ///

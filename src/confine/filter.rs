@@ -1,6 +1,6 @@
 //! The system calls that are left (seccomp(2)).
 
-use super::lockdown;
+use super::SOCKET;
 use nix::errno::Errno;
 use nix::libc;
 use seccompiler::{
@@ -85,7 +85,7 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         Ok(vec![SeccompRule::new(vec![is(argument, mask, value)?])?])
     };
     // Questions come from, and answers go to, one descriptor.
-    let socket = number(lockdown::SOCKET);
+    let socket = number(SOCKET);
     rules.insert(libc::SYS_recvmsg, masked(0, u64::from(u32::MAX), socket)?);
     rules.insert(libc::SYS_sendmsg, masked(0, u64::from(u32::MAX), socket)?);
     // Memory that can be executed is not to be had, and none that is shared: a write to it would reach the image.

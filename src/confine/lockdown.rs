@@ -1,6 +1,6 @@
 //! What the process gives up before it reads a byte.
 
-use super::filter;
+use super::{SOCKET, filter};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::prctl;
@@ -9,8 +9,6 @@ use nix::sys::signal::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::os::fd::RawFd;
 
-/// The descriptor through which it is asked and answers. Nothing writes to standard input by mistake.
-pub(super) const SOCKET: RawFd = 0;
 /// Descriptors that it may have: that one, and images that it is handed.
 const DESCRIPTORS: u64 = 4;
 /// Processor seconds after which the kernel ends it, whatever becomes of the process that watches it.

@@ -19,7 +19,11 @@ mod worker;
 pub use guard::guard;
 pub use worker::{Worker, WorkerError};
 
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
+
+/// The descriptor through which a worker is asked and answers. Nothing writes to standard input by mistake.
+const SOCKET: RawFd = 0;
 
 /// Where hostile bytes are read.
 #[derive(Debug, Clone, Copy, Default)]

@@ -243,7 +243,7 @@ impl Limit {
 
 /// In the worker: answers until there are no more questions.
 fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Option<OwnedFd>) -> A) {
-    while let Ok(Some((question, descriptor))) = message::receive(lockdown::SOCKET) {
+    while let Ok(Some((question, descriptor))) = message::receive(super::SOCKET) {
         let Ok(question) = serde_json::from_slice(&question) else { return };
         say(&Said::Answer(serve(question, descriptor)));
     }
@@ -252,7 +252,7 @@ fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Optio
 /// In the worker: where this fails the other side finds out by itself.
 fn say(said: &impl Serialize) {
     let bytes = serde_json::to_vec(said).unwrap_or_default();
-    if message::send(lockdown::SOCKET, &bytes, None).is_err() {
+    if message::send(super::SOCKET, &bytes, None).is_err() {
         lockdown::leave();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One set of types writes and reads it. Members that this version doesn't know are kept in `rest` and written back.
 
-use super::word::Word;
+use super::word::{Vocabulary, Word};
 use crate::firmware::{Firmware, SecureBoot};
 use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
@@ -165,6 +165,14 @@ impl Verdict {
             Self::Rejected => "rejected",
             Self::Withdrawn => "withdrawn",
         }
+    }
+}
+
+impl Vocabulary for Verdict {
+    const ALL: &'static [Self] = &[Self::Staged, Self::Accepted, Self::Rejected, Self::Withdrawn];
+
+    fn word(self) -> &'static str {
+        self.as_str()
     }
 }
 

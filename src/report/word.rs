@@ -1,6 +1,5 @@
 //! Words of the report that belong to a fixed vocabulary.
 
-use super::schema::Verdict;
 use crate::firmware::SecureBoot;
 use crate::policy::Verify;
 use crate::reason::Reason;
@@ -82,14 +81,6 @@ impl Vocabulary for Reason {
 
     fn word(self) -> &'static str {
         self.token()
-    }
-}
-
-impl Vocabulary for Verdict {
-    const ALL: &'static [Self] = &[Self::Staged, Self::Accepted, Self::Rejected, Self::Withdrawn];
-
-    fn word(self) -> &'static str {
-        self.as_str()
     }
 }
 

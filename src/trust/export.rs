@@ -1,15 +1,12 @@
 //! The trust anchors as systemd reads them.
 
-use super::others::{Others, Removed};
+use super::others::{DIRECTORY, Others, Removed};
 use super::{Anchor, SealedFile, Source};
 use crate::durable;
 use crate::root::Root;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
-
-/// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
-pub(super) const DIRECTORY: &str = "/run/verity.d";
 
 /// Writes each anchor to its file under `/run/verity.d`, one PEM certificate a file since systemd reads no
 /// more. Removes files that an earlier run wrote for certificates no longer trusted, and those of others that hold anything

@@ -3,7 +3,6 @@
 //! immucore writes all of PK, KEK and db there and doesn't ask dbx, so a signer that dbx revokes would be trusted by systemd
 //! (immucore 0.20.4, `pkg/state/steps_uki.go`, `ExtractCerts`).
 
-use super::export::DIRECTORY;
 use super::{Anchor, Fingerprint, SealedFile, Source};
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
@@ -15,6 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
+pub(super) const DIRECTORY: &str = "/run/verity.d";
 /// Most files that are told one by one.
 const MAX_TOLD: usize = 64;
 

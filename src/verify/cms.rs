@@ -17,11 +17,13 @@
     clippy::panic
 )]
 
+mod attribute_kind;
 mod attributes;
 mod error;
 mod name;
 
-pub use attributes::{Attribute, AttributeKind, MAX_ATTRIBUTES};
+pub use attribute_kind::AttributeKind;
+pub use attributes::{Attribute, MAX_ATTRIBUTES};
 pub use ddi::octets::Octets;
 pub use error::CmsError;
 pub use name::Name;

@@ -6,7 +6,6 @@ use super::machine::Machine;
 use super::original::Original;
 use super::store_options::{self, StoreOptions};
 use super::trust_options::TrustOptions;
-use crate::esp::change;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -146,12 +145,6 @@ fn original((path, evidence): (&PathBuf, Option<VerifiedImage>)) -> Result<Origi
         None => Original::unverified(path),
     };
     original.with_context(|| format!("installing {}", path.display()))
-}
-
-/// The error, and what can be done about it.
-pub(super) fn advised(error: std::io::Error) -> anyhow::Error {
-    let advice = change::advice(&error);
-    if advice.is_empty() { error.into() } else { anyhow::anyhow!("{error}{advice}") }
 }
 
 /// Does what was prepared, and says how far it got where that fails.

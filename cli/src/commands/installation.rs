@@ -1,6 +1,6 @@
 //! What `sextant install` has to do: found out before anything is done, prepared as a whole, and only then done.
 
-use super::install::advised;
+use super::advice::advised;
 use super::machine::Machine;
 use super::original::Original;
 use super::progress::{Progress, Waiting};

@@ -1,6 +1,6 @@
 //! `sextant remove`, `sextant enable`, `sextant disable`
 
-use super::install::advised;
+use super::advice::advised;
 use super::installation::{Outcome, whole_set};
 use super::store_options::{self, EntryOptions, StoreOptions};
 use crate::store::{Held, Kind, Link, Set, Slot, Store};

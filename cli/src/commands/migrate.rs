@@ -1,6 +1,7 @@
 //! `sextant migrate`
 
-use super::install::{advised, commit};
+use super::advice::advised;
+use super::install::commit;
 use super::installation::{Job, Outcome, Request};
 use super::machine::Machine;
 use super::original::Original;

@@ -1,5 +1,6 @@
 //! The tool on a workstation and on an installed system.
 
+mod advice;
 mod build;
 mod changes;
 mod explain;

@@ -15,7 +15,7 @@
 //! Two entries for the same clusters are what a loss of power can leave; both can be read, but deleting one destroys the
 //! other, and Linux makes the file system read-only when the second is deleted. [`Twin`] is that case.
 
-use super::extra::{DISABLED, Extra};
+use super::extra::{Extra, disabled};
 use ddi::bytes::hex;
 use ddi::io::{FileSource, Pieces, ReadAt};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -119,12 +119,6 @@ impl Written {
         drop(old);
         Ok(())
     }
-}
-
-/// The name of `file` when it is disabled.
-#[must_use]
-pub fn disabled(file: &str) -> String {
-    format!("{file}{DISABLED}")
 }
 
 /// Gives a file of `directory` another name, which must be free.

@@ -12,7 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Stands behind the name of a file that is there and not to be taken: systemd-stub takes `*.raw` only.
-pub(super) const DISABLED: &str = ".disabled";
+const DISABLED: &str = ".disabled";
+
+/// The name of `file` when it is disabled.
+#[must_use]
+pub fn disabled(file: &str) -> String {
+    format!("{file}{DISABLED}")
+}
 
 /// A file that systemd-stub takes, or would take if it weren't disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +39,7 @@ impl Item {
     /// Name of the file as it is now.
     #[must_use]
     pub fn file_now(&self) -> String {
-        if self.enabled { self.file.clone() } else { super::change::disabled(&self.file) }
+        if self.enabled { self.file.clone() } else { disabled(&self.file) }
     }
 
     /// Whether a person who says `word` means this one: the extension's whole name, or the file's.

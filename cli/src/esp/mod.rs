@@ -11,7 +11,7 @@ mod locate;
 mod space;
 
 pub use entry::{Entries, Entry, EntryError};
-pub use extra::{Extra, Item};
+pub use extra::{Extra, Item, disabled};
 pub(crate) use extra::{check_count, item};
 pub use locate::{LocateError, find, find_below};
 pub use space::Space;

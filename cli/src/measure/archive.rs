@@ -1,12 +1,10 @@
 //! The archive that systemd-stub makes: *newc* cpio (kernel Documentation/driver-api/early-userspace/buffer-format.rst), byte for
 //! byte as systemd 257 and 262 write it (`src/boot/cpio.c`, `pack_cpio`).
 
+use super::ArchiveError;
 use super::bank::{Digests, Hashers};
 use ddi::io::{Pieces, ReadAt};
 use ddi::text::Text;
-use openssl::error::ErrorStack;
-use std::io;
-use thiserror::Error;
 
 const DIRECTORY: u32 = 0o040_555;
 const FILE: u32 = 0o100_444;
@@ -18,31 +16,6 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// Its bytes.
     pub content: &'a dyn ReadAt,
-}
-
-/// Why there is no value.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// A file can't be read to its end.
-    #[error("reading {name}")]
-    Read {
-        /// Its name.
-        name: Text,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The format counts sizes in 32 bits; systemd-stub gives up all files of the archive then.
-    #[error("{name} is {size} bytes long, and systemd-stub loads files below 4 GiB only")]
-    TooLarge {
-        /// Its name.
-        name: Text,
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// OpenSSL can't hash.
-    #[error("hashing")]
-    Digest(#[from] ErrorStack),
 }
 
 /// Digests and size of the archive of `members`, which are in order, below `directory`.

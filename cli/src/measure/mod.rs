@@ -9,10 +9,12 @@
 
 mod archive;
 mod bank;
+mod error;
 mod stub;
 
-pub use archive::{ArchiveError, Member};
+pub use archive::Member;
 pub use bank::{Bank, Digests};
+pub use error::ArchiveError;
 pub use stub::{PLACES, Place, StubError, is_taken, stub_version};
 
 use ddi::Class;

@@ -128,3 +128,8 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
     }
     found
 }
+
+/// Names with commas between them.
+pub(super) fn joined(names: &[Text]) -> String {
+    names.iter().map(Text::as_str).collect::<Vec<_>>().join(", ")
+}

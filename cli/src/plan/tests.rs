@@ -51,7 +51,7 @@ fn the_uppermost_file_is_seen_and_directories_are_joined() {
     let found: Vec<_> = plan
         .conflicts
         .iter()
-        .map(|conflict| format!("{} {} {}", conflict.path, conflict.winner, text::joined(&conflict.hidden)))
+        .map(|conflict| format!("{} {} {}", conflict.path, conflict.winner, layers::joined(&conflict.hidden)))
         .collect();
     // What lies in the directory that a file hides is not told again.
     assert_eq!(found, ["/usr/bin/x a_2 a_1", "/usr/lib/a/1 b a_1", "/usr/share/d a_2 a_1"]);

@@ -1,8 +1,8 @@
 //! A plan for people.
 
+use super::layers::joined;
 use super::{Plan, Trouble};
 use ddi::Class;
-use ddi::text::Text;
 use sextant::report::table::Style;
 use std::fmt::Write;
 
@@ -55,11 +55,6 @@ pub fn text(plan: &Plan, style: Style) -> String {
         }
     }
     out
-}
-
-/// Names with commas between them.
-pub(super) fn joined(names: &[Text]) -> String {
-    names.iter().map(Text::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn order(out: &mut String, plan: &Plan) {

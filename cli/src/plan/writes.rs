@@ -1,9 +1,8 @@
 //! Steps of stages against what is merged.
 
 use super::Extension;
-use super::layers::{ReadOnly, absolute, is_within};
+use super::layers::{ReadOnly, absolute, is_within, joined};
 use super::stages::{StageFile, Step};
-use super::text::joined;
 use ddi::Class;
 use ddi::filesystem::EntryKind;
 use ddi::text::{Message, Text};

@@ -12,7 +12,7 @@ mod kairos;
 
 pub use kairos::{Kairos, Link, Running, Stray};
 
-use crate::esp::{self, Entries, Entry, Esp, Extra, Item, Space, change};
+use crate::esp::{self, Entries, Entry, Esp, Extra, Item, Space, change, disabled};
 use clap::ValueEnum;
 use ddi::Class;
 use ddi::text::{Message, Text};
@@ -228,7 +228,7 @@ impl Set {
     /// Whether something of this name, enabled or disabled, is there that is no file.
     #[must_use]
     pub fn is_odd(&self, file: &str) -> bool {
-        let names = [file.to_owned(), change::disabled(file)];
+        let names = [file.to_owned(), disabled(file)];
         let odd = self.extra.iter().flat_map(|extra| &extra.odd);
         odd.into_iter().any(|found| names.iter().any(|name| name.eq_ignore_ascii_case(found)))
     }
@@ -369,7 +369,7 @@ impl Store {
     pub fn disable(&self, slot: &Slot, item: &Item) -> io::Result<()> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => {
-                change::rename(&esp.place(&slot.directory)?, &item.file_now(), &change::disabled(&item.file))
+                change::rename(&esp.place(&slot.directory)?, &item.file_now(), &disabled(&item.file))
             }
             Place::Kairos(kairos) => kairos.disable(&slot.name, item.class, &item.file),
         }

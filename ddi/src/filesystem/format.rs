@@ -8,8 +8,8 @@
     clippy::panic
 )]
 
+use super::mask::Mask;
 use super::meter::Meter;
-use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 
 /// An entry of a directory as it stands there.
@@ -24,6 +24,17 @@ pub(super) struct Item<'a> {
 
 /// Visits entries one by one.
 pub(super) type Visitor<'v> = dyn FnMut(Item<'_>) -> Result<(), FilesystemError> + 'v;
+
+/// Who may do what with a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attributes {
+    /// The lower 12 bits of the mode.
+    pub(super) mode: u16,
+    /// Owner.
+    pub(super) uid: u32,
+    /// Group.
+    pub(super) gid: u32,
+}
 
 /// A format of file system.
 pub(super) trait Format {
@@ -49,7 +60,7 @@ pub(super) trait Format {
     fn mask(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<Option<Mask>, FilesystemError>;
 
     /// Who may do what with a node.
-    fn attributes(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<super::walk::Attributes, FilesystemError>;
+    fn attributes(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<Attributes, FilesystemError>;
 
     /// Shows every entry of a directory, in order.
     fn visit(

@@ -31,6 +31,7 @@ mod codec;
 mod erofs;
 mod error;
 mod format;
+mod mask;
 mod meter;
 mod overlay;
 mod path;
@@ -39,7 +40,7 @@ mod tree;
 mod walk;
 
 pub use error::FilesystemError;
-pub use overlay::Mask;
+pub use mask::Mask;
 pub use tree::Tree;
 pub use walk::Node;
 

@@ -8,7 +8,7 @@
     clippy::panic
 )]
 
-use super::format::Format;
+use super::format::{Attributes, Format};
 use super::meter::Meter;
 use super::path::{MAX_TARGET, read, visit};
 use super::{EntryKind, Filesystem, FilesystemError, Inner};
@@ -41,17 +41,6 @@ pub struct Node {
     pub size: u64,
     /// Where a symbolic link leads.
     pub target: Option<Vec<u8>>,
-}
-
-/// Who may do what with a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attributes {
-    /// The lower 12 bits of the mode.
-    pub(super) mode: u16,
-    /// Owner.
-    pub(super) uid: u32,
-    /// Group.
-    pub(super) gid: u32,
 }
 
 impl Filesystem<'_> {

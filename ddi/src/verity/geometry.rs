@@ -11,7 +11,8 @@
     clippy::panic
 )]
 
-use super::SUPERBLOCK_SIZE;
+/// Length of the superblock in bytes. The rest of its hash block is unused.
+pub const SUPERBLOCK_SIZE: usize = 512;
 
 /// One level of a hash tree: a run of hash blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! `lib/verity/verity.c` (the superblock, which the kernel never reads).
 
 mod checked;
+mod error;
 mod geometry;
 mod hasher;
 mod root_hash;
@@ -22,10 +23,11 @@ mod workers;
 mod zeros;
 
 pub use checked::CheckedData;
-pub use geometry::{Geometry, Level};
+pub use error::{Area, TreeError};
+pub use geometry::{Geometry, Level, SUPERBLOCK_SIZE};
 pub use hasher::{HashAlgorithm, SaltedHasher};
 pub use root_hash::{RootHash, RootHashError};
-pub use superblock::{MAX_BLOCK_SIZE, MAX_SALT_SIZE, MIN_BLOCK_SIZE, SUPERBLOCK_SIZE, Superblock, SuperblockError};
-pub use tree::{Area, TreeError, VerifiedTree, build, verify};
+pub use superblock::{MAX_BLOCK_SIZE, MAX_SALT_SIZE, MIN_BLOCK_SIZE, Superblock, SuperblockError};
+pub use tree::{VerifiedTree, build, verify};
 pub use workers::default_threads;
 pub use zeros::first_nonzero;

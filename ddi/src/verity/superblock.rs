@@ -27,11 +27,9 @@
 
 use thiserror::Error;
 
-use super::{Geometry, HashAlgorithm};
+use super::{Geometry, HashAlgorithm, SUPERBLOCK_SIZE};
 use crate::bytes;
 
-/// Length of the superblock in bytes. The rest of its hash block is unused.
-pub const SUPERBLOCK_SIZE: usize = 512;
 /// Smallest block size in bytes: a sector.
 pub const MIN_BLOCK_SIZE: u32 = 512;
 /// Largest block size in bytes. `verity_ctr()` refuses blocks larger than a page, and 4096 bytes is the one page

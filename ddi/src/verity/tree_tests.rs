@@ -9,6 +9,7 @@ use super::*;
 use crate::verity::HashAlgorithm;
 use crate::verity::test_images::{Image, image};
 use crate::verity::walk::PIECE;
+use std::io;
 
 impl Image {
     fn verify(&self) -> Result<VerifiedTree, TreeError> {

@@ -4,7 +4,7 @@ use super::blobs::{self, Blobs};
 use super::image::StoredImage;
 use super::layout::{blob_path, pick};
 use super::unpack::unpack;
-use super::{LayeredImage, Options, SourceError, Spool, docker, document};
+use super::{Options, SourceError, Spool, document};
 use crate::build::tree::archive_members;
 use oci_spec::image::Descriptor;
 use std::collections::HashMap;
@@ -112,24 +112,6 @@ pub(super) fn open_layout(
     options: &Options,
 ) -> Result<StoredImage<Index>, SourceError> {
     layout(Index::open(path, options)?, tag, options)
-}
-
-/// Opens the image in an archive of either form.
-pub(super) fn open_found(
-    path: &Path,
-    tag: Option<&str>,
-    options: &Options,
-) -> Result<Box<dyn LayeredImage>, SourceError> {
-    let no_archive = |cause: String| SourceError::NoArchive { file: path.display().to_string(), cause };
-    let index = Index::open(path, options).map_err(|error| match error {
-        SourceError::Document { cause, .. } => no_archive(cause),
-        error => error,
-    })?;
-    if index.file("manifest.json").is_none() && index.file("index.json").is_none() {
-        let cause = "it has neither manifest.json nor index.json; to take its files, unpack it and name the directory";
-        return Err(no_archive(cause.to_owned()));
-    }
-    docker::of(index, tag, options)
 }
 
 /// The image of an archive that is an OCI layout.

@@ -33,6 +33,24 @@ pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<
     of(Index::open(path, options)?, tag, options)
 }
 
+/// Opens the image in an archive of either form.
+pub(super) fn open_found(
+    path: &Path,
+    tag: Option<&str>,
+    options: &Options,
+) -> Result<Box<dyn LayeredImage>, SourceError> {
+    let no_archive = |cause: String| SourceError::NoArchive { file: path.display().to_string(), cause };
+    let index = Index::open(path, options).map_err(|error| match error {
+        SourceError::Document { cause, .. } => no_archive(cause),
+        error => error,
+    })?;
+    if index.file("manifest.json").is_none() && index.file("index.json").is_none() {
+        let cause = "it has neither manifest.json nor index.json; to take its files, unpack it and name the directory";
+        return Err(no_archive(cause.to_owned()));
+    }
+    of(index, tag, options)
+}
+
 /// The image of this name in an archive, or the only one.
 pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
     let Some(manifest) = index.file("manifest.json") else {

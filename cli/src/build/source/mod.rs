@@ -91,7 +91,7 @@ pub fn open(reference: &Reference, options: &Options) -> Result<Opened, SourceEr
         Reference::LayoutArchive { path, tag } => Box::new(archive::open_layout(path, tag.as_deref(), options)?),
         Reference::DockerArchive { path, tag } => docker::open(path, tag.as_deref(), options)?,
         Reference::Daemon(name) => daemon::open(name, options)?,
-        Reference::File { path, tag } => archive::open_found(path, tag.as_deref(), options)?,
+        Reference::File { path, tag } => docker::open_found(path, tag.as_deref(), options)?,
         Reference::Service(name) => daemon::open(name, options).map_err(|error| {
             if error.is_absent() {
                 SourceError::OnlyService { name: name.clone(), daemon: Box::new(error) }

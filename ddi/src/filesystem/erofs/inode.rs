@@ -10,8 +10,8 @@
 
 use super::Erofs;
 use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::filesystem::format::Attributes;
 use crate::filesystem::meter::Meter;
-use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
 /// Inodes are counted in slots of this many bytes.

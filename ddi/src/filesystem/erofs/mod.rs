@@ -15,11 +15,11 @@ mod inode;
 mod xattr;
 
 use super::format::{Format, Visitor};
+use super::mask::Mask;
 use super::meter::Meter;
-use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
-use crate::filesystem::walk::Attributes;
+use crate::filesystem::format::Attributes;
 use inode::Inode;
 
 /// Bytes before the superblock, for boot code.

@@ -10,8 +10,8 @@
 
 use super::{Erofs, Inode};
 use crate::bytes::{u16_at, u32_at};
+use crate::filesystem::mask::{ATTRIBUTES, Mask};
 use crate::filesystem::meter::Meter;
-use crate::filesystem::overlay::{ATTRIBUTES, Mask};
 use crate::filesystem::{FilesystemError, MAX_XATTR};
 
 /// Bytes before the list of shared attributes (`struct erofs_xattr_ibody_header`).

@@ -12,8 +12,8 @@ use super::Squashfs;
 use super::metadata::Cursor;
 use super::metadata::table_entry;
 use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::filesystem::format::Attributes;
 use crate::filesystem::meter::Meter;
-use crate::filesystem::walk::Attributes;
 use crate::filesystem::{EntryKind, FilesystemError};
 
 /// Bytes that begin every inode.

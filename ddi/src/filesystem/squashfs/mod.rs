@@ -16,11 +16,11 @@ mod xattr;
 
 use super::codec::Codec;
 use super::format::{Format, Visitor};
+use super::mask::Mask;
 use super::meter::Meter;
-use super::overlay::Mask;
 use super::{EntryKind, FilesystemError};
 use crate::bytes::{u16_at, u32_at, u64_at};
-use crate::filesystem::walk::Attributes;
+use crate::filesystem::format::Attributes;
 use inode::Inode;
 
 const MAGIC: u32 = 0x7371_7368;

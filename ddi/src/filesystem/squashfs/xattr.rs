@@ -11,8 +11,8 @@
 use super::metadata::{Cursor, table_entry};
 use super::{Inode, Squashfs};
 use crate::bytes::{u16_at, u32_at, u64_at};
+use crate::filesystem::mask::{ATTRIBUTES, Mask};
 use crate::filesystem::meter::Meter;
-use crate::filesystem::overlay::{ATTRIBUTES, Mask};
 use crate::filesystem::{EntryKind, FilesystemError, MAX_XATTR};
 
 /// Namespace `user.` in the lower byte of a type.
