@@ -9,13 +9,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ddi::PartitionKind::{RootVerity, RootVeritySig};
 use ddi::io::ReadAt;
-use ddi::signature_partition::SignaturePartition;
 use ddi::verity::RootHash;
 use ddi::write::{DdiBuilder, VerityParams};
 use ddi::{Ddi, signature_partition};
 use sextant::firmware::signature_list::SignatureDatabase;
 use sextant::trust::{Anchor, SealedFile, Source, TrustStore};
-use sextant::verify::{IntactImage, SignedRoot};
+use sextant::verify::{IntactImage, SignedDdi};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use support::compact::compact;
@@ -35,8 +34,6 @@ struct Evidence {
 struct Specimen {
     image: RawImage,
     trust: TrustStore,
-    claim: SignaturePartition,
-    signed: SignedRoot,
     text: Text,
 }
 
@@ -64,7 +61,6 @@ impl Specimen {
         let file = SealedFile { path: "flip.crt".to_owned(), content: Ok(authority.pem()) };
         let trust = TrustStore::decide(vec![file.offer(Source::File)], &SignatureDatabase::default());
         let claim = Ddi::read(&image.bytes, native()).unwrap().claim().clone();
-        let signed = SignedRoot::verify(&claim, &trust).unwrap();
 
         let place = image.place(RootVeritySig);
         let bytes = &image.bytes[place.clone()];
@@ -83,23 +79,19 @@ impl Specimen {
             der: claim.signature.to_vec(),
             parts: Pkcs7::new(&claim.signature),
         };
-        Self { image, trust, claim, signed, text }
+        Self { image, trust, text }
     }
 
-    /// As `Verifier::verify` does it, from the bytes to the file system.
+    /// The chain of evidence, from the bytes to the file system.
     fn verify(&self, bytes: &[u8]) -> Result<Evidence, String> {
         let ddi = Ddi::read(&bytes, native()).map_err(|error| error.to_string())?;
-        // Nothing but the claim and the trust anchors goes into this, so the same claim needs no second look.
-        let signed = if *ddi.claim() == self.claim {
-            self.signed.clone()
-        } else {
-            SignedRoot::verify(ddi.claim(), &self.trust).map_err(|error| error.to_string())?
-        };
-        let intact = IntactImage::check(&bytes, &ddi, &signed, 1).map_err(|error| error.to_string())?;
+        let signed = SignedDdi::verify(ddi, &self.trust).map_err(|error| error.to_string())?;
+        let intact = IntactImage::check(&bytes, signed, 1).map_err(|error| error.to_string())?;
+        let root = intact.rooted().signed().root();
         let window = intact.filesystem().unwrap();
         let mut filesystem = vec![0; usize::try_from(window.len()).unwrap()];
         window.read_exact_at(&mut filesystem, 0).unwrap();
-        Ok(Evidence { root_hash: signed.root_hash().clone(), signer: signed.signer().clone(), filesystem })
+        Ok(Evidence { root_hash: root.root_hash().clone(), signer: root.signer().clone(), filesystem })
     }
 
     /// The list: why byte `at` may be `changed` without anybody noticing; `None` where it may not.
@@ -278,7 +270,8 @@ fn every_bit_of_an_ecdsa_signature_partition_too() {
 fn the_list_knows_where_things_are() {
     let specimen = Specimen::new(keys::rsa("Vendor"));
     let bytes = &specimen.image.bytes[specimen.image.place(RootVeritySig)];
-    assert_eq!(signature_partition::parse(bytes).unwrap(), specimen.claim);
+    let ddi = Ddi::read(&specimen.image.bytes, native()).unwrap();
+    assert_eq!(signature_partition::parse(bytes).unwrap(), *ddi.claim());
     let text = &specimen.text;
     let fingerprint = std::str::from_utf8(&specimen.image.bytes[text.fingerprint.clone()]).unwrap();
     assert_eq!(fingerprint, keys::rsa("Vendor").fingerprint());

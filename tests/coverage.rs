@@ -6,7 +6,7 @@ use ddi::PartitionKind::{self, Root, RootVerity};
 use ddi::io::ReadAt;
 use sextant::policy::Verify;
 use sextant::trust::{SealedFile, Source, TrustStore};
-use sextant::verify::{ContentsError, Coverage, IntactImage, RootedImage, SignedRoot};
+use sextant::verify::{ContentsError, Coverage, IntactImage, RootedImage, SignedDdi};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,40 +39,39 @@ fn large() -> &'static RawImage {
     })
 }
 
-fn signed(source: &dyn ReadAt) -> (Ddi, SignedRoot) {
+fn signed(source: &dyn ReadAt) -> SignedDdi {
     let file = SealedFile { path: "vendor.crt".to_owned(), content: Ok(keys::ec("Vendor").pem()) };
     let trust = TrustStore::decide(vec![file.offer(Source::File)], &Default::default());
     let ddi = Ddi::read(source, native()).unwrap();
-    let signed = SignedRoot::verify(ddi.claim(), &trust).unwrap();
-    (ddi, signed)
+    SignedDdi::verify(ddi, &trust).unwrap()
 }
 
 fn on_read(image: &RawImage) -> Result<Coverage, ContentsError> {
-    let (ddi, signed) = signed(&image.bytes);
-    RootedImage::check(&image.bytes, &ddi, &signed).map(|(_, coverage)| coverage)
+    let signed = signed(&image.bytes);
+    RootedImage::check(&image.bytes, signed).map(|(_, coverage)| coverage)
 }
 
 fn full(image: &RawImage) -> Result<(), ContentsError> {
-    let (ddi, signed) = signed(&image.bytes);
-    IntactImage::check(&image.bytes, &ddi, &signed, 2).map(drop)
+    let signed = signed(&image.bytes);
+    IntactImage::check(&image.bytes, signed, 2).map(drop)
 }
 
 #[test]
 fn a_fraction_of_a_large_image_is_read_and_the_coverage_says_how_much() {
     let image = large();
     let source = Counting { bytes: &image.bytes, read: AtomicU64::new(0) };
-    let (ddi, signed) = signed(&source);
+    let signed = signed(&source);
     let before = source.read.swap(0, Ordering::Relaxed);
-    let (rooted, coverage) = RootedImage::check(&source, &ddi, &signed).unwrap();
+    let (rooted, coverage) = RootedImage::check(&source, signed.clone()).unwrap();
     let read = source.read.swap(0, Ordering::Relaxed);
     let len = image.bytes.len() as u64;
     assert_eq!((coverage.verify(), coverage.len()), (Verify::OnRead, len));
     assert!(before + read < len / 8, "{read} of {len} bytes");
     // What was read before, to find the partitions, is in it.
     assert!((read..len / 8).contains(&coverage.checked()), "{coverage:?}, {read} bytes read");
-    assert_eq!(rooted.data_len(), image.place(Root).len() as u64);
-    IntactImage::check(&source, &ddi, &signed, 2).unwrap();
-    assert!(source.read.load(Ordering::Relaxed) >= rooted.data_len());
+    assert_eq!(rooted.lend().data_len(), image.place(Root).len() as u64);
+    IntactImage::check(&source, signed, 2).unwrap();
+    assert!(source.read.load(Ordering::Relaxed) >= rooted.lend().data_len());
 }
 
 #[test]

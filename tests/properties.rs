@@ -15,10 +15,11 @@ use proptest::test_runner::TestCaseError;
 use sextant::confine::Confinement;
 use sextant::policy::Policy;
 use sextant::reason::Reason;
-use sextant::stage::InPlaceCustody;
 use sextant::trust::{SealedFile, Source, TrustStore};
 use sextant::verify::Candidate;
-use sextant::verify::{Accepted, ContentsError, Findings, IntactImage, SignedRoot, VerifiedImage, Verifier};
+use sextant::verify::{
+    Accepted, ContentsError, Examined, Findings, InPlaceCustody, IntactImage, SignedDdi, VerifiedImage, Verifier,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -101,7 +102,7 @@ fn builder() -> impl Strategy<Value = DdiBuilder> {
 }
 
 /// Verifies a file as the agent and `sextant verify` do.
-fn verify(path: &Path) -> Result<(VerifiedImage, Findings), String> {
+fn verify(path: &Path) -> Result<(VerifiedImage<Examined>, Findings), String> {
     let verifier = Verifier {
         policy: &Policy::default(),
         trust: trust(),
@@ -230,8 +231,8 @@ impl Damage {
 
 fn check(image: &Vec<u8>) -> Result<(), ContentsError> {
     let ddi = Ddi::read(image, native()).unwrap();
-    let signed = SignedRoot::verify(ddi.claim(), trust()).unwrap();
-    IntactImage::check(image, &ddi, &signed, 2).map(drop)
+    let signed = SignedDdi::verify(ddi, trust()).unwrap();
+    IntactImage::check(image, signed, 2).map(drop)
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use ddi::io::{ReadAt, Window};
 use ddi::verity::{self, Superblock};
 use ddi::{Architecture, Ddi};
 use libfuzzer_sys::fuzz_target;
-use sextant::verify::SignedRoot;
+use sextant::verify::SignedDdi;
 
 fuzz_target!(|data: &[u8]| {
     check(&data.to_vec());
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
 fn check(image: &Vec<u8>) {
     let architecture = Architecture::native().unwrap_or(Architecture::X86_64);
     let Ok(ddi) = Ddi::read(image, architecture) else { return };
-    let signed = SignedRoot::verify(ddi.claim(), sextant_fuzz::impostors());
+    let signed = SignedDdi::verify(ddi.clone(), sextant_fuzz::impostors());
     assert!(signed.is_err(), "a signature out of nothing: {signed:?}");
     // Nothing further is done without a signature; the tree is the next that would have to stand an attack.
     let window = |partition: &ddi::gpt::Partition| Window::new(image, partition.start, partition.len);

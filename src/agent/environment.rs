@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::merge::{Delivery, MOUNTS, Service, Units};
 use crate::policy::Limits;
 use crate::root::{INITRD_RELEASE, Root};
-use crate::stage::{CopyCustody, Custody, MountCustody};
+use crate::stage::{CopyCustody, MountCustody, StagingCustody};
 use crate::verify::Activate;
 use anyhow::{Context, Result, bail};
 use ddi::Class;
@@ -103,7 +103,7 @@ impl Environment {
     }
 
     /// How images are held while they are verified: by a mount of the file on a machine, as a copy in a tree.
-    pub(super) fn custody(&self, limits: Limits) -> Result<Box<dyn Custody>> {
+    pub(super) fn custody(&self, limits: Limits) -> Result<Box<dyn StagingCustody>> {
         let copies = CopyCustody::new(self.root(), limits)?;
         Ok(match self {
             Self::Machine(_) => Box::new(MountCustody::new(copies)),

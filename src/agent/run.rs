@@ -9,10 +9,10 @@ use crate::policy::{Policy, Tally, Verify};
 use crate::reason::{Reason, Refusal};
 use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
-use crate::stage::{Custody, InPlaceCustody, stage as stage_image};
+use crate::stage::{Stageable, StagingCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
 use crate::verify::Candidate;
-use crate::verify::{Accepted, Findings, Session, Stageable, Verifier};
+use crate::verify::{Accepted, Examined, Findings, InPlaceCustody, Session, Verified, VerifiedImage, Verifier};
 use ddi::Class;
 use ddi::ExtensionName;
 use ddi::text::{Message, Text};
@@ -107,7 +107,7 @@ pub(super) struct Run<'a> {
     root: &'a Root,
     session: Session<'a>,
     policy: &'a Policy,
-    custody: Option<&'a dyn Custody>,
+    purpose: Purpose<'a>,
     gate: Option<Refusal>,
     tally: Tally,
     accepted: Accepted,
@@ -115,8 +115,22 @@ pub(super) struct Run<'a> {
     upcoming: Option<Upcoming>,
     /// When nothing more is looked at.
     until: Instant,
-    /// Nothing is staged.
-    dry: bool,
+}
+
+/// What becomes of a good file.
+enum Purpose<'a> {
+    /// It is staged, from the bytes that this custody holds.
+    Stage(&'a dyn StagingCustody),
+    /// It would be staged, if there were a place.
+    Nowhere,
+    /// Only its row is wanted.
+    Preview,
+}
+
+/// A good file.
+enum Good {
+    ToStage(Stageable),
+    Previewed(VerifiedImage<Examined>),
 }
 
 /// Has `work` look at files, with all that it takes.
@@ -130,13 +144,15 @@ pub(super) fn look<T>(
 ) -> T {
     let root = environment.root();
     let dry = records.dry;
-    let custody = if dry { Ok(Box::new(InPlaceCustody) as _) } else { environment.custody(preparation.policy.limits) };
-    let custody = match custody {
-        Ok(custody) => Some(custody),
-        Err(error) => {
-            records.fail(error);
-            None
-        }
+    let custody = if dry {
+        None
+    } else {
+        environment.custody(preparation.policy.limits).map_err(|error| records.fail(error)).ok()
+    };
+    let purpose = match custody.as_deref() {
+        Some(custody) => Purpose::Stage(custody),
+        None if dry => Purpose::Preview,
+        None => Purpose::Nowhere,
     };
     let host = host_release(root);
     // The kernel mounts what it looks at, which a dry run doesn't do.
@@ -162,13 +178,12 @@ pub(super) fn look<T>(
         root,
         session: verifier.session(),
         policy: &preparation.policy,
-        custody: custody.as_deref(),
+        purpose,
         gate: preparation.gate.clone(),
         tally,
         accepted: Accepted::default(),
         upcoming: None,
         until,
-        dry,
     };
     run.count(records.state);
     work(&mut run, records)
@@ -234,7 +249,7 @@ impl Run<'_> {
             staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))
         });
         image.set_findings(findings);
-        let good = if self.dry { Verdict::Accepted } else { Verdict::Staged };
+        let good = if matches!(self.purpose, Purpose::Preview) { Verdict::Accepted } else { Verdict::Staged };
         image.set_verdict(result.as_ref().map(|()| good));
         Looked { image, stamp }
     }
@@ -261,13 +276,15 @@ impl Run<'_> {
         image
     }
 
-    fn stage(&mut self, place: Place<'_>, image: &Image, verified: Stageable) -> anyhow::Result<()> {
-        let (class, name, root_hash) = (verified.class(), verified.name().clone(), verified.root_hash().clone());
-        let occupied = if self.dry { 0 } else { stage_image(self.root, verified)?.occupied() };
-        self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
-        if let Some(custody) = self.custody {
-            custody.settle(occupied);
+    fn stage(&mut self, place: Place<'_>, image: &Image, good: Good) -> anyhow::Result<()> {
+        let (class, name, root_hash) = match &good {
+            Good::ToStage(image) => (image.class(), image.name().clone(), image.root_hash().clone()),
+            Good::Previewed(image) => (image.class(), image.name().clone(), image.root_hash().clone()),
+        };
+        if let (Purpose::Stage(custody), Good::ToStage(image)) = (&self.purpose, good) {
+            custody.settle(stage_image(self.root, image)?.occupied());
         }
+        self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
         self.accepted.add(class, name, root_hash, Text::from_os(place.file));
         Ok(())
     }
@@ -287,7 +304,7 @@ impl Run<'_> {
         image: &mut Image,
         stamp: &mut Option<Text>,
         findings: &mut Findings,
-    ) -> Result<Stageable, Refusal> {
+    ) -> Result<Good, Refusal> {
         if Instant::now() >= self.until {
             return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
         }
@@ -301,15 +318,24 @@ impl Run<'_> {
         if let Some(refusal) = &self.gate {
             return Err(refusal.clone());
         }
-        let Some(custody) = self.custody else {
+        if matches!(self.purpose, Purpose::Nowhere) {
             return Err(Refusal::new(Reason::NotStaged, "there is no place to stage it from"));
-        };
+        }
         let (class, policy) = (place.class, self.policy);
         self.tally.admit(candidate.size(), &policy.limits)?;
         self.tally.admit_layer(class, candidate.name().as_str(), policy.overlay(class))?;
-        match place.verify {
-            Verify::Full => self.session.verify(candidate, &self.accepted, custody, findings).map(Stageable::from),
-            Verify::OnRead => self.session.verify_on_read(candidate, &self.accepted, custody, findings),
+        let accepted = &self.accepted;
+        match (&self.purpose, place.verify) {
+            (Purpose::Stage(custody), Verify::Full) => {
+                let verified = self.session.verify(candidate, accepted, *custody, findings);
+                verified.map(|image| Good::ToStage(Verified::Full(image)))
+            }
+            (Purpose::Stage(custody), Verify::OnRead) => {
+                self.session.verify_on_read(candidate, accepted, *custody, findings).map(Good::ToStage)
+            }
+            (Purpose::Preview | Purpose::Nowhere, _) => {
+                self.session.verify(candidate, accepted, &InPlaceCustody, findings).map(Good::Previewed)
+            }
         }
     }
 }

@@ -15,6 +15,7 @@
 use crate::reason::Reason;
 use ddi::ReleaseFile;
 use ddi::{Architecture, Class};
+use serde::{Deserialize, Serialize};
 
 /// Stands for every operating system or architecture.
 const ANY: &str = "_any";
@@ -53,8 +54,8 @@ impl HostRelease {
 }
 
 /// Why an extension fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compatible {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fit {
     /// It says that it fits every operating system.
     AnyHost,
     /// Same operating system, same level.
@@ -67,6 +68,27 @@ pub enum Compatible {
     NoVersionAsked,
     /// Nobody knows what the host is: only what doesn't depend on it has been judged.
     HostUnknown,
+}
+
+/// Evidence that an extension fits. Only [`judge`] makes one.
+///
+/// ```compile_fail,E0423
+/// let compatible = sextant::extension::Compatible(sextant::extension::Fit::AnyHost);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compatible(Fit);
+
+impl Compatible {
+    /// Why it fits.
+    #[must_use]
+    pub const fn fit(self) -> Fit {
+        self.0
+    }
+
+    /// Returns the same evidence in the process that waited while another one judged the extension.
+    pub(crate) const fn attested(fit: Fit) -> Self {
+        Self(fit)
+    }
 }
 
 /// Why an extension doesn't fit.
@@ -177,9 +199,9 @@ pub fn judge(
         return Err(Incompatible::HostWithoutId);
     }
     if id == ANY {
-        return Ok(Compatible::AnyHost);
+        return Ok(Compatible(Fit::AnyHost));
     }
-    let Some(host) = host else { return Ok(Compatible::HostUnknown) };
+    let Some(host) = host else { return Ok(Compatible(Fit::HostUnknown)) };
     if id != host.id {
         return Err(Incompatible::Id { found: id.to_owned(), host: host.id.clone() });
     }
@@ -200,22 +222,22 @@ fn check_version(extension: &ReleaseFile, class: Class, host: &HostRelease) -> R
     let key = class.level_key();
     let host_level = host.level(class);
     if host_level.is_empty() && host.version_id.is_empty() {
-        return Ok(Compatible::RollingHost);
+        return Ok(Compatible(Fit::RollingHost));
     }
     if let Some(found) = extension.get_non_empty(key)
         && !host_level.is_empty()
     {
         if found == host_level {
-            return Ok(Compatible::SameLevel);
+            return Ok(Compatible(Fit::SameLevel));
         }
         return Err(Incompatible::Level { key, found: found.to_owned(), host: host_level.to_owned() });
     }
     if host.version_id.is_empty() {
-        return Ok(Compatible::NoVersionAsked);
+        return Ok(Compatible(Fit::NoVersionAsked));
     }
     match extension.get_non_empty("VERSION_ID") {
         None => Err(Incompatible::NoVersion { host: host.version_id.clone() }),
-        Some(found) if found == host.version_id => Ok(Compatible::SameVersion),
+        Some(found) if found == host.version_id => Ok(Compatible(Fit::SameVersion)),
         Some(found) => Err(Incompatible::Version { found: found.to_owned(), host: host.version_id.clone() }),
     }
 }
@@ -231,15 +253,16 @@ mod tests {
         ReleaseFile::parse(text.as_bytes()).unwrap()
     }
 
-    fn judged(extension: &str, class: Class, host: &str) -> Result<Compatible, Incompatible> {
+    fn judged(extension: &str, class: Class, host: &str) -> Result<Fit, Incompatible> {
         judge(&file(extension), class, Some(&HostRelease::new(&file(host))), "system", Architecture::X86_64)
+            .map(Compatible::fit)
     }
 
-    fn sysext(extension: &str, host: &str) -> Result<Compatible, Incompatible> {
+    fn sysext(extension: &str, host: &str) -> Result<Fit, Incompatible> {
         judged(extension, Class::Sysext, host)
     }
 
-    fn text(result: Result<Compatible, Incompatible>) -> (Reason, String) {
+    fn text(result: Result<Fit, Incompatible>) -> (Reason, String) {
         let error = result.unwrap_err();
         (error.reason(), error.to_string())
     }
@@ -256,14 +279,14 @@ mod tests {
     fn the_scope_list_must_contain_system() {
         let with = |scope: &str| sysext(&format!("ID=_any\n{scope}\n"), DEBIAN);
         for scope in ["", "SYSEXT_SCOPE=system", "SYSEXT_SCOPE=\"initrd  system\"", "CONFEXT_SCOPE=initrd"] {
-            assert_eq!(with(scope), Ok(Compatible::AnyHost), "{scope}");
+            assert_eq!(with(scope), Ok(Fit::AnyHost), "{scope}");
         }
         for scope in ["initrd", "portable initrd", "systemd", "system,initrd", ""] {
             let (reason, cause) = text(with(&format!("SYSEXT_SCOPE=\"{scope}\"")));
             assert_eq!(reason, Reason::WrongScope);
             assert_eq!(cause, format!("SYSEXT_SCOPE=\"{scope}\" does not include system"));
         }
-        assert_eq!(judged("ID=_any\nSYSEXT_SCOPE=initrd", Class::Confext, DEBIAN), Ok(Compatible::AnyHost));
+        assert_eq!(judged("ID=_any\nSYSEXT_SCOPE=initrd", Class::Confext, DEBIAN), Ok(Fit::AnyHost));
         assert!(judged("ID=_any\nCONFEXT_SCOPE=initrd", Class::Confext, DEBIAN).is_err());
     }
 
@@ -279,7 +302,7 @@ mod tests {
     fn the_architecture_has_systemds_name_or_is_any() {
         let with = |name: &str| sysext(&format!("ID=_any\nARCHITECTURE={name}\n"), DEBIAN);
         for name in ["x86-64", "_any", ""] {
-            assert_eq!(with(name), Ok(Compatible::AnyHost), "{name}");
+            assert_eq!(with(name), Ok(Fit::AnyHost), "{name}");
         }
         for name in ["x86_64", "amd64", "arm64", "X86-64"] {
             let (reason, cause) = text(with(name));
@@ -287,18 +310,18 @@ mod tests {
             assert_eq!(cause, format!("ARCHITECTURE={name}, this machine is x86-64"));
         }
         let arm = judge(&file("ID=_any\nARCHITECTURE=arm64"), Class::Sysext, None, "system", Architecture::Arm64);
-        assert_eq!(arm, Ok(Compatible::AnyHost));
+        assert_eq!(arm.map(Compatible::fit), Ok(Fit::AnyHost));
     }
 
     #[test]
     fn any_host_needs_no_version() {
-        assert_eq!(sysext("ID=_any\n", DEBIAN), Ok(Compatible::AnyHost));
-        assert_eq!(sysext("ID=_any\nVERSION_ID=1\nSYSEXT_LEVEL=9\n", DEBIAN), Ok(Compatible::AnyHost));
+        assert_eq!(sysext("ID=_any\n", DEBIAN), Ok(Fit::AnyHost));
+        assert_eq!(sysext("ID=_any\nVERSION_ID=1\nSYSEXT_LEVEL=9\n", DEBIAN), Ok(Fit::AnyHost));
     }
 
     #[test]
     fn the_id_is_compared_with_the_hosts_id_alone() {
-        assert_eq!(sysext("ID=debian\nVERSION_ID=13", DEBIAN), Ok(Compatible::SameVersion));
+        assert_eq!(sysext("ID=debian\nVERSION_ID=13", DEBIAN), Ok(Fit::SameVersion));
         let (reason, cause) = text(sysext("ID=fedora\nVERSION_ID=13", DEBIAN));
         assert_eq!((reason, cause.as_str()), (Reason::IncompatibleHost, "ID=fedora, the host is debian"));
         // 257 doesn't know ID_LIKE, so an extension that needs it would be skipped there.
@@ -316,21 +339,21 @@ mod tests {
     #[test]
     fn levels_go_before_versions_where_both_sides_have_one() {
         let host = "ID=debian\nVERSION_ID=13\nSYSEXT_LEVEL=2\nCONFEXT_LEVEL=7\n";
-        assert_eq!(sysext("ID=debian\nVERSION_ID=12\nSYSEXT_LEVEL=2", host), Ok(Compatible::SameLevel));
+        assert_eq!(sysext("ID=debian\nVERSION_ID=12\nSYSEXT_LEVEL=2", host), Ok(Fit::SameLevel));
         let (reason, cause) = text(sysext("ID=debian\nVERSION_ID=13\nSYSEXT_LEVEL=1", host));
         assert_eq!((reason, cause.as_str()), (Reason::IncompatibleHost, "SYSEXT_LEVEL=1, the host has 2"));
-        assert_eq!(sysext("ID=debian\nVERSION_ID=13", host), Ok(Compatible::SameVersion));
-        assert_eq!(sysext("ID=debian\nVERSION_ID=13\nSYSEXT_LEVEL=2", DEBIAN), Ok(Compatible::SameVersion));
+        assert_eq!(sysext("ID=debian\nVERSION_ID=13", host), Ok(Fit::SameVersion));
+        assert_eq!(sysext("ID=debian\nVERSION_ID=13\nSYSEXT_LEVEL=2", DEBIAN), Ok(Fit::SameVersion));
         assert!(matches!(sysext("ID=debian\nSYSEXT_LEVEL=2", DEBIAN), Err(Incompatible::NoVersion { .. })));
         let confext = judged("ID=debian\nCONFEXT_LEVEL=7\nSYSEXT_LEVEL=1", Class::Confext, host);
-        assert_eq!(confext, Ok(Compatible::SameLevel));
+        assert_eq!(confext, Ok(Fit::SameLevel));
     }
 
     #[test]
     fn a_host_without_versions_takes_all_of_its_id() {
-        assert_eq!(sysext("ID=arch\nVERSION_ID=5", "ID=arch\n"), Ok(Compatible::RollingHost));
-        assert_eq!(sysext("ID=arch", "ID=arch\nVERSION_ID=\n"), Ok(Compatible::RollingHost));
-        assert_eq!(sysext("ID=arch", "ID=arch\nSYSEXT_LEVEL=3\n"), Ok(Compatible::NoVersionAsked));
+        assert_eq!(sysext("ID=arch\nVERSION_ID=5", "ID=arch\n"), Ok(Fit::RollingHost));
+        assert_eq!(sysext("ID=arch", "ID=arch\nVERSION_ID=\n"), Ok(Fit::RollingHost));
+        assert_eq!(sysext("ID=arch", "ID=arch\nSYSEXT_LEVEL=3\n"), Ok(Fit::NoVersionAsked));
         assert!(matches!(
             sysext("ID=arch\nSYSEXT_LEVEL=2", "ID=arch\nSYSEXT_LEVEL=3\n"),
             Err(Incompatible::Level { .. })
@@ -346,8 +369,10 @@ mod tests {
 
     #[test]
     fn without_the_hosts_file_the_rest_is_still_judged() {
-        let unknown = |extension: &str| judge(&file(extension), Class::Sysext, None, "system", Architecture::X86_64);
-        assert_eq!(unknown("ID=debian"), Ok(Compatible::HostUnknown));
+        let unknown = |extension: &str| {
+            judge(&file(extension), Class::Sysext, None, "system", Architecture::X86_64).map(Compatible::fit)
+        };
+        assert_eq!(unknown("ID=debian"), Ok(Fit::HostUnknown));
         assert_eq!(unknown("VERSION_ID=13"), Err(Incompatible::NoId));
         assert_eq!(unknown("ID=debian\nSYSEXT_SCOPE=initrd").unwrap_err().reason(), Reason::WrongScope);
         assert_eq!(unknown("ID=debian\nARCHITECTURE=ia64").unwrap_err().reason(), Reason::WrongExtensionRelease);

@@ -8,7 +8,7 @@ mod hierarchy;
 mod lookup;
 mod metadata;
 
-pub use compat::{Compatible, HostRelease, Incompatible, judge};
+pub use compat::{Compatible, Fit, HostRelease, Incompatible, judge};
 pub use hierarchy::{refuse_odd_hierarchies, refuse_possible_hierarchies};
 pub use lookup::{FoundRelease, LookupError, find_release, refuse_os_release};
 pub use metadata::refuse_odd_metadata;

@@ -5,7 +5,8 @@ use super::devices::PartitionDevice;
 use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
 use super::{COMMAND_LINE, KernelError, namespace};
-use crate::verify::{Activate, ActivationError, Look, RootedImage};
+use crate::extension::Compatible;
+use crate::verify::{Activate, ActivationError, Look, Rooted};
 use ddi::filesystem::Kind;
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -32,11 +33,11 @@ impl Activation {
 
     fn mount(
         self,
-        image: &RootedImage<'_>,
+        image: Rooted<'_>,
         kind: Kind,
         file: BorrowedFd<'_>,
         look: Look<'_>,
-    ) -> Result<(), ActivationError> {
+    ) -> Result<Compatible, ActivationError> {
         let kind = kind.to_string();
         let root = PartitionDevice::attach(file, "root", image.root().start, image.data_len())?;
         let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
@@ -59,6 +60,12 @@ impl Activation {
     }
 }
 
+impl From<KernelError> for ActivationError {
+    fn from(error: KernelError) -> Self {
+        Self::Kernel(error.into())
+    }
+}
+
 impl Default for Activation {
     fn default() -> Self {
         Self::new()
@@ -66,7 +73,7 @@ impl Default for Activation {
 }
 
 impl Activate for Activation {
-    fn activate(&self, image: &RootedImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError> {
+    fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError> {
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
         let outcome = namespace::enter(|| self.mount(image, kind, file, look));
         // Only an empty directory is removed; the next image would make it again.

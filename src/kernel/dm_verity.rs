@@ -3,7 +3,7 @@
 use super::cmdline::ALLOW_USERSPACE;
 use super::error::{describe, errno};
 use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
-use crate::verify::RootedImage;
+use crate::verify::Rooted;
 use ddi::bytes::hex;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmNameBuf, DmOptions, DmUuidBuf};
 use nix::errno::Errno;
@@ -29,7 +29,7 @@ impl VerityDevice {
     /// the signature; otherwise it is offered, for there are kernels that insist on one, and who doesn't know the
     /// signer activates without: the agent has verified it.
     pub(super) fn activate(
-        image: &RootedImage<'_>,
+        image: Rooted<'_>,
         data: &Path,
         hash: &Path,
         kernel_only: bool,
@@ -67,13 +67,7 @@ impl VerityDevice {
         self.dm.device_remove(&DevId::Name(self.name()), options).map(drop)
     }
 
-    fn load(
-        &self,
-        image: &RootedImage<'_>,
-        table: &Table,
-        kernel_only: bool,
-        options: DmOptions,
-    ) -> Result<(), KernelError> {
+    fn load(&self, image: Rooted<'_>, table: &Table, kernel_only: bool, options: DmOptions) -> Result<(), KernelError> {
         let id = DevId::Name(self.name());
         let load = |parameters: String| {
             self.dm.table_load(&id, &[(0, table.sectors, "verity".to_owned(), parameters)], options).map(drop)
@@ -146,7 +140,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(image: &RootedImage<'_>, data: &Path, hash: &Path) -> Self {
+    fn new(image: Rooted<'_>, data: &Path, hash: &Path) -> Self {
         let superblock = image.superblock();
         let salt = match superblock.salt() {
             [] => "-".to_owned(),

@@ -21,6 +21,7 @@ mod tree;
 pub use activation::Activation;
 pub use error::KernelError;
 pub use inquiry::{Devices, FileIdentity, KernelDevices, NoDevices, Target};
+pub use mounts::DetachedMount;
 pub use sweep::{Leftovers, sweep};
 pub use tree::MountedTree;
 

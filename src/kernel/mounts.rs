@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// A mount of one file that isn't attached anywhere yet.
 #[derive(Debug)]
-pub(crate) struct DetachedMount(OwnedFd);
+pub struct DetachedMount(OwnedFd);
 
 /// What may be done with the second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,5 @@
-//! Custody: the bytes that are verified must be the bytes that are staged.
-//!
-//! If one verified a file and copied it afterwards, somebody could change it in between. So a copy is
-//! taken first, into a directory that nobody else reads or writes, and it is the copy that is verified and
-//! then renamed into place. How to do without one: [`super::MountCustody`].
+//! Custody by a copy: it is taken first, into a directory that nobody else reads or writes, and it is the copy that is
+//! verified and then renamed into place. How to do without one: [`super::MountCustody`].
 
 use crate::durable::Temporary;
 use crate::kernel::mounts::DetachedMount;
@@ -10,12 +7,9 @@ use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::verify::Candidate;
+use crate::verify::{Candidate, Custody, Holding, Shortage, Verified};
 use anyhow::Context;
-use ddi::Class;
-use ddi::ExtensionName;
 use ddi::io::FileSource;
-use ddi::text::Message;
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::fstatvfs;
@@ -29,140 +23,30 @@ use std::path::PathBuf;
 /// that a rename puts them there.
 const DIRECTORY: &str = "/run/sextant/staging";
 
-/// The bytes that are being verified.
-#[derive(Debug)]
-pub struct Holding {
-    name: ExtensionName,
-    class: Class,
-    source: FileSource,
-    /// Of `source` before the first byte of it was verified.
-    stamp: Stamp,
-    way: Way,
-    remark: Option<Message>,
-}
-
-/// A file that can only be staged as a mount of itself.
-#[derive(Debug)]
-pub struct MountedHolding(Holding);
-
-impl AsRef<Holding> for MountedHolding {
-    fn as_ref(&self) -> &Holding {
-        &self.0
-    }
-}
-
-impl From<MountedHolding> for Holding {
-    fn from(mounted: MountedHolding) -> Self {
-        mounted.0
-    }
-}
-
 /// How the bytes get to where systemd finds them.
 #[derive(Debug)]
-pub(super) enum Way {
-    /// Not at all: they are only looked at.
-    Nowhere,
+pub enum Way {
     /// A copy of our own.
     Copy(Temporary),
     /// A mount of the file.
     Mount(DetachedMount),
 }
 
-impl Holding {
-    /// Verifies the file where it is.
-    #[must_use]
-    pub fn in_place(candidate: Candidate) -> Self {
-        Self::new(candidate, Way::Nowhere)
-    }
-
-    /// Verifies the file where it is, and stages a mount of it.
-    pub(super) fn mounted(candidate: Candidate, mount: DetachedMount) -> Self {
-        Self::new(candidate, Way::Mount(mount))
-    }
-
-    fn new(candidate: Candidate, way: Way) -> Self {
-        let stamp = candidate.stamp();
-        let (name, class, source) = candidate.into_parts();
-        Self { name, class, source, stamp, way, remark: None }
-    }
-
-    /// Notes what a person should know about how it is held.
-    pub(super) fn with_remark(self, remark: Message) -> Self {
-        Self { remark: Some(remark), ..self }
-    }
-
-    /// What a person should know about how it is held.
-    #[must_use]
-    pub fn remark(&self) -> Option<&Message> {
-        self.remark.as_ref()
-    }
-
-    /// Makes sure that the file, or the copy of it, has the stamp that it had before it was verified.
-    ///
-    /// # Errors
-    /// [`Reason::Unreadable`]
-    pub fn check_unchanged(&self) -> Result<(), Refusal> {
-        self.stamp.check(self.source.file())
-    }
-
-    /// The extension's name.
-    #[must_use]
-    pub fn name(&self) -> &ExtensionName {
-        &self.name
-    }
-
-    /// What it extends.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub fn source(&self) -> &FileSource {
-        &self.source
-    }
-
-    /// Whether they are a copy of our own.
-    #[must_use]
-    pub fn is_copy(&self) -> bool {
-        matches!(self.way, Way::Copy(_))
-    }
-
-    /// Converts a holding by a mount.
-    ///
-    /// # Errors
-    /// The holding itself if it isn't by a mount.
-    pub(crate) fn into_mounted(self) -> Result<MountedHolding, Box<Self>> {
-        if matches!(self.way, Way::Mount(_)) { Ok(MountedHolding(self)) } else { Err(self.into()) }
-    }
-
-    /// How to stage it, the file that was verified, and the stamp that it had then.
-    pub(super) fn into_way(self) -> (Way, FileSource, Stamp) {
-        (self.way, self.source, self.stamp)
-    }
-}
-
-/// Makes sure that what is verified can't be changed by others.
-pub trait Custody {
-    /// Takes the candidate's bytes. A refusal that comes along means that they are held only for looking
-    /// at, and can't be staged.
-    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>);
-
+/// Holds bytes in a way in which they can be staged.
+pub trait StagingCustody: Custody<Way = Way, Mount = DetachedMount> {
     /// Told of the memory that each staged image keeps occupied, in bytes.
     fn settle(&self, occupied: u64);
 }
 
-/// For verifying without staging.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct InPlaceCustody;
+/// What is verified for staging.
+pub type Stageable = Verified<Way, DetachedMount>;
 
-impl Custody for InPlaceCustody {
-    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
-        (Holding::in_place(candidate), None)
+/// A mount stays one; a copy doesn't become one.
+pub(super) fn only_mount(way: Way) -> Result<DetachedMount, Way> {
+    match way {
+        Way::Mount(mount) => Ok(mount),
+        copy @ Way::Copy(_) => Err(copy),
     }
-
-    fn settle(&self, _: u64) {}
 }
 
 /// Copies each image into a private directory.
@@ -244,16 +128,22 @@ impl CopyCustody {
 }
 
 impl Custody for CopyCustody {
-    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+    type Way = Way;
+    type Mount = DetachedMount;
+
+    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
         match self.check_room(candidate.size()).and_then(|()| self.copy(&candidate)) {
-            Ok((source, stamp, copy)) => {
-                let (name, class, _) = candidate.into_parts();
-                (Holding { name, class, source, stamp, way: Way::Copy(copy), remark: None }, None)
-            }
-            Err(refusal) => (Holding::in_place(candidate), Some(refusal)),
+            Ok((source, stamp, copy)) => Ok(Holding::copied(candidate, source, stamp, Way::Copy(copy))),
+            Err(refusal) => Err(Box::new(Shortage::new(candidate, refusal))),
         }
     }
 
+    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
+        only_mount(way)
+    }
+}
+
+impl StagingCustody for CopyCustody {
     fn settle(&self, occupied: u64) {
         self.used.set(self.used.get().saturating_add(occupied));
     }

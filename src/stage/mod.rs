@@ -7,7 +7,7 @@ mod mount_custody;
 mod quarantine;
 
 pub use copies::free as free_copies;
-pub use custody::{CopyCustody, Custody, Holding, InPlaceCustody, MountedHolding};
+pub use custody::{CopyCustody, Stageable, StagingCustody, Way};
 pub use ledger::{Withdrawn, faults, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
 pub use quarantine::{quarantine, reject_on_host, take_out};
@@ -15,9 +15,8 @@ pub use quarantine::{quarantine, reject_on_host, take_out};
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::verify::Stageable;
+use crate::verify::{Holding, OnReadImage, Verified, VerifiedImage};
 use anyhow::{Context, Result, bail};
-use custody::Way;
 use ddi::io::ReadAt;
 use std::fs::File;
 
@@ -50,11 +49,27 @@ impl StagedImage {
 /// Puts a verified image where systemd looks for it, under its final name at once and complete. What is recorded of it, for
 /// [`recheck`], is the stamp that was compared while it was verified.
 ///
+/// What was only examined is another type, since nobody held its bytes:
+///
+/// ```compile_fail,E0277
+/// use sextant::verify::{Examined, VerifiedImage};
+///
+/// fn stage(root: &sextant::root::Root, image: VerifiedImage<Examined>) {
+///     let _ = sextant::stage::stage(root, image);
+/// }
+/// ```
+///
 /// # Errors
 /// Where the directory can't be made or the file not be put there, or it was changed since it was verified; nothing is
 /// visible then.
 pub fn stage(root: &Root, image: impl Into<Stageable>) -> Result<StagedImage> {
-    let holding = image.into().into_holding();
+    match image.into() {
+        Verified::Full(image) => place(root, VerifiedImage::into_holding(image)),
+        Verified::OnRead(image) => place(root, OnReadImage::into_holding(image).map(Way::Mount)),
+    }
+}
+
+fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
     let directory = holding.class().staging_directory();
     let file = format!("{}.raw", holding.name());
     let path = format!("{directory}/{file}");
@@ -62,9 +77,8 @@ pub fn stage(root: &Root, image: impl Into<Stageable>) -> Result<StagedImage> {
     let (class, name) = (holding.class(), holding.name().clone());
     ledger::note(root, class, &name).with_context(context)?;
     let target = root.make_directory(directory).with_context(context)?.join(file);
-    let (way, source, verified) = holding.into_way();
+    let (way, source, verified) = holding.into_parts();
     let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match way {
-        Way::Nowhere => bail!("staging {path}: it was only looked at"),
         Way::Copy(copy) => {
             // Up to the rename the whole stamp holds.
             if Stamp::of(copy.file()).with_context(context)? != verified {

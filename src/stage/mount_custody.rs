@@ -12,10 +12,9 @@
 //!
 //! And whatever happens then, every block is checked again by dm-verity when it is read.
 
-use super::custody::{CopyCustody, Custody, Holding};
+use super::custody::{CopyCustody, StagingCustody, Way, only_mount};
 use crate::kernel::mounts::{DetachedMount, Use};
-use crate::reason::Refusal;
-use crate::verify::Candidate;
+use crate::verify::{Candidate, Custody, Holding, Shortage};
 use ddi::text::Message;
 
 /// Mounts each image where that is possible, and copies it where it isn't.
@@ -33,17 +32,25 @@ impl MountCustody {
 }
 
 impl Custody for MountCustody {
-    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+    type Way = Way;
+    type Mount = DetachedMount;
+
+    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
         match DetachedMount::of(candidate.source().file(), Use::Data) {
-            Ok(mount) => (Holding::mounted(candidate, mount), None),
+            Ok(mount) => Ok(Holding::of(candidate, Way::Mount(mount))),
             Err(error) => {
-                let (holding, refusal) = self.copies.take(candidate);
                 let remark = format_args!("it is staged as a copy, since it can't be mounted: {error}");
-                (holding.with_remark(Message::new(remark)), refusal)
+                Ok(self.copies.take(candidate)?.with_remark(Message::new(remark)))
             }
         }
     }
 
+    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
+        only_mount(way)
+    }
+}
+
+impl StagingCustody for MountCustody {
     fn settle(&self, occupied: u64) {
         self.copies.settle(occupied);
     }

@@ -1,7 +1,7 @@
 //! Looking into the file system of an image that has been checked.
 
-use super::RootedImage;
-use crate::kernel::KernelError;
+use super::Rooted;
+use crate::extension::Compatible;
 use crate::reason::{Reason, Refusal};
 use ddi::filesystem::{Filesystem, FilesystemError, Kind, Tree};
 use ddi::io::ReadAt;
@@ -26,7 +26,7 @@ pub enum ActivationError {
     },
     /// The kernel refuses it.
     #[error(transparent)]
-    Kernel(#[from] KernelError),
+    Kernel(Box<dyn std::error::Error + Send + Sync>),
     /// What is in it doesn't fit.
     #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
@@ -49,33 +49,36 @@ impl ActivationError {
     }
 }
 
-/// What looks into the file system while it is there. It may be called from another thread.
-pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<(), Refusal> + Send);
+/// What looks into the file system while it is there, and finds out whether it is an extension that fits. It may be called from
+/// another thread.
+pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<Compatible, Refusal> + Send);
 
 /// Trial activation: makes the file system of an image readable in the way in which it will be read later, for as long as
 /// `look` takes, and leaves nothing behind.
 pub trait Activate: Sync {
-    /// Activates, looks, deactivates. `kind` is the format of the file system.
+    /// Activates, looks, deactivates. `kind` is the format of the file system. What `look` found is the result, so that nobody
+    /// can do without looking.
     ///
     /// # Errors
     /// [`ActivationError`]: the file system's, or what `look` refused.
-    fn activate(&self, image: &RootedImage<'_>, kind: Kind, look: Look<'_>) -> Result<(), ActivationError>;
+    fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError>;
 }
 
-/// Reads the file system in `data` in this process, which needs neither a kernel facility nor a privilege. Returns its format.
+/// Reads the file system in `data` in this process, which needs neither a kernel facility nor a privilege. Returns its format,
+/// and what `look` found.
 ///
 /// # Errors
 /// [`ActivationError`]: the file system's, or what `look` refused.
 pub(super) fn look_in_process(
     data: &dyn ReadAt,
     superblock: &Superblock,
-    look: &mut dyn FnMut(&Filesystem<'_>) -> Result<(), Refusal>,
-) -> Result<Kind, ActivationError> {
+    look: &mut dyn FnMut(&Filesystem<'_>) -> Result<Compatible, Refusal>,
+) -> Result<(Kind, Compatible), ActivationError> {
     let filesystem = Filesystem::open(data)?;
     let device = superblock.data_block_size();
     if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
         return Err(ActivationError::BlockSize { found, device });
     }
-    look(&filesystem)?;
-    Ok(filesystem.kind())
+    let compatible = look(&filesystem)?;
+    Ok((filesystem.kind(), compatible))
 }

@@ -1,6 +1,6 @@
 //! The bytes of an image against its signed root hash: all of them, or those that decisions depend on.
 
-use super::SignedRoot;
+use super::{SignedDdi, SignedRoot};
 use crate::policy::Verify;
 use crate::reason::Reason;
 use ddi::gpt::Partition;
@@ -106,127 +106,179 @@ impl Coverage {
     }
 }
 
+/// What holds the bytes of an image.
+pub trait Held {
+    /// The bytes.
+    fn bytes(&self) -> &dyn ReadAt;
+}
+
+impl<T: ReadAt> Held for &T {
+    fn bytes(&self) -> &dyn ReadAt {
+        *self
+    }
+}
+
 /// Evidence that the whole hash tree of an image leads to the signed root hash, and that all bytes outside of tree and data are as
 /// they must be: what dm-verity needs to verify the data when it is read.
 ///
 /// Only [`RootedImage::check`] and [`IntactImage::check`] make one.
 #[derive(Debug)]
-pub struct RootedImage<'a> {
-    source: &'a dyn ReadAt,
-    signed: &'a SignedRoot,
-    root: Partition,
-    verity: Partition,
+pub struct RootedImage<H> {
+    held: H,
+    signed: SignedDdi,
     superblock: Superblock,
 }
 
 /// An image whose data and hash tree give the signed root hash. Only [`IntactImage::check`] makes one.
+///
+/// ```compile_fail,E0423
+/// fn believe<H>(rooted: sextant::verify::RootedImage<H>) -> sextant::verify::IntactImage<H> {
+///     sextant::verify::IntactImage(rooted)
+/// }
+/// ```
 #[derive(Debug)]
-pub struct IntactImage<'a>(RootedImage<'a>);
+pub struct IntactImage<H>(RootedImage<H>);
 
-impl<'a> IntactImage<'a> {
+impl<H: Held> IntactImage<H> {
     /// Recomputes the whole hash tree over all data, and looks at what it doesn't cover.
     ///
     /// # Errors
     /// [`ContentsError`]: the first rule that is broken.
-    pub fn check(
-        source: &'a dyn ReadAt,
-        ddi: &Ddi,
-        signed: &'a SignedRoot,
-        threads: usize,
-    ) -> Result<Self, ContentsError> {
-        let superblock = examine(source, ddi, signed.root_hash(), threads)?;
-        Ok(Self(RootedImage::new(source, ddi, signed, superblock)))
+    pub fn check(held: H, signed: SignedDdi, threads: usize) -> Result<Self, ContentsError> {
+        let superblock = examine(held.bytes(), signed.ddi(), threads)?;
+        Ok(Self(RootedImage { held, signed, superblock }))
+    }
+
+    /// As [`RootedImage::attested`].
+    pub(super) fn attested(held: H, signed: SignedDdi, superblock: &[u8]) -> Option<Self> {
+        RootedImage::attested(held, signed, superblock).map(Self)
     }
 
     /// The file system: exactly the bytes that the hash tree covers.
     #[must_use]
-    pub fn filesystem(&self) -> Option<Window<'a>> {
-        self.0.data()
+    pub fn filesystem(&self) -> Option<Window<'_>> {
+        let rooted = self.0.lend();
+        Window::new(self.0.held.bytes(), rooted.root().start, rooted.data_len())
     }
 }
 
-impl<'a> RootedImage<'a> {
+impl<H> IntactImage<H> {
+    /// Its hash tree leads to the signed root hash.
+    #[must_use]
+    pub fn rooted(&self) -> &RootedImage<H> {
+        &self.0
+    }
+
+    /// What holds the bytes.
+    pub(super) fn into_held(self) -> H {
+        self.0.held
+    }
+}
+
+impl<H: Held> RootedImage<H> {
     /// Checks the whole hash tree, what it doesn't cover, and of the data what libblkid looks at.
     ///
     /// # Errors
     /// [`ContentsError`]: the first rule that is broken.
-    pub fn check(source: &'a dyn ReadAt, ddi: &Ddi, signed: &'a SignedRoot) -> Result<(Self, Coverage), ContentsError> {
-        let opened = OnRead::open(source, ddi, signed.root_hash())?;
+    pub fn check(held: H, signed: SignedDdi) -> Result<(Self, Coverage), ContentsError> {
+        let opened = OnRead::open(held.bytes(), signed.ddi())?;
         let superblock = opened.superblock().clone();
-        Ok((Self::new(source, ddi, signed, superblock), opened.finish()?))
+        let coverage = opened.finish()?;
+        Ok((Self { held, signed, superblock }, coverage))
     }
 
     /// Returns the same evidence in the process that waited while another one checked the image and found `superblock`.
     ///
     /// Of what a process says that read hostile bytes nothing is used without being checked: the superblock has to be one, and
     /// what it describes has to be inside of the image. `None` where it isn't.
-    pub(super) fn attested(
-        source: &'a dyn ReadAt,
-        ddi: &Ddi,
-        signed: &'a SignedRoot,
-        superblock: &[u8],
-    ) -> Option<Self> {
+    pub(super) fn attested(held: H, signed: SignedDdi, superblock: &[u8]) -> Option<Self> {
         let superblock = Superblock::parse(superblock.first_chunk::<SUPERBLOCK_SIZE>()?).ok()?;
         let geometry = superblock.geometry();
-        let fits = signed.root_hash().fits(superblock.algorithm())
-            && geometry.data_len() <= ddi.root().len
-            && geometry.hash_area_len() <= ddi.verity().len;
-        Window::new(source, ddi.root().start, ddi.root().len)?;
-        Window::new(source, ddi.verity().start, ddi.verity().len)?;
-        fits.then(|| Self::new(source, ddi, signed, superblock))
+        let (root, verity) = (signed.ddi().root(), signed.ddi().verity());
+        let fits = signed.root().root_hash().fits(superblock.algorithm())
+            && geometry.data_len() <= root.len
+            && geometry.hash_area_len() <= verity.len;
+        Window::new(held.bytes(), root.start, root.len)?;
+        Window::new(held.bytes(), verity.start, verity.len)?;
+        fits.then_some(Self { held, signed, superblock })
     }
 
-    fn new(source: &'a dyn ReadAt, ddi: &Ddi, signed: &'a SignedRoot, superblock: Superblock) -> Self {
-        Self { source, signed, root: ddi.root().clone(), verity: ddi.verity().clone(), superblock }
+    /// Lends the evidence to whoever needn't know how the bytes are held.
+    #[must_use]
+    pub fn lend(&self) -> Rooted<'_> {
+        Rooted { bytes: self.held.bytes(), signed: &self.signed, superblock: &self.superblock }
+    }
+}
+
+impl<H> RootedImage<H> {
+    /// The image and its signature.
+    #[must_use]
+    pub fn signed(&self) -> &SignedDdi {
+        &self.signed
     }
 
-    /// Returns the data: exactly the bytes that the hash tree covers.
-    fn data(&self) -> Option<Window<'a>> {
-        Window::new(self.source, self.root.start, self.data_len())
+    /// What holds the bytes.
+    pub(super) fn held(&self) -> &H {
+        &self.held
     }
 
+    /// What holds the bytes.
+    pub(super) fn into_held(self) -> H {
+        self.held
+    }
+}
+
+/// A [`RootedImage`], lent.
+#[derive(Debug, Clone, Copy)]
+pub struct Rooted<'a> {
+    bytes: &'a dyn ReadAt,
+    signed: &'a SignedDdi,
+    superblock: &'a Superblock,
+}
+
+impl<'a> Rooted<'a> {
     /// Returns how many bytes the hash tree covers.
     #[must_use]
-    pub fn data_len(&self) -> u64 {
+    pub fn data_len(self) -> u64 {
         self.superblock.geometry().data_len()
     }
 
     /// The file of the whole image, where it is one.
     #[must_use]
-    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.source.descriptor()
+    pub fn descriptor(self) -> Option<BorrowedFd<'a>> {
+        self.bytes.descriptor()
     }
 
     /// The root hash and its signature.
     #[must_use]
-    pub fn signed(&self) -> &SignedRoot {
-        self.signed
+    pub fn signed(self) -> &'a SignedRoot {
+        self.signed.root()
     }
 
     /// The superblock.
     #[must_use]
-    pub fn superblock(&self) -> &Superblock {
-        &self.superblock
+    pub fn superblock(self) -> &'a Superblock {
+        self.superblock
     }
 
     /// The partition with the file system.
     #[must_use]
-    pub fn root(&self) -> &Partition {
-        &self.root
+    pub fn root(self) -> &'a Partition {
+        self.signed.ddi().root()
     }
 
     /// The partition with the hash tree.
     #[must_use]
-    pub fn verity(&self) -> &Partition {
-        &self.verity
+    pub fn verity(self) -> &'a Partition {
+        self.signed.ddi().verity()
     }
 
     /// What a person should know though it changes nothing: partition UUIDs should be the first and the
     /// last 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
     #[must_use]
-    pub fn warnings(&self, ddi: &Ddi) -> Vec<Message> {
-        let (first, last) = uuids(self.signed.root_hash());
-        let checks = [("root", ddi.root().uuid, first), ("verity", ddi.verity().uuid, last)];
+    pub fn warnings(self) -> Vec<Message> {
+        let (first, last) = uuids(self.signed().root_hash());
+        let checks = [("root", self.root().uuid, first), ("verity", self.verity().uuid, last)];
         checks
             .into_iter()
             .filter(|(_, found, expected)| Some(*found) != *expected)
@@ -242,14 +294,9 @@ impl<'a> RootedImage<'a> {
 ///
 /// # Errors
 /// [`ContentsError`]: the first rule that is broken.
-pub(super) fn examine(
-    source: &dyn ReadAt,
-    ddi: &Ddi,
-    root_hash: &RootHash,
-    threads: usize,
-) -> Result<Superblock, ContentsError> {
+pub(super) fn examine(source: &dyn ReadAt, ddi: &Ddi, threads: usize) -> Result<Superblock, ContentsError> {
     let (data, hash, superblock) = areas(source, ddi)?;
-    verity::verify(&data, &hash, &superblock, root_hash, threads).map_err(tree_error)?;
+    verity::verify(&data, &hash, &superblock, &ddi.claim().root_hash, threads).map_err(tree_error)?;
     check_tails(&data, &hash, &superblock)?;
     Ok(superblock)
 }
@@ -274,10 +321,10 @@ impl<'a> OnRead<'a> {
     ///
     /// # Errors
     /// [`ContentsError`]: the first rule that is broken.
-    pub(super) fn open(source: &'a dyn ReadAt, ddi: &Ddi, root_hash: &RootHash) -> Result<Self, ContentsError> {
+    pub(super) fn open(source: &'a dyn ReadAt, ddi: &Ddi) -> Result<Self, ContentsError> {
         let (data, hash, superblock) = areas(source, ddi)?;
         check_tails(&data, &hash, &superblock)?;
-        let data = CheckedData::open(data, hash, superblock, root_hash.clone()).map_err(tree_error)?;
+        let data = CheckedData::open(data, hash, superblock, ddi.claim().root_hash.clone()).map_err(tree_error)?;
         let len = ddi.root().len;
         for range in [0..PROBED_HEAD, len.saturating_sub(PROBED_TAIL)..len] {
             data.check(range).map_err(tree_error)?;

@@ -1,14 +1,15 @@
 //! From a file to evidence: the way every image takes, whoever asks.
 //!
 //! ```text
-//! Candidate ─► Ddi ─► SignedRoot ─► IntactImage ─► VerifiedImage
-//!  a name      shape   signature     every byte     mountable, and an extension for this host
-//!                               └──► RootedImage ─► OnReadImage
-//!                                    the hash tree  the same, and dm-verity will check the data
+//! Candidate ─► Ddi ─► SignedDdi ─► IntactImage ─► VerifiedImage
+//!  a name      shape   signature    every byte     mountable, and an extension for this host
+//!                              └──► RootedImage ─► OnReadImage
+//!                                   the hash tree  the same, and dm-verity will check the data
 //! ```
 //!
-//! Each step takes what the one before it made and can be made by no other; the last is what
-//! [`crate::stage`] takes. No file system is looked into before all of its bytes have been checked, or through anything but
+//! Each step consumes what the one before it made and can be made by no other: a [`VerifiedImage`] is an [`IntactImage`] of a
+//! [`SignedDdi`], and the evidence that it fits. How its bytes are held is part of its type, so that [`crate::stage`] takes
+//! none that was only examined. No file system is looked into before all of its bytes have been checked, or through anything but
 //! its hash tree.
 //!
 //! An [`OnReadImage`] is no [`VerifiedImage`]: it can be staged as a mount of its file, which systemd activates by dm-verity, and
@@ -18,21 +19,22 @@ mod activation;
 mod candidate;
 pub mod cms;
 mod contents;
+mod custody;
 mod der;
 mod reading;
 mod signature;
 
 pub use activation::{Activate, ActivationError, Look};
 pub use candidate::{Candidate, extension_name};
-pub use contents::{ContentsError, Coverage, IntactImage, RootedImage};
+pub use contents::{ContentsError, Coverage, Held, IntactImage, Rooted, RootedImage};
+pub use custody::{Custody, Examined, Holding, InPlaceCustody, Shortage};
 pub use der::DerError;
-pub use signature::{SignatureError, SignedRoot};
+pub use signature::{SignatureError, SignedDdi, SignedRoot};
 
 use crate::confine::Confinement;
-use crate::extension::{self, HostRelease, LookupError};
+use crate::extension::{self, Compatible, HostRelease, LookupError};
 use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
-use crate::stage::{Custody, Holding, MountedHolding};
 use crate::trust::{Anchor, TrustStore};
 use ddi::ExtensionName;
 use ddi::filesystem::{Filesystem, Tree};
@@ -40,7 +42,7 @@ use ddi::io::ReadAt;
 use ddi::text::{Message, Text};
 use ddi::verity::RootHash;
 use ddi::{Architecture, Class};
-use reading::{Reader, Rules, Structure};
+use reading::{Contents, Reader, Rules, Structure};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
@@ -61,42 +63,58 @@ pub struct Findings {
     pub coverage: Option<Coverage>,
 }
 
-/// An image of which everything has been verified. Only [`Verifier::verify`] makes one.
+/// An image of which everything has been verified: it is intact, and an extension for this host. Only [`Verifier::verify`] makes
+/// one. `W` is the way in which its bytes are held.
+///
+/// ```compile_fail,E0451
+/// use sextant::extension::Compatible;
+/// use sextant::verify::{Holding, IntactImage, VerifiedImage};
+///
+/// fn believe<W>(intact: IntactImage<Holding<W>>, compatible: Compatible) -> VerifiedImage<W> {
+///     VerifiedImage { intact, compatible }
+/// }
+/// ```
 #[derive(Debug)]
-pub struct VerifiedImage {
-    holding: Holding,
-    signed: SignedRoot,
+pub struct VerifiedImage<W> {
+    intact: IntactImage<Holding<W>>,
+    compatible: Compatible,
 }
 
-impl VerifiedImage {
+impl<W> VerifiedImage<W> {
     /// The extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
-        self.holding.name()
+        self.intact.rooted().held().name()
     }
 
     /// What it extends.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.holding.class()
+        self.intact.rooted().held().class()
     }
 
     /// The signed root hash that all of its bytes were found to give.
     #[must_use]
     pub fn root_hash(&self) -> &RootHash {
-        self.signed.root_hash()
+        self.intact.rooted().signed().root().root_hash()
     }
 
     /// Who signed it.
     #[must_use]
     pub fn signer(&self) -> &Anchor {
-        self.signed.signer()
+        self.intact.rooted().signed().root().signer()
+    }
+
+    /// Why it fits.
+    #[must_use]
+    pub fn compatible(&self) -> Compatible {
+        self.compatible
     }
 
     /// The very bytes that were verified.
     #[must_use]
-    pub fn into_holding(self) -> Holding {
-        self.holding
+    pub fn into_holding(self) -> Holding<W> {
+        self.intact.into_held()
     }
 }
 
@@ -105,37 +123,56 @@ impl VerifiedImage {
 ///
 /// The bytes are out of reach: what installs or copies an image takes a [`VerifiedImage`].
 ///
-/// ```compile_fail,E0599
-/// fn bytes(image: sextant::verify::OnReadImage) -> sextant::stage::Holding {
+/// ```compile_fail,E0624
+/// fn bytes<M>(image: sextant::verify::OnReadImage<M>) -> sextant::verify::Holding<M> {
 ///     image.into_holding()
 /// }
 /// ```
 #[derive(Debug)]
-pub struct OnReadImage {
-    holding: MountedHolding,
-    signed: SignedRoot,
+pub struct OnReadImage<M> {
+    rooted: RootedImage<Holding<M>>,
+    compatible: Compatible,
 }
 
-/// What can be staged.
+impl<M> OnReadImage<M> {
+    /// Why it fits.
+    #[must_use]
+    pub fn compatible(&self) -> Compatible {
+        self.compatible
+    }
+
+    /// The very file that was verified.
+    pub(crate) fn into_holding(self) -> Holding<M> {
+        self.rooted.into_held()
+    }
+}
+
+/// An image that was verified in one way or the other.
 #[derive(Debug)]
-pub enum Stageable {
+pub enum Verified<W, M> {
     /// Everything was verified.
-    Full(VerifiedImage),
+    Full(VerifiedImage<W>),
     /// dm-verity verifies the data when it is read.
-    OnRead(OnReadImage),
+    OnRead(OnReadImage<M>),
 }
 
-impl Stageable {
+impl<W, M> Verified<W, M> {
     /// The extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
-        self.holding().name()
+        match self {
+            Self::Full(image) => image.name(),
+            Self::OnRead(image) => image.rooted.held().name(),
+        }
     }
 
     /// What it extends.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.holding().class()
+        match self {
+            Self::Full(image) => image.class(),
+            Self::OnRead(image) => image.rooted.held().class(),
+        }
     }
 
     /// The signed root hash.
@@ -143,29 +180,13 @@ impl Stageable {
     pub fn root_hash(&self) -> &RootHash {
         match self {
             Self::Full(image) => image.root_hash(),
-            Self::OnRead(image) => image.signed.root_hash(),
-        }
-    }
-
-    fn holding(&self) -> &Holding {
-        match self {
-            Self::Full(image) => &image.holding,
-            Self::OnRead(image) => image.holding.as_ref(),
-        }
-    }
-
-    /// The very file that was verified.
-    #[must_use]
-    pub(crate) fn into_holding(self) -> Holding {
-        match self {
-            Self::Full(image) => image.into_holding(),
-            Self::OnRead(image) => image.holding.into(),
+            Self::OnRead(image) => image.rooted.signed().root().root_hash(),
         }
     }
 }
 
-impl From<VerifiedImage> for Stageable {
-    fn from(image: VerifiedImage) -> Self {
+impl<W, M> From<VerifiedImage<W>> for Verified<W, M> {
+    fn from(image: VerifiedImage<W>) -> Self {
         Self::Full(image)
     }
 }
@@ -219,13 +240,13 @@ impl Verifier<'_> {
     ///
     /// # Errors
     /// The first rule that is broken. What was found until then is in `findings`.
-    pub fn verify(
+    pub fn verify<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
         accepted: &Accepted,
-        custody: &dyn Custody,
+        custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage, Refusal> {
+    ) -> Result<VerifiedImage<C::Way>, Refusal> {
         self.session().verify(candidate, accepted, custody, findings)
     }
 
@@ -237,6 +258,9 @@ impl Verifier<'_> {
         Session { verifier: self, rules, reader: Reader::new(rules, self.confinement) }
     }
 }
+
+/// What came of taking the bytes of an image into custody.
+type Taken<W> = Result<Holding<W>, Box<Shortage>>;
 
 /// Several images that are verified one after the other.
 pub struct Session<'a> {
@@ -250,13 +274,13 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The first rule that is broken. What was found until then is in `findings`.
-    pub fn verify(
+    pub fn verify<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
         accepted: &Accepted,
-        custody: &dyn Custody,
+        custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage, Refusal> {
+    ) -> Result<VerifiedImage<C::Way>, Refusal> {
         let verified = self.verify_next(candidate, accepted, custody, findings);
         verified.inspect_err(|_| self.reader.distrust())
     }
@@ -266,13 +290,13 @@ impl Session<'_> {
     ///
     /// # Errors
     /// The first rule that is broken. What was found until then is in `findings`.
-    pub fn verify_on_read(
+    pub fn verify_on_read<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
         accepted: &Accepted,
-        custody: &dyn Custody,
+        custody: &C,
         findings: &mut Findings,
-    ) -> Result<Stageable, Refusal> {
+    ) -> Result<Verified<C::Way, C::Mount>, Refusal> {
         let verified = self.verify_next_on_read(candidate, accepted, custody, findings);
         verified.inspect_err(|_| self.reader.distrust())
     }
@@ -283,59 +307,58 @@ impl Session<'_> {
         self.reader.announce(candidate);
     }
 
-    fn verify_next(
+    fn verify_next<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
         accepted: &Accepted,
-        custody: &dyn Custody,
+        custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage, Refusal> {
-        let Held { structure, signed, holding, shortage } = self.hold(candidate, accepted, custody, findings)?;
-        self.check(&holding, &structure, &signed, Verify::Full, findings)?;
-        shortage.map_or(Ok(VerifiedImage { holding, signed }), Err)
-    }
-
-    fn verify_next_on_read(
-        &self,
-        candidate: Candidate,
-        accepted: &Accepted,
-        custody: &dyn Custody,
-        findings: &mut Findings,
-    ) -> Result<Stageable, Refusal> {
-        let Held { structure, signed, holding, shortage } = self.hold(candidate, accepted, custody, findings)?;
-        let mounted = if self.verifier.activation.is_some() { holding.into_mounted() } else { Err(holding.into()) };
-        match (mounted, shortage) {
-            (Ok(holding), shortage) => {
-                self.check(holding.as_ref(), &structure, &signed, Verify::OnRead, findings)?;
-                shortage.map_or(Ok(Stageable::OnRead(OnReadImage { holding, signed })), Err)
-            }
-            // It can't be staged; a worse fault is reported instead of the shortage.
-            (Err(holding), Some(refusal)) => {
-                self.check(&holding, &structure, &signed, Verify::OnRead, findings)?;
-                Err(refusal)
-            }
-            (Err(holding), None) => {
-                self.check(&holding, &structure, &signed, Verify::Full, findings)?;
-                Ok(VerifiedImage { holding: *holding, signed }.into())
-            }
+    ) -> Result<VerifiedImage<C::Way>, Refusal> {
+        let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
+        match held {
+            Ok(holding) => self.full(holding, signed, findings),
+            Err(shortage) => self.fall_short(*shortage, signed, Verify::Full, findings),
         }
     }
 
-    /// Applies the rules that come before the contents, and takes the bytes into custody.
-    fn hold(
+    fn verify_next_on_read<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
         accepted: &Accepted,
-        custody: &dyn Custody,
+        custody: &C,
         findings: &mut Findings,
-    ) -> Result<Held, Refusal> {
-        let structure = self.reader.structure(&candidate)?;
-        let claim = structure.ddi.claim();
-        let signed = SignedRoot::decide(&claim.root_hash, &structure.signed_data, self.verifier.trust)?;
-        findings.root_hash = Some(signed.root_hash().clone());
-        findings.signer = Some(signed.signer().clone());
-        findings.warnings.extend(signed.warnings(claim, self.verifier.now));
-        self.verifier.policy.admit_root_hash(signed.root_hash())?;
+    ) -> Result<Verified<C::Way, C::Mount>, Refusal> {
+        let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
+        let holding = match held {
+            Ok(holding) => holding,
+            Err(shortage) => return self.fall_short(*shortage, signed, Verify::OnRead, findings),
+        };
+        // Where the kernel isn't asked now, nobody says that it will verify the data later.
+        let mounted = match self.verifier.activation {
+            Some(_) => holding.converted(|way| custody.only_mount(way)),
+            None => Err(Box::new(holding)),
+        };
+        match mounted {
+            Ok(mounted) => self.on_read(mounted, signed, findings).map(Verified::OnRead),
+            Err(holding) => self.full(*holding, signed, findings).map(Verified::Full),
+        }
+    }
+
+    /// Applies the rules that come before the contents, and has the bytes taken into custody.
+    fn hold<C: Custody + ?Sized>(
+        &self,
+        candidate: Candidate,
+        accepted: &Accepted,
+        custody: &C,
+        findings: &mut Findings,
+    ) -> Result<(SignedDdi, Taken<C::Way>), Refusal> {
+        let Structure { ddi, signed_data } = self.reader.structure(&candidate)?;
+        let signed = SignedDdi::decide(ddi, &signed_data, self.verifier.trust)?;
+        let root = signed.root();
+        findings.root_hash = Some(root.root_hash().clone());
+        findings.signer = Some(root.signer().clone());
+        findings.warnings.extend(signed.warnings(self.verifier.now));
+        self.verifier.policy.admit_root_hash(root.root_hash())?;
 
         let taken = accepted.has_name(candidate.class(), candidate.name()).then(|| {
             let name = candidate.name();
@@ -343,59 +366,89 @@ impl Session<'_> {
         });
         // The bytes under this root hash have been checked and are staged. To check them again for each copy would make a
         // boot pay in time for copies of a signed image.
-        if let Some(first) = accepted.file(candidate.class(), signed.root_hash()) {
+        if let Some(first) = accepted.file(candidate.class(), root.root_hash()) {
             let detail = format_args!("it is the image that was accepted before as \"{first}\"");
             return Err(taken.unwrap_or_else(|| Refusal::new(Reason::DuplicateImage, detail)));
         }
 
-        // From here on only bytes count that nobody else can change. Where there is no room for them the
-        // rules are applied all the same, for an image with a worse fault deserves to be told so.
-        let (holding, shortage) = match taken {
-            Some(refusal) => (Holding::in_place(candidate), Some(refusal)),
+        // From here on only bytes count that nobody else can change.
+        let held = match taken {
+            Some(refusal) => Err(Box::new(Shortage::new(candidate, refusal))),
             None => custody.take(candidate),
         };
-        findings.warnings.extend(holding.remark().cloned());
-        Ok(Held { structure, signed, holding, shortage })
+        if let Ok(holding) = &held {
+            findings.warnings.extend(holding.remark().cloned());
+        }
+        Ok((signed, held))
     }
 
-    /// Checks the contents, as much as `verify` says, and that the file didn't change meanwhile.
-    fn check(
+    /// Verifies everything.
+    fn full<W>(
         &self,
-        holding: &Holding,
-        structure: &Structure,
-        signed: &SignedRoot,
+        holding: Holding<W>,
+        signed: SignedDdi,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage<W>, Refusal> {
+        let contents = self.reader.contents(&holding, signed.ddi(), Verify::Full)?;
+        findings.coverage = Some(Coverage::full(holding.source().len()));
+        let attested = IntactImage::attested(holding, signed, &contents.superblock);
+        let intact = attested.ok_or_else(|| self.reader.nonsense())?;
+        let compatible = self.activate(intact.rooted(), &contents, findings)?;
+        Ok(VerifiedImage { intact, compatible })
+    }
+
+    /// Verifies what decisions depend on.
+    fn on_read<M>(
+        &self,
+        holding: Holding<M>,
+        signed: SignedDdi,
+        findings: &mut Findings,
+    ) -> Result<OnReadImage<M>, Refusal> {
+        let contents = self.reader.contents(&holding, signed.ddi(), Verify::OnRead)?;
+        findings.coverage = Some(Coverage::on_read(contents.checked, holding.source().len()));
+        let attested = RootedImage::attested(holding, signed, &contents.superblock);
+        let rooted = attested.ok_or_else(|| self.reader.nonsense())?;
+        let compatible = self.activate(&rooted, &contents, findings)?;
+        Ok(OnReadImage { rooted, compatible })
+    }
+
+    /// Refuses an image that nobody could take, unless it has a worse fault.
+    fn fall_short<T>(
+        &self,
+        shortage: Shortage,
+        signed: SignedDdi,
         verify: Verify,
         findings: &mut Findings,
-    ) -> Result<(), Refusal> {
-        let (source, name, class) = (holding.source(), holding.name(), holding.class());
-        let contents = self.reader.contents(holding, structure, verify)?;
-        let rooted = RootedImage::attested(source, &structure.ddi, signed, &contents.superblock)
-            .ok_or_else(|| self.reader.nonsense())?;
-        findings.coverage = Some(match verify {
-            Verify::Full => Coverage::full(source.len()),
-            Verify::OnRead => Coverage::on_read(contents.checked, source.len()),
-        });
-        findings.warnings.extend(rooted.warnings(&structure.ddi));
-        if let Some(activation) = self.verifier.activation {
-            let rules = self.rules;
-            activation
-                .activate(&rooted, contents.kind, &mut |tree| look(rules, tree, name, class))
-                .map_err(|error| Refusal::new(error.reason(), &error))?;
+    ) -> Result<T, Refusal> {
+        let Shortage { holding, refusal } = shortage;
+        match verify {
+            Verify::Full => self.full(holding, signed, findings).map(drop)?,
+            Verify::OnRead => self.on_read(holding, signed, findings).map(drop)?,
         }
-        holding.check_unchanged()
+        Err(refusal)
+    }
+
+    /// Has the kernel activate the image on trial, where it is to be asked, and makes sure that the file is still what it was.
+    fn activate<W>(
+        &self,
+        image: &RootedImage<Holding<W>>,
+        contents: &Contents,
+        findings: &mut Findings,
+    ) -> Result<Compatible, Refusal> {
+        findings.warnings.extend(image.lend().warnings());
+        let (rules, holding) = (self.rules, image.held());
+        let (name, class) = (holding.name(), holding.class());
+        let compatible = match self.verifier.activation {
+            None => contents.compatible(),
+            Some(activation) => activation
+                .activate(image.lend(), contents.kind, &mut |tree| look(rules, tree, name, class))
+                .map_err(|error| Refusal::new(error.reason(), &error))?,
+        };
+        holding.check_unchanged()?;
+        Ok(compatible)
     }
 }
 
-/// An image by a trusted signer, held until its contents have been checked.
-struct Held {
-    structure: Structure,
-    signed: SignedRoot,
-    holding: Holding,
-    /// Why it can't be staged, whatever it contains.
-    shortage: Option<Refusal>,
-}
-
-/// Judges what is in the file system of an extension.
 /// Judges the file system of an image of which nothing else is known: release file, names and hierarchies, and not whether
 /// it fits a host.
 ///
@@ -407,7 +460,7 @@ pub fn look_unverified(
     filesystem: &Filesystem<'_>,
     name: &ExtensionName,
     class: Class,
-) -> Result<(), Refusal> {
+) -> Result<Compatible, Refusal> {
     look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
 }
 
@@ -417,13 +470,13 @@ fn look_closely(
     filesystem: &Filesystem<'_>,
     name: &ExtensionName,
     class: Class,
-) -> Result<(), Refusal> {
-    look(rules, filesystem, name, class)?;
+) -> Result<Compatible, Refusal> {
+    let compatible = look(rules, filesystem, name, class)?;
     let hierarchies = class.hierarchies().iter().copied().chain(rules.policy.hierarchies.paths(class));
     let tops: Vec<&str> = hierarchies.filter_map(|path| path.split('/').find(|name| !name.is_empty())).collect();
     let masks = filesystem.masks(&tops, 1).map_err(|error| Refusal::new(Reason::NotMountable, error))?;
     match masks.first() {
-        None => Ok(()),
+        None => Ok(compatible),
         Some((path, mask)) => {
             let path = Text::from_bytes(path);
             Err(Refusal::new(Reason::BadHierarchy, format_args!("/{path} {mask}")))
@@ -431,7 +484,7 @@ fn look_closely(
     }
 }
 
-fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<(), Refusal> {
+fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<Compatible, Refusal> {
     let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
     let release = extension::find_release(tree, class, name).map_err(lookup)?;
     let judge = |host| {
@@ -445,5 +498,5 @@ fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -
     extension::refuse_odd_hierarchies(tree, rules.policy.hierarchies.paths(class)).map_err(lookup)?;
     let (possible, longest) = (rules.policy.host_hierarchies.possible(class), rules.policy.overlay(class).hierarchy());
     extension::refuse_possible_hierarchies(tree, possible, longest).map_err(lookup)?;
-    judge(rules.host).map(drop)
+    judge(rules.host)
 }

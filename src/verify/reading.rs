@@ -7,13 +7,12 @@ use super::activation::look_in_process;
 use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
 use super::{ActivationError, SignatureError, look_closely};
+use super::{Candidate, Holding};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
-use crate::extension::HostRelease;
+use crate::extension::{Compatible, Fit, HostRelease};
 use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
-use crate::stage::Holding;
 use crate::stamp::Stamp;
-use crate::verify::Candidate;
 use ddi::ExtensionName;
 use ddi::filesystem::{Filesystem, FilesystemError, Kind};
 use ddi::gpt::GptError;
@@ -76,8 +75,17 @@ pub(super) struct Contents {
     pub(super) superblock: Octets,
     /// The format of its file system.
     pub(super) kind: Kind,
+    /// Why it is an extension for this host.
+    pub(super) fit: Fit,
     /// How many bytes were checked.
     pub(super) checked: u64,
+}
+
+impl Contents {
+    /// The evidence of the process that judged the extension.
+    pub(super) fn compatible(&self) -> Compatible {
+        Compatible::attested(self.fit)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,16 +176,16 @@ impl<'a> Reader<'a> {
 
     /// Reads the image that [`Self::structure`] read last: all of it, or what decisions depend on. `source` is the same file, or with
     /// `is_copy` a copy of it.
-    pub(super) fn contents(
+    pub(super) fn contents<W>(
         &self,
-        holding: &Holding,
-        structure: &Structure,
+        holding: &Holding<W>,
+        expected: &Ddi,
         verify: Verify,
     ) -> Result<Contents, Refusal> {
         let (source, is_copy) = (holding.source(), holding.is_copy());
         let Confinement::Worker { until } = self.confinement else {
             let (name, class) = (holding.name(), holding.class());
-            return guard(|| contents(self.rules, source, is_copy, name, class, structure, verify));
+            return guard(|| contents(self.rules, source, is_copy, name, class, expected, verify));
         };
         let copy = source.descriptor().filter(|_| is_copy);
         let mut trusted = self.take().map_err(refuse)?;
@@ -243,7 +251,7 @@ struct Last {
     source: FileSource,
     name: ExtensionName,
     class: Class,
-    structure: Option<Structure>,
+    ddi: Option<Ddi>,
 }
 
 /// In the worker: answers one question.
@@ -254,13 +262,14 @@ fn serve(rules: Rules<'_>, last: &mut Option<Last>, question: Question, descript
             let source = FileSource::with_len(File::from(descriptor.ok_or_else(missing)?), len);
             let name = ExtensionName::new(&name).map_err(|_| missing())?;
             let answer = structure(rules, &source, &name);
-            *last = Some(Last { source, name, class, structure: answer.as_ref().ok().cloned() });
+            let ddi = answer.as_ref().ok().map(|structure| structure.ddi.clone());
+            *last = Some(Last { source, name, class, ddi });
             answer
         }))),
         Question::Contents(verify) => Answer::Contents(guard(|| {
             let missing = || Refusal::new(Reason::InternalError, "the image was not read before");
             let last = last.take().ok_or_else(missing)?;
-            let read = last.structure.ok_or_else(missing)?;
+            let read = last.ddi.ok_or_else(missing)?;
             let copy = descriptor.map(|copy| FileSource::with_len(File::from(copy), last.source.len()));
             let source = copy.as_ref().unwrap_or(&last.source);
             contents(rules, source, copy.is_some(), &last.name, last.class, &read, verify)
@@ -298,36 +307,37 @@ fn contents(
     is_copy: bool,
     name: &ExtensionName,
     class: Class,
-    expected: &Structure,
+    expected: &Ddi,
     verify: Verify,
 ) -> Result<Contents, Refusal> {
     fault::at(name.as_str(), "contents");
-    if is_copy && structure(rules, source, name).ok().as_ref() != Some(expected) {
+    // The signature is a part of what the signature partition claims.
+    if is_copy && structure(rules, source, name).ok().is_none_or(|structure| structure.ddi != *expected) {
         return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
     }
-    let ddi = &expected.ddi;
+    let ddi = expected;
     let refused = |error: ContentsError| Refusal::new(error.reason(), &error);
     let not_usable = |error: ActivationError| Refusal::new(error.reason(), &error);
     let mut judge = |filesystem: &Filesystem<'_>| look_closely(rules, filesystem, name, class);
-    let root_hash = &ddi.claim().root_hash;
-    let (superblock, kind, coverage) = match verify {
+    let (superblock, (kind, compatible), coverage) = match verify {
         Verify::Full => {
-            let superblock = examine(source, ddi, root_hash, rules.threads).map_err(refused)?;
+            let superblock = examine(source, ddi, rules.threads).map_err(refused)?;
             fault::at(name.as_str(), "look");
             let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
             let data = data.ok_or_else(|| not_usable(FilesystemError::UnknownFilesystem.into()))?;
-            let kind = look_in_process(&data, &superblock, &mut judge).map_err(not_usable)?;
-            (superblock, kind, Coverage::full(source.len()))
+            let looked = look_in_process(&data, &superblock, &mut judge).map_err(not_usable)?;
+            (superblock, looked, Coverage::full(source.len()))
         }
         Verify::OnRead => {
-            let image = OnRead::open(source, ddi, root_hash).map_err(refused)?;
+            let image = OnRead::open(source, ddi).map_err(refused)?;
             fault::at(name.as_str(), "look");
             let superblock = image.superblock().clone();
-            let kind = look_in_process(image.filesystem(), &superblock, &mut judge);
+            let looked = look_in_process(image.filesystem(), &superblock, &mut judge);
             // A block that doesn't match is the reason for whatever came of reading it.
             let coverage = image.finish().map_err(refused)?;
-            (superblock, kind.map_err(not_usable)?, coverage)
+            (superblock, looked.map_err(not_usable)?, coverage)
         }
     };
-    Ok(Contents { superblock: superblock.to_bytes().as_slice().into(), kind, checked: coverage.checked() })
+    let (superblock, fit) = (superblock.to_bytes().as_slice().into(), compatible.fit());
+    Ok(Contents { superblock, kind, fit, checked: coverage.checked() })
 }

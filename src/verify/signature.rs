@@ -4,6 +4,7 @@ use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedD
 use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
 use crate::reason::{Reason, Refusal};
 use crate::trust::{Anchor, Certificate, Revoked, TrustStore};
+use ddi::Ddi;
 use ddi::signature_partition::SignaturePartition;
 use ddi::text::{Message, Text};
 use ddi::verity::RootHash;
@@ -230,6 +231,58 @@ impl SignedRoot {
             Some(_) => {}
         }
         warnings
+    }
+}
+
+/// An image whose root hash a trusted certificate signed. Nothing else about it has been verified. Only [`SignedDdi::verify`]
+/// makes one.
+///
+/// ```compile_fail,E0451
+/// fn claim(ddi: ddi::Ddi, root: sextant::verify::SignedRoot) -> sextant::verify::SignedDdi {
+///     sextant::verify::SignedDdi { ddi, root }
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedDdi {
+    ddi: Ddi,
+    root: SignedRoot,
+}
+
+impl SignedDdi {
+    /// Verifies what the signature partition of an image claims.
+    ///
+    /// # Errors
+    /// [`SignatureError`]: the first rule that is broken.
+    pub fn verify(ddi: Ddi, trust: &TrustStore) -> Result<Self, SignatureError> {
+        let root = SignedRoot::verify(ddi.claim(), trust)?;
+        Ok(Self { ddi, root })
+    }
+
+    /// Decides about an image whose signature has been read. As [`SignedRoot::decide`].
+    ///
+    /// # Errors
+    /// [`SignatureError`]: the first rule that is broken.
+    pub(super) fn decide(ddi: Ddi, signed_data: &SignedData, trust: &TrustStore) -> Result<Self, SignatureError> {
+        let root = SignedRoot::decide(&ddi.claim().root_hash, signed_data, trust)?;
+        Ok(Self { ddi, root })
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn ddi(&self) -> &Ddi {
+        &self.ddi
+    }
+
+    /// Its root hash, and who signed it.
+    #[must_use]
+    pub fn root(&self) -> &SignedRoot {
+        &self.root
+    }
+
+    /// What a person should know though it changes nothing.
+    #[must_use]
+    pub fn warnings(&self, now: SystemTime) -> Vec<Message> {
+        self.root.warnings(self.ddi.claim(), now)
     }
 }
 

@@ -5,13 +5,14 @@ use crate::namespace::in_namespace;
 use ddi::Class;
 use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
+use sextant::kernel::DetachedMount;
 use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::root::Root;
-use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
+use sextant::stage::{self, CopyCustody, MountCustody, Way};
 use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
-use sextant::verify::{Accepted, Findings, VerifiedImage, Verifier};
+use sextant::verify::{Accepted, Custody, Findings, Holding, Shortage, VerifiedImage, Verifier};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -21,7 +22,7 @@ use std::time::SystemTime;
 use support::ddi::{good_image, native};
 use support::machine::Machine;
 
-fn verify(machine: &Machine, file: &Path, custody: &dyn Custody) -> Result<VerifiedImage, Reason> {
+fn verify<C: Custody>(machine: &Machine, file: &Path, custody: &C) -> Result<VerifiedImage<C::Way>, Reason> {
     let policy = Policy::default();
     let variables = DirectoryVariables::new(machine.path("sys/firmware/efi/efivars"));
     let firmware = Firmware::read(&variables).unwrap();
@@ -192,7 +193,10 @@ pub(crate) fn a_copy_that_was_written_to_is_not_staged() {
 pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
     struct Meddler<'c>(&'c Case, CopyCustody);
     impl Custody for Meddler<'_> {
-        fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
+        type Way = Way;
+        type Mount = DetachedMount;
+
+        fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
             let taken = self.1.take(candidate);
             let_a_tick_pass();
             let copy = self.0.machine.path("run/sextant/staging/image");
@@ -200,7 +204,10 @@ pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
             fs::write(copy, &self.0.image).unwrap();
             taken
         }
-        fn settle(&self, _: u64) {}
+
+        fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
+            Err(way)
+        }
     }
     let case = Case::new();
     let custody = CopyCustody::new(&case.root, Policy::default().limits).unwrap();
@@ -211,13 +218,19 @@ pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
 pub(crate) fn a_write_while_verifying_is_noticed() {
     struct Meddler<'c>(&'c Case);
     impl Custody for Meddler<'_> {
-        fn take(&self, candidate: Candidate) -> (Holding, Option<sextant::reason::Refusal>) {
+        type Way = Way;
+        type Mount = DetachedMount;
+
+        fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
             let taken = self.0.custody.take(candidate);
             // The same bytes, so that only the time tells.
             fs::write(self.0.source(), &self.0.image).unwrap();
             taken
         }
-        fn settle(&self, _: u64) {}
+
+        fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
+            Err(way)
+        }
     }
     in_namespace(|| {
         let case = Case::new();

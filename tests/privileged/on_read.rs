@@ -8,16 +8,21 @@ use crate::mounts::let_a_tick_pass;
 use crate::namespace::in_namespace;
 use ddi::Class;
 use ddi::PartitionKind::{Root as Data, RootVerity, RootVeritySig};
-use ddi::filesystem::Kind;
+use ddi::filesystem::{Filesystem, Kind};
+use ddi::io::{FileSource, Window};
 use sextant::confine::Confinement;
+use sextant::extension::Compatible;
 use sextant::firmware::{DirectoryVariables, Firmware};
+use sextant::kernel::DetachedMount;
 use sextant::policy::{Policy, Verify};
 use sextant::reason::{Reason, Refusal};
 use sextant::root::Root;
-use sextant::stage::{self, CopyCustody, Custody, Holding, MountCustody};
+use sextant::stage::{self, CopyCustody, MountCustody, Stageable, StagingCustody, Way};
 use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
-use sextant::verify::{Accepted, Activate, ActivationError, Findings, Look, RootedImage, Stageable, Verifier};
+use sextant::verify::{
+    Accepted, Activate, ActivationError, Custody, Findings, Holding, Look, Rooted, Shortage, Verified, Verifier,
+};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
@@ -95,7 +100,7 @@ impl Disk {
 
     fn verify_with(
         &self,
-        custody: &dyn Custody,
+        custody: &dyn StagingCustody,
         activation: Option<&dyn Activate>,
         findings: &mut Findings,
     ) -> Result<Stageable, Refusal> {
@@ -128,24 +133,36 @@ impl Disk {
 struct Meddling<'d>(MountCustody, Meddle, &'d Disk);
 
 impl Custody for Meddling<'_> {
-    fn take(&self, candidate: Candidate) -> (Holding, Option<Refusal>) {
+    type Way = Way;
+    type Mount = DetachedMount;
+
+    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
         let taken = self.0.take(candidate);
         let_a_tick_pass();
         self.1(self.2);
         taken
     }
 
+    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
+        self.0.only_mount(way)
+    }
+}
+
+impl StagingCustody for Meddling<'_> {
     fn settle(&self, _: u64) {}
 }
 
 struct Kernel<'d>(Meddle, &'d Disk);
 
 impl Activate for Kernel<'_> {
-    fn activate(&self, image: &RootedImage<'_>, _: Kind, _: Look<'_>) -> Result<(), ActivationError> {
-        assert!(image.descriptor().is_some());
+    fn activate(&self, image: Rooted<'_>, _: Kind, look: Look<'_>) -> Result<Compatible, ActivationError> {
+        let file = File::from(image.descriptor().unwrap().try_clone_to_owned().unwrap());
+        let source = FileSource::new(file).unwrap();
+        let data = Window::new(&source, image.root().start, image.data_len()).unwrap();
+        let compatible = look(&Filesystem::open(&data).unwrap())?;
         let_a_tick_pass();
         self.0(self.1);
-        Ok(())
+        Ok(compatible)
     }
 }
 
@@ -155,7 +172,7 @@ pub(crate) fn what_is_left_to_dm_verity_is_staged_as_the_file_itself() {
             let disk = Disk::new(&bytes);
             let mut findings = Findings::default();
             let verified = disk.verify(nothing, nothing, &mut findings).unwrap();
-            assert!(matches!(verified, Stageable::OnRead(_)));
+            assert!(matches!(verified, Verified::OnRead(_)));
             let coverage = findings.coverage.unwrap();
             assert_eq!((coverage.verify(), coverage.len()), (Verify::OnRead, bytes.len() as u64));
             assert!(coverage.checked() < coverage.len() * 2 / 3, "{coverage:?}");
@@ -172,7 +189,7 @@ pub(crate) fn what_is_left_to_dm_verity_is_staged_as_the_file_itself() {
 pub(crate) fn without_a_mount_or_the_kernel_everything_is_verified() {
     in_namespace(|| {
         for (is_mounted, has_kernel) in [(false, true), (true, false)] {
-            let custody = |disk: &Disk| -> Box<dyn Custody> {
+            let custody = |disk: &Disk| -> Box<dyn StagingCustody> {
                 if is_mounted { Box::new(disk.custody()) } else { Box::new(disk.copies()) }
             };
             let verify = |disk: &Disk, findings: &mut Findings| {
@@ -182,7 +199,7 @@ pub(crate) fn without_a_mount_or_the_kernel_everything_is_verified() {
             };
             let disk = Disk::new(&image().bytes);
             let mut findings = Findings::default();
-            assert!(matches!(verify(&disk, &mut findings), Ok(Stageable::Full(_))));
+            assert!(matches!(verify(&disk, &mut findings), Ok(Verified::Full(_))));
             let coverage = findings.coverage.unwrap();
             assert_eq!((coverage.verify(), coverage.checked()), (Verify::Full, coverage.len()));
             let disk = Disk::new(&image().clone().flip(Data, UNREAD).bytes);

@@ -14,7 +14,7 @@ use ddi::text::Text;
 use serde_json::json;
 use sextant::policy::Policy;
 use sextant::report::{Image, table};
-use sextant::verify::VerifiedImage;
+use sextant::verify::{Examined, VerifiedImage};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -139,7 +139,7 @@ fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
 }
 
 /// The file that was verified; where verification is overridden, what is there now.
-fn original((path, evidence): (&PathBuf, Option<VerifiedImage>)) -> Result<Original> {
+fn original((path, evidence): (&PathBuf, Option<VerifiedImage<Examined>>)) -> Result<Original> {
     let original = match evidence {
         Some(image) => Original::verified(path, image),
         None => Original::unverified(path),

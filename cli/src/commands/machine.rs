@@ -13,8 +13,7 @@ use sextant::firmware::SecureBoot;
 use sextant::policy::{self, Policy};
 use sextant::reason::{Reason, Refusal};
 use sextant::report::{Image, Verdict, usec};
-use sextant::stage::InPlaceCustody;
-use sextant::verify::{Accepted, Findings, VerifiedImage, Verifier};
+use sextant::verify::{Accepted, Examined, Findings, InPlaceCustody, VerifiedImage, Verifier};
 use sextant::verify::{Candidate, extension_name};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -56,13 +55,13 @@ impl Machine {
 
     /// What a boot would say about the image at `path`, which is opened once; and where it is good, the evidence, which holds
     /// the open file.
-    pub(super) fn judge(&self, path: &Path) -> (Image, Option<VerifiedImage>) {
+    pub(super) fn judge(&self, path: &Path) -> (Image, Option<VerifiedImage<Examined>>) {
         let file = path.file_name().unwrap_or(path.as_os_str());
         self.judge_opened(path, file, || Candidate::open(path, class_of(path)))
     }
 
     /// The same of an image that is to be called `file`.
-    pub(super) fn judge_as(&self, path: &Path, file: &OsStr) -> (Image, Option<VerifiedImage>) {
+    pub(super) fn judge_as(&self, path: &Path, file: &OsStr) -> (Image, Option<VerifiedImage<Examined>>) {
         let open = || {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
             let opened = open(path, flags, Mode::empty()).map(File::from);
@@ -77,7 +76,7 @@ impl Machine {
         path: &Path,
         file: &OsStr,
         open: impl FnOnce() -> Result<Candidate, Refusal>,
-    ) -> (Image, Option<VerifiedImage>) {
+    ) -> (Image, Option<VerifiedImage<Examined>>) {
         let class = class_of(Path::new(file));
         let mut image = Image::new(path.as_os_str(), class);
         image.size = path.metadata().ok().map(|metadata| metadata.len());
@@ -93,7 +92,11 @@ impl Machine {
     }
 
     /// Verifies an open file. Whatever the tool verifies comes through here.
-    pub(super) fn verify_open(&self, candidate: Candidate, findings: &mut Findings) -> Result<VerifiedImage, Refusal> {
+    pub(super) fn verify_open(
+        &self,
+        candidate: Candidate,
+        findings: &mut Findings,
+    ) -> Result<VerifiedImage<Examined>, Refusal> {
         guard(|| {
             if let Some(refusal) = &self.gate {
                 return Err(refusal.clone());

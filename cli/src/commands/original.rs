@@ -8,9 +8,8 @@ use ddi::verity::RootHash;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use sextant::reason::{Reason, Refusal};
-use sextant::stage::Holding;
 use sextant::verify::Candidate;
-use sextant::verify::{Findings, VerifiedImage};
+use sextant::verify::{Examined, Findings, Holding, VerifiedImage};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,19 +20,19 @@ pub(super) struct Original {
     path: PathBuf,
     /// Name of the file.
     file: String,
-    holding: Holding,
+    holding: Holding<Examined>,
     /// What was verified; `None` where verification was overridden.
     root_hash: Option<RootHash>,
 }
 
 impl Original {
     /// The image at `path` that was verified, with the file that was.
-    pub(super) fn verified(path: &Path, image: VerifiedImage) -> Result<Self> {
+    pub(super) fn verified(path: &Path, image: VerifiedImage<Examined>) -> Result<Self> {
         Ok(Self::verified_as(path, &file_name(path)?, image))
     }
 
     /// The same under another name than it has.
-    pub(super) fn verified_as(path: &Path, file: &str, image: VerifiedImage) -> Self {
+    pub(super) fn verified_as(path: &Path, file: &str, image: VerifiedImage<Examined>) -> Self {
         let root_hash = Some(image.root_hash().clone());
         Self { path: path.to_owned(), file: file.to_owned(), holding: image.into_holding(), root_hash }
     }
@@ -85,7 +84,11 @@ impl Original {
 
     /// Verifies what was written, as the original was: the same rules, the same root hash. Where verification was
     /// overridden, it stays so. What is returned holds the written file with its stamp.
-    pub(super) fn check_written(&self, machine: Option<&Machine>, written: &File) -> Result<Holding, Refusal> {
+    pub(super) fn check_written(
+        &self,
+        machine: Option<&Machine>,
+        written: &File,
+    ) -> Result<Holding<Examined>, Refusal> {
         let written = written.try_clone().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         let candidate = Candidate::from_file(written, self.file.as_ref(), self.class())?;
         let Some(root_hash) = &self.root_hash else { return Ok(Holding::in_place(candidate)) };
