@@ -95,7 +95,7 @@ fn main() -> ExitCode {
                 an_archive_in_another_order_gives_the_same_bytes,
                 other_content_or_another_name_gives_other_identities;
             service: a_service_is_asked_for_the_image_by_its_full_name,
-                a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry,
+                a_bare_name_is_looked_for_in_the_service_and_nowhere_else,
                 a_service_that_is_there_and_does_not_answer_is_not_passed_over,
                 what_a_service_sends_is_bounded_and_not_believed,
                 podmans_service_gives_what_is_in_its_storage;

@@ -81,13 +81,15 @@ pub(crate) fn a_service_is_asked_for_the_image_by_its_full_name() {
     assert!(asked[2].starts_with("GET /images/docker.io/acme/tool%40sha256:aaa"), "{asked:?}");
 }
 
-pub(crate) fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry() {
+pub(crate) fn a_bare_name_is_looked_for_in_the_service_and_nowhere_else() {
     let desk = Desk::of(keys::ec("Vendor"));
     // Nobody listens at this port any more.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bare = format!("127.0.0.1:{port}/acme/tool:1");
     let absent = Service::start(&desk, "404 Not Found", br#"{"message":"No such image"}"#.to_vec());
-    absent.build(&desk, &bare, &[]).refuses(&["says: No such image; and in the registry: ", "refused"]);
+    absent
+        .build(&desk, &bare, &[])
+        .refuses(&["says: No such image; a registry is asked only where it is named: docker://", "/acme/tool:1"]);
     let said = absent.build(&desk, &format!("docker-daemon:{bare}"), &[]);
     said.refuses(&["says: No such image"]);
     assert!(!said.stderr.contains("registry"), "{said:?}");
@@ -97,7 +99,7 @@ pub(crate) fn a_bare_name_is_looked_for_in_the_service_and_then_in_the_registry(
     said.refuses(&["says: out of \\u{1b}[2J order"]);
     assert!(!said.stderr.contains("registry"), "{said:?}");
     build(&desk, Path::new("/nowhere"), &bare, &[])
-        .refuses(&["no Docker or Podman service answers at /nowhere; and in the registry: "]);
+        .refuses(&["no Docker or Podman service answers at /nowhere; a registry is asked only where it is named"]);
     // A socket that outlived its service.
     drop(UnixListener::bind(desk.path("stale.sock")).unwrap());
     build(&desk, &desk.path("stale.sock"), &format!("docker-daemon:{bare}"), &[])
@@ -115,7 +117,7 @@ pub(crate) fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     let _held = UnixDatagram::bind(&socket).unwrap();
     let said = build(&desk, &socket, &bare, &[]);
     said.refuses(&["asking the service at", "datagrams.sock"]);
-    assert!(!said.stderr.contains("in the registry"), "{said:?}");
+    assert!(!said.stderr.contains("registry"), "{said:?}");
     // And one that is elsewhere isn't asked, nor the registry in its place.
     let mut command = desk.command(&["build", "tool", &bare, "--private-key", "key.pem", "--certificate", "crt.pem"]);
     let said = Said::from(command.env("DOCKER_HOST", "tcp://127.0.0.1:2375").output().unwrap());
@@ -123,7 +125,8 @@ pub(crate) fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     // A socket that nobody listens at any more is nobody.
     let gone = desk.path("gone.sock");
     drop(UnixListener::bind(&gone).unwrap());
-    build(&desk, &gone, &bare, &[]).refuses(&["no Docker or Podman service answers", "in the registry"]);
+    build(&desk, &gone, &bare, &[])
+        .refuses(&["no Docker or Podman service answers", "a registry is asked only where it is named"]);
 }
 
 pub(crate) fn what_a_service_sends_is_bounded_and_not_believed() {

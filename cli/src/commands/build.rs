@@ -41,8 +41,7 @@ SOURCE is one of
                                 makes is called localhost/k3s
   docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
   FILE                          an archive of either form
-  REF                           with a tag or digest: the service is asked, and then the registry if REF begins with its
-                                name, as in registry.example.com/k3s:1.30
+  REF                           with a tag or digest: as docker-daemon:REF; no registry is asked without docker://
 
 Examples:
   sextant build k3s ./tree --private-key db.key --certificate db.crt

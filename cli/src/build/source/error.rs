@@ -176,14 +176,6 @@ pub enum SourceError {
         /// Why
         cause: String,
     },
-    /// Neither here nor there.
-    #[error("{daemon}; and in the registry: {registry}")]
-    Nowhere {
-        /// Why the service has none
-        daemon: Box<SourceError>,
-        /// Why the registry has none
-        registry: Box<SourceError>,
-    },
 }
 
 impl SourceError {

@@ -100,13 +100,6 @@ pub fn open(reference: &Reference, options: &Options) -> Result<Opened, SourceEr
             }
         })?,
         Reference::Registry(name) => Box::new(registry::open(name, options)?),
-        Reference::Anywhere(name) => match daemon::open(name, options) {
-            Ok(image) => image,
-            Err(error) if error.is_absent() => registry::open(name, options)
-                .map(Box::new)
-                .map_err(|registry| SourceError::Nowhere { daemon: Box::new(error), registry: Box::new(registry) })?,
-            Err(error) => return Err(error),
-        },
     };
     Ok(Opened::Image(image))
 }

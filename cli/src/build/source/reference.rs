@@ -42,8 +42,6 @@ pub enum Reference {
     },
     /// A bare REF with a tag or digest: the service
     Service(String),
-    /// A bare REF with a tag or digest that begins with the name of a registry: the service first, then that registry
-    Anywhere(String),
 }
 
 /// A name that means nothing.
@@ -74,9 +72,9 @@ pub enum ReferenceError {
 impl Reference {
     /// Reads a source's name. Only for a bare one the file system is looked at: what is there is what is meant.
     ///
-    /// A bare name that isn't there is an image only with a tag or digest, and leads to a registry only if it begins with
-    /// that registry's name. Docker completes every word to an image of Docker Hub: a mistyped directory would
-    /// become an extension of unknown origin, signed with the key at hand.
+    /// A bare name that isn't there is an image only with a tag or digest, and one of the service on this machine. Docker
+    /// completes every word to an image of Docker Hub, and takes `a.b/c` for one of a registry: a mistyped directory
+    /// would become an extension of unknown origin, signed with the key at hand.
     ///
     /// # Errors
     /// [`ReferenceError`]
@@ -127,13 +125,12 @@ impl Reference {
             return Ok(Self::File { path: PathBuf::from(file), tag });
         }
         let name = image_name(text)?;
-        let (first, rest) = text.split_once('/').map_or((None, text), |(first, rest)| (Some(first), rest));
+        // In front of the first slash a colon belongs to the port of a registry.
+        let rest = text.split_once('/').map_or(text, |(_, rest)| rest);
         if !rest.contains([':', '@']) {
             return Err(ReferenceError::NotThere { name: text.to_owned() });
         }
-        // What Docker takes for the name of a registry (distribution, `reference/normalize.go`, `splitDockerDomain`).
-        let names_registry = first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']));
-        Ok(if names_registry { Self::Anywhere(name) } else { Self::Service(name) })
+        Ok(Self::Service(name))
     }
 }
 
@@ -167,9 +164,9 @@ mod tests {
         assert_eq!(parse("docker-daemon:k3s"), Reference::Daemon("docker.io/library/k3s:latest".into()));
         let name = "localhost:5000/a/k3s:1.30".to_owned();
         assert_eq!(parse("docker://localhost:5000/a/k3s:1.30"), Reference::Registry(name.clone()));
-        assert_eq!(parse("localhost:5000/a/k3s:1.30"), Reference::Anywhere(name));
+        assert_eq!(parse("localhost:5000/a/k3s:1.30"), Reference::Service(name));
         let digest = format!("registry.example.com/a@sha256:{}", "a".repeat(64));
-        assert_eq!(parse(&digest), Reference::Anywhere(digest.clone()));
+        assert_eq!(parse(&digest), Reference::Service(digest.clone()));
         assert_eq!(parse("acme/k3s:1"), Reference::Service("docker.io/acme/k3s:1".into()));
         assert_eq!(parse("k3s:1"), Reference::Service("docker.io/library/k3s:1".into()));
     }
