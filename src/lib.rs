@@ -1,6 +1,7 @@
 //! Decides, in the initrd of a Trusted Boot machine, which system extensions may become part of `/usr`.
 
 // What is logged goes through `report::Event`, which makes text from outside harmless.
+#![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 pub mod agent;
@@ -19,6 +20,7 @@ pub mod size;
 pub mod stage;
 pub mod stamp;
 pub mod state;
+mod sys;
 pub mod trust;
 pub mod verify;
 pub mod yaml;

@@ -4,6 +4,7 @@
 //! Nothing in here trusts anything: these are the shapes of bytes that an attacker may have chosen.
 
 // This package says nothing: its users do, by ways that make text from outside harmless.
+#![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 mod architecture;

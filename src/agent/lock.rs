@@ -3,7 +3,7 @@
 use crate::report;
 use crate::root::Root;
 use anyhow::{Context, Result, bail};
-use libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::fcntl::OFlag;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -22,7 +22,7 @@ pub(super) fn exclusive(root: &Root) -> Result<File> {
     let opening = || format!("opening {DIRECTORY}/{NAME}");
     let path = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?.join(NAME);
     // In a tree that others laid out a link must not lead to a file outside of it, nor a FIFO make us wait.
-    let flags = O_NOFOLLOW | O_NONBLOCK;
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(MODE).custom_flags(flags);
     let lock = options.open(path).with_context(opening)?;

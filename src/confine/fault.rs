@@ -24,7 +24,7 @@ pub(crate) fn at(name: &str, step: &str) {
 #[expect(clippy::panic, reason = "it is what this is for")]
 fn go_wrong(kind: &str) {
     use super::message::send;
-    use nix::libc;
+    use crate::sys::process;
     use std::io::Write;
     match kind {
         "panic" => panic!("a fault on demand"),
@@ -57,8 +57,7 @@ fn go_wrong(kind: &str) {
             while nix::sys::socket::sendmsg::<()>(0, &[junk], &[], none, None).is_ok() {}
         }
         "exit" => {
-            // SAFETY: _exit(2) does not return.
-            unsafe { libc::_exit(3) }
+            process::leave(3);
         }
         // What code of an attacker's would try. That none of it works is what the others are spared by.
         "escape" => {
@@ -67,9 +66,9 @@ fn go_wrong(kind: &str) {
                 std::fs::write("/tmp/sextant-escape", "x").is_ok(),
                 std::process::Command::new("/bin/true").spawn().is_ok(),
                 std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
-                // SAFETY: a signal to the process that waits for this one.
-                unsafe { libc::kill(libc::getppid(), libc::SIGTERM) == 0 },
-                // The parent's number is not to be had; that of init is known, and it may use the same processors.
+                // The parent's number is not to be had; that of init is known.
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None).is_ok(),
+                // It may use the same processors.
                 nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
                     .and_then(|processors| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(1), &processors))
                     .is_ok(),

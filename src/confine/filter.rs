@@ -1,6 +1,7 @@
 //! The system calls that are left (seccomp(2)).
 
 use super::SOCKET;
+use crate::sys;
 use nix::errno::Errno;
 use nix::libc;
 use seccompiler::{
@@ -53,24 +54,12 @@ pub(super) fn prepare() {
 /// As `prctl(2)`, `PR_SET_SECCOMP`.
 pub(super) fn apply() -> Result<(), Errno> {
     for filter in FILTERS.as_ref().ok_or(Errno::ENOTSUP)? {
-        let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
-        let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
-        // By prctl(2), not seccomp(2): systemd's group @system-service does not contain the latter before version 250.
-        // SAFETY: the kernel copies the program, `len` instructions that outlive the call; `sock_filter` of seccompiler is
-        // the kernel's (`#[repr(C)]`).
-        let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-        match Errno::result(result) {
-            Err(Errno::EINVAL) if !is_supported() => return Ok(()),
-            result => result.map(drop)?,
+        match sys::filter::install(filter) {
+            Err(Errno::EINVAL) if !sys::filter::is_supported() => return Ok(()),
+            result => result?,
         }
     }
     Ok(())
-}
-
-/// Whether the kernel knows filters at all (prctl(2), `PR_GET_SECCOMP`: `EINVAL` where it doesn't).
-fn is_supported() -> bool {
-    // SAFETY: it takes no further argument and changes nothing.
-    Errno::result(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }).is_ok()
 }
 
 fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {

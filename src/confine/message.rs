@@ -1,9 +1,10 @@
 //! Messages between a worker and the process that asks it: a length, then JSON, and with a question perhaps a descriptor.
 
+use crate::sys::process;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Longest message, in bytes. What an image consists of is told in a few thousand.
 pub(super) const MAX_LEN: usize = 1 << 20;
@@ -95,8 +96,7 @@ pub(super) fn receive(socket: RawFd) -> io::Result<Option<(Vec<u8>, Option<Owned
         for control in received.cmsgs()? {
             if let ControlMessageOwned::ScmRights(descriptors) = control {
                 for raw in descriptors {
-                    // SAFETY: the kernel has just given this descriptor to this process, which nothing else owns.
-                    descriptor = Some(unsafe { OwnedFd::from_raw_fd(raw) });
+                    descriptor = Some(process::received(raw));
                 }
             }
         }

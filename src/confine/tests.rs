@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code, clippy::unwrap_used)]
 use super::*;
 use ddi::io::{FileSource, ReadAt};
 use nix::libc;

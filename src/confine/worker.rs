@@ -2,6 +2,7 @@
 
 use super::{Bounds, MEMORY, filter, lockdown, message};
 use crate::reason::Reason;
+use crate::sys::process;
 use ddi::text::Text;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -9,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -98,24 +99,14 @@ impl Worker {
         let memory = address_space().saturating_add(MEMORY);
         let (here, there) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
             .map_err(WorkerError::Start)?;
-        // SAFETY: the child runs only code of ours that takes no lock which another thread of this process could have held: the
-        // allocator, whose locks the C library resets in the child, and computation on memory and on what it is handed. It
-        // leaves by _exit(2) and so runs no destructor of the parent's values.
-        match unsafe { fork() }.map_err(WorkerError::Start)? {
-            ForkResult::Child => {
-                match lockdown::enter(there.as_raw_fd(), memory) {
-                    Ok(()) => answer_all(&mut serve),
-                    Err((step, errno)) => {
-                        say(&Said::<()>::Unconfined(Text::new(format_args!("{step}: {errno}"))));
-                    }
-                }
-                lockdown::leave()
-            }
-            ForkResult::Parent { child } => {
-                let clock = clock_getcpuclockid(child).ok();
-                Ok(Self { process: child, clock, before: Duration::ZERO, socket: here, ended: false })
-            }
-        }
+        // What runs in there takes no lock that another thread of this process could have held, and does not log.
+        let child = process::fork_for(|| match lockdown::enter(there.as_raw_fd(), memory) {
+            Ok(()) => answer_all(&mut serve),
+            Err((step, errno)) => say(&Said::<()>::Unconfined(Text::new(format_args!("{step}: {errno}")))),
+        })
+        .map_err(WorkerError::Start)?;
+        let clock = clock_getcpuclockid(child).ok();
+        Ok(Self { process: child, clock, before: Duration::ZERO, socket: here, ended: false })
     }
 
     /// Asks a question. The answer is to be fetched with [`Self::answer`] before the next one is asked; until then this
@@ -253,7 +244,7 @@ fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Optio
 fn say(said: &impl Serialize) {
     let bytes = serde_json::to_vec(said).unwrap_or_default();
     if message::send(super::SOCKET, &bytes, None).is_err() {
-        lockdown::leave();
+        process::leave(0);
     }
 }
 

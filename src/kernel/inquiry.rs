@@ -2,10 +2,11 @@
 //!
 //! Both take the device node of the machine, and the first takes `CAP_SYS_ADMIN` (Linux 6.12, `drivers/md/dm-ioctl.c`).
 
+use crate::sys::loop_device::{LOOP_INFO, status};
 use ddi::bytes::array;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
-use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
+use nix::fcntl::OFlag;
+use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 /// A file, by its file system and its number there (`stat(2)`).
@@ -87,26 +88,10 @@ impl Devices for KernelDevices {
 
     fn backing(&self, device: &str) -> Option<FileIdentity> {
         let mut options = OpenOptions::new();
-        let node = options.read(true).custom_flags(libc::O_NONBLOCK).open(format!("/dev/{device}")).ok()?;
+        let node = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(format!("/dev/{device}")).ok()?;
         node.metadata().ok().filter(|metadata| metadata.file_type().is_block_device())?;
         backing_file(&status(&node)?)
     }
-}
-
-/// Bytes of `struct loop_info64` (`linux/loop.h`).
-const LOOP_INFO: usize = 232;
-/// `LOOP_GET_STATUS64` (`linux/loop.h`).
-const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
-
-/// The kernel's account of a loop device; `None` where nothing is attached to it.
-fn status(device: &File) -> Option<[u8; LOOP_INFO]> {
-    #[repr(C, align(8))]
-    struct Info([u8; LOOP_INFO]);
-    let mut info = Info([0; LOOP_INFO]);
-    // SAFETY: loop(4) writes one `struct loop_info64`, which has as many bytes as there are and no stricter alignment, and keeps
-    // no pointer to it.
-    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
-    (result == 0).then_some(info.0)
 }
 
 /// Members `lo_device` and `lo_inode`, the first two. The kernel encodes the device as `stat(2)` does for its first 12 bits of major
@@ -136,6 +121,6 @@ mod tests {
 
     #[test]
     fn what_is_no_loop_device_has_no_status() {
-        assert_eq!(status(&File::open("/dev/null").unwrap()), None);
+        assert_eq!(status(&std::fs::File::open("/dev/null").unwrap()), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Showing a file under a second name, read-only, without a copy.
 
-use crate::durable;
+use crate::{durable, sys};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{Mode, SFlag, mknod};
@@ -8,8 +8,7 @@ use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use std::fs;
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// A mount of one file that isn't attached anywhere yet.
@@ -30,7 +29,8 @@ impl DetachedMount {
     pub(crate) fn of(file: impl AsFd, purpose: Use) -> io::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(file, "", flags)?;
-        restrict(&tree, purpose)?;
+        // Before anybody can see it.
+        sys::mount::restrict(&tree, purpose == Use::Data)?;
         Ok(Self(tree))
     }
 
@@ -51,33 +51,6 @@ impl DetachedMount {
             errno.into()
         })
     }
-}
-
-/// Sets the attributes of a mount before anybody can see it.
-fn restrict(tree: &OwnedFd, purpose: Use) -> io::Result<()> {
-    let noexec = match purpose {
-        Use::Data => libc::MOUNT_ATTR_NOEXEC,
-        Use::Program => 0,
-    };
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | noexec,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: mount_setattr(2) reads an empty string and a structure of the size that is given, both of which live
-    // until it returns, and keeps neither.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Takes away whatever is mounted at `path`, and then the file itself.

@@ -8,6 +8,7 @@ use clap::Args;
 use ddi::bytes::hex;
 use ddi::io::{FileSource, ReadAt};
 use ddi::text::Text;
+use nix::fcntl::OFlag;
 use serde::Serialize;
 use sextant::stamp::Stamp;
 use std::fmt::Write;
@@ -120,7 +121,7 @@ impl Opened {
         let context = || format!("opening {}", path.display());
         // A FIFO would make us wait.
         let mut options = fs::OpenOptions::new();
-        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).with_context(context)?;
+        let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).with_context(context)?;
         ensure!(file.metadata().with_context(context)?.is_file(), "{} is not a regular file", path.display());
         let stamp = Stamp::of(&file).with_context(context)?;
         Ok(Self { name, source: FileSource::new(file).with_context(context)?, stamp })

@@ -18,6 +18,7 @@
 use super::extra::{Extra, disabled};
 use ddi::bytes::hex;
 use ddi::io::{FileSource, Pieces, ReadAt};
+use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use openssl::sha::Sha256;
 use sextant::durable::{self, Temporary};
@@ -198,8 +199,8 @@ fn is_short(name: &str) -> bool {
 /// What a person can do about an error that FAT's driver answers with once it has made the file system read-only.
 #[must_use]
 pub fn advice(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::EIO | libc::EROFS) => {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EIO | Errno::EROFS) => {
             " (look into `dmesg`; after a loss of power unmount the partition and let `fsck.vfat -a` repair it)"
         }
         _ => "",

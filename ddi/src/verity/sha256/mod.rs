@@ -8,6 +8,7 @@
 mod lanes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "instructions of the processor")]
 mod x86;
 
 #[cfg(target_arch = "x86_64")]
