@@ -3,14 +3,6 @@
 //! The table is that of the UAPI Discoverable Partitions Specification, "Defined Partition Type UUIDs";
 //! the names are systemd's (`src/basic/architecture.c`), which also stand in `ARCHITECTURE=` of an
 //! extension-release file.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Guid;
 use std::fmt;

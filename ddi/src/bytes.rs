@@ -1,13 +1,5 @@
 //! What byte strings and texts are read with: little-endian numbers without a way past their end, hexadecimal, ends,
 //! booleans.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 /// The `N` bytes of `bytes` from `offset` on, `None` past the end.
 #[must_use]

@@ -1,12 +1,4 @@
 //! An image as a Discoverable Disk Image: exactly a root partition, its hash tree and its signature.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
 use super::signature_partition::{self, SignaturePartition, SignaturePartitionError};

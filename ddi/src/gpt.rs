@@ -5,14 +5,6 @@
 //! entries and partitions. Otherwise one could take a signed image and plant, in bytes that no signature
 //! covers, what makes libblkid see a file system on the bare disk: systemd would refuse it, and with it
 //! the merge of all others.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Guid;
 use crate::bytes::{array, u16_at, u32_at, u64_at};

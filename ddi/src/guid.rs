@@ -1,12 +1,4 @@
 //! GUIDs as GPT and UEFI variables store them.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

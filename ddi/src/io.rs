@@ -84,7 +84,7 @@ impl ReadAt for FileSource {
 
 impl ReadAt for [u8] {
     fn len(&self) -> u64 {
-        <[u8]>::len(self) as u64
+        u64::try_from(<[u8]>::len(self)).unwrap_or(u64::MAX)
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -147,7 +147,7 @@ impl<'a> Pieces<'a> {
             return Ok(None);
         }
         self.source.read_exact_at(piece, self.offset)?;
-        self.offset = self.offset.saturating_add(piece.len() as u64);
+        self.offset = self.offset.saturating_add(ReadAt::len(piece));
         Ok(Some(piece))
     }
 }

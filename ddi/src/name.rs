@@ -1,12 +1,4 @@
 //! Names of extensions.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::bytes::strip_suffix_ignore_case;
 use crate::text::{is_invisible, is_noncharacter};

@@ -1,14 +1,6 @@
 //! What the type of a partition says: its purpose and the architecture that it is for.
 //!
 //! The types are those of the UAPI Discoverable Partitions Specification, "Defined Partition Type UUIDs".
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Guid;
 use super::architecture::{Architecture, TYPES, guid};

@@ -1,13 +1,5 @@
 //! The signature partition: JSON with a root hash and its PKCS#7 signature, padded with NULs
 //! (Discoverable Partitions Specification, "Verity Signature"; systemd 257, `dissected_image_load_verity_sig_partition`).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::octets::Octets;
 use crate::verity::{RootHash, RootHashError};

@@ -1,12 +1,4 @@
 //! The order in which systemd lays extensions over one another.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use std::cmp::Ordering;
 

@@ -1,12 +1,4 @@
 //! Why a file system can't be read.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::EntryKind;
 use std::io;

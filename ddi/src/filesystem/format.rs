@@ -1,12 +1,4 @@
 //! What the two formats have in common.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::mask::Mask;
 use super::meter::Meter;

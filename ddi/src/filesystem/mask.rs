@@ -1,12 +1,4 @@
 //! What makes overlayfs hide files of the host.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use std::fmt;
 

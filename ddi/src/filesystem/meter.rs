@@ -1,12 +1,4 @@
 //! Reading with a limit on the work, so that no structure of the file system can keep us busy for long.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::FilesystemError;
 use super::cache::Cache;

@@ -7,14 +7,6 @@
 //!
 //! Formats: the kernel's `Documentation/filesystems/{erofs,squashfs}.rst`, `fs/erofs/erofs_fs.h` and
 //! `fs/squashfs/squashfs_fs.h` of Linux 6.12.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 /// Calls a generic function with whichever format it is.
 macro_rules! with_format {

@@ -4,14 +4,6 @@
 //! kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`"). systemd merges as
 //! root and without the option `userxattr`, so that only `trusted.` attributes count. They get into an image that is
 //! made of an upper directory, or of an archive of one.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::format::Format;
 use super::mask::Mask;

@@ -2,14 +2,6 @@
 //!
 //! Symbolic links are followed as systemd's `chase` follows them with `CHASE_PREFIX_ROOT`
 //! (`src/basic/chase.c`): absolute ones begin at the root of the image, `..` stops there.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::format::{Format, Visitor};
 use super::meter::Meter;

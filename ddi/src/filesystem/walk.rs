@@ -1,12 +1,4 @@
 //! Everything that is in a file system, for those who want to show or compare it.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::format::{Attributes, Format};
 use super::meter::Meter;

@@ -2,14 +2,6 @@
 //!
 //! Each block of the data and of the tree is read into memory, hashed there, and used only from there. A source that returns other
 //! bytes at the next read can make that read fail; it can't make it return a byte that the root hash doesn't cover.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::tree::check_areas;
 use super::{Area, Level, MAX_BLOCK_SIZE, RootHash, SaltedHasher, Superblock, TreeError};

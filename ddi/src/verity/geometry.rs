@@ -2,14 +2,6 @@
 //!
 //! As cryptsetup's `hash_levels()` and `VERITY_hash_offset_block()` (`lib/verity/verity_hash.c`, `verity.c`) and the
 //! kernel's `verity_ctr()` (`drivers/md/dm-verity-target.c`) compute it.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 /// Length of the superblock in bytes. The rest of its hash block is unused.
 pub const SUPERBLOCK_SIZE: usize = 512;

@@ -16,14 +16,6 @@
 //! | 82 | 6 | reserved |
 //! | 88 | 256 | salt |
 //! | 344 | 168 | reserved |
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use thiserror::Error;
 

@@ -2,6 +2,12 @@
 //!
 //! Both hash the blocks of a level, which gives the blocks of the level above (see [`super::walk`]). Building keeps
 //! these; verifying compares them, whole, with those on the disk.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "a superblock has no lengths beyond 2^63 bytes, and buffers are as long as a unit"
+)]
 
 use std::sync::{Mutex, PoisonError};
 

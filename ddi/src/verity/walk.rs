@@ -2,6 +2,12 @@
 //!
 //! Memory doesn't depend on the size of the image: every thread has buffers of at most 384 KiB together. Numbers
 //! can't overflow: a [`super::Superblock`] has no lengths beyond 2^63 bytes.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "a superblock has no lengths beyond 2^63 bytes, and buffers are as long as a unit"
+)]
 
 use std::io;
 

@@ -1,4 +1,10 @@
 //! Proving that bytes which nothing hashes are zero.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "positions in a source, which has no more than 2^63 bytes, and in a buffer of fixed size"
+)]
 
 use std::io;
 

@@ -1,12 +1,4 @@
 //! From a file system to a signed, verity-protected disk image.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::gpt::{ALIGNMENT, FLAG_READ_ONLY, GptError, NewPartition, Table};
 use super::padded::Padded;

@@ -2,14 +2,6 @@
 //!
 //! This is the low level: it places any list of partitions, and every field of the headers can be
 //! overridden, because the tests of the parser need tables that no honest tool writes.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 pub use super::header::{HEADER_SIZE, Header, fix_header_crc};
 use crate::Guid;

@@ -1,12 +1,4 @@
 //! The header of a GUID partition table (UEFI specification 2.10, section 5.3.2), for writing.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::Guid;
 

@@ -1,12 +1,4 @@
 //! A source made longer by zeros.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::io::ReadAt;
 use std::io;

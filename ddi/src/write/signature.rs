@@ -1,12 +1,4 @@
 //! The signature partition: a signed root hash (Discoverable Partitions Specification, "Verity").
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::bytes::hex;
 use crate::verity::RootHash;

@@ -87,11 +87,11 @@ pub fn take_apart<'a>(
     }
     let (root_hash, tree) = verity::build(data, &superblock, threads)?;
     let mut found = vec![0; tree.len()];
-    if area.len() < found.len() as u64 {
+    if area.len() < ReadAt::len(&found) {
         return Err(UnsignedError::Damaged);
     }
     area.read_exact_at(&mut found, 0)?;
-    if found != tree || first_nonzero(&area, tree.len() as u64)?.is_some() {
+    if found != tree || first_nonzero(&area, ReadAt::len(&tree))?.is_some() {
         return Err(UnsignedError::Damaged);
     }
     // The root hash itself isn't in the tree. Where a signature is about it, it says what was built; otherwise the UUIDs
@@ -135,7 +135,7 @@ fn find(partitions: &[Partition]) -> Result<Found<'_>, UnsignedError> {
             (PartitionKind::RootVerity, Some(architecture)) => hashes.push((architecture, partition)),
             // It will be replaced.
             (PartitionKind::RootVeritySig, Some(_)) => signature = Some(partition),
-            _ => others += 1,
+            _ => others = others.saturating_add(1),
         }
     }
     match (roots.as_slice(), hashes.as_slice(), others) {

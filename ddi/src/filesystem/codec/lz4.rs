@@ -1,14 +1,6 @@
 //! LZ4 blocks (`doc/lz4_Block_format.md` of the LZ4 project).
 //!
 //! Written here because erofs refers to beginnings of blocks, and no crate stops in the middle of one.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 /// The first `max` bytes of what `input` holds.
 pub(super) fn decode(mut input: &[u8], max: usize) -> Option<Vec<u8>> {

@@ -1,14 +1,6 @@
 //! LZO1X streams, as the kernel's `Documentation/staging/lzo.rst` describes them.
 //!
 //! Written here because the crates for it are either under the GPL or without a limit on their output.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::lz4::copy_match;
 

@@ -1,14 +1,6 @@
 //! The .xz container (`doc/xz-file-format.txt` of XZ Utils), as far as squashfs uses it: one stream, one block.
 //!
 //! Checksums aren't compared, because the data has been verified by its hash tree.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{up_to, window};
 use crate::bytes::u32_at;

@@ -1,12 +1,4 @@
 //! Content of files of erofs, in every layout.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::cluster::{Clusters, Storage};
 use super::inode::Layout;

@@ -1,12 +1,4 @@
 //! Directories of erofs: blocks, each with an array of `struct erofs_dirent` followed by the names.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{Erofs, Inode, data};
 use crate::bytes::{u16_at, u64_at};

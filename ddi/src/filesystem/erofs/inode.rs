@@ -1,12 +1,4 @@
 //! Inodes of erofs: `struct erofs_inode_compact` of 32 bytes and `struct erofs_inode_extended` of 64.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Erofs;
 use crate::bytes::{u16_at, u32_at, u64_at};

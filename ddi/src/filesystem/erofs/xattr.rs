@@ -1,12 +1,4 @@
 //! Extended attributes of erofs: after the inode, or shared by several inodes in an area of their own.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{Erofs, Inode};
 use crate::bytes::{u16_at, u32_at};

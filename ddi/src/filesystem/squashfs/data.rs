@@ -1,12 +1,4 @@
 //! Content of files and symbolic links of squashfs.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::metadata::table_entry;
 use super::{Inode, Squashfs};

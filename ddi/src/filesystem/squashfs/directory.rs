@@ -1,12 +1,4 @@
 //! Directories of squashfs: runs of up to 256 entries whose inodes are in one metadata block.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::inode::kind_of_type;
 use super::metadata::Cursor;

@@ -1,12 +1,4 @@
 //! Inodes of squashfs: a common header, then what belongs to the type, in a short and a long form.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Squashfs;
 use super::metadata::Cursor;

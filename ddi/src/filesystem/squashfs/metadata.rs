@@ -1,12 +1,4 @@
 //! Metadata of squashfs: a chain of blocks of up to 8 KiB, each compressed for itself.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::filesystem::FilesystemError;
 use crate::filesystem::cache::Block;

@@ -1,12 +1,4 @@
 //! Squashfs 4.0, as Linux reads it (`fs/squashfs/squashfs_fs.h`).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 mod data;
 mod directory;

@@ -1,12 +1,4 @@
 //! Extended attributes of squashfs: sets of attributes in metadata, found by number.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::metadata::{Cursor, table_entry};
 use super::{Inode, Squashfs};

@@ -1,4 +1,10 @@
 //! What all implementations with several messages at once have in common: salt, padding and odd ends.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "lanes and rounds, whose numbers are constants"
+)]
 
 use std::array;
 

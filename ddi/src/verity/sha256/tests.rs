@@ -1,3 +1,4 @@
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "it is a test")]
 use openssl::sha;
 use proptest::prelude::*;
 

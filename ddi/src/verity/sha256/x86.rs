@@ -2,7 +2,12 @@
 //!
 //! The only unsafe code of the hash. Two facts carry it: a value of [`ShaNi`] or [`Avx2`] exists only where
 //! `detect()` found the instructions, and every load is from a slice or array that is at least as long.
-
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "lanes and rounds, whose numbers are constants"
+)]
 // The variables have the names of FIPS 180-4; lanes and blocks index several arrays at once.
 #![allow(clippy::many_single_char_names, clippy::needless_range_loop)]
 

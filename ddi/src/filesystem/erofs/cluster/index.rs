@@ -3,14 +3,6 @@
 //! Packed, 2 entries of 16 bits or 16 entries of 14 bits share a block number at the end of their pack;
 //! the block number of each is that plus the blocks of the extents before it in the pack
 //! (`fs/erofs/zmap.c`, `z_erofs_load_compact_lcluster`).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::bytes::{u16_at, u32_at};
 use crate::filesystem::FilesystemError;
