@@ -130,6 +130,38 @@ fn the_tpm_is_compared_bank_by_bank() {
 }
 
 #[test]
+fn the_file_that_makes_the_difference_is_named() {
+    // Each is a set as it was when the machine booted.
+    let one = || desk("262.1").file(format!("{BESIDE}/a.sysext.raw"), b"a");
+    let value = |desk: &Desk| measure(desk, &[])["pcr13"]["sha256"].as_str().unwrap().to_owned();
+    let zero = "0".repeat(64);
+    let both = value(&one().file(format!("{BESIDE}/b.sysext.raw"), b"b"));
+    let (only_a, content) = (value(&one()), value(&desk("262.1").file(format!("{BESIDE}/a.sysext.raw"), b"other")));
+    let old = value(&desk("262.1").file(format!("{BESIDE}/k3s_1.sysext.raw"), b"1"));
+
+    let is_now = |desk: Desk, measured: &str, expected: &str| {
+        let desk = desk.file("tpm/pcr-sha256/13", measured.as_bytes());
+        let said = desk.run(&["measure", "--esp", "esp", "--entry", "active", "--check", "--tpm", "tpm"]);
+        assert_eq!(said.status, Some(1), "{expected}");
+        assert!(said.stdout.contains(expected), "{expected}: {}", said.stdout);
+    };
+    let with_b = || one().file(format!("{BESIDE}/b.sysext.raw"), b"b");
+    is_now(with_b(), &only_a, "When this machine booted, b.sysext.raw was not measured.");
+    is_now(with_b(), &zero, "When this machine booted, no extension was measured at all.");
+    let disabled = || one().file(format!("{BESIDE}/b.sysext.raw.disabled"), b"b");
+    is_now(disabled(), &both, "booted, b.sysext.raw, which is disabled now, was measured too.");
+    let updated = desk("262.1").file(format!("{BESIDE}/k3s_1.sysext.raw.disabled"), b"1");
+    let updated = updated.file(format!("{BESIDE}/k3s_2.sysext.raw"), b"2");
+    is_now(updated, &old, "k3s_1.sysext.raw, which is disabled now, was measured, and k3s_2.sysext.raw was not.");
+    let global = || one().file("esp/loader/extensions/g.sysext.raw", b"g");
+    let global_too = global().file("esp/loader/extensions/h.sysext.raw", b"h");
+    is_now(global(), &only_a, "/loader/extensions were not measured.");
+    is_now(global_too, &value(&global()), "booted, h.sysext.raw was not measured.");
+    is_now(one(), &content, "Not one file alone makes the difference: several do, or the content of one.");
+    is_now(with_b(), &old, "Not one file alone makes the difference: several do, or the content of one.");
+}
+
+#[test]
 fn a_partition_that_cannot_be_judged_has_no_value() {
     let unknown = Desk::new().file("esp/EFI/kairos/active.efi", b"MZ").file("esp/loader/extensions/x.sysext.raw", b"x");
     let said = unknown.run(&["measure", "--esp", "esp", "--entry", "active"]);

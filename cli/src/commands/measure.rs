@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
 const GLOBAL_SINCE: u32 = 258;
@@ -33,7 +34,7 @@ Examples:
   sextant measure *.raw --json | jq -r .entries[0].pcr13.sha256
         for a set of files, without a partition
   sextant measure --entry active --check
-        whether this boot of it was measured as predicted
+        whether this boot of it was measured as predicted, and if not, which file makes the difference
 
 PCR 13 holds the system extensions that systemd-stub loads, and nothing else, so its value is known beforehand. PCR 12
 holds configuration extensions among other things: of it, the digests of the events are shown. What is measured is
@@ -80,6 +81,18 @@ struct Row {
     /// Whether the TPM has that value.
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<Vec<Measured>>,
+    /// Where it has another one: the difference between the files that gives it; `None` where none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Text>,
+}
+
+/// A prediction, and the files that it is made from.
+struct Prediction {
+    row: Row,
+    /// By place, in the order in which they are measured.
+    places: Vec<(&'static Place, Rc<[Opened]>)>,
+    /// Beside the UKI, disabled.
+    disabled: Vec<Opened>,
 }
 
 /// A bank of the TPM.
@@ -91,16 +104,21 @@ struct Measured {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut rows = if arguments.images.is_empty() { on_partition(arguments)? } else { vec![of_files(arguments)?] };
+    let mut predictions =
+        if arguments.images.is_empty() { on_partition(arguments)? } else { vec![of_files(arguments)?] };
     let mut equal = true;
     if arguments.check {
-        let [row] = rows.as_mut_slice() else {
+        let [prediction] = predictions.as_mut_slice() else {
             return Err(super::usage("which boot entry was booted? Name it with --entry NAME"));
         };
-        let measured = read_tpm(&arguments.tpm, &row.pcr13)?;
+        let measured = read_tpm(&arguments.tpm, &prediction.row.pcr13)?;
         equal = measured.iter().all(|bank| bank.as_predicted);
-        row.measured = Some(measured);
+        if !equal {
+            prediction.row.difference = difference(prediction, &measured)?;
+        }
+        prediction.row.measured = Some(measured);
     }
+    let rows: Vec<Row> = predictions.into_iter().map(|prediction| prediction.row).collect();
     if arguments.json {
         super::output::json(&serde_json::json!({ "version": 1, "entries": rows }))?;
     } else {
@@ -134,15 +152,18 @@ impl Opened {
     }
 }
 
-fn of_files(arguments: &Arguments) -> Result<Row> {
+fn of_files(arguments: &Arguments) -> Result<Prediction> {
     let files = arguments.images.iter().chain(&arguments.add).map(|path| Opened::of_path(path));
-    let files = files.collect::<Result<Vec<_>>>()?;
-    let beside = |place: &&Place| place.global.is_none();
-    let events = measure_all(PLACES.iter().filter(beside).map(|place| (place, files.as_slice())))?;
-    Ok(Row { entry: None, uki: None, stub: None, pcr13: pcr_13(&events)?, events, measured: None })
+    let files: Rc<[Opened]> = files.collect::<Result<_>>()?;
+    let beside = PLACES.iter().filter(|place| place.global.is_none());
+    let places: Vec<_> = beside.map(|place| (place, Rc::clone(&files))).collect();
+    let events = measure_all(&places)?;
+    let pcr13 = pcr_13(&events)?;
+    let row = Row { entry: None, uki: None, stub: None, pcr13, events, measured: None, difference: None };
+    Ok(Prediction { row, places, disabled: Vec::new() })
 }
 
-fn on_partition(arguments: &Arguments) -> Result<Vec<Row>> {
+fn on_partition(arguments: &Arguments) -> Result<Vec<Prediction>> {
     let esp = open_esp(arguments.esp.as_deref(), None)?;
     let entries = esp.entries().context("reading the boot entries")?;
     for left_out in &entries.left_out {
@@ -162,7 +183,7 @@ fn on_partition(arguments: &Arguments) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
+fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Prediction> {
     let stub = File::open(esp.path().join(entry.uki.trim_start_matches('/')))
         .map_err(Into::into)
         .and_then(|file| stub_version(&FileSource::new(file)?));
@@ -176,8 +197,9 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
         ])
     };
     let before = read()?;
-    let [beside, global] = &before;
-    let mut beside = open_all(beside)?;
+    let [extra, global] = &before;
+    let mut beside = open_all(extra, true)?;
+    let disabled = if arguments.check { open_all(extra, false)? } else { Vec::new() };
     for name in &arguments.remove {
         let before = beside.len();
         beside.retain(|file| !file.name.eq_ignore_ascii_case(name));
@@ -189,37 +211,45 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Row> {
         beside.retain(|file| !file.name.eq_ignore_ascii_case(&added.name));
         beside.push(added);
     }
-    let global = open_all(global)?;
+    let (beside, global): (Rc<[Opened]>, Rc<[Opened]>) = (beside.into(), open_all(global, true)?.into());
     if !global.is_empty() && major.is_none() {
         bail!("it is not known whether its systemd-stub reads {}", esp::GLOBAL);
     }
     let takes_global = major.is_some_and(|major| major >= GLOBAL_SINCE);
     let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global);
-    let of_place = |place: &Place| if place.global.is_some() { global.as_slice() } else { beside.as_slice() };
-    let events = measure_all(places.map(|place| (place, of_place(place))))?;
+    let of_place = |place: &Place| Rc::clone(if place.global.is_some() { &global } else { &beside });
+    let places: Vec<_> = places.map(|place| (place, of_place(place))).collect();
+    let events = measure_all(&places)?;
     let is_same = before.iter().zip(read()?).all(|(before, now)| before.items == now.items);
     ensure!(is_same, "the partition changed while it was read");
-    Ok(Row {
+    let row = Row {
         entry: Some(Text::new(&entry.name)),
         uki: Some(Text::new(&entry.uki)),
         stub: stub.ok().map(Text::new),
         pcr13: pcr_13(&events)?,
         events,
         measured: None,
-    })
+        difference: None,
+    };
+    Ok(Prediction { row, places, disabled })
 }
 
-/// Opens what systemd-stub takes of a directory.
-fn open_all(extra: &Extra) -> Result<Vec<Opened>> {
+/// Opens what systemd-stub takes of a directory, or what it would take if it weren't disabled.
+fn open_all(extra: &Extra, enabled: bool) -> Result<Vec<Opened>> {
     let Some(place) = extra.place() else { return Ok(Vec::new()) };
-    let is_taken = |item: &&Item| item.enabled && is_taken(&item.file, item.class);
-    extra.items.iter().filter(is_taken).map(|item| Opened::new(item.file.clone(), &place.join(&item.file))).collect()
+    let is_taken = |item: &&Item| item.enabled == enabled && is_taken(&item.file, item.class);
+    let open = |item: &Item| Opened::new(item.file.clone(), &place.join(item.file_now()));
+    extra.items.iter().filter(is_taken).map(open).collect()
 }
 
-fn measure_all<'a>(places: impl Iterator<Item = (&'a Place, &'a [Opened])>) -> Result<Vec<Event>> {
+fn measure_all(places: &[(&Place, Rc<[Opened]>)]) -> Result<Vec<Event>> {
+    measure_chosen(places.iter().map(|(place, files)| (*place, files.iter().collect())))
+}
+
+fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for (place, files) in places {
-        let member = |file: &'a Opened| Member { name: &file.name, content: &file.source as &dyn ReadAt };
+        let member = |file: &&'a Opened| Member { name: &file.name, content: &file.source as &dyn ReadAt };
         let members: Vec<Member<'_>> = files.iter().map(member).collect();
         events.extend(Event::of(place, &members)?);
         for file in files {
@@ -228,6 +258,84 @@ fn measure_all<'a>(places: impl Iterator<Item = (&'a Place, &'a [Opened])>) -> R
         }
     }
     Ok(events)
+}
+
+/// Bytes that are measured at most to find a difference.
+const MOST_BYTES: u64 = 64 << 30;
+
+/// What could have been otherwise when the machine booted.
+#[derive(Clone, Copy)]
+enum Otherwise<'a> {
+    Nothing,
+    Without(&'a Opened),
+    With(&'a Opened),
+    /// The disabled one in the place of the other: an update that has not been booted yet.
+    Instead(&'a Opened, &'a Opened),
+    NotForAll,
+}
+
+impl Otherwise<'_> {
+    fn files<'a>(self, place: &Place, files: &'a [Opened]) -> Vec<&'a Opened>
+    where
+        Self: 'a,
+    {
+        let is = |one: &Opened, other: &Opened| std::ptr::eq(one, other);
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::NotForAll if place.global.is_some() => Vec::new(),
+            Self::Without(left_out) => files.iter().filter(|file| !is(file, left_out)).collect(),
+            Self::With(added) if place.global.is_none() => files.iter().chain([added]).collect(),
+            Self::NotForAll | Self::With(_) => files.iter().collect(),
+            Self::Instead(added, left_out) => {
+                let rest = files.iter().filter(|file| !is(file, left_out));
+                if place.global.is_none() { rest.chain([added]).collect() } else { rest.collect() }
+            }
+        }
+    }
+
+    fn text(self) -> Text {
+        match self {
+            Self::Nothing => Text::new("no extension was measured at all"),
+            Self::NotForAll => Text::new(format_args!("those in {} were not measured", esp::GLOBAL)),
+            Self::Without(left_out) => Text::new(format_args!("{} was not measured", left_out.name)),
+            Self::With(added) => Text::new(format_args!("{}, which is disabled now, was measured too", added.name)),
+            Self::Instead(added, left_out) => {
+                let (added, left_out) = (&added.name, &left_out.name);
+                Text::new(format_args!("{added}, which is disabled now, was measured, and {left_out} was not"))
+            }
+        }
+    }
+}
+
+/// The one difference between the files that are there and those that were measured which explains the value of the TPM; `None` where
+/// there is no such one: several, or other content.
+fn difference(prediction: &Prediction, measured: &[Measured]) -> Result<Option<Text>> {
+    let Prediction { places, disabled, .. } = prediction;
+    let mut known: Vec<&Opened> = Vec::new();
+    for file in places.iter().flat_map(|(_, files)| files.iter()) {
+        if known.iter().all(|it| !std::ptr::eq(*it, file)) {
+            known.push(file);
+        }
+    }
+    let pairs = || disabled.iter().flat_map(|added| known.iter().map(move |it| Otherwise::Instead(added, it)));
+    let attempts = [Otherwise::Nothing, Otherwise::NotForAll]
+        .into_iter()
+        .chain(known.iter().map(|file| Otherwise::Without(file)))
+        .chain(disabled.iter().map(Otherwise::With))
+        .chain(pairs());
+    let mut left = MOST_BYTES;
+    for attempt in attempts {
+        let chosen: Vec<_> = places.iter().map(|(place, files)| (*place, attempt.files(place, files))).collect();
+        let bytes =
+            chosen.iter().flat_map(|(_, files)| files).map(|file| file.source.len()).fold(0, u64::saturating_add);
+        let Some(rest) = left.checked_sub(bytes) else { return Ok(None) };
+        left = rest;
+        let value = pcr_13(&measure_chosen(chosen.into_iter())?)?;
+        if measured.iter().all(|bank| hex(value.of(bank.bank)) == bank.value) {
+            return Ok(Some(attempt.text()));
+        }
+    }
+    Ok(None)
 }
 
 fn read_tpm(directory: &Path, predicted: &Digests) -> Result<Vec<Measured>> {
@@ -271,6 +379,12 @@ fn text(rows: &[Row]) -> Result<String, std::fmt::Error> {
             if !measured.as_predicted {
                 writeln!(out, "          {}", split(&measured.value))?;
             }
+        }
+        let differs = row.measured.iter().flatten().any(|measured| !measured.as_predicted);
+        if let Some(difference) = &row.difference {
+            writeln!(out, "  When this machine booted, {difference}.")?;
+        } else if differs {
+            writeln!(out, "  Not one file alone makes the difference: several do, or the content of one.")?;
         }
         if row.events.is_empty() {
             writeln!(out, "No extension is measured.")?;
