@@ -136,7 +136,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// Refuses for `reason`; `detail` is the cause without subject, such as
-    /// `signer "CN=Acme" is not among the 4 trusted certificates`.
+    /// `signer "CN=Acme" is not one of the 4 trust anchors`.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: Message::new(detail) }
     }

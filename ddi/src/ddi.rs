@@ -32,7 +32,7 @@ pub enum DdiError {
         kind: PartitionKind,
     },
     /// Partitions for other machines only.
-    #[error("the image is for {found} where {expected} is needed")]
+    #[error("image is for {found}; expected {expected}")]
     Architecture {
         /// What it is for.
         found: Architecture,
@@ -40,7 +40,7 @@ pub enum DdiError {
         expected: Architecture,
     },
     /// Anything besides the three.
-    #[error("partition {index} ({kind}) does not belong into an extension")]
+    #[error("partition {index} ({kind}) is not allowed in an extension")]
     Extra {
         /// Number of its entry.
         index: usize,
@@ -58,13 +58,13 @@ pub enum DdiError {
         kind: String,
     },
     /// No root partition, or none with a hash tree.
-    #[error("there is no {missing} partition")]
+    #[error("no {missing} partition")]
     NoVerity {
         /// What is missing, as systemd names it.
         missing: String,
     },
     /// No signature.
-    #[error("there is no {missing} partition")]
+    #[error("no {missing} partition")]
     NoSignature {
         /// What is missing, as systemd names it.
         missing: String,
@@ -76,7 +76,7 @@ pub enum DdiError {
         index: usize,
     },
     /// With a name that says the same.
-    #[error("partition {index} is named {PASSED_OVER}, and systemd since 258 passes over such a one")]
+    #[error("partition {index} is named {PASSED_OVER}, which systemd 258 and later skips")]
     PassedOver {
         /// Number of its entry.
         index: usize,

@@ -55,7 +55,7 @@ pub enum GptError {
         second: u32,
     },
     /// A table at a sector size that no disk has.
-    #[error("a partition table for sectors of {found} bytes, where disks have 512 or 4096")]
+    #[error("partition table for sectors of {found} bytes; expected 512 or 4096")]
     SectorSize {
         /// The size.
         found: u32,
@@ -72,7 +72,7 @@ pub enum GptError {
     #[error("the protective MBR {0}")]
     ProtectiveMbr(&'static str),
     /// A field of a header isn't what it must be.
-    #[error("{header} header: {field} is {found} where {expected} is expected")]
+    #[error("{header} header: {field} is {found}; expected {expected}")]
     Field {
         /// `primary` or `backup`.
         header: &'static str,
@@ -92,7 +92,7 @@ pub enum GptError {
         lba: u64,
     },
     /// A checksum doesn't fit.
-    #[error("{header} {what}: checksum is {found:08x} where {computed:08x} is computed")]
+    #[error("{header} {what}: checksum is {found:08x}; computed {computed:08x}")]
     Checksum {
         /// `primary` or `backup`.
         header: &'static str,
@@ -107,13 +107,13 @@ pub enum GptError {
     #[error("primary and backup header disagree")]
     Disagree,
     /// More entries than are looked at, or none.
-    #[error("{found} entries where {ENTRY_COUNT} are expected")]
+    #[error("{found} entries; expected {ENTRY_COUNT}")]
     EntryCount {
         /// What the header says.
         found: u32,
     },
     /// The range for partitions overlaps the table or leaves the disk.
-    #[error("partitions may lie in sectors {first} to {last}, which doesn't fit the disk")]
+    #[error("usable sectors {first} to {last} do not fit the disk")]
     UsableRange {
         /// First usable sector.
         first: u64,
@@ -127,7 +127,7 @@ pub enum GptError {
         index: usize,
     },
     /// A partition outside of the usable range, or one that ends before it begins.
-    #[error("partition {index} (sectors {first} to {last}) does not lie within the usable sectors")]
+    #[error("partition {index} (sectors {first} to {last}) is outside of the usable sectors")]
     OutOfRange {
         /// Number of the entry, from 1.
         index: usize,

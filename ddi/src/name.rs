@@ -34,7 +34,7 @@ pub enum NameError {
     },
     /// Can't be seen, changes the direction of what stands around it, or is no character at all. Of these systemd refuses
     /// noncharacters (systemd 257, `src/basic/utf8.c`, `unichar_is_valid`).
-    #[error("the name contains U+{:04X}, which can't be seen", u32::from(*found))]
+    #[error("the name contains U+{:04X}, which is invisible", u32::from(*found))]
     Invisible {
         /// The first one.
         found: char,
@@ -42,14 +42,14 @@ pub enum NameError {
     /// The names of all extensions become one option of a mount, in which these mean something. systemd escapes them, and
     /// loses the escapes again before it mounts: the whole merge fails (systemd 257, `src/sysext/sysext.c`,
     /// `mount_overlayfs`; `src/shared/mount-util.c`, `mount_option_mangle`).
-    #[error("the name contains {found:?}, with which systemd can't make an overlay of it")]
+    #[error("the name contains {found:?}, which systemd cannot use in an overlay")]
     Special {
         /// The first one.
         found: char,
     },
     /// systemd would take this off and see another extension: staged as `a.sysext.raw`, the
     /// extension `a.sysext` is called `a` by systemd.
-    #[error("the name ends in {suffix}, which systemd would take for part of the file suffix")]
+    #[error("the name ends in {suffix}, which systemd would read as part of the file suffix")]
     ClassSuffix {
         /// The end of the name.
         suffix: &'static str,

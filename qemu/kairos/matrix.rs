@@ -37,7 +37,7 @@ fn alone() -> Story {
     }
 }
 
-/// immucore has moved both, takes both for good, and systemd refuses both for the sake of one.
+/// immucore has moved both, takes both for good, and systemd refuses both because of one.
 fn nothing_merged(findings: &Findings) {
     for class in ["sysext", "confext"] {
         assert_eq!(findings.merged(class), Vec::<String>::new());
@@ -302,10 +302,10 @@ fn compared(findings: &Findings) {
     assert_eq!(good(&directory), staged, "{directory}");
     assert_eq!(directory["unexpected"], json!(["plain"]), "{directory}");
     let refused = merge("refused");
-    assert_eq!(cause(&refused, "good").0, "systemd refused all extensions for the sake of /var/lib/extensions/own.raw");
+    assert_eq!(cause(&refused, "good").0, "systemd refused all extensions because of /var/lib/extensions/own.raw");
     assert!(cause(&refused, "own").0.ends_with("(unknown-signer)"), "{refused}");
     let unmerged = merge("unmerged");
-    assert_eq!(cause(&unmerged, "good"), ("it was merged in this boot, and was unmerged since".to_owned(), true));
+    assert_eq!(cause(&unmerged, "good"), ("it was merged in this boot and unmerged later".to_owned(), true));
     let said = findings.said();
     let level = |start: &str| {
         let starts = |entry: &&Value| entry["MESSAGE"].as_str().is_some_and(|text| text.starts_with(start));
@@ -314,7 +314,7 @@ fn compared(findings: &Findings) {
     assert_eq!(level("good (sysext) was staged and is not merged: it is masked by "), "5");
     assert_eq!(level("good (sysext) was staged and is not merged: it was merged in this boot"), "5");
     assert_eq!(level("plain (sysext) is merged from the directory /etc/extensions/plain"), "4");
-    assert_eq!(level("systemd merged no extension (sysext), for the sake of /var/lib/extensions/own.raw"), "3");
+    assert_eq!(level("systemd merged no extension (sysext) because of /var/lib/extensions/own.raw"), "3");
 }
 
 /// `sextant refresh` says before what it says afterwards, and changes nothing before.
@@ -338,7 +338,7 @@ fn refreshed(findings: &Findings) {
     let expected = ["good unchanged -", "shared unchanged -", "spare missing -", "stranger refused unknown-signer"];
     assert_eq!(rows("refresh-blocked", 1), expected);
     let said = findings.step("refresh-blocked").err;
-    assert!(said.contains("for the sake of /var/lib/extensions/stranger.raw; merged are still good, shared"), "{said}");
+    assert!(said.contains("because of /var/lib/extensions/stranger.raw; still merged: good, shared"), "{said}");
     assert_eq!(status("blocked"), ["good", "shared"]);
     assert_eq!(rows("refresh-unblocked", 0), ["good unchanged -", "shared unchanged -", "spare added -"]);
     assert_eq!(status("unblocked"), ["good", "shared", "spare"]);

@@ -110,7 +110,7 @@ fn updated(findings: &Findings) {
 fn removed(findings: &Findings) {
     let step = |name| findings.step(name);
     assert_eq!(step("content").ended(0), "1.1\n");
-    let wins = |line: &str| line.contains("web_1.1.sysext.raw") && line.ends_with("wins over web_1.0");
+    let wins = |line: &str| line.contains("web_1.1.sysext.raw") && line.ends_with("overrides web_1.0");
     let table = step("table");
     assert!(table.ended(0).lines().any(wins), "{table:#?}");
     if super::yip().is_some() {

@@ -49,7 +49,7 @@ pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
     let _lock = lock::exclusive(root)?;
     let mut state = read_state(root)?;
     if let Err(error) = environment.sweep() {
-        Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
+        Event::Failed.emit(format_args!("cleaning up after an interrupted run: {error:#}"));
     }
     let withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
     withdrawal::note(&mut state, &withdrawn);
@@ -102,7 +102,7 @@ pub fn preview(environment: &Environment, options: &Options) -> Result<Adoption>
 }
 
 fn read_state(root: &Root) -> Result<State> {
-    State::read(root)?.with_context(|| format!("nothing was verified in this boot: there is no {PATH}"))
+    State::read(root)?.with_context(|| format!("nothing was verified in this boot: {PATH} does not exist"))
 }
 
 fn mark_all(state: &mut State, withdrawn: &[Withdrawn]) {
@@ -284,7 +284,7 @@ fn one(
         return Ok(());
     }
     if let Err(error) = take_out() {
-        let warning = format!("it can't be taken out of {}: {error:#}", directory.staging_directory());
+        let warning = format!("moving it out of {}: {error:#}", directory.staging_directory());
         image.warn(Message::new(&warning));
         records.add(image, None, None);
         bail!("{}: {warning}", Text::from_os(file));
@@ -307,9 +307,8 @@ fn file_itself(
     let moved = if records.dry {
         place.directory.to_owned()
     } else {
-        stage::take_out(root, directory, place.file).with_context(|| {
-            format!("{} can't be taken out of {}", Text::from_os(place.file), directory.staging_directory())
-        })?
+        stage::take_out(root, directory, place.file)
+            .with_context(|| format!("moving {} out of {}", Text::from_os(place.file), directory.staging_directory()))?
     };
     let Looked { mut image, .. } = run.process(Place { directory: &moved, ..place }, None, &|| Ok(()));
     image.directory = Some(directory.staging_directory().into());
@@ -330,7 +329,7 @@ fn source(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, directory: 
         }
     };
     if files.len() >= AT_ONCE {
-        Event::Failed.emit(format_args!("listing {directory}: only the first {AT_ONCE} files are looked at"));
+        Event::Failed.emit(format_args!("listing {directory}: only the first {AT_ONCE} files are processed"));
     }
     // Other files are passed over, and so are extensions that were disabled by a suffix.
     let place = |file: &OsString| Class::of_file_name(file.to_str()?).map(|(class, _)| class);
@@ -417,18 +416,20 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
         }
         let mut is_left = true;
         let advice = match (quarantine, records.dry) {
-            (true, true) => Message::new("it would be renamed, so that it keeps out nothing else (merge.quarantine)"),
+            (true, true) => {
+                Message::new("it would be renamed, so that it does not block other extensions (merge.quarantine)")
+            }
             (true, false) => match stage::reject_on_host(root, directory, &file) {
                 Ok(name) => {
                     is_left = false;
                     Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name)))
                 }
-                Err(error) => Message::new(format_args!("it keeps out all extensions, for {error:#}")),
+                Err(error) => Message::new(format_args!("it blocks all extensions: {error:#}")),
             },
             (false, _) => {
                 adoption.blocking.push(path);
                 Message::new(format_args!(
-                    "systemd may refuse all extensions for its sake: remove it from {directory}, have it signed, or set \
+                    "systemd may refuse all extensions because of it: remove it from {directory}, sign it, or set \
                      merge.quarantine"
                 ))
             }

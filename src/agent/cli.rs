@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Verifies system extensions in the initrd and hands the good ones to systemd-sysext
+/// Verify system extensions in the initrd and stage them for systemd-sysext
 #[derive(Debug, Parser)]
 #[command(name = "sextant-agent", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
@@ -25,113 +25,137 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Verify every image that systemd-stub left in /.extra, and stage the good ones
+    /// Verify the images in /.extra and stage the accepted ones
     #[command(after_help = "\
 Examples:
   sextant-agent stage
-        what sextant-stage.service runs in the initrd
+        run in the initrd, as sextant-stage.service does
   sextant-agent stage --root /tmp/tree
-        the same on a directory tree, without any privilege: firmware variables are read from
-        /tmp/tree/sys/firmware/efi/efivars, images from /tmp/tree/.extra/sysext, and so on
+        run on a directory tree, without privileges; firmware variables are in
+        /tmp/tree/sys/firmware/efi/efivars, images in /tmp/tree/.extra/sysext
   sextant-agent stage --root /tmp/tree --config ./sextant.yaml
-        with a configuration that isn't in the tree yet
+        use a configuration that is not in the tree
 
 Results:
   /run/extensions/NAME.raw    images that systemd-sysext may merge
-  /run/verity.d/*.crt         certificates that it verifies them with
-  /run/sextant/report.json    what was decided, and why
+  /run/verity.d/*.crt         trust anchors for systemd
+  /run/sextant/report.json    verdict on each file
 
-Without --root it works in an initrd only and refuses elsewhere: where /etc/initrd-release exists, or
-PID 1 is immucore that boots from a UKI. `--root /` is the machine, under whatever name.
+Without --root the command works only in an initrd: /etc/initrd-release exists, or PID 1 is immucore and booted from a \
+UKI. `--root /` is the machine itself.
 
-Exit status: 0 the work was done, whatever was rejected; 1 it could not be done; 2 usage.")]
+Exit status: 0 completed (rejected images are not an error); 1 not completed; 2 usage.")]
     Stage {
-        /// Operate on the tree at DIR, without kernel features
+        /// Operate on the tree at DIR, without kernel features [default: the machine]
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
-        /// Read the configuration from FILE instead of /etc/sextant.yaml or /usr/lib/sextant.yaml
+        /// Read the configuration from FILE [default: /etc/sextant.yaml, else /usr/lib/sextant.yaml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Architecture of the machine, as systemd names it [default: this one's]
+        /// Architecture of the machine, as systemd names it [default: that of this machine]
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
     },
-    /// Verify what others have put where extensions are staged, and stage the good ones
+    /// Verify extensions that other programs provided and stage the accepted ones
     #[command(after_help = "\
-Whatever lies in /run/extensions and /run/confexts and wasn't staged by `stage`, a file, a link or a directory, is
-judged by the same rules. A good image gives way to a read-only mount of the file that was verified; anything else is
-moved to /run/sextant/set-aside, so that systemd neither merges it nor refuses all others for its sake. Nothing is deleted.
-What was adopted before and whose file is another one by now, or gone, is taken back.
+Examples:
+  sextant-agent adopt
+        run before the merge, as systemd-sysext.service does
+  sextant-agent adopt --dry-run
+        print what would be done as JSON (`sextant refresh --dry-run` shows it
+        as a table)
+  sextant-agent adopt --root /tmp/tree
+        run on a directory tree
 
-Where immucore boots it belongs into yip's stage initramfs.before, after immucore's links were made; on the host
-systemd-sysext.service and systemd-confext.service run it before they merge. The policy and the trust anchors are those
-of this boot.
+Files, links and directories in /run/extensions and /run/confexts that `stage` did not create are verified by the same \
+rules, with the policy and the trust anchors of this boot. An accepted image is replaced by a read-only mount of the \
+verified file. Everything else is moved to /run/sextant/set-aside, so that systemd neither merges it nor refuses all \
+extensions because of it. Nothing is deleted. An adopted extension whose file was changed or removed is withdrawn.
 
-A dry run judges by the same rules and writes, moves and mounts nothing. The kernel isn't asked whether it can mount an image.
-`sextant refresh` is this for people, with the merge after it.
+In images of Kairos the command belongs in yip's stage initramfs.before, after immucore created its links. On the host \
+systemd-sysext.service and systemd-confext.service run it.
 
-Exit status: 0 nothing is left that wasn't verified; 1 it could not be done, and the unit that called it does not merge; 2 usage.")]
+A dry run applies the same rules, but does not ask the kernel to mount images.
+
+Exit status: 0 everything left was verified; 1 not completed, and the calling unit does not merge; 2 usage.")]
     Adopt {
-        /// Operate on the tree at DIR, without kernel features
+        /// Operate on the tree at DIR, without kernel features [default: the machine]
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
-        /// Output what would be done as JSON, and change nothing
+        /// Print what would be done as JSON, and change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Architecture of the machine, as systemd names it [default: this one's]
+        /// Architecture of the machine, as systemd names it [default: that of this machine]
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
     },
-    /// Hand what was staged over to the host's systemd-sysext and systemd-confext
+    /// Permit systemd-sysext and systemd-confext on the host to merge staged images
     #[command(after_help = "\
-The last thing in the initrd: what sextant-merge.service runs after all else and before the switch of root.
-Doing it again changes nothing, unless what was staged or the policy was changed in between.
-Without --root it works in an initrd only, like `stage`.
+Examples:
+  sextant-agent merge
+        run as the last step of the initrd, as sextant-merge.service does
+  sextant-agent merge --root /tmp/tree
+        run on a directory tree
+
+Running it again has no effect unless staged images or the policy changed. Without --root the command works only in an \
+initrd, like `stage`.
 
 Results:
-  /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf    only signed images are merged
-  /run/systemd/system/sysinit.target.wants/                                 both are enabled on the host
-  /run/systemd/{sysext,confext}.conf.d/zz-sextant.conf                      the same policy for calls by hand
-  /run/sextant/sextant-agent                                                 this program, to confirm the merge
-  /run/sextant/merge                                                         without this file nothing is merged
+  /run/systemd/system/systemd-{sysext,confext}.service.d/zz-sextant.conf
+        image policy of the units: signed images only
+  /run/systemd/system/sysinit.target.wants/
+        enables both units on the host
+  /run/systemd/{sysext,confext}.conf.d/zz-sextant.conf
+        the same policy for calls by hand
+  /run/sextant/sextant-agent
+        this program, to confirm the merge
+  /run/sextant/merge
+        the gate: without this file nothing is merged
 
-Where PID 1 is immucore, nothing is written to /run/systemd. The same files have to be in /usr/lib/systemd
-of the image, and are compared; if one is missing or another, nothing is merged. A tree whose /init is a
-link to immucore is such an image.
+If PID 1 is immucore, or /init of the tree is a link to immucore, nothing is written to /run/systemd. The image must \
+then contain the same files in /usr/lib/systemd. If one is missing or different, nothing is merged.
 
-Exit status: 0 the host will merge; 1 it will merge nothing, and the journal says why; 2 usage.")]
+Exit status: 0 the host will merge; 1 the host will merge nothing (see the journal); 2 usage.")]
     Merge {
-        /// Operate on the tree at DIR, without kernel features
+        /// Operate on the tree at DIR, without kernel features [default: the machine]
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
-    /// On the host, compare what was staged with what is merged, and complete the report
+    /// Compare merged extensions with staged ones and complete the report
     #[command(after_help = "\
-What sextant-confirm.service runs on the host after systemd-sysext.service and systemd-confext.service.
-`systemctl restart sextant-confirm.service` does it again after a merge by hand.
+Examples:
+  sextant-agent confirm
+        run on the host after the merge, as sextant-confirm.service does
+  systemctl restart sextant-confirm.service
+        run it again after a merge by hand
 
-Exit status: 0 compared, whatever is missing; 1 it could not be compared; 2 usage.")]
+Exit status: 0 compared (missing extensions are not an error); 1 not compared; 2 usage.")]
     Confirm {
-        /// Operate on the tree at DIR
+        /// Operate on the tree at DIR [default: the machine]
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
-    /// Unmerge extensions, unless the unit that merges them is only restarted
+    /// Unmerge extensions, unless their unit is restarted
     #[command(after_help = "\
-What systemd-sysext.service and systemd-confext.service run when they are stopped. Before a restart nothing is unmerged: the
-start that follows replaces what is merged once every new image is mounted, and keeps it if one can't be. `systemctl stop`, the shutdown, and
-a restart with nothing to start for unmerge, as systemd's own units do.
+Examples:
+  sextant-agent unmerge sysext
+        run when systemd-sysext.service stops
+  sextant-agent unmerge confext
+        run when systemd-confext.service stops
 
-Exit status: 0 unmerged, or kept for a restart; otherwise that of systemd-sysext or systemd-confext; 2 usage.")]
+Before a restart nothing is unmerged: the start that follows mounts all new images first, then replaces the merge, and \
+keeps it if an image cannot be mounted. `systemctl stop`, a shutdown, and a restart with nothing to merge do unmerge.
+
+Exit status: 0 unmerged, or kept for a restart; else that of systemd-sysext or systemd-confext; 2 usage.")]
     Unmerge {
-        /// `sysext` or `confext`
+        /// Class of the extensions: sysext or confext
         #[arg(value_name = "CLASS", value_parser = class)]
         class: Class,
     },
 }
 
 fn class(name: &str) -> Result<Class, &'static str> {
-    Class::ALL.into_iter().find(|class| class.as_str() == name).ok_or("neither sysext nor confext")
+    Class::ALL.into_iter().find(|class| class.as_str() == name).ok_or("expected sysext or confext")
 }
 
 /// Does what the command line asks for.

@@ -24,7 +24,7 @@ use std::io;
 /// What kept it from comparing. Where no `stage` has run in this boot, nothing is changed.
 pub fn confirm(environment: &Environment) -> Result<()> {
     let root = environment.root();
-    let nothing = || format!("sextant has staged nothing in this boot: there is no {PATH}");
+    let nothing = || format!("nothing was staged in this boot: {PATH} does not exist");
     if matches!(root.metadata(PATH), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         bail!(nothing());
     }
@@ -64,7 +64,7 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     }
     if unexpected > MERGE_NAMES {
         let more = unexpected.saturating_sub(MERGE_NAMES);
-        Event::UnexpectedlyMerged.emit(format_args!("and {more} more are merged and were not staged"));
+        Event::UnexpectedlyMerged.emit(format_args!("{more} more extensions are merged and were not staged"));
     }
     outcome.extensions.truncate(MERGE_ROWS);
     let total = outcome.merged.len().saturating_add(outcome.missing.len());

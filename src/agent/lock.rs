@@ -20,14 +20,14 @@ const MODE: u32 = 0o600;
 /// If the file can't be opened or locked. The caller must then leave everything as it is.
 pub(super) fn exclusive(root: &Root) -> Result<File> {
     let opening = || format!("opening {DIRECTORY}/{NAME}");
-    let path = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?.join(NAME);
+    let path = root.make_directory(DIRECTORY).with_context(|| format!("creating {DIRECTORY}"))?.join(NAME);
     // In a tree that others laid out a link must not lead to a file outside of it, nor a FIFO make us wait.
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(MODE).custom_flags(flags);
     let lock = options.open(path).with_context(opening)?;
     if !lock.metadata().with_context(opening)?.is_file() {
-        bail!("{}: it is not a regular file", opening());
+        bail!("{}: not a regular file", opening());
     }
     match lock.try_lock() {
         Ok(()) => return Ok(lock),

@@ -20,7 +20,7 @@ use anyhow::{Context, Result};
 pub fn merge(environment: &Environment) -> Result<()> {
     let _lock = lock::exclusive(environment.root())?;
     if let Err(error) = environment.sweep() {
-        Event::Failed.emit(format_args!("removing what the agent left when it was stopped: {error:#}"));
+        Event::Failed.emit(format_args!("cleaning up after an interrupted run: {error:#}"));
     }
     let outcome = hand_over(environment);
     if outcome.is_err() {
@@ -34,7 +34,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
     let root = environment.root();
     // The policy comes first: it has to be there whatever else goes wrong.
     merge::prepare(root, environment.delivery(), environment.units())?;
-    let mut state = State::read(root)?.with_context(|| format!("there is no {PATH}: nothing was verified"))?;
+    let mut state = State::read(root)?.with_context(|| format!("{PATH} does not exist: nothing was verified"))?;
     let mut withdrawn = recheck(root, &|class, name| state.is_left(class, name))?;
     let is_there =
         |extension: &&StagedExtension| !withdrawn.iter().any(|image| extension.is_staged_as(image.class, &image.file));
@@ -43,7 +43,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
     withdrawal::note(&mut state, &withdrawn);
     merge::admit(&state)?;
     if state.requested && merge::is_open(root) && withdrawn.is_empty() {
-        report::tell_terminal("everything staged has been handed over to the host already");
+        report::tell_terminal("the merge was already requested: nothing changed");
         return Ok(());
     }
     state.requested = true;
@@ -51,7 +51,7 @@ fn hand_over(environment: &Environment) -> Result<()> {
     merge::open(root)?;
     let names: Vec<&str> = state.left().map(|extension| extension.name.as_str()).collect();
     let text = match names.as_slice() {
-        [] => "there is no extension to merge".to_owned(),
+        [] => "no extensions to merge".to_owned(),
         names => {
             let count = report::count(names.len(), "extension");
             format!("{count} to be merged by the host: {}", names.join(", "))

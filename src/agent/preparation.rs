@@ -149,7 +149,7 @@ fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
     }
     if removed.more > 0 {
         let more = report::count(removed.more, "more file");
-        Event::CertificateRemoved.emit(format_args!("removed {more} from /run/verity.d that hold no trust anchor"));
+        Event::CertificateRemoved.emit(format_args!("removed {more} from /run/verity.d: no trust anchors"));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Instant;
 
 /// What the report says while the agent is at work, and for good if it is killed.
-const UNFINISHED: &str = "the agent was stopped before it had looked at all files";
+const UNFINISHED: &str = "the agent was stopped before all files were processed";
 /// Verifies all images and stages the good ones. Once the lock is held, a report is written in any case in which that is
 /// possible.
 ///
@@ -47,7 +47,7 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
         let anchors = report::count(anchors, "trust anchor");
         // Nothing else deletes them there, as the deletion of an initrd would.
         let freed = if environment.units() == merge::Units::Image { free_copies(root) } else { 0 };
-        let freed = if freed > 0 { format!("; {freed} bytes of needless copies freed") } else { String::new() };
+        let freed = if freed > 0 { format!("; {freed} bytes of unused copies freed") } else { String::new() };
         Event::Summary.emit(format_args!("{summary}; {anchors}, {milliseconds} ms{freed}"));
     }
     outcome.and(remembered).and(written)
@@ -64,7 +64,7 @@ fn run(
     // Until `merge` has looked at what this run stages, nothing of it may be merged, and nothing of an earlier run.
     let withdrawn = merge::close(root).and_then(|()| state.write(root)).and_then(|()| withdraw(root));
     if let Err(error) = environment.sweep() {
-        Event::Failed.emit(format_args!("removing what an earlier run left: {error:#}"));
+        Event::Failed.emit(format_args!("cleaning up after an earlier run: {error:#}"));
     }
     let mut preparation = Preparation::new(environment, options, report);
     state.anchors = preparation.trust.anchors().iter().map(|it| Text::new(it.certificate().fingerprint())).collect();
@@ -110,7 +110,7 @@ fn each(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
 /// Moves a rejected file out of systemd's way. Where that fails the row gets a warning, which is returned for an event.
 fn take_away(root: &Root, directory: &str, file: &OsStr, image: &mut Image) -> Option<Message> {
     let error = quarantine(root, directory, file).err()?;
-    let warning = Message::new(format_args!("it is still in {directory}, where systemd may find it: {error:#}"));
+    let warning = Message::new(format_args!("still in {directory}, where systemd may find it: {error:#}"));
     image.warn(warning.clone());
     Some(Message::new(format_args!("{}: {warning}", image.file)))
 }

@@ -41,7 +41,7 @@ pub enum WorkerError {
     #[error("the process that reads the image ended with status {0} and gave no answer")]
     Exited(i32),
     /// What it said is no answer.
-    #[error("the process that reads the image gave no answer that makes sense")]
+    #[error("the process that reads the image returned an invalid answer")]
     Nonsense,
     /// It used up the processor time that it may have.
     #[error("reading the image took more than {} seconds of processor time", .0.as_secs())]
@@ -50,7 +50,7 @@ pub enum WorkerError {
     #[error("reading the image took more than {} seconds", .0.as_secs_f64())]
     Clock(Duration),
     /// No time is left in this run.
-    #[error("no time is left in this run, which has to end before the timeout of its unit")]
+    #[error("no time is left: the run must end before the timeout of its unit")]
     Budget,
 }
 

@@ -52,7 +52,7 @@ pub enum LookupError {
         path: String,
     },
     /// None of this name, and two that systemd can't choose between.
-    #[error("there is no {path}, and both {first} and {second} could stand for it")]
+    #[error("there is no {path}, and {first} and {second} are ambiguous")]
     Ambiguous {
         /// The path that fits the name.
         path: String,
@@ -78,9 +78,7 @@ pub enum LookupError {
         error: ReleaseError,
     },
     /// Something that systemd may wait for, or that may lead to something else, once the extension is merged.
-    #[error(
-        "{path} is {found}, and systemd reads release files once more after the merge, where that may lead to anything"
-    )]
+    #[error("{path} is {found}, which may lead to another file when systemd reads it again after the merge")]
     OddRelease {
         /// Its path.
         path: Text,
@@ -88,7 +86,7 @@ pub enum LookupError {
         found: EntryKind,
     },
     /// Something else where systemd reads a regular file before it merges.
-    #[error("{path} is {found}, and systemd reads it as a regular file before it merges")]
+    #[error("{path} is {found}; expected a regular file, which systemd reads before the merge")]
     OddMetadata {
         /// Its path.
         path: Text,
@@ -104,13 +102,13 @@ pub enum LookupError {
         error: FilesystemError,
     },
     /// A name that is systemd's own inside a hierarchy.
-    #[error("it contains {path}, where systemd keeps notes about the merge")]
+    #[error("it contains {path}, which systemd reserves for its own records")]
     Reserved {
         /// Its path.
         path: Text,
     },
     /// A link in the place of a hierarchy whose target has a path without end, or too long a one.
-    #[error("{path} is a link to a path of {found} bytes where at most {limit} are accounted for")]
+    #[error("{path} is a link to a path of {found} bytes; the limit is {limit}")]
     LongDetour {
         /// The hierarchy.
         path: Text,
@@ -120,7 +118,7 @@ pub enum LookupError {
         limit: usize,
     },
     /// Something else where directories are merged.
-    #[error("{path} is {found}, and systemd merges directories there")]
+    #[error("{path} is {found}; expected a directory")]
     NotADirectory {
         /// Its path.
         path: String,

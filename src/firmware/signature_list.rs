@@ -111,7 +111,7 @@ pub enum ListError {
         found: usize,
     },
     /// `SignatureListSize` is smaller than the header or larger than what is left.
-    #[error("list at offset {offset} claims {claimed} bytes where {available} are left")]
+    #[error("list at offset {offset} claims {claimed} bytes; {available} are left")]
     ListSize {
         /// Where the list begins.
         offset: usize,

@@ -123,9 +123,7 @@ pub enum VariableError {
         message: Text,
     },
     /// Not even attribute bytes, or more data than firmware can store.
-    #[error(
-        "reading variable {name}: {found} bytes where {ATTRIBUTES} attribute bytes and at most 1 MiB of data are expected"
-    )]
+    #[error("reading variable {name}: {found} bytes; expected {ATTRIBUTES} attribute bytes and at most 1 MiB of data")]
     Size {
         /// The variable.
         name: Name,

@@ -34,7 +34,7 @@ pub enum KernelError {
     NoVerity,
     /// The kernel must check the signature and doesn't accept it.
     #[error(
-        "activating the image: the kernel does not accept its signature ({cause}), and {demand} leaves the say to the kernel alone"
+        "activating the image: the kernel does not accept its signature ({cause}), and {demand} requires in-kernel signature verification"
     )]
     Signature {
         /// What the kernel said.

@@ -87,9 +87,9 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gate => write!(f, "{GATE} is not there, without which nothing is merged"),
+            Self::Gate => write!(f, "{GATE} does not exist, so nothing is merged"),
             Self::Masked(path) => write!(f, "its unit is masked by {path}"),
-            Self::CommandLine(word) => write!(f, "{word} on the kernel's command line turns it off"),
+            Self::CommandLine(word) => write!(f, "{word} on the kernel command line disables merging"),
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum DirectoryError {
     #[error("longer than {MAX_LEN} bytes")]
     TooLong,
     /// What lies there is the kernel's, or was left for the boot.
-    #[error("below /run, /proc, /sys, /dev or /.extra there is no disk")]
+    #[error("not on a disk: below /run, /proc, /sys, /dev or /.extra")]
     NoDisk,
 }
 

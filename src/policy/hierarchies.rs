@@ -30,10 +30,10 @@ pub enum HierarchyError {
         character: char,
     },
     /// A path of more bytes than a name may have.
-    #[error("a path of {0} bytes, where {MAX_LEN} is the limit")]
+    #[error("path of {0} bytes; the limit is {MAX_LEN}")]
     TooLong(usize),
     /// There twice.
-    #[error("`{0}` is there twice")]
+    #[error("`{0}` is listed twice")]
     Twice(String),
     /// One would be mounted inside the other, and carried off with it when systemd merges again.
     #[error("`{inner}` lies within `{outer}`")]
@@ -44,10 +44,10 @@ pub enum HierarchyError {
         inner: String,
     },
     /// Nothing in it.
-    #[error("an empty list, with which systemd merges nothing at all; leave the key out for the defaults")]
+    #[error("empty list: systemd would merge nothing; omit the key for the defaults")]
     Empty,
     /// More paths than anybody needs.
-    #[error("{0} paths, where {MAX_HIERARCHIES} is the limit")]
+    #[error("{0} paths; the limit is {MAX_HIERARCHIES}")]
     TooMany(usize),
 }
 

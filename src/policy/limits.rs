@@ -106,17 +106,17 @@ impl Tally {
     /// [`Reason::TooMany`] or [`Reason::TooLarge`]
     pub fn admit(&self, size: u64, limits: &Limits) -> Result<(), Refusal> {
         if self.images >= limits.images {
-            let detail = format_args!("{} images have been staged, which is the limit", limits.images);
+            let detail = format_args!("{} images are staged; limits.images is {}", self.images, limits.images);
             return Err(Refusal::new(Reason::TooMany, detail));
         }
         let bounds = [
-            ("one file", limits.image_size, size),
-            ("all images together", limits.total_size, self.total_size.saturating_add(size)),
+            ("image is", "image_size", limits.image_size, size),
+            ("images are", "total_size", limits.total_size, self.total_size.saturating_add(size)),
         ];
-        match bounds.into_iter().find(|(_, limit, needed)| needed > limit) {
+        match bounds.into_iter().find(|(_, _, limit, needed)| needed > limit) {
             None => Ok(()),
-            Some((what, limit, _)) => {
-                let detail = format_args!("{size} bytes are too many where {what} may have {limit}");
+            Some((what, key, limit, needed)) => {
+                let detail = format_args!("{what} {needed} bytes; limits.{key} is {limit}");
                 Err(Refusal::new(Reason::TooLarge, detail))
             }
         }
@@ -139,8 +139,8 @@ impl Tally {
             return Ok(());
         }
         let detail = format_args!(
-            "{} of the kind are staged or on the host, and systemd can't merge another of a name of {} bytes with them: \
-             it would need {needed} bytes of mount options, and the kernel takes {MOUNT_OPTIONS}",
+            "{} extensions of this class are staged or on the host; with another whose name has {} bytes, systemd would \
+             need {needed} bytes of mount options; the kernel accepts {MOUNT_OPTIONS}",
             layers.len(),
             name.len()
         );

@@ -74,7 +74,7 @@ impl Policy {
         match trust.dbx_faults().first() {
             Some(fault) if self.require_whole_dbx => {
                 let detail =
-                    format_args!("a revocation may be missing, because dbx can't be read whole: {}", fault.reason);
+                    format_args!("parts of dbx cannot be read, so a revocation may be missing: {}", fault.reason);
                 Err(Refusal::new(Reason::DbxUnreadable, detail))
             }
             _ => Ok(()),
@@ -112,9 +112,9 @@ impl Policy {
         let detail = match state {
             _ if !self.require_secure_boot => return Ok(()),
             SecureBoot::Enforcing => return Ok(()),
-            SecureBoot::SetupMode => "the firmware is in setup mode: anybody could have enrolled its certificates",
+            SecureBoot::SetupMode => "the firmware is in setup mode: anyone could have enrolled its certificates",
             SecureBoot::Disabled => "Secure Boot is off",
-            SecureBoot::Unavailable => "there is no firmware with Secure Boot",
+            SecureBoot::Unavailable => "this machine has no firmware with Secure Boot",
         };
         Err(Refusal::new(Reason::SecureBootOff, detail))
     }

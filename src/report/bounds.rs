@@ -114,14 +114,14 @@ impl Report {
         Err(serde::ser::Error::custom(format_args!("it has {} bytes; the limit is {MAX_LEN}", text.len())))
     }
 
-    /// The summary line: how many files are good, and why the others aren't.
+    /// Summary line: how many images were staged, and the reasons for the rejected ones.
     #[must_use]
     pub fn summary(&self) -> Message {
         let good = self.images.iter().filter(|image| image.is_good()).count();
         let mut reasons: BTreeSet<Reason> = self.images.iter().filter_map(Image::reason).collect();
         let omitted = self.omitted.iter().flat_map(|omitted| omitted.by_reason.keys());
         reasons.extend(omitted.filter_map(|token| Reason::ALL.iter().find(|reason| *token == reason.word())));
-        super::table::summarize(count(good), self.found(), reasons)
+        super::table::summarize(count(good), self.found(), "staged", reasons)
     }
 }
 

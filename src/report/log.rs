@@ -32,35 +32,35 @@ pub enum Event {
     Rejected,
     /// More images were rejected than have an entry each.
     Omitted,
-    /// All images have been looked at.
+    /// All images have been processed.
     Summary,
-    /// The agent could not do its job.
+    /// The agent could not do its work.
     Failed,
-    /// Something offered as a trust anchor isn't one.
+    /// A certificate of the firmware or the initrd is not a trust anchor.
     CertificateIgnored,
-    /// A certificate of others was removed from where systemd would trust it.
+    /// A certificate that another program wrote was removed from `/run/verity.d`.
     CertificateRemoved,
-    /// Something in dbx that may be a revocation can't be understood.
+    /// A part of dbx cannot be read: a revocation may be missing.
     DbxUnreadable,
-    /// A rejected image could not be moved out of the way.
+    /// A rejected image could not be moved to the quarantine.
     NotQuarantined,
-    /// Something that was staged was taken back at the end of the initrd.
+    /// A staged extension was withdrawn before the merge.
     Withdrawn,
-    /// What was staged was handed over to the host.
+    /// The gate was opened: the host may merge.
     MergeRequested,
     /// The report could not be completed.
     ReportIncomplete,
     /// The host has merged.
     Merged,
-    /// An extension was staged and isn't merged.
+    /// An extension was staged and is not merged.
     NotMerged,
-    /// An extension is merged and wasn't staged.
+    /// An extension is merged and was not staged.
     UnexpectedlyMerged,
-    /// systemd refused all extensions for the sake of one.
+    /// systemd refused all extensions because of one image.
     MergeRefused,
-    /// An extension is there and isn't merged, as an administrator had in mind.
+    /// An extension is not merged, as an administrator configured.
     LeftOut,
-    /// A directory of the host is merged, which no signature covers.
+    /// A directory of the host is merged; no signature covers it.
     DirectoryMerged,
 }
 
@@ -357,7 +357,7 @@ fn bounded_kernel_line(record: &Record<'_>, entries: &AtomicUsize) -> Option<Str
         count if count < KERNEL_ENTRIES => Some(kernel_line(record)),
         KERNEL_ENTRIES => {
             let text =
-                format_args!("more than {KERNEL_ENTRIES} entries about images, the others are in {}", super::PATH);
+                format_args!("more than {KERNEL_ENTRIES} entries about images; the others are in {}", super::PATH);
             Some(kernel_line(&Record::builder().level(Level::Warn).args(text).build()))
         }
         _ => None,
@@ -431,7 +431,7 @@ mod tests {
         };
         let written: Vec<_> = (0..1000).filter_map(|_| line(&about_image)).collect();
         assert_eq!(written.len(), KERNEL_ENTRIES + 1);
-        assert!(written[KERNEL_ENTRIES].contains("the others are in /run/sextant/report.json"));
+        assert!(written[KERNEL_ENTRIES].contains("; the others are in /run/sextant/report.json"));
         assert!(line(&[]).is_some(), "the summary gets through");
     }
 

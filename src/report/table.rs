@@ -23,7 +23,7 @@ impl Style {
     }
 }
 
-/// One line a file, with reason and detail below what was rejected.
+/// One line for each file, with detail and warnings below it.
 #[must_use]
 pub fn images(images: &[Image], style: Style) -> String {
     let chars = |image: &Image| image.file.as_str().chars().count();
@@ -52,19 +52,20 @@ pub fn images(images: &[Image], style: Style) -> String {
     out
 }
 
-/// The summary below a table.
+/// Summary line below a table of verified images.
 #[must_use]
 pub fn summary(images: &[Image]) -> Message {
     let good = images.iter().filter(|image| image.is_good()).count();
     let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
-    summarize(count(good), count(images.len()), images.iter().filter_map(Image::reason).collect())
+    summarize(count(good), count(images.len()), "accepted", images.iter().filter_map(Image::reason).collect())
 }
 
-pub(super) fn summarize(good: u64, found: u64, reasons: BTreeSet<Reason>) -> Message {
+pub(super) fn summarize(good: u64, found: u64, verdict: &str, reasons: BTreeSet<Reason>) -> Message {
     let rejected = found.saturating_sub(good);
+    let images = if found == 1 { "image" } else { "images" };
     if rejected == 0 {
-        return Message::new(format_args!("{good} of {found} good"));
+        return Message::new(format_args!("{good} of {found} {images} {verdict}"));
     }
     let reasons: Vec<_> = reasons.into_iter().map(Reason::token).collect();
-    Message::new(format_args!("{good} of {found} good, {rejected} rejected: {}", reasons.join(", ")))
+    Message::new(format_args!("{good} of {found} {images} {verdict}, {rejected} rejected: {}", reasons.join(", ")))
 }

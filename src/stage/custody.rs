@@ -81,7 +81,7 @@ impl CopyCustody {
     fn check_room(&self, size: u64) -> Result<(), Refusal> {
         if self.used.get().saturating_add(size) > self.limits.memory {
             let left = self.limits.memory.saturating_sub(self.used.get());
-            let detail = format_args!("{size} bytes, where what is left for copies is {left}");
+            let detail = format_args!("image is {size} bytes; {left} are left for copies");
             return Err(Refusal::new(Reason::TooLarge, detail));
         }
         let error = |error: io::Error| Refusal::new(Reason::NoSpace, format_args!("asking for free space: {error}"));
@@ -90,7 +90,7 @@ impl CopyCustody {
         let free = status.blocks_available().saturating_mul(status.fragment_size());
         if size.saturating_add(self.limits.keep_free) > free {
             let keep = self.limits.keep_free;
-            let detail = format_args!("{size} bytes, where /run has {free} free and keeps {keep} of them");
+            let detail = format_args!("image is {size} bytes; /run has {free} free and keeps {keep} of them");
             return Err(Refusal::new(Reason::NoSpace, detail));
         }
         Ok(())

@@ -39,7 +39,7 @@ impl Custody for MountCustody {
         match DetachedMount::of(candidate.source().file(), Use::Data) {
             Ok(mount) => Ok(Holding::of(candidate, Way::Mount(mount))),
             Err(error) => {
-                let remark = format_args!("it is staged as a copy, since it can't be mounted: {error}");
+                let remark = format_args!("staged as a copy, because it cannot be mounted: {error}");
                 Ok(self.copies.take(candidate)?.with_remark(Message::new(remark)))
             }
         }

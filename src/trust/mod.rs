@@ -253,7 +253,7 @@ impl Ignorings {
             }
             Some(more) => {
                 if let Some(row) = self.rows.get_mut(*last) {
-                    let reason = format_args!("and {} more of {source} that are not told one by one", more + 1);
+                    let reason = format_args!("and {} more of {source}", more + 1);
                     let reason = Message::new(reason);
                     *row = Ignored { origin: source.into(), sha256: None, reason };
                 }

@@ -67,7 +67,7 @@ impl<'a> Others<'a> {
     /// Why systemd mustn't read the file.
     fn fault(&self, name: &OsStr, is_file: bool) -> Option<Message> {
         if !is_file {
-            return Some("it is no regular file".into());
+            return Some("not a regular file".into());
         }
         let Some(name) = name.to_str() else { return Some("its name is not UTF-8".into()) };
         match SealedFile::read(self.root, format!("{DIRECTORY}/{name}")).offer(Source::File).certificate {

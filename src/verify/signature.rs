@@ -30,7 +30,7 @@ pub enum SignatureError {
     #[error(transparent)]
     Malformed(#[from] CmsError),
     /// A signer that the machine doesn't trust.
-    #[error("signer \"{signer}\" is not among the {trusted} trusted certificates")]
+    #[error("signer \"{signer}\" is not one of the {trusted} trust anchors")]
     UnknownSigner {
         /// Subject of the certificate that was sent along, else issuer and serial number.
         signer: Text,

@@ -104,14 +104,14 @@ pub(crate) fn what_cannot_be_in_an_extension_is_left_out_with_a_line_or_refused(
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(value["left_out"].as_array().unwrap().len(), 5);
     fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
-    desk.build("tool", "tree", &["--strict"]).refuses(&["5 things would be left out, and --strict forbids that"]);
+    desk.build("tool", "tree", &["--strict"]).refuses(&["5 files would be left out, which --strict does not allow"]);
     assert!(!desk.path("tool.sysext.raw").exists());
 }
 
 pub(crate) fn nothing_to_extend_is_an_error() {
     let desk = desk();
     desk.file("tree/etc/app/conf", b"x");
-    desk.build("tool", "tree", &[]).refuses(&["there is no usr or opt in tree"]);
+    desk.build("tool", "tree", &[]).refuses(&["no usr or opt in tree"]);
     desk.build("tool", "nowhere", &[]).refuses(&["nowhere"]);
     desk.build("tool", "tree", &["--class", "confext"]).good();
     assert_eq!(desk.verdict("tool.confext.raw"), "");

@@ -282,7 +282,7 @@ pub(crate) fn what_is_about_files_below_is_told_or_refused() {
             assert_eq!(desk.verdict("tool.sysext.raw"), "", "{kind}");
             fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
             let last = layers.len().to_string();
-            build(&["--strict", "--layers", &last]).refuses(&["--strict forbids that"]);
+            build(&["--strict", "--layers", &last]).refuses(&["--strict does not allow"]);
             assert!(!desk.path("tool.sysext.raw").exists(), "{kind}");
         }
     }
@@ -316,7 +316,7 @@ pub(crate) fn an_upper_directory_is_told_about() {
     assert!(lines.iter().any(|line| line.starts_with("left out the opaqueness of /usr/bin:")), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("left out the whiteout of /usr/gone:")), "{lines:?}");
     assert_eq!((files(&desk), desk.verdict("tool.sysext.raw")), (vec!["/usr/x".to_owned()], String::new()));
-    desk.build("tool", "upper", &["--strict"]).refuses(&["2 things would be left out"]);
+    desk.build("tool", "upper", &["--strict"]).refuses(&["2 files would be left out"]);
     // The same made by another tool hides the host's files: a boot refuses it, and all commands say why.
     desk.file("upper/usr/lib/extension-release.d/extension-release.odd", b"ID=_any\n");
     let made = Command::new("mksquashfs")
@@ -431,7 +431,7 @@ pub(crate) fn indexes_are_read_as_engines_read_them() {
     let manifest =
         json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": configuration, "layers": null}).to_string();
     index(&layout, &[containers::store(&layout, MANIFEST, manifest.as_bytes())]);
-    build("oci:layout", &[]).refuses(&["there is no usr or opt in oci:layout"]);
+    build("oci:layout", &[]).refuses(&["no usr or opt in oci:layout"]);
 }
 
 /// `docker save` and `skopeo copy` leave the index as it was and copy one of its images: podman-container-tools/skopeo#764.

@@ -81,7 +81,7 @@ pub(crate) fn the_size_of_a_directory_is_bounded_too() {
     desk.file("tree/usr/a", &vec![7; 2 << 20]);
     fs::hard_link(desk.path("tree/usr/a"), desk.path("tree/usr/b")).unwrap();
     let said = desk.build("tool", "tree", &["--max-size", "1M"]);
-    said.refuses(&["its files have 2097152 bytes, more than 1048576", "--max-size"]);
+    said.refuses(&["files have 2097152 bytes; --max-size is 1048576"]);
     desk.build("tool", "tree", &["--max-size", "2M"]).good();
 }
 
@@ -93,24 +93,24 @@ pub(crate) fn what_the_other_layers_have_is_told_or_refused() {
     let last = Layer::new().file("usr/mine", "2").bytes();
     let build = |name: &str, more: &[&str]| desk.build("tool", name, &[&["--arch", "amd64"], more].concat());
     saved(&desk, "three.tar", &[base, empty.clone(), last.clone()]);
-    let line = "took layer 3 of 3; left out of files in /usr and /opt: layer 1 with 2; --layers all takes them too";
+    let line = "using layer 3 of 3; left out files in /usr and /opt: layer 1 with 2 (--layers all uses them)";
     let said = build("three.tar", &["--json"]).good();
     assert!(said.stderr.contains(line), "{said:?}");
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&value["remarks"][0], &value["left_out"]), (&line.into(), &serde_json::json!([])));
-    let strict = ["took layer 3 of 3", "layer 1 with 2", "--strict forbids", "--layers all", "--layers 3"];
+    let strict = ["using layer 3 of 3", "layer 1 with 2", "--strict does not allow", "--layers all", "--layers 3"];
     fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
     build("three.tar", &["--strict"]).refuses(&strict);
     build("three.tar", &["--strict", "--layers", "last"]).refuses(&strict);
     assert!(!desk.path("tool.sysext.raw").exists());
     build("three.tar", &["--strict", "--layers", "3"]).good();
     let said = build("three.tar", &["--layers", "2..3"]).good();
-    assert!(said.stderr.contains("took layers 2 to 3 of 3; left out"), "{said:?}");
+    assert!(said.stderr.contains("using layers 2 to 3 of 3; left out"), "{said:?}");
     assert_eq!(build("three.tar", &["--layers", "all"]).good().stderr.matches("layer").count(), 0);
     // Nothing of it is left behind.
     saved(&desk, "two.tar", &[empty, last.clone()]);
     let said = build("two.tar", &["--strict"]).good();
-    assert!(said.stderr.contains("took layer 2 of 2; the others have no files in /usr and /opt"), "{said:?}");
+    assert!(said.stderr.contains("using layer 2 of 2; the others have no files in /usr and /opt"), "{said:?}");
     saved(&desk, "one.tar", &[last]);
     assert_eq!(build("one.tar", &["--strict"]).good().stderr, "");
     // For a confext other files count.
@@ -148,7 +148,7 @@ pub(crate) fn a_file_may_be_named_as_output() {
     for wrong in ["other.raw", "out/tool.raw", "out/tool.confext.raw", "tool.sysext.unsigned", "a.img"] {
         let said = run(&["--output", wrong]);
         assert_eq!(said.status, Some(2), "{wrong}: {said:?}");
-        assert!(said.stderr.contains("is called tool.sysext.raw"), "{said:?}");
+        assert!(said.stderr.contains("the file name must be tool.sysext.raw"), "{said:?}");
         assert!(!desk.path(wrong).exists(), "{wrong}");
     }
     desk.run(&["build", "tool", "tree", "--unsigned", "--output", "tool.sysext.unsigned"]).good();
@@ -171,26 +171,26 @@ pub(crate) fn what_is_no_extension_is_not_replaced() {
     run(&[]).good();
     run(&[]).good();
     let refused = |said: Said, words: &str| {
-        said.refuses(&["writing ./tool.sysext.", words, "--force replaces it"]);
+        said.refuses(&["writing ./tool.sysext.", words, "--force overwrites it"]);
     };
     desk.file("tool.sysext.raw", b"notes");
-    refused(run(&[]), "something else than an extension is there");
+    refused(run(&[]), "a file that is not an extension exists");
     assert_eq!(fs::read(desk.path("tool.sysext.raw")).unwrap(), b"notes");
     run(&["--force"]).good();
     assert_eq!(desk.verdict("tool.sysext.raw"), "");
     fs::rename(desk.path("tool.sysext.raw"), desk.path("kept")).unwrap();
     symlink("kept", desk.path("tool.sysext.raw")).unwrap();
-    refused(run(&[]), "a symbolic link is there");
+    refused(run(&[]), "a symbolic link exists");
     fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
     let unsigned = ["build", "tool", "tree", "--unsigned"];
     desk.run(&unsigned).good();
     desk.run(&unsigned).good();
     desk.file("tool.sysext.roothash", b"some notes");
-    refused(desk.run(&unsigned), "something else than an extension is there");
+    refused(desk.run(&unsigned), "a file that is not an extension exists");
     desk.run(&[&unsigned[..], &["--force"]].concat()).good();
     desk.file("tool.sysext.raw", b"notes");
     let sign = ["sign", "tool.sysext.unsigned", "--private-key", "key.pem", "--certificate", "crt.pem"];
-    refused(desk.run(&sign), "something else than an extension is there");
+    refused(desk.run(&sign), "a file that is not an extension exists");
     desk.run(&[&sign[..], &["--force"]].concat()).good();
     fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
     fs::create_dir(desk.path("tool.sysext.raw")).unwrap();

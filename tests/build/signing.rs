@@ -73,7 +73,7 @@ pub(crate) fn an_encrypted_key_without_anybody_to_ask_says_how_to_go_on() {
     command.arg("--wait").arg(env!("CARGO_BIN_EXE_tool-under-test")).current_dir(desk.path("."));
     command.args(["build", "tool", "tree", "--private-key", "key.pem", "--certificate", "crt.pem"]);
     let said = Said::from(command.env_remove("SEXTANT_PASSPHRASE").output().unwrap());
-    nothing_made(&desk, &said, &["there is no terminal", "--passphrase-file or SEXTANT_PASSPHRASE"]);
+    nothing_made(&desk, &said, &["no terminal for the passphrase prompt", "--passphrase-file or SEXTANT_PASSPHRASE"]);
 }
 
 pub(crate) fn what_no_machine_would_accept_is_refused_before_work_begins() {
@@ -125,12 +125,12 @@ pub(crate) fn a_signature_made_elsewhere_completes_the_image() {
     fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
 
     let said = desk.run(&["build", "tool", "tree", "--unsigned"]).good();
-    assert!(said.stdout.contains("tool.sysext.roothash  to be signed"), "{said:?}");
+    assert!(said.stdout.contains("tool.sysext.roothash  sign this file, then run: sextant sign"), "{said:?}");
     let root_hash = fs::read_to_string(desk.path("tool.sysext.roothash")).unwrap();
     assert!(root_hash.len() == 64 && said.stdout.contains(&root_hash), "{root_hash:?} {said:?}");
     // It is whole, and what it lacks is no fault of it.
     let said = desk.run(&["inspect", "--certificate", "crt.pem", "tool.sysext.unsigned"]).good();
-    assert!(said.stdout.contains("Verdict: unknown: it is not signed yet; `sextant sign` completes it"), "{said:?}");
+    assert!(said.stdout.contains("Verdict: unknown: image is not signed (use `sextant sign`)"), "{said:?}");
     for form in ["DER", "PEM"] {
         sign_elsewhere(&desk, vendor(), form);
         let arguments =
@@ -188,7 +188,7 @@ pub(crate) fn what_was_damaged_since_it_was_built_is_not_signed() {
         assert!(!desk.path("tool.sysext.raw").exists());
     }
     let said = desk.run(&["sign", "tree", "--private-key", "key.pem", "--certificate", "crt.pem"]);
-    said.refuses(&["it is called neither NAME.sysext.unsigned nor NAME.sysext.raw"]);
+    said.refuses(&["file name must be NAME.sysext.unsigned or NAME.sysext.raw"]);
 }
 
 /// Partition UUIDs that don't derive from the root hash are worth a warning at a boot, and no reason not to sign.
@@ -221,7 +221,8 @@ pub(crate) fn keys_that_others_can_read_are_told_about() {
     assert_eq!(build(&[]), "");
     for mode in [0o644, 0o640, 0o604] {
         fs::set_permissions(desk.path("key.pem"), fs::Permissions::from_mode(mode)).unwrap();
-        let expected = format!("sextant: key.pem can be read by others (mode {mode:04o}): chmod 600 key.pem\n");
+        let expected =
+            format!("sextant: key.pem is readable by other users (mode {mode:04o}): run chmod 600 key.pem\n");
         assert_eq!(build(&[]), expected);
     }
     let script = r#"exec "$0" build tool tree --certificate crt.pem --private-key <(cat key.pem)"#;
@@ -237,10 +238,10 @@ pub(crate) fn keys_that_others_can_read_are_told_about() {
     fs::set_permissions(desk.path("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     desk.file("passphrase", b"hunter2\n");
     let said = desk.build("tool", "tree", &["--passphrase-file", "passphrase"]);
-    assert!(said.stderr.contains("passphrase can be read by others"), "{said:?}");
+    assert!(said.stderr.contains("passphrase is readable by other users"), "{said:?}");
     assert_eq!((said.status, said.stderr.contains("hunter2")), (Some(1), false), "{said:?}");
     desk.file("key.pem", &vec![b'k'; 100_000]);
-    desk.build("tool", "tree", &[]).refuses(&["reading private key key.pem: it has more than 65536 bytes"]);
+    desk.build("tool", "tree", &[]).refuses(&["reading private key key.pem: more than 65536 bytes"]);
 }
 
 pub(crate) fn an_image_is_signed_anew_for_other_machines() {

@@ -102,11 +102,7 @@ fn a_stranger_is_named_though_nobody_trusts_him() {
     assert_eq!(line(&said, "Verdict"), "rejected: unknown-signer");
     assert_eq!(line(&said, "Signer"), "CN=Stranger (RSA)");
     assert!(
-        said.stdout.contains(&format!(
-            "said to have the fingerprint\n{:14}{}",
-            "",
-            keys::rsa("Stranger").fingerprint()
-        )),
+        said.stdout.contains(&format!("claimed fingerprint\n{:14}{}", "", keys::rsa("Stranger").fingerprint())),
         "{}",
         said.stdout
     );
@@ -146,7 +142,7 @@ fn a_file_system_by_itself_and_no_image_at_all() {
     let (said, json) = inspect(&desk, "fs");
     assert_eq!(said.status, Some(1));
     assert_eq!(json["filesystem"]["kind"], "squashfs");
-    assert!(line(&said, "Extension").starts_with("not by its name"), "{}", said.stdout);
+    assert!(line(&said, "Extension").starts_with("unknown: the file name"), "{}", said.stdout);
     let (said, json) = inspect(&desk, "junk.sysext.raw");
     assert_eq!((said.status, &json["filesystem"]), (Some(1), &Value::Null));
     assert!(line(&said, "Problem").starts_with("partition table: "), "{}", said.stdout);

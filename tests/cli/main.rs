@@ -119,12 +119,12 @@ FILE             VERDICT   SIGNER OR REASON
 k3s.sysext.raw   accepted  CN=Vendor (file)
 junk.sysext.raw  rejected  bad-gpt
                  no GUID partition table
-1 of 2 good, 1 rejected: bad-gpt
+1 of 2 images accepted, 1 rejected: bad-gpt
 ";
     assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (Some(1), expected, ""));
     let said = desk.verify(&["k3s.sysext.raw"]);
     assert_eq!(said.status, Some(0), "all are good");
-    assert!(said.stdout.ends_with("\n1 of 1 good\n"), "{said:?}");
+    assert!(said.stdout.ends_with("\n1 of 1 image accepted\n"), "{said:?}");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn usage_is_explained_and_mistakes_in_it_have_a_status_of_their_own() {
         let (_, examples) = said.stdout.split_once("Examples:").unwrap_or_else(|| panic!("{said:?}"));
         assert!(examples.contains("\n  sextant "), "{examples}");
     }
-    assert!(desk.run(&["verify", "--help"]).stdout.contains("Exit status: 0 all were accepted"));
+    assert!(desk.run(&["verify", "--help"]).stdout.contains("Exit status: 0 all images accepted"));
     let said = desk.run(&["--version"]);
     assert_eq!((said.status, said.stdout.trim()), (Some(0), concat!("sextant ", env!("CARGO_PKG_VERSION"))));
 }
@@ -232,7 +232,7 @@ fn a_dbx_that_cannot_be_read_whole_is_judged_as_a_boot_would() {
     assert_eq!(desk.run(&verify).reasons(), ["dbx-unreadable"]);
     assert_eq!(desk.run(&[&verify[..], &["--config", "lenient.yaml"]].concat()).reasons(), [""]);
     let said = desk.run(&["trust", "--efivars", "efivars"]);
-    for part in ["5 trailing bytes", "dbx can't be read whole", "dbx-unreadable"] {
+    for part in ["5 trailing bytes", "parts of dbx cannot be read", "dbx-unreadable"] {
         assert!(said.stdout.contains(part), "{said:?}");
     }
     assert_eq!(desk.run(&["trust", "--efivars", "efivars", "--json"]).json()["dbx_faults"], 1);

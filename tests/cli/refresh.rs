@@ -137,7 +137,7 @@ fn a_refresh_that_would_fail_is_not_begun() {
         let said = refresh(&machine, arguments);
         let expected = ["app unchanged -", "new missing -", "old refused no-signature"];
         assert_eq!((said.status, rows(&said)), (Some(1), expected.map(str::to_owned).to_vec()), "{said:?}");
-        assert!(said.stderr.contains("for the sake of /var/lib/extensions/old.raw; merged are still app"), "{said:?}");
+        assert!(said.stderr.contains("because of /var/lib/extensions/old.raw; still merged: app"), "{said:?}");
         assert_eq!(said.json()["error"].as_str().map(|error| format!("sextant: {error}\n")), Some(said.stderr.clone()));
         let warning = said.json()["extensions"][2]["warnings"][0].as_str().unwrap().to_owned();
         assert!(warning.contains("remove it from /var/lib/extensions"), "{warning}");
@@ -164,7 +164,7 @@ fn where_systemd_fails_it_is_told_what_is_merged_still() {
     for part in [
         "refreshing systemd-sysext.service: systemctl reload-or-restart: Job for systemd-sysext.service failed.",
         "journalctl -b -u systemd-sysext.service",
-        "; merged are still app\n",
+        "; still merged: app\n",
     ] {
         assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
     }
@@ -181,7 +181,7 @@ fn without_a_boot_that_sextant_decided_there_is_nothing_to_refresh() {
         refresh(&machine, arguments).complains(1, &["sextant-agent did not run in this boot", "state.json"]);
     }
     machine.stage();
-    refresh(&machine, &[]).complains(1, &["no extension may be merged in this boot", "/run/sextant/merge"]);
+    refresh(&machine, &[]).complains(1, &["merging is not permitted in this boot", "/run/sextant/merge"]);
     assert!(machine.agent("merge").status().unwrap().success());
     let agent = machine.path("run/sextant/sextant-agent");
     let program = |text: &str| {
@@ -190,8 +190,8 @@ fn without_a_boot_that_sextant_decided_there_is_nothing_to_refresh() {
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
     };
     for (text, words) in [
-        ("#!/bin/sh\necho unexpected argument >&2; exit 2\n", ["is of another version", "unexpected argument"]),
-        ("#!/bin/sh\necho '{}'\n", ["is of another version", "missing field"]),
+        ("#!/bin/sh\necho unexpected argument >&2; exit 2\n", ["has another version", "unexpected argument"]),
+        ("#!/bin/sh\necho '{}'\n", ["has another version", "missing field"]),
         ("#!/bin/sh\necho 'sextant-agent: no luck' >&2; exit 1\n", ["/run/sextant/sextant-agent: no luck", ""]),
     ] {
         program(text);

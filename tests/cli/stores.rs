@@ -159,7 +159,7 @@ fn the_store_of_a_machine_is_found_and_said() {
     fs::rename(desk.path().join("m/run/cos/active_mode"), desk.path().join("m/run/cos/live_mode")).unwrap();
     assert_eq!(found(&[]).0, esp);
     let said = done(sextant(&desk, &["list", "--store", "kairos"]));
-    assert!(said.stderr.contains("no boot may take what is there"), "{said:?}");
+    assert!(said.stderr.contains("a boot may not load extensions from there"), "{said:?}");
     remove("live_mode");
     assert_eq!(found(&[]).0, esp);
     sextant(&desk, &["list", "--store", "kairos", "--esp", "m/efi"]).complains(2, &["--esp"]);
@@ -193,7 +193,7 @@ fn an_image_is_written_once_and_linked_for_each_state() {
     let said = done(install(&desk, &["k3s.sysext.raw", "--entry", "passive"]));
     assert!(said.stdout.contains("passive  k3s.sysext.raw  enabled "), "{said:?}");
     assert!(
-        said.stdout.contains("\nm/var/lib/kairos (kairos): 1 of 1 done, in effect from the next boot on; "),
+        said.stdout.contains("\nm/var/lib/kairos (kairos): 1 of 1 files done, effective from the next boot; "),
         "{said:?}"
     );
     assert_eq!(fs::metadata(&file).unwrap().ino(), metadata.ino());
@@ -203,12 +203,12 @@ fn an_image_is_written_once_and_linked_for_each_state() {
 fn what_is_refused_changes_nothing() {
     let desk = machine().file("bad.sysext.raw", b"junk").file("K.SYSEXT.RAW", &good_image("K", vendor()));
     let said = install(&desk, &["bad.sysext.raw", "k3s.sysext.raw", "--entry", "active"]);
-    assert!(said.status == Some(1) && said.stderr.contains("would refuse 1 of 2"), "{said:?}");
+    assert!(said.status == Some(1) && said.stderr.contains("would reject 1 of 2"), "{said:?}");
     install(&desk, &["k3s.sysext.raw", "--entry", "recovery"]).complains(1, &["recovery", "entry-denied"]);
     install(&desk, &["k3s.sysext.raw", "--entry", "activ"])
         .complains(1, &["\"activ\"", "active, passive, recovery, common"]);
     install(&desk, &["k3s.sysext.raw"]).complains(2, &["active, passive, recovery, common", "--entry"]);
-    install(&desk, &["K.SYSEXT.RAW", "--entry", "active"]).complains(1, &[".raw, in lower case"]);
+    install(&desk, &["K.SYSEXT.RAW", "--entry", "active"]).complains(1, &["does not end in .raw"]);
     for verb in ["enable", "disable", "remove"] {
         sextant(&desk, &[verb, "k3s", "--entry", "active"]).complains(1, &["none of this whole name; there are: none"]);
         sextant(&desk, &[verb, "k3s"]).complains(2, &["--entry"]);
@@ -253,7 +253,7 @@ fn the_two_tools_can_be_used_in_turn() {
     let said = done(sextant(&desk, &["remove", "k3s", "--entry", "active"]));
     assert!(
         said.stdout
-            .contains("active: k3s.sysext.raw removed (/var/lib/kairos/extensions/k3s.sysext.raw stays for passive)"),
+            .contains("active: k3s.sysext.raw removed (/var/lib/kairos/extensions/k3s.sysext.raw is kept for passive)"),
         "{said:?}"
     );
     assert_eq!((sysext.list("active").len(), sysext.list("")), (0, vec!["k3s.sysext.raw".to_owned()]));
@@ -284,7 +284,7 @@ fn a_new_content_is_new_for_every_state_and_that_is_said() {
     let desk = desk.file("k3s.sysext.raw", &newer);
     let said = done(install(&desk, &["k3s.sysext.raw", "--entry", "active"]));
     assert!(said.stdout.contains("active  k3s.sysext.raw  replaced "), "{said:?}");
-    assert!(said.stdout.contains("k3s.sysext.raw is enabled for passive too, and changes there as well"), "{said:?}");
+    assert!(said.stdout.contains("k3s.sysext.raw is also enabled for passive, and changes there too"), "{said:?}");
     assert!(fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap() == newer);
 }
 
@@ -320,13 +320,13 @@ fn odd_things_in_the_store_are_a_line_each_and_keep_nothing_else_out() {
     assert_eq!(said.status, Some(1), "one of the directories can't be listed: {said:?}");
     let base = "/var/lib/kairos/extensions";
     for line in [
-        format!("{base}/active/away.sysext.raw leads to /opt/away.sysext.raw and not to {base}/away.sysext.raw"),
-        format!("{base}/active/gone.sysext.raw leads to no file: No such file"),
-        format!("{base}/active/loop.sysext.raw leads to no file: Too many levels of symbolic links"),
-        format!("{base}/active/own.sysext.raw is a file of its own and no link"),
-        format!("{base}/fifo.sysext.raw is no regular file"),
-        format!("{base}/old.sysext.raw.disabled was disabled beside a UKI before it came here"),
-        format!("{base}/net.confext.raw is a confext by its name, which systemd-sysext passes over"),
+        format!("{base}/active/away.sysext.raw links to /opt/away.sysext.raw, not to {base}/away.sysext.raw"),
+        format!("{base}/active/gone.sysext.raw is a broken link: No such file"),
+        format!("{base}/active/loop.sysext.raw is a broken link: Too many levels of symbolic links"),
+        format!("{base}/active/own.sysext.raw is a file, not a link"),
+        format!("{base}/fifo.sysext.raw is not a regular file"),
+        format!("{base}/old.sysext.raw.disabled was disabled beside a UKI before it was moved here"),
+        format!("{base}/net.confext.raw is a confext by its name, which systemd-sysext skips"),
         format!("not listed: {base}/passive: Not a directory"),
         "active  k3s.sysext.raw".to_owned(),
     ] {
@@ -340,8 +340,8 @@ fn odd_things_in_the_store_are_a_line_each_and_keep_nothing_else_out() {
     assert_eq!(ours, enabled);
 
     sextant(&desk, &["enable", "k3s", "--entry", "passive"]).complains(1, &["extensions/passive", "Not a directory"]);
-    sextant(&desk, &["disable", "own", "--entry", "active"]).complains(1, &["a file of its own", "sextant remove"]);
-    install(&desk, &["own.sysext.raw", "--entry", "active"]).complains(1, &["a file of its own", "remove it first"]);
+    sextant(&desk, &["disable", "own", "--entry", "active"]).complains(1, &["a file, not a link", "sextant remove"]);
+    install(&desk, &["own.sysext.raw", "--entry", "active"]).complains(1, &["a file, not a link", "remove it first"]);
     for name in ["gone", "loop"] {
         done(sextant(&desk, &["disable", name, "--entry", "active"]));
     }
@@ -350,7 +350,7 @@ fn odd_things_in_the_store_are_a_line_each_and_keep_nothing_else_out() {
     // Who has it is not known for passive: it stays.
     let said = done(sextant(&desk, &["remove", "k3s", "--entry", "active"]));
     assert!(
-        said.stdout.contains("k3s.sysext.raw stays, for /var/lib/kairos/extensions/passive: Not a directory"),
+        said.stdout.contains("k3s.sysext.raw is kept: /var/lib/kairos/extensions/passive: Not a directory"),
         "{said:?}"
     );
     assert!(store(&desk, "extensions/k3s.sysext.raw").exists());
@@ -375,7 +375,7 @@ fn thousands_of_files_are_a_line_and_the_other_class_goes_on() {
     let said = sextant(&desk, &["list"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert_eq!(said.stdout.matches("not listed: ").count(), 1, "{said:?}");
-    assert!(said.stdout.contains("/var/lib/kairos/confexts: 4097 files, of which at most 4096"), "{said:?}");
+    assert!(said.stdout.contains("/var/lib/kairos/confexts: 4097 files; the limit is 4096"), "{said:?}");
     assert!(said.stdout.contains("active  k3s.sysext.raw"), "{said:?}");
     install(&desk, &["k3s.sysext.raw", "--entry", "passive"]).complains(1, &["4097 files"]);
 }
@@ -387,7 +387,7 @@ fn the_global_store_has_one_set_for_all_entries() {
     let run = |arguments: &[&str]| done(sextant(&desk, &[arguments, &global].concat()));
     let said = done(install(&desk, &["k3s.sysext.raw", "--store", "global"]));
     assert!(said.stdout.contains("all    k3s.sysext.raw  installed "), "{said:?}");
-    assert!(said.stdout.contains("m/efi (global): 1 of 1 done"), "{said:?}");
+    assert!(said.stdout.contains("m/efi (global): 1 of 1 files done"), "{said:?}");
     let file = desk.path().join("m/efi/loader/extensions/k3s.sysext.raw");
     assert!(fs::read(&file).unwrap() == fs::read(desk.path().join("k3s.sysext.raw")).unwrap());
     assert_eq!(list(&desk, &global), ["all k3s.sysext.raw enabled"]);
@@ -399,7 +399,7 @@ fn the_global_store_has_one_set_for_all_entries() {
     run(&["remove", "k3s"]);
     assert!(!file.exists());
     install(&desk, &["k3s.sysext.raw", "--store", "global", "--entry", "active"])
-        .complains(1, &["\"active\"", "for all boot entries"]);
+        .complains(1, &["\"active\"", "apply to all boot entries"]);
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn the_store_beside_the_uki_is_warned_of_where_immucore_empties_it() {
     let desk = machine();
     let esp = ["--store", "esp", "--entry", "active"];
     let line =
-        "immucore moves what is in /EFI/kairos/active.efi.extra.d to /var/lib/kairos/extensions at the next boot";
+        "immucore moves the files in /EFI/kairos/active.efi.extra.d to /var/lib/kairos/extensions at the next boot";
     let said = done(install(&desk, &[&["k3s.sysext.raw"][..], &esp].concat()));
     assert_eq!(said.stderr.matches(line).count(), 1, "{said:?}");
     assert!(
@@ -471,7 +471,7 @@ fn what_lies_beside_the_ukis_is_moved_with_one_command() {
     let said = done(migrate(&desk, &[]));
     assert!(said.stdout.contains("active   tools.sysext.raw.disabled  migrated  "), "{said:?}");
     assert!(
-        said.stdout.contains("m/efi (esp) to m/var/lib/kairos (kairos): 4 of 4 migrated, in effect from"),
+        said.stdout.contains("m/efi (esp) to m/var/lib/kairos (kairos): 4 of 4 files migrated, effective from"),
         "{said:?}"
     );
     let expected = [
@@ -512,9 +512,9 @@ fn what_would_be_refused_or_lost_stays_and_the_rest_is_moved() {
     let line = |start: &str, end: &str| {
         assert!(why.iter().any(|row| row.starts_with(start) && row.contains(end)), "{start} {end}: {why:#?}");
     };
-    line("active bad.sysext.raw: ", "a boot would refuse it: unknown-signer: ");
-    line("active theirs.sysext.raw: ", "the store has another content under this name");
-    line("passive k3s.sysext.raw: ", "active has another content under this name");
+    line("active bad.sysext.raw: ", "a boot would reject it: unknown-signer: ");
+    line("active theirs.sysext.raw: ", "the store has a different file of this name");
+    line("passive k3s.sysext.raw: ", "active has a different file of this name");
     line("recovery k3s.sysext.raw: ", "may not have extensions");
     line("work k3s.sysext.raw: ", "no boot state");
     let left =
@@ -523,7 +523,7 @@ fn what_would_be_refused_or_lost_stays_and_the_rest_is_moved() {
     assert_eq!(fs::read(store(&desk, "extensions/theirs.sysext.raw")).unwrap(), b"another");
     assert!(fs::read(store(&desk, "extensions/k3s.sysext.raw")).unwrap() == k3s);
     let said = migrate(&desk, &[]);
-    assert!(said.stdout.contains("0 of 5 migrated") && said.stdout.contains("bad.sysext.raw"), "{said:?}");
+    assert!(said.stdout.contains("0 of 5 files migrated") && said.stdout.contains("bad.sysext.raw"), "{said:?}");
     let said = migrate(&desk, &["--force", "--entry", "active"]);
     assert_eq!(
         (said.status, on_esp(&desk)),
@@ -551,7 +551,7 @@ fn nothing_is_lost_where_a_migration_fails_or_was_interrupted() {
     let output = command.current_dir(desk.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let read = |file: &str| fs::read_to_string(desk.path().join(file)).unwrap();
-    assert!(read("status") == "1\n" && read("said").contains("are free"), "{}", read("said"));
+    assert!(read("status") == "1\n" && read("said").contains("needed on"), "{}", read("said"));
     assert_eq!(read("before"), read("after"));
 
     // A state's directory that can't be used is a line for each file, and the other state goes on.

@@ -97,7 +97,7 @@ pub(crate) fn there_is_nothing_to_confirm_on_a_host_without_sextant() {
         let output = agent(&["confirm"]);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        let expected = "sextant-agent: sextant has staged nothing in this boot: there is no /run/sextant/state.json\n";
+        let expected = "sextant-agent: nothing was staged in this boot: /run/sextant/state.json does not exist\n";
         assert_eq!(said, expected);
         assert_eq!(all_below(Path::new("/run")), []);
     });

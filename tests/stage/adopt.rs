@@ -272,7 +272,7 @@ fn what_cannot_be_taken_out_is_a_failure_until_it_can() {
     for _ in 0..2 {
         let outcome = run(&machine, "adopt");
         assert_eq!((outcome.status, gate(&machine)), (Some(1), true), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("it can't be taken out of /run/extensions"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("moving it out of /run/extensions"), "{}", outcome.stderr);
     }
     fs::remove_file(machine.path("run/sextant/set-aside")).unwrap();
     adopt(&machine);
@@ -299,7 +299,7 @@ fn what_the_host_has_of_its_own_is_named_or_renamed_before_the_merge() {
         assert_eq!(outcome.verdict("old.raw"), ("rejected", "no-signature"));
         assert_eq!(outcome.verdict("junk.confext.raw"), ("rejected", "bad-gpt"));
         assert_eq!(outcome.rows().len(), 2, "each is told once");
-        assert!(outcome.stderr.contains("remove it from /var/lib/extensions, have it signed"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("remove it from /var/lib/extensions, sign it"), "{}", outcome.stderr);
     }
     let machine = place(Machine::trusting(&[vendor()])).config("merge:\n  quarantine: true\n");
     machine.stage();

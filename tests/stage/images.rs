@@ -290,7 +290,7 @@ fn a_directory_full_of_junk_is_summed_up() {
     let omitted = &outcome.report["omitted"];
     assert_eq!((&omitted["total"], &omitted["by_reason"]["bad-name"]), (&2000.into(), &2000.into()));
     assert!(outcome.stderr.contains("and 2,000 more rejected: bad-name 2,000"), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("1 of 3001 good, 3000 rejected: bad-name"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 of 3001 images staged, 3000 rejected: bad-name"), "{}", outcome.stderr);
     assert_eq!(outcome.stderr.lines().filter(|line| line.contains("(bad-name)")).count(), 1000);
     assert!(machine.left_in_extra().iter().all(|file| !file.starts_with("junk")));
 }

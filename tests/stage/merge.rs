@@ -86,7 +86,7 @@ fn a_machine_without_images_or_with_bad_ones_only_boots_as_if_there_were_none() 
         let outcome = run(&machine, "merge");
         assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
         assert!(gate(&machine));
-        assert!(outcome.stderr.contains("there is no extension to merge"), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("no extensions to merge"), "{}", outcome.stderr);
     }
 }
 
@@ -400,7 +400,7 @@ fn what_an_administrator_turned_off_is_no_fault() {
     assert_eq!(cause(&machine), ("see the journal of systemd-sysext.service".to_owned(), true));
     let unit = b"[Unit]\nConditionKernelCommandLine=!systemd.sysext=0\n";
     let machine = machine.file("usr/lib/systemd/system/systemd-sysext.service", unit);
-    let word = "systemd.sysext=0 on the kernel's command line turns it off";
+    let word = "systemd.sysext=0 on the kernel command line disables merging";
     assert_eq!(cause(&machine), (word.to_owned(), false));
 
     // By a mask of the unit.
@@ -413,7 +413,7 @@ fn what_an_administrator_turned_off_is_no_fault() {
     // The gate is the agent's.
     let machine = machine.file("proc/cmdline", b"quiet\n");
     fs::remove_file(machine.path("run/sextant/merge")).unwrap();
-    let closed = "/run/sextant/merge is not there, without which nothing is merged";
+    let closed = "/run/sextant/merge does not exist, so nothing is merged";
     assert_eq!(cause(&machine), (closed.to_owned(), true));
 }
 
@@ -423,7 +423,10 @@ fn a_staged_file_that_is_gone_is_named() {
     machine.stage();
     run(&machine, "merge");
     fs::remove_file(machine.path("run/extensions/k3s.raw")).unwrap();
-    assert_eq!(cause(&machine), ("/run/extensions/k3s.raw is gone, as after a soft reboot".to_owned(), true));
+    assert_eq!(
+        cause(&machine),
+        ("/run/extensions/k3s.raw does not exist any more, as after a soft reboot".to_owned(), true)
+    );
 }
 
 #[test]
@@ -446,10 +449,10 @@ fn what_is_there_and_not_merged_is_named_and_so_is_the_image_for_whose_sake() {
         ("/var/lib/extensions/mine.raw", false),
     ];
     assert_eq!(told, expected, "{}", outcome.stderr);
-    let refused = "systemd refused all extensions for the sake of /var/lib/extensions/bad.raw";
+    let refused = "systemd refused all extensions because of /var/lib/extensions/bad.raw";
     assert_eq!((&rows[0]["cause"], &rows[2]["cause"]), (&json!(refused), &json!(refused)));
     for said in [
-        "systemd merged no extension (sysext), for the sake of /var/lib/extensions/bad.raw: signer ",
+        "systemd merged no extension (sysext) because of /var/lib/extensions/bad.raw: signer ",
         "(unknown-signer). Remove it, ",
         "mine (sysext) in /var/lib/extensions/mine.raw is not merged: systemd refused all",
     ] {
@@ -464,7 +467,7 @@ fn what_is_there_and_not_merged_is_named_and_so_is_the_image_for_whose_sake() {
     // Where the others are merged, nothing was refused.
     pretend_merged(&machine, "usr", ".systemd-sysext/extensions", "k3s\nmine\n");
     let outcome = run(&machine, "confirm");
-    assert!(!outcome.stderr.contains("for the sake of"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("because of"), "{}", outcome.stderr);
     assert_eq!(outcome.report["merge"]["extensions"][1]["origin"], "host", "{}", outcome.stderr);
 }
 
@@ -490,7 +493,7 @@ fn directories_that_are_merged_are_told_as_what_they_are() {
     // One that systemd passes over is told, too.
     pretend_merged(&machine, "usr", ".systemd-sysext/extensions", "k3s\n");
     let outcome = run(&machine, "confirm");
-    let said = "plain (sysext) in /var/lib/extensions/plain is not merged: systemd passes over a directory";
+    let said = "plain (sysext) in /var/lib/extensions/plain is not merged: systemd skips a directory";
     assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
 }
 
@@ -498,7 +501,7 @@ fn directories_that_are_merged_are_told_as_what_they_are() {
 fn confirming_without_a_state_is_a_failure() {
     let outcome = run(&Machine::new(), "confirm");
     assert_eq!(outcome.status, Some(1));
-    assert!(outcome.stderr.contains("there is no /run/sextant/state.json"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("/run/sextant/state.json does not exist"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -507,7 +510,7 @@ fn a_killed_agent_leaves_a_report_that_says_so_and_what_it_had_staged_is_merged(
     machine.stage();
     for file in ["run/sextant/report.json", "run/sextant/state.json"] {
         let mut interrupted: Value = serde_json::from_slice(&fs::read(machine.path(file)).unwrap()).unwrap();
-        interrupted["error"] = json!("the agent was stopped before it had looked at all files");
+        interrupted["error"] = json!("the agent was stopped before all files were processed");
         fs::write(machine.path(file), interrupted.to_string()).unwrap();
     }
     let outcome = run(&machine, "merge");

@@ -51,8 +51,8 @@ fn a_crash_at_any_step_costs_one_row() {
 #[test]
 fn a_process_that_answers_nonsense_costs_one_row() {
     for step in STEPS {
-        check(step, "nonsense", "internal-error", "no answer that makes sense");
-        check(step, "flood", "internal-error", "no answer that makes sense");
+        check(step, "nonsense", "internal-error", "returned an invalid answer");
+        check(step, "flood", "internal-error", "returned an invalid answer");
     }
 }
 

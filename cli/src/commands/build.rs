@@ -28,80 +28,84 @@ use std::rc::Rc;
 /// Lines about what was left out, before the rest is only counted.
 const OMISSIONS_SHOWN: usize = 20;
 
-/// Make an extension out of a directory or a container image
+/// Build an extension from a directory or a container image
 // Each flag is an option of its own, in any combination.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Args)]
 #[command(after_help = "\
-SOURCE is one of
-  DIR, dir:DIR                  a directory with usr/ or opt/ in it (for a confext: etc/)
-  docker-archive:FILE           what `docker save` writes
-  oci:DIR, oci-archive:FILE     an OCI layout, as a directory or an archive of one
-  docker-daemon:REF             an image of the Docker or Podman service on this machine; what `podman build -t k3s`
-                                makes is called localhost/k3s
-  docker://REF                  an image in a registry; log in with `skopeo login` or `docker login`
-  FILE                          an archive of either form
-  REF                           with a tag or digest: as docker-daemon:REF; no registry is asked without docker://
+Sources:
+  DIR, dir:DIR                 directory with usr/ or opt/ (confext: etc/)
+  docker-archive:FILE          archive written by `docker save`
+  oci:DIR, oci-archive:FILE    OCI image layout: a directory or an archive
+  docker-daemon:REF            image of the local Docker or Podman service;
+                               Podman names a local build localhost/NAME
+  docker://REF                 image in a registry; authenticate with
+                               `skopeo login` or `docker login`
+  FILE                         Docker or OCI archive
+  REF                          image with tag or digest, same as
+                               docker-daemon:REF
 
 Examples:
   sextant build k3s ./tree --private-key db.key --certificate db.crt
-        k3s.sysext.raw out of tree/usr and tree/opt
-  sextant build k3s_1.30.2 oci-archive:k3s.tar --private-key db.key --certificate db.crt --output dist
-        out of the last layer of an image, for which FROM and COPY are all it takes
-  sextant build k3s docker://registry.example.com/k3s:1.30 --layers all --arch arm64 --unsigned
-        without the key at hand: k3s.sysext.unsigned, and k3s.sysext.roothash to be signed elsewhere; then
-        sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s --certificate db.crt
+        write k3s.sysext.raw from tree/usr and tree/opt
+  sextant build k3s_1.30.2 oci-archive:k3s.tar --output dist \\
+      --private-key db.key --certificate db.crt
+        build from the last layer of an image, made with FROM and COPY
+  sextant build k3s docker://registry.example.com/k3s:1.30 \\
+      --layers all --arch arm64 --unsigned
+        write k3s.sysext.unsigned, and k3s.sysext.roothash for external
+        signing (see `sextant sign --help`)
 
-If SOURCE_DATE_EPOCH is set, no time in the image is later. The same source then gives the same bytes, whoever
-builds it and where (but for an EC key's signature, which is random each time).
+If SOURCE_DATE_EPOCH is set, all later times in the image are set to it. The same source then always gives the same \
+bytes; only EC signatures differ, because they are random.
 
-Exit status: 0 built; 1 it could not be; 2 usage.")]
+Exit status: 0 built; 1 not built; 2 usage.")]
 pub(super) struct Arguments {
-    /// Name of the extension, with a version if there are to be several, as in `k3s_1.30.2`; or that of its file, as in
-    /// `k3s.sysext.raw`
+    /// Name of the extension, with a version if several are kept side by side (`k3s_1.30.2`), or its file name
+    /// (`k3s.sysext.raw`)
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: Name,
-    /// Where its files come from
+    /// Directory or container image with the files
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// Write into DIR, or to the file NAME.sysext.raw
+    /// Write to the directory DIR, or to FILE, which must be named NAME.sysext.raw
     #[arg(long, value_name = "DIR|FILE", default_value = ".")]
     output: PathBuf,
-    /// Replace a file that is there and is no image of an extension
+    /// Overwrite an existing file that is not an extension image
     #[arg(long)]
     force: bool,
-    /// What it extends: /usr and /opt (sysext), or /etc (confext) [default: what NAME says, else sysext]
+    /// Class: sysext extends /usr and /opt, confext extends /etc [default: from NAME, else sysext]
     #[arg(long, value_name = "CLASS", value_enum)]
     class: Option<ClassArgument>,
-    /// Architecture of the machines, as systemd or Go name it [default: the source's, else this machine's]
+    /// Target architecture, as systemd or Go name it [default: that of the source, else of this machine]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse_any)]
     arch: Option<Architecture>,
-    /// Layers of the image to take: all, last, N or N..M, counted from 1
+    /// Layers of the image to use: all, last, N or N..M, counted from 1
     #[arg(long, value_name = "LAYERS", value_parser = Layers::parse, default_value = "last")]
     layers: Layers,
-    /// File system: squashfs needs no program, erofs needs mkfs.erofs 1.8 or newer
+    /// File system; erofs needs mkfs.erofs 1.8 or later
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
     format: FormatArgument,
-    /// How it is compressed, with a level if wanted: zstd:19, gzip:9; for erofs also none, lz4, lz4hc, and for kernels
-    /// that can read them lzma (Linux 5.16), deflate (6.6), zstd (6.10) [default: zstd; for erofs lz4hc]
+    /// Compression, with an optional level (zstd:19). squashfs: zstd, gzip. erofs: none, lz4, lz4hc, lzma (Linux 5.16),
+    /// deflate (6.6), zstd (6.10) [default: zstd; erofs: lz4hc]
     #[arg(long, value_name = "COMPRESSION")]
     compression: Option<Compression>,
-    /// Fail if anything of the source would be left out, files in other layers than the last included
+    /// Fail if files of the source would be left out, including those in earlier layers
     #[arg(long)]
     strict: bool,
-    /// Keep owners of a directory as they are; else what is yours becomes root's
+    /// Preserve file ownership of a directory [default: files that you own become root's]
     #[arg(long)]
     keep_owners: bool,
-    /// Maximum total size of the files, in bytes or with K, M, G or T (KiB, MiB, GiB, TiB)
+    /// Maximum total size of the files, in bytes or with K, M, G or T (powers of 1024)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "8G")]
     max_size: u64,
-    /// Credentials for registries, as `skopeo login` and `docker login` write them [default: where those tools keep them]
+    /// Registry credentials, as `skopeo login` and `docker login` write them [default: the files of these tools]
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
-    /// Leave the signature out, and write the root hash for somebody else to sign
+    /// Build unsigned and write the root hash for external signing
     #[arg(long, conflicts_with_all = ["private_key", "certificate"])]
     unsigned: bool,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -110,23 +114,23 @@ pub(super) struct Arguments {
     signing: SigningOptions,
 }
 
-/// What the extension says of itself
+/// Fields of the release file
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Release file (unless the source brings one)")]
+#[command(next_help_heading = "Release file (unless the source contains one)")]
 struct ReleaseArguments {
-    /// `ID` that the host's os-release must have [default: _any]
+    /// Required `ID` of the host's os-release [default: _any]
     #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// `VERSION_ID` that the host's os-release must have
+    /// Required `VERSION_ID` of the host's os-release
     #[arg(long, value_name = "VERSION", requires = "id")]
     version_id: Option<String>,
-    /// `SYSEXT_LEVEL` (`CONFEXT_LEVEL`) that the host's os-release must have
+    /// Required `SYSEXT_LEVEL` (`CONFEXT_LEVEL`) of the host's os-release
     #[arg(long, value_name = "LEVEL", requires = "id", visible_alias = "confext-level")]
     sysext_level: Option<String>,
-    /// Where it may be used: words out of system, initrd, portable. A boot wants system among them
+    /// Scopes of the extension, comma-separated: system (required), initrd, portable
     #[arg(long, value_name = "SCOPE", value_parser = parse_scope)]
     scope: Option<String>,
-    /// Have systemd reload its units when it is merged
+    /// Make systemd reload its units after the merge
     #[arg(long)]
     reload_manager: bool,
 }
@@ -158,11 +162,11 @@ fn parse_name(text: &str) -> Result<Name, String> {
 fn parse_scope(text: &str) -> Result<String, String> {
     let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
     if words.iter().any(|word| !["system", "initrd", "portable"].contains(word)) {
-        return Err("the words are system, initrd and portable".into());
+        return Err("expected system, initrd or portable".into());
     }
     // What is merged at a boot is a system by then; an extension without that word would always be refused.
     if !words.contains(&"system") {
-        return Err("without the word system every boot would refuse it".into());
+        return Err("the scope must include system; otherwise every boot rejects the extension".into());
     }
     Ok(words.join(" "))
 }
@@ -222,7 +226,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let epoch = source_date_epoch()?;
     let class = arguments.class();
     if arguments.name.1.is_some_and(|named| named != class) {
-        return Err(super::usage(&format!("NAME is that of another kind of file, and --class says {class}")));
+        return Err(super::usage(&format!("NAME has the suffix of another class; --class is {class}")));
     }
     let file_name = target::file_name(arguments.name(), class, !arguments.unsigned);
     let output = target::directory(&arguments.output, &file_name)?;
@@ -236,11 +240,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     tell(&omissions, arguments.strict).with_context(|| format!("building {}", arguments.name()))?;
     if tree.entries(tree.root()).next().is_none() {
         let wanted = if class == Class::Sysext { "usr or opt" } else { "etc" };
-        bail!(
-            "building {}: there is no {wanted} in {}, so there is nothing to extend",
-            arguments.name(),
-            arguments.source
-        );
+        bail!("building {}: no {wanted} in {}", arguments.name(), arguments.source);
     }
     let time = epoch.unwrap_or_else(|| Time::from_seconds(tree.latest().seconds.max(0)));
     complete_release(&mut tree, class, arguments.name(), architecture, &arguments.release(), time)
@@ -289,8 +289,7 @@ fn obtain(arguments: &Arguments) -> Result<Obtained> {
             let tree = read_directory(&path, arguments.owners()).with_context(context)?;
             let (found, limit) = (tree.content_len(), arguments.max_size);
             if found > limit {
-                let advice = "if that is meant, allow it with --max-size";
-                bail!("{}: its files have {found} bytes, more than {limit}; {advice}", context());
+                bail!("{}: files have {found} bytes; --max-size is {limit}", context());
             }
             (tree, None)
         }
@@ -302,14 +301,14 @@ fn obtain(arguments: &Arguments) -> Result<Obtained> {
             let named = name.and_then(Architecture::from_go_name);
             if let Some(name) = name.filter(|_| named.is_none() && arguments.arch.is_none()) {
                 let name = Text::new(name);
-                bail!("reading {}: it is for {name}, which is no known architecture: use --arch", arguments.source);
+                bail!("reading {}: unknown architecture {name}: use --arch", arguments.source);
             }
             (tree, named)
         }
     };
     match (arguments.arch, named) {
         (Some(wanted), Some(found)) if wanted != found => {
-            bail!("reading {}: it is for {found}, and --arch says {wanted}", arguments.source)
+            bail!("reading {}: image is for {found}; --arch is {wanted}", arguments.source)
         }
         (wanted, found) => {
             let architecture = wanted.or(found).or_else(Architecture::native);
@@ -330,17 +329,17 @@ fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<O
     }
     let of = match taken.len() {
         0 => return Ok(None),
-        1 => format!("took layer {} of {count}", taken.end),
-        _ => format!("took layers {} to {} of {count}", taken.start.saturating_add(1), taken.end),
+        1 => format!("using layer {} of {count}", taken.end),
+        _ => format!("using layers {} to {} of {count}", taken.start.saturating_add(1), taken.end),
     };
     let is_strict = arguments.strict && arguments.layers == Layers::Last;
     if !is_strict && !image.is_here() {
-        return Ok(Some(format!("{of}; the others were not fetched: --layers all takes them too")));
+        return Ok(Some(format!("{of}; the others were not downloaded (--layers all uses them)")));
     }
     let others = match left_behind(image, &taken, class) {
         Ok(others) => others,
         Err(error) if is_strict => return Err(error.into()),
-        Err(error) => return Ok(Some(format!("{of}; what the others have isn't known: {error}"))),
+        Err(error) => return Ok(Some(format!("{of}; the others could not be read: {error}"))),
     };
     let with_files: Vec<_> = others.iter().filter(|(_, files)| *files > 0).collect();
     let hierarchies = class.hierarchies().join(" and ");
@@ -351,11 +350,11 @@ fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<O
     let each = each.collect::<Vec<_>>().join(", ");
     if is_strict {
         bail!(
-            "{of}, which leaves out files in {hierarchies}: {each}; --strict forbids that: take all with --layers all, or \
-             only this one with --layers {count}"
+            "{of} leaves out files in {hierarchies}: {each}; --strict does not allow this: use --layers all, or --layers \
+             {count} for this layer only"
         );
     }
-    Ok(Some(format!("{of}; left out of files in {hierarchies}: {each}; --layers all takes them too")))
+    Ok(Some(format!("{of}; left out files in {hierarchies}: {each} (--layers all uses them)")))
 }
 
 /// What came of it.
@@ -412,10 +411,10 @@ fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
         super::warn(format_args!("{omission}"));
     }
     if omissions.len() > OMISSIONS_SHOWN {
-        super::warn(format_args!("and left out {} more", omissions.len() - OMISSIONS_SHOWN));
+        super::warn(format_args!("left out {} more", omissions.len() - OMISSIONS_SHOWN));
     }
     if strict && !omissions.is_empty() {
-        bail!("{} things would be left out, and --strict forbids that", omissions.len());
+        bail!("{} files would be left out, which --strict does not allow", omissions.len());
     }
     Ok(())
 }
@@ -443,7 +442,7 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
     super::print(&format!("{}  {size}  root hash {}\n", made.path.display(), made.root_hash))?;
     if let Some(path) = &made.root_hash_path {
         super::print(&format!(
-            "{}  to be signed; then: sextant sign {} --signature FILE --certificate CERT\n",
+            "{}  sign this file, then run: sextant sign {} --signature FILE --certificate CERT\n",
             path.display(),
             made.path.display()
         ))?;
@@ -455,7 +454,7 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
 fn source_date_epoch() -> Result<Option<Time>> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty()) else { return Ok(None) };
     let seconds = value.to_str().and_then(|text| text.parse::<u32>().ok());
-    let seconds =
-        seconds.with_context(|| format!("SOURCE_DATE_EPOCH={} is no number of seconds since 1970", value.display()))?;
+    let seconds = seconds
+        .with_context(|| format!("SOURCE_DATE_EPOCH={} is not a number of seconds since 1970", value.display()))?;
     Ok(Some(Time::from_seconds(i64::from(seconds))))
 }

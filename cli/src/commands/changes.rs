@@ -86,7 +86,7 @@ impl Merged {
     /// What is merged, for the end of a sentence.
     pub(super) fn stay(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(|(_, name)| name.as_str()).collect();
-        if names.is_empty() { "nothing is merged".to_owned() } else { format!("merged are still {}", names.join(", ")) }
+        if names.is_empty() { "nothing is merged".to_owned() } else { format!("still merged: {}", names.join(", ")) }
     }
 }
 
@@ -282,7 +282,7 @@ impl Changes {
         let counts =
             Change::ALL.into_iter().map(|change| (count(change), change.word())).filter(|(count, _)| *count > 0);
         let counts: Vec<_> = counts.map(|(count, word)| format!("{count} {word}")).collect();
-        let counts = if counts.is_empty() { "there is no extension".to_owned() } else { counts.join(", ") };
+        let counts = if counts.is_empty() { "no extensions".to_owned() } else { counts.join(", ") };
         let dry = if self.dry_run { "dry run, nothing was changed: " } else { "" };
         let _ = writeln!(out, "{dry}{counts}");
         out
@@ -312,7 +312,7 @@ fn change(
                 if after.root_hashes.contains(hash) {
                     (Change::Replaced, None)
                 } else {
-                    (Change::Missing, Some("another build of it is merged still"))
+                    (Change::Missing, Some("another build is still merged"))
                 }
             }
             _ => (Change::Unchanged, None),

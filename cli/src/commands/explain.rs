@@ -14,20 +14,20 @@ use std::process::ExitCode;
 /// Columns before running text.
 const INDENT: usize = 4;
 
-/// Explain why an extension is rejected, and what to do about it
+/// Explain reason tokens and their remedies
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant explain
-        all reasons, a line or two each
+        list all reasons
   sextant explain unknown-signer
-        what this reason means, and what to do about it
+        explain one reason and its remedy
   sextant explain --json | jq -r '.reasons[] | [.token, .remedy] | @tsv'
-        for a monitoring system
+        print all remedies in a script
 
-Exit status: 0 explained; 2 usage, or no such reason.")]
+Exit status: 0 explained; 2 usage, or unknown reason.")]
 pub(super) struct Arguments {
-    /// Reason, as the journal, the report and `sextant status` show it
+    /// Reason token, as in the journal, the report and `sextant status`
     #[arg(value_name = "TOKEN", hide_possible_values = true, value_parser = tokens())]
     tokens: Vec<String>,
     /// Output JSON

@@ -16,29 +16,29 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Show what an image is made of
+/// Show partitions, signature and contents of an image
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant inspect k3s.sysext.raw
-        partitions, root hash, signer, release file, and what this machine would say about it
+        show partitions, root hash, signer, release file and verdict
   sextant inspect --list k3s.sysext.raw
-        and the files in it
-  sextant inspect --certificate db.crt --json k3s.sysext.raw | jq .verity.root_hash
-        for a machine that trusts db.crt, and for a program
+        list the files as well
+  sextant inspect --certificate db.crt --json k3s.sysext.raw \\
+      | jq .verity.root_hash
+        read the root hash in a script
 
-Nothing has to be mounted, and nobody has to be root. Where no firmware and no certificate is there to ask, all is
-shown but the verdict.
+Needs no root privileges and no mount. Without trust anchors, everything but the verdict is shown.
 
-Exit status: 0 it is whole; 1 it is damaged, no image, would be rejected, or the work could not be done; 2 usage.")]
+Exit status: 0 intact and accepted; 1 damaged, rejected or not an image, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// The image; also what `build --unsigned` wrote, or a file system by itself
+    /// Signed or unsigned image, or a bare file system (squashfs or erofs)
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// List the files in it
+    /// List the files of the image
     #[arg(long)]
     list: bool,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         let what = match &name {
             Some((name, class)) => Text::new(format_args!("{name}, a {class}")),
-            None => "not by its name, which is neither NAME.sysext.raw nor NAME.confext.raw".into(),
+            None => "unknown: the file name is neither NAME.sysext.raw nor NAME.confext.raw".into(),
         };
         let shown = verdict.as_ref();
         super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// What a boot would say, or why that can't be told.
 fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Message>> {
     if arguments.image.extension().is_some_and(|extension| extension == "unsigned") && found.signature.is_none() {
-        return Ok(Err("it is not signed yet; `sextant sign` completes it".into()));
+        return Ok(Err("image is not signed (use `sextant sign`)".into()));
     }
     let Some(architecture) = found.architecture.or_else(Architecture::native) else {
         return Ok(Err("no partition types are defined for this architecture".into()));

@@ -24,44 +24,44 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   sextant install k3s_1.31.sysext.raw --entry active --entry passive
-        for the next boot of both entries
+        install for the next boot of two entries
   sextant install --dry-run *.sysext.raw --entry active
-        what would be done, and whether there is room for it
+        show what would be written, and check for free space
   sextant install /run/initramfs/live --entry active --entry passive
-        all extensions at the root of an installation medium, if there are any
+        install all images in the root directory of an installation medium
   sextant install tools.sysext.raw --store kairos --entry common
-        for every boot state of Kairos
+        install for all boot states of Kairos
   sextant install tools.sysext.raw --store global
-        for all boot entries, where systemd-stub is 258 or later
+        install for all boot entries (systemd-stub 258 or later)
 
-All images are verified first, against the firmware of this machine and the certificates that the initrd of this boot
-sealed: nothing is installed that a boot would refuse, and nothing at all unless there is room for everything. The files
-that were verified are copied under temporary names, and the copies are verified as well, before the first old file is
-replaced. Each file is replaced atomically: a loss of power leaves the old one or the new one. Of several files some may
-be new then and others old; repeat the command. What is there already, byte for byte, isn't written again.
+Images are verified first, against the firmware of this machine and the certificates sealed in the initrd of this boot. \
+An image that a boot would reject is not installed, and nothing is installed unless there is room for everything.
 
-Exit status: 0 installed, or there already; 1 refused or failed (the output names what was done); 2 usage.")]
+Files are copied under temporary names, and the copies are verified, before the first old file is replaced. Each file \
+is replaced atomically, even across a power loss. After a power loss some files of a set may be new and others old: \
+repeat the command. Identical files are not written again.
+
+Exit status: 0 installed, or already present; 1 rejected or failed (the output lists what was done); 2 usage.")]
 pub(super) struct Arguments {
-    /// Images, or directories with images
+    /// Images, or directories of images
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
-    /// For the boot entry NAME, in Kairos' store for active, passive, recovery or common; may be given several times.
-    /// The global store has none
+    /// Install for the boot entry NAME, or for the boot state active, passive, recovery or common of Kairos' store;
+    /// repeatable. Not used with the global store
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     #[command(flatten)]
     store: StoreOptions,
-    /// Install what a boot would refuse too. Boot entries that may not have extensions get none all the same
+    /// Install images that a boot would reject. Does not override `entries.deny`
     #[arg(long)]
     force: bool,
-    /// Only say what would be done
+    /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Apply the configuration in FILE, which is in the form of the initrd's /etc/sextant.yaml [default: that of the
-    /// running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     arguments.store.warn_of_moves(&store, &slots)?;
     if images.is_empty() {
-        super::warn(format_args!("there are no extensions in {}", shown(&arguments.images)));
+        super::warn(format_args!("no extensions in {}", shown(&arguments.images)));
     }
     let machine = if images.is_empty() { None } else { machine(arguments, policy)? };
     let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
@@ -91,14 +91,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         } else {
             super::print(&table::images(&verified, super::style()))?;
         }
-        bail!(
-            "installing nothing: a boot would refuse {refused} of {} (--force installs them all the same)",
-            verified.len()
-        );
+        bail!("nothing installed: a boot would reject {refused} of {} images (--force overrides this)", verified.len());
     }
     if refused > 0 {
         super::warn(format_args!(
-            "installing {refused} of {} though a boot will refuse them (--force)",
+            "a boot will reject {refused} of {} images; installing them because of --force",
             verified.len()
         ));
     }
@@ -113,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let done = if arguments.dry_run {
         Ok(())
     } else {
-        let prepared = job.prepare(&store, machine.as_ref()).context("installing nothing")?;
+        let prepared = job.prepare(&store, machine.as_ref()).context("nothing installed")?;
         commit(&store, &mut job, prepared)
     };
     if arguments.json {
@@ -131,7 +128,7 @@ fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
     match Machine::with_policy(&arguments.trust, policy, architecture) {
         Ok(machine) => Ok(Some(machine)),
         Err(error) if arguments.force => {
-            super::warn(format_args!("{error:#}; nothing is verified (--force)"));
+            super::warn(format_args!("{error:#}; images are not verified (--force)"));
             Ok(None)
         }
         Err(error) => Err(error),
@@ -151,7 +148,7 @@ fn original((path, evidence): (&PathBuf, Option<VerifiedImage<Examined>>)) -> Re
 pub(super) fn commit(store: &Store, job: &mut Job<'_>, prepared: Vec<Option<Prepared>>) -> Result<()> {
     let done = job.commit(store, prepared);
     let (all, count) = (job.planned.len(), job.planned.iter().filter(|planned| planned.is_done()).count());
-    let done = done.with_context(|| format!("{count} of {all} files are installed, the others are not"));
+    let done = done.with_context(|| format!("installed {count} of {all} files"));
     // What was done stays done, whatever failed after it.
     let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
     done.and(synced)
@@ -175,7 +172,7 @@ pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String
     let name = |planned: &Planned<'_>| planned.removes.as_ref().map_or(planned.file.len(), String::len);
     let (entries, files) = (width(&|planned| planned.slot.name.chars().count(), 5), width(&name, 4));
     if !job.planned.is_empty() {
-        writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "WHAT")?;
+        writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "ACTION")?;
     }
     for planned in &job.planned {
         let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
@@ -188,19 +185,19 @@ pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String
         }
     }
     for left in &job.left_alone {
-        writeln!(out, "{}", style.paint("33", &format!("left alone: {left}")))?;
+        writeln!(out, "{}", style.paint("33", &format!("not changed: {left}")))?;
     }
     for note in &job.notes {
         writeln!(out, "{}", style.paint("33", note.as_str()))?;
     }
-    let free = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?.free;
+    let free = store.space().with_context(|| format!("querying free space on {}", store.path().display()))?.free;
     let free = super::size(free);
     let changes = || job.planned.iter().filter(|planned| planned.changes());
     let (all, done) = (job.planned.len(), changes().filter(|planned| planned.is_done()).count());
     let what = match (dry_run, changes().count()) {
-        (true, count) => format!("dry run: {count} of {all} to be done"),
+        (true, count) => format!("dry run: {count} of {all} files would change"),
         (false, 0) => "nothing to do".to_owned(),
-        (false, _) => format!("{done} of {all} done, in effect from the next boot on"),
+        (false, _) => format!("{done} of {all} files done, effective from the next boot"),
     };
     writeln!(out, "{}: {what}; {free} free", store_options::shown(store))?;
     Ok(out)

@@ -221,7 +221,7 @@ impl<'o> Job<'o> {
             if known.iter().any(|(other, _)| other.place == *place && other.name == *name) {
                 continue;
             }
-            let context = || format!("looking at {directory}/{name}");
+            let context = || format!("examining {directory}/{name}");
             match set.check_twins(file).with_context(context)? {
                 Ok(()) => {
                     let size = place.join(name).symlink_metadata().with_context(context)?.len();
@@ -240,18 +240,18 @@ impl<'o> Job<'o> {
 
     /// Whether it can be done as a whole.
     pub(super) fn admit(&self, store: &Store) -> Result<()> {
-        let space = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?;
+        let space = store.space().with_context(|| format!("querying free space on {}", store.path().display()))?;
         let writes = || self.planned.iter().filter(|planned| planned.writes());
         if let Some(planned) = writes().find(|planned| !space.can_hold(planned.size)) {
-            bail!("{}: {} bytes are more than a file on FAT may have", planned.doing("installing"), planned.size);
+            bail!("{}: {} bytes exceed the maximum file size of FAT", planned.doing("installing"), planned.size);
         }
         let given_back: u64 = self.leftovers.iter().map(|(_, size)| *size).sum();
         let (needed, free) =
             (space.needed(writes().map(|planned| planned.size), self.new_directories), space.free + given_back);
         if writes().next().is_some() && needed > free {
             bail!(
-                "installing nothing: {} are needed on {} and {} are free (`sextant list` tells what is there, \
-                 `sextant remove` takes it away)",
+                "nothing installed: {} needed on {}, {} free (remove extensions with `sextant list` and \
+                 `sextant remove`)",
                 super::size(needed),
                 store.path().display(),
                 super::size(free)
@@ -307,7 +307,7 @@ impl<'o> Job<'o> {
                 if let Some(prepared) = prepared.next().flatten() {
                     let done = prepared.put();
                     planned.outcome = Some(Outcome::of(&done));
-                    done.with_context(|| planned.doing("putting in its place"))?;
+                    done.with_context(|| planned.doing("renaming"))?;
                 }
             }
             for planned in planned.iter_mut().filter(|planned| planned.enables.is_some()) {
@@ -352,7 +352,7 @@ impl Planned<'_> {
     /// Copies the original, and looks whether it is still what it was.
     fn write(&self, store: &Store, progress: &Progress) -> Result<change::Written> {
         let place = store.make_directory(&self.slot, self.class);
-        let place = place.with_context(|| self.doing("making the directory of"))?;
+        let place = place.with_context(|| self.doing("creating the directory of"))?;
         let written =
             change::Written::copy(&place, &self.file, self.original.source(), &|bytes| progress.advance(bytes));
         // That it was cut off is said better by what it was before.
@@ -389,7 +389,7 @@ pub(super) fn whole_set(store: &Store, slot: &Slot) -> Result<Set> {
 
 /// Whether a file of the store has the content of an image.
 fn is_same(held: &Held, original: &Original) -> Result<bool> {
-    let path = held.path().context("it is no file of the store")?;
+    let path = held.path().context("not a file of the store")?;
     Ok(change::same_content(original.source(), &change::open(path)?)?)
 }
 
@@ -398,14 +398,14 @@ fn plan<'o>(request: &Request<'o>, set: &Set) -> Result<Planned<'o>> {
     let (slot, original) = (&request.slot, request.original);
     let file = original.file().to_owned();
     if let Some(character) = file.chars().find(|it| !it.is_ascii_graphic() || NOT_ON_FAT.contains(*it)) {
-        bail!("{character:?} in its name is nothing that systemd-stub takes from a FAT file system");
+        bail!("invalid character {character:?} in file name (systemd-stub would skip it)");
     }
     if set.is_odd(&file) {
-        bail!("{}/{file} is there, and no regular file: remove it first", slot.directory);
+        bail!("{}/{file} exists and is not a regular file: remove it first", slot.directory);
     }
     let is_it = |held: &&Held| held.item.file.eq_ignore_ascii_case(&file);
     if let Some(other) = set.items.iter().filter(is_it).find(|held| held.item.file != file) {
-        bail!("{} is there, whose name differs in nothing but case: remove it first", other.now);
+        bail!("{} exists, and its name differs only in case: remove it first", other.now);
     }
     let there = |enabled: bool| set.items.iter().filter(is_it).find(|held| held.item.enabled == enabled);
     let (enabled, disabled) = (there(true), there(false));
@@ -443,13 +443,13 @@ impl<'o> Job<'o> {
         let (slot, original) = (&request.slot, request.original);
         let file = original.file().to_owned();
         if !Kairos::takes(&file) {
-            bail!("its name doesn't end in .raw, in lower case, and Kairos takes no others");
+            bail!("file name does not end in .raw (lower case), as Kairos requires");
         }
         let is_it = |held: &&Held| held.item.file == file && held.item.class == original.class();
         let there = set.items.iter().find(is_it);
         if there.is_some_and(|held| held.link == Some(Link::File)) {
             let directory = slot.directory_of(original.class());
-            bail!("{directory}/{file} is a file of its own and no link: remove it first");
+            bail!("{directory}/{file} is a file, not a link: remove it first");
         }
         let stored = there.filter(|held| held.is_stored);
         // For a slot before this one it may have been planned already.
@@ -458,7 +458,7 @@ impl<'o> Job<'o> {
         if let Some((_, _, other)) = earlier
             && !change::same_content(original.source(), other.source())?
         {
-            bail!("{} has another content under the same name, and the store has only one", other.path().display());
+            bail!("{} has a different file of this name, and the store holds only one", other.path().display());
         }
         let same = stored.map(|held| is_same(held, original)).transpose()?;
         let links = request.enable && !there.is_some_and(Held::is_enabled_soundly);
@@ -478,7 +478,7 @@ impl<'o> Job<'o> {
             if !others.is_empty() {
                 let others = others.join(", ");
                 self.notes
-                    .push(Message::new(format_args!("{file} is enabled for {others} too, and changes there as well")));
+                    .push(Message::new(format_args!("{file} is also enabled for {others}, and changes there too")));
             }
         }
         let class = original.class();

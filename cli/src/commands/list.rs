@@ -16,32 +16,41 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// List the extensions of boot entries, and what this boot made of them
+/// List installed extensions and their state in this boot
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant list
-        those of all boot entries
+        list the extensions of all boot entries
   sextant list --store kairos
-        what Kairos has, whoever put it there: `kairos-agent sysext` works on the same files
-  sextant list --entry active --json | jq -r '.files[] | select(.this_boot == \"merged\") | .file'
-        which of them are part of the running system
+        list those in Kairos' store, which `kairos-agent sysext` shares
+  sextant list --entry active --json \\
+      | jq -r '.files[] | select(.this_boot == \"merged\") | .file'
+        print the files that are part of the running system
 
-Each extension is laid over those above it, so that of several versions of one the last counts where they have
-files of one path. THIS BOOT: merged; missing (staged, not merged); staged (not compared with the merge yet);
-withdrawn (taken back in the initrd); the reason if rejected; \"not yet\" for what has come or changed since. Another boot entry than the running one has \"-\".
+Extensions are in merge order: a file of an extension overrides those of the extensions above it.
 
-Exit status: 0 listed; 1 the partition, or the directory of an entry, can't be read; 2 usage.")]
+States of THIS BOOT:
+  merged        part of the running system
+  staged        staged, merge not confirmed yet
+  missing       staged and not merged
+  left out      not merged, as an administrator configured
+  withdrawn     staged and removed again before the merge
+  a reason      rejected (see `sextant explain`)
+  not yet       added or changed since the boot
+  -             extension of a boot entry that is not running
+
+Exit status: 0 listed; 1 the partition or a directory cannot be read; 2 usage.")]
 pub(super) struct Arguments {
-    /// Only the boot entry NAME; may be given several times
+    /// List only the boot entry NAME; repeatable
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     #[command(flatten)]
     store: StoreOptions,
-    /// The report of this boot [default: /run/sextant/report.json of the machine]
+    /// Report of this boot [default: /run/sextant/report.json]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
 }
@@ -101,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(seen) => Some(seen),
         Err(error) => {
             super::warn(format_args!(
-                "reading the report {}: {error}; what this boot merged isn't known",
+                "reading the report {}: {error}; the state of this boot is unknown",
                 report.display()
             ));
             None
@@ -109,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let booted = seen.as_ref().and_then(|seen| seen.firmware.as_ref()?.entry.as_ref()).map(Text::as_str);
     let noted = arguments.store.running()?.map(|running| running.state);
-    let free = store.space().with_context(|| format!("asking what is free on {}", store.path().display()))?.free;
+    let free = store.space().with_context(|| format!("querying free space on {}", store.path().display()))?.free;
     let mut list = Listing {
         version: 1,
         store: store.kind(),
@@ -311,11 +320,11 @@ fn text(list: &Listing<'_>, store: &Store, slots: &[Slot]) -> Result<String> {
         let size = super::size(row.item.size);
         write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry(), row.shown())?;
         let over = Text::new(row.wins_over.join(", "));
-        let over = if over == "" { String::new() } else { format!("  wins over {over}") };
+        let over = if over == "" { String::new() } else { format!("  overrides {over}") };
         writeln!(out, "{over}")?;
     }
     for file in &list.gone {
-        writeln!(out, "{}", style.paint("33", &format!("{file}: merged by this boot, no longer there or disabled")))?;
+        writeln!(out, "{}", style.paint("33", &format!("{file}: merged by this boot, removed or disabled since")))?;
     }
     for leftover in &list.leftovers {
         writeln!(out, "{}", style.paint("33", &format!("{leftover}: left by an interrupted installation")))?;

@@ -103,7 +103,7 @@ impl Machine {
             }
             if candidate.size() > self.policy.limits.image_size {
                 let limit = self.policy.limits.image_size;
-                let detail = format_args!("{} bytes, where one file is limited to {limit}", candidate.size());
+                let detail = format_args!("image is {} bytes; limits.image_size is {limit}", candidate.size());
                 return Err(Refusal::new(Reason::TooLarge, detail));
             }
             self.verifier().verify(candidate, &Accepted::default(), &InPlaceCustody, findings)

@@ -13,19 +13,21 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Take extensions away from boot entries
+/// Remove extensions from boot entries
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant remove k3s_1.30 --entry active --entry passive
-        this version, and no other, from both
+        remove this version, and no other, from two boot entries
   sextant remove k3s_1.30.sysext.raw --all
-        by the name of the file, from all boot entries
+        remove a file from all boot entries
+  sextant remove k3s_1.30 --all --dry-run
+        show what would be removed
 
-NAME is the whole name of an extension (k3s_1.30, not k3s) or of its file. What is merged stays merged until the next boot.
-In Kairos' store the file goes when no boot state has it any more.
+NAME is the full name of an extension (k3s_1.30, not k3s) or of its file. A merged extension stays merged until the \
+next boot. In Kairos' store the file is deleted once no boot state uses it.
 
-Exit status: 0 done; 1 there is none of this name, or it could not be done; 2 usage.")]
+Exit status: 0 removed; 1 no such extension, or an error occurred; 2 usage.")]
 pub(super) struct Remove {
     #[command(flatten)]
     which: Which,
@@ -36,15 +38,15 @@ pub(super) struct Remove {
 #[command(after_help = "\
 Examples:
   sextant enable k3s_1.30 --entry active
+        enable this version from the next boot on
   sextant enable k3s_1.30 --store kairos --entry common
-        for every boot state of Kairos
+        enable it for all boot states of Kairos
 
-Exit status: 0 enabled, or it was already; 1 there is none of this name, or it could not be done; 2 usage.")]
+Exit status: 0 enabled, or already enabled; 1 no such extension, or an error occurred; 2 usage.")]
 pub(super) struct Enable {
     #[command(flatten)]
     which: Which,
-    /// Apply the configuration in FILE, which is in the form of the initrd's /etc/sextant.yaml [default: that of the
-    /// running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -54,11 +56,13 @@ pub(super) struct Enable {
 #[command(after_help = "\
 Examples:
   sextant disable k3s_1.31 --entry active
-        an older version beside it counts again from the next boot on
+        fall back to an older version from the next boot on
+  sextant disable k3s_1.31 --all
+        disable it for all boot entries
 
-The file gets \".disabled\" behind its name, which systemd-stub doesn't look at.
+The file is renamed to NAME.sysext.raw.disabled, which systemd-stub does not load. In Kairos' store the link is removed.
 
-Exit status: 0 disabled, or it was already; 1 there is none of this name, or it could not be done; 2 usage.")]
+Exit status: 0 disabled, or already disabled; 1 no such extension, or an error occurred; 2 usage.")]
 pub(super) struct Disable {
     #[command(flatten)]
     which: Which,
@@ -66,17 +70,17 @@ pub(super) struct Disable {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// Whole names of extensions, or of their files
+    /// Full names of extensions or of their files
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
     entries: EntryOptions,
     #[command(flatten)]
     store: StoreOptions,
-    /// Only say what would be done
+    /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
 }
@@ -213,7 +217,7 @@ fn change_all(verb: Verb, steps: &mut [Step], store: &Store) -> Result<()> {
         result.map_err(advised).with_context(context)
     });
     let (all, count) = (steps.len(), steps.iter().filter(|step| step.outcome == Some(Outcome::Done)).count());
-    let failed = failed.with_context(|| format!("{count} of {all} files are {}, the others are not", verb.done()));
+    let failed = failed.with_context(|| format!("{} {count} of {all} files", verb.done()));
     // What was done stays done, whatever failed after it.
     let synced = store.sync().with_context(|| format!("syncing {}", store.path().display()));
     failed.and(synced)
@@ -237,7 +241,7 @@ fn plan(
             let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&slot.name));
             let found = only_one(verb, &set, name).with_context(context)?;
             if found.is_empty() && !which.entries.is_all() {
-                bail!("{}: there is none of this whole name; there are: {}", context(), listed(&there));
+                bail!("{}: no such extension; available: {}", context(), listed(&there));
             }
             for held in found {
                 let step = step(verb, store, slot, &set, held).with_context(context)?;
@@ -254,7 +258,7 @@ fn plan(
     }
     if let Some(name) = unknown.first() {
         bail!(
-            "{} {}: no boot entry has one of this whole name; there are: {}",
+            "{} {}: no such extension in any boot entry; available: {}",
             verb.doing(),
             Text::new(name),
             listed(&there)
@@ -287,7 +291,7 @@ fn step(verb: Verb, store: &Store, slot: &Slot, set: &Set, held: &Held) -> Resul
         set.check_twins(&held.item.file)??;
         if verb == Verb::Disable && held.link == Some(Link::File) {
             bail!(
-                "{}/{} is a file of its own and no link: disabling would delete it, which `sextant remove` does",
+                "{}/{} is a file, not a link: disabling would delete it (use `sextant remove`)",
                 slot.directory_of(held.item.class),
                 held.now
             );
@@ -302,7 +306,7 @@ fn only_one<'s>(verb: Verb, set: &'s Set, name: &str) -> Result<Vec<&'s Held>> {
     if let [first, .., last] = found.as_slice()
         && (first.item.file != last.item.file || first.item.class != last.item.class)
     {
-        bail!("it is both {} and {}: say which file", first.now, last.now);
+        bail!("ambiguous: matches {} and {}; give the file name", first.now, last.now);
     }
     // Where one file is there in both forms, one of them is as it should be.
     if verb != Verb::Remove && found.len() > 1 {

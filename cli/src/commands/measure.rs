@@ -23,44 +23,45 @@ const GLOBAL_SINCE: u32 = 258;
 /// PCRs of the first TPM (kernel Documentation/ABI/stable/sysfs-class-tpm, `pcr-<H>/<N>`).
 const TPM: &str = "/sys/class/tpm/tpm0";
 
-/// Predict what the TPM will measure of extensions
+/// Predict the TPM measurements of extensions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant measure --entry active
-        PCR 13 after the next boot of this entry, with what lies on the partition now
-  sextant measure --entry active --add k3s_1.31.sysext.raw --remove k3s_1.30.sysext.raw
-        the same after an update
+        predict PCR 13 for the next boot of an entry
+  sextant measure --entry active --add k3s_1.31.sysext.raw \\
+      --remove k3s_1.30.sysext.raw
+        predict it after an update
   sextant measure *.raw --json | jq -r .entries[0].pcr13.sha256
-        for a set of files, without a partition
+        predict it for a set of files, without a partition
   sextant measure --entry active --check
-        whether this boot of it was measured as predicted, and if not, which file makes the difference
+        compare with the TPM, and name the file that makes a difference
 
-PCR 13 holds the system extensions that systemd-stub loads, and nothing else, so its value is known beforehand. PCR 12
-holds configuration extensions among other things: of it, the digests of the events are shown. What is measured is
-measured before it is verified: rejected files count too. In Kairos' store, nothing is measured.
+systemd-stub measures the system extensions that it loads into PCR 13, and nothing else, so its value can be predicted. \
+PCR 12 holds configuration extensions and other data; for it, the digests of the events are shown. Files are measured \
+before they are verified: rejected files count too. Extensions in Kairos' store are not measured.
 
-Exit status: 0 predicted, and equal with --check; 1 no value, or another one; 2 usage.")]
+Exit status: 0 predicted, and equal with --check; 1 not equal, or no value; 2 usage.")]
 pub(super) struct Arguments {
-    /// Files, as if they were all that lies beside a UKI
+    /// Measure these files, as if they were the extensions of a UKI
     #[arg(value_name = "IMAGE", conflicts_with_all = ["esp", "entry"])]
     images: Vec<PathBuf>,
-    /// The EFI system partition [default: the mounted one that this machine booted from]
+    /// Mount point of the EFI system partition [default: the one that this machine booted from]
     #[arg(long, value_name = "DIR")]
     esp: Option<PathBuf>,
-    /// Only the boot entry NAME; may be given several times
+    /// Measure only the boot entry NAME; repeatable
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
-    /// Count this file in, beside the UKI; it takes the place of one of the same name
+    /// Add this file beside the UKI, or replace the one of the same name; repeatable
     #[arg(long, value_name = "IMAGE")]
     add: Vec<PathBuf>,
-    /// Leave out the file of this name, beside the UKI
+    /// Leave out the file of this name beside the UKI; repeatable
     #[arg(long, value_name = "FILE")]
     remove: Vec<String>,
     /// Compare with the TPM of this machine; needs one --entry, or files
     #[arg(long)]
     check: bool,
-    /// The TPM's directory in sysfs
+    /// Directory of the TPM in sysfs
     #[arg(long, value_name = "DIR", default_value = TPM, requires = "check")]
     tpm: PathBuf,
     /// Output JSON
@@ -109,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut equal = true;
     if arguments.check {
         let [prediction] = predictions.as_mut_slice() else {
-            return Err(super::usage("which boot entry was booted? Name it with --entry NAME"));
+            return Err(super::usage("--check needs the boot entry that was booted: use --entry NAME"));
         };
         let measured = read_tpm(&arguments.tpm, &prediction.row.pcr13)?;
         equal = measured.iter().all(|bank| bank.as_predicted);
@@ -147,7 +148,7 @@ impl Opened {
 
     fn of_path(path: &Path) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.with_context(|| format!("{} has no name that systemd-stub would read", path.display()))?;
+        let name = name.with_context(|| format!("{}: file name is missing or not UTF-8", path.display()))?;
         Self::new(name.to_owned(), path)
     }
 }
@@ -174,11 +175,11 @@ fn on_partition(arguments: &Arguments) -> Result<Vec<Prediction>> {
     } else {
         arguments.entry.iter().map(|name| Ok(entries.named(name)?)).collect::<Result<_>>()?
     };
-    ensure!(!wanted.is_empty(), "there is no boot entry with a UKI on {}", esp.path().display());
+    ensure!(!wanted.is_empty(), "no boot entry with a UKI on {}", esp.path().display());
     let mut rows = Vec::new();
     for entry in wanted {
         let row = of_entry(&esp, &entry, arguments);
-        rows.push(row.with_context(|| format!("measuring what lies beside {}", entry.uki))?);
+        rows.push(row.with_context(|| format!("measuring the files beside {}", entry.uki))?);
     }
     Ok(rows)
 }
@@ -203,7 +204,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     for name in &arguments.remove {
         let before = beside.len();
         beside.retain(|file| !file.name.eq_ignore_ascii_case(name));
-        ensure!(beside.len() < before, "there is no {} in {directory}", Text::new(name));
+        ensure!(beside.len() < before, "no file {} in {directory}", Text::new(name));
     }
     for path in &arguments.add {
         let added = Opened::of_path(path)?;
@@ -213,7 +214,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     }
     let (beside, global): (Rc<[Opened]>, Rc<[Opened]>) = (beside.into(), open_all(global, true)?.into());
     if !global.is_empty() && major.is_none() {
-        bail!("it is not known whether its systemd-stub reads {}", esp::GLOBAL);
+        bail!("unknown version of systemd-stub: it may or may not read {}", esp::GLOBAL);
     }
     let takes_global = major.is_some_and(|major| major >= GLOBAL_SINCE);
     let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global);
@@ -253,7 +254,7 @@ fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>
         let members: Vec<Member<'_>> = files.iter().map(member).collect();
         events.extend(Event::of(place, &members)?);
         for file in files {
-            let now = Stamp::of(file.source.file()).with_context(|| format!("looking at {} again", file.name))?;
+            let now = Stamp::of(file.source.file()).with_context(|| format!("examining {} again", file.name))?;
             ensure!(now == file.stamp, "{} changed while it was read", Text::new(&file.name));
         }
     }
@@ -350,12 +351,12 @@ fn read_tpm(directory: &Path, predicted: &Digests) -> Result<Vec<Measured>> {
         let wanted = hex(predicted.of(bank));
         ensure!(
             value.len() == wanted.len() && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{} is no value of a PCR",
+            "{} is not a PCR value",
             path.display()
         );
         measured.push(Measured { bank, as_predicted: value == wanted, value });
     }
-    ensure!(!measured.is_empty(), "there is no TPM with a bank for SHA-256 or SHA-384 in {}", directory.display());
+    ensure!(!measured.is_empty(), "no TPM with a SHA-256 or SHA-384 bank in {}", directory.display());
     Ok(measured)
 }
 

@@ -25,38 +25,39 @@ use std::process::ExitCode;
 #[command(after_help = "\
 Examples:
   sextant migrate --dry-run
-        what would be moved, and what would stay and why
+        show what would be moved, and what would stay
   sextant migrate
-        what lies beside the UKIs of active, passive and recovery, before immucore moves it unverified
-  sextant migrate --entry active --json | jq -r '.files[] | select(.action == \"left\") | .detail'
-        why something stays
+        move the extensions of active, passive and recovery, before immucore
+        moves them unverified
+  sextant migrate --entry active --json \\
+      | jq -r '.files[] | select(.action == \"left\") | .detail'
+        print why files stay
 
-Each image is verified as by `sextant install`. It is copied under a temporary name, read back and verified again; then
-it gets its name and the links of the boot states that had it enabled. Only when all of that is on the disk is the first
-file deleted on the EFI system partition. After a failure or a loss of power both places may have a file: repeat the
-command. What a boot would refuse stays where it is, and so does a file of which the store has another content.
+Each image is verified as in `sextant install`. It is copied under a temporary name, read back and verified again, \
+renamed, and enabled for the boot states that had it enabled. Files on the EFI system partition are deleted only after \
+all copies are on the disk. After a failure or a power loss a file may be in both places: repeat the command. An image \
+that a boot would reject stays, and so does a file whose name has other contents in the store.
 
-What immucore moved itself and put where nothing takes it is put right too: configuration extensions and disabled
-extensions in /var/lib/kairos/extensions. They have \"-\" as their entry.
+Configuration extensions and disabled extensions that immucore moved to /var/lib/kairos/extensions, where it does not \
+load them, are moved to their places. Their entry is \"-\".
 
-Exit status: 0 all is in the store; 1 something stays where it was, or it could not be done; 2 usage.")]
+Exit status: 0 all extensions are in the store; 1 files stay, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Only what lies beside the UKI of the boot entry NAME; may be given several times
+    /// Move only the extensions of the boot entry NAME; repeatable
     #[arg(long, value_name = "NAME")]
     entry: Vec<String>,
     #[command(flatten)]
     store: StoreOptions,
-    /// Move what a boot would refuse too
+    /// Move images that a boot would reject
     #[arg(long)]
     force: bool,
-    /// Only say what would be done
+    /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Apply the configuration in FILE, which is in the form of the initrd's /etc/sextant.yaml [default: that of the
-    /// running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -160,8 +161,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if arguments.store.named().is_none() && !arguments.store.running()?.is_some_and(|running| running.has_store) {
         bail!(
-            "immucore didn't boot this machine with a store in /var/lib/kairos (Kairos 3.4 or later does): there is \
-             nothing to migrate to (--store kairos does it all the same)"
+            "this machine has no store in /var/lib/kairos (Kairos 3.4 or later): there is \
+             nothing to migrate to (--store kairos overrides this)"
         );
     }
     let source = Store::beside(arguments.store.open_esp()?);
@@ -180,7 +181,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Ok(strays) => files.extend(strays.into_iter().map(stray)),
             Err(error) => {
                 let path = target.path().display();
-                unreadable.push(Message::new(format_args!("{path}: looking for what nothing takes there: {error}")));
+                unreadable.push(Message::new(format_args!("{path}: searching for misplaced extensions: {error}")));
             }
         }
     }
@@ -210,7 +211,7 @@ fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
     let architecture = architecture.context("no partition types are defined for this architecture")?;
     match Machine::with_policy(&arguments.trust, policy, architecture) {
         Err(error) if arguments.force => {
-            super::warn(format_args!("{error:#}; nothing is verified (--force)"));
+            super::warn(format_args!("{error:#}; images are not verified (--force)"));
             Ok(None)
         }
         machine => machine.map(Some),
@@ -245,7 +246,7 @@ fn find(source: &Store, states: &[Slot], slots: Vec<Slot>, policy: &Policy) -> (
                 (Some(_), Ok(())) => {}
             }
             if !Kairos::takes(&held.item.file) {
-                file.leave("its name doesn't end in .raw, in lower case, and Kairos takes no others");
+                file.leave("file name does not end in .raw (lower case), as Kairos requires");
             }
             match set.check_twins(&held.item.file) {
                 Ok(Ok(())) => {}
@@ -263,7 +264,7 @@ fn stray(stray: Stray) -> File {
     let states = stray.states.clone();
     let mut file = File::new(Origin::Store(stray), states);
     if !Kairos::takes(&file.item().file) {
-        file.leave("its name doesn't end in .raw, in lower case, and Kairos takes no others");
+        file.leave("file name does not end in .raw (lower case), as Kairos requires");
     }
     file
 }
@@ -279,7 +280,7 @@ fn verify(file: &mut File, machine: Option<&Machine>, force: bool) {
         (None, Some((image, _))) if !force => {
             let reason = image.reason.as_ref().map_or_else(|| "rejected".into(), Text::new);
             let detail = image.detail.unwrap_or_default();
-            return file.leave(format_args!("a boot would refuse it: {reason}: {detail}"));
+            return file.leave(format_args!("a boot would reject it: {reason}: {detail}"));
         }
         (None, _) => Original::unverified_as(&path, &name),
     };
@@ -302,26 +303,26 @@ fn leave_others_of_the_name(files: &mut [File], target: &Store, all: &[Slot]) {
             let (content, entry) = (other.original.as_ref()?, other.shown_entry());
             match same(content) {
                 Ok(true) if other.entry() != file.entry() => None,
-                Ok(true) => Some(format!("{} is there too", other.now())),
-                Ok(false) => Some(format!("{entry} has another content under this name")),
+                Ok(true) => Some(format!("{} has the same contents", other.now())),
+                Ok(false) => Some(format!("{entry} has a different file of this name")),
                 Err(error) => Some(format!("comparing it with that of {entry}: {error}")),
             }
         });
         let in_store = || {
             let set = match target.set(file.states.first().or(all.first())?) {
                 Ok(set) => set,
-                Err(error) => return Some(format!("looking into the store: {error}")),
+                Err(error) => return Some(format!("reading the store: {error}")),
             };
             if let Some(line) = set.unreadable.first() {
-                return Some(format!("looking into the store: {line}"));
+                return Some(format!("reading the store: {line}"));
             }
             let held = set.items.iter().find(|held| is_it(&held.item))?;
             if !held.is_stored {
-                return Some("the store has something else under this name (`sextant list`)".to_owned());
+                return Some("the store has another kind of file of this name (see `sextant list`)".to_owned());
             }
             match change::open(held.path()?).and_then(|source| change::same_content(original.source(), &source)) {
                 Ok(true) => None,
-                Ok(false) => Some("the store has another content under this name".to_owned()),
+                Ok(false) => Some("the store has a different file of this name".to_owned()),
                 Err(error) => Some(format!("comparing it with that of the store: {error}")),
             }
         };
@@ -365,7 +366,7 @@ fn migrate(
         return Ok(());
     }
     let put = job.prepare(target, machine).and_then(|prepared| commit(target, &mut job, prepared));
-    put.context("nothing is deleted")?;
+    put.context("nothing deleted")?;
     for file in files.iter_mut().filter(|file| file.original.is_some()) {
         file.outcome = Some(Outcome::NotDone);
     }
@@ -379,7 +380,7 @@ fn migrate(
         file.outcome = Some(Outcome::of(&result));
         result.map_err(advised).context(shown)
     });
-    let deleted = deleted.context("all is in its place, and not all is deleted where it was");
+    let deleted = deleted.context("all files were copied, but not all originals were deleted");
     deleted.and(source.sync().with_context(|| format!("syncing {}", source.path().display())))
 }
 
@@ -390,7 +391,7 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
     let names = width(&|file| file.shown_entry().as_str().chars().count(), 5);
     let widest = width(&|file| Text::new(file.now()).as_str().chars().count(), 4);
     if !files.is_empty() {
-        writeln!(out, "{:<names$}  {:<widest$}  {:<8}  SIZE", "ENTRY", "FILE", "WHAT")?;
+        writeln!(out, "{:<names$}  {:<widest$}  {:<8}  SIZE", "ENTRY", "FILE", "ACTION")?;
     }
     for file in files {
         let (what, colour) = match (file.action(), file.outcome, dry_run) {
@@ -411,12 +412,12 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
     }
     let count = |done: &dyn Fn(&File) -> bool| files.iter().filter(|file| done(file)).count();
     let what = if dry_run {
-        format!("dry run: {} of {} to be migrated", count(&|file| file.original.is_some()), files.len())
+        format!("dry run: {} of {} files would be migrated", count(&|file| file.original.is_some()), files.len())
     } else if files.is_empty() {
         "nothing to migrate".to_owned()
     } else {
         let done = count(&|file| file.outcome == Some(Outcome::Done));
-        format!("{done} of {} migrated, in effect from the next boot on", files.len())
+        format!("{done} of {} files migrated, effective from the next boot", files.len())
     };
     writeln!(out, "{} to {}: {what}", store_options::shown(source), store_options::shown(target))?;
     Ok(out)

@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 use output::{print, style, warn};
 use std::process::ExitCode;
 
-/// Makes, looks at, verifies, installs and explains system extensions
+/// Build, inspect, verify, install and explain system extensions
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
@@ -42,23 +42,23 @@ use std::process::ExitCode;
     after_help = "\
 Examples:
   sextant build k3s ./tree --private-key db.key --certificate db.crt
-        an extension out of a directory
+        build an extension from a directory
   sextant trust
-        whom this machine's firmware trusts to sign extensions, and what it ignores
+        list the trust anchors of this machine
   sextant verify k3s.sysext.raw
-        what this machine would say about an extension at its next boot
+        check an image against this machine's boot policy
   sextant verify --certificate db.crt *.raw
-        the same for a machine that trusts db.crt
+        check images against one trust anchor
   sextant install k3s.sysext.raw --entry active --entry passive
-        for the next boot of two entries
+        install an image for two boot entries
   sextant refresh --dry-run
-        what would change if extensions that came after the boot were merged now
+        preview the merge of extensions that were added after the boot
   sextant status
-        what became of the extensions of this boot, and why
+        show the extensions of this boot, and why files were rejected
   sextant explain corrupt
-        what a reason means, and what to do about it
+        explain a reason token and its remedy
 
-Every command has examples of its own: sextant COMMAND --help"
+Each command has its own examples: sextant COMMAND --help"
 )]
 pub struct Cli {
     #[command(subcommand)]

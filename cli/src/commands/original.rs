@@ -75,10 +75,8 @@ impl Original {
         let opened = self.source().file().metadata().map(identity);
         match (opened, self.path.metadata().map(identity)) {
             (Ok(opened), Ok(now)) if opened == now => self.holding.check_unchanged(),
-            (Ok(_), Ok(_)) => Err(changed("another file was put in its place after it had been opened")),
-            (_, Err(error)) | (Err(error), _) => {
-                Err(changed(&format!("looking at it again after it had been opened: {error}")))
-            }
+            (Ok(_), Ok(_)) => Err(changed("the file was replaced after it was opened")),
+            (_, Err(error)) | (Err(error), _) => Err(changed(&format!("examining the opened file again: {error}"))),
         }
     }
 
@@ -92,11 +90,11 @@ impl Original {
         let written = written.try_clone().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         let candidate = Candidate::from_file(written, self.file.as_ref(), self.class())?;
         let Some(root_hash) = &self.root_hash else { return Ok(Holding::in_place(candidate)) };
-        let machine = machine.ok_or_else(|| changed("it was verified and can't be verified again"))?;
+        let machine = machine.ok_or_else(|| changed("the copy cannot be verified"))?;
         let image = machine.verify_open(candidate, &mut Findings::default())?;
         if image.root_hash() != root_hash {
             let found = image.root_hash();
-            return Err(changed(&format!("its root hash was {root_hash} when it was verified and is {found} now")));
+            return Err(changed(&format!("root hash was {root_hash} when the file was verified, and is {found} now")));
         }
         Ok(image.into_holding())
     }
@@ -108,5 +106,5 @@ fn changed(what: &str) -> Refusal {
 
 fn file_name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
-    Ok(name.context("its name is not UTF-8")?.to_owned())
+    Ok(name.context("file name is not UTF-8")?.to_owned())
 }

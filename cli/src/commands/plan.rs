@@ -30,44 +30,45 @@ const MAX_STAGE_FILES: usize = 4096;
 /// Most directories of stages within each other.
 const MAX_STAGE_DEPTH: usize = 32;
 
-/// Tell what a set of extensions will come to when it is merged
+/// Preview the merge of a set of extensions
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant plan k3s.sysext.raw tailscale.sysext.raw
-        the order of the merge, what hides what, and which directories become read-only
-  sextant plan /efi/EFI/kairos/active.efi.extra.d --stages /system/oem --stages /oem
-        for all extensions of a boot entry; and the steps of yip's stages that will surprise
+        show merge order, overrides and directories that become read-only
+  sextant plan /efi/EFI/kairos/active.efi.extra.d \\
+      --stages /system/oem --stages /oem
+        plan the extensions of a boot entry, and check the yip stages
   sextant plan --config sextant.yaml *.raw
-        on a machine whose initrd seals that configuration
+        plan for a machine whose initrd seals this configuration
   sextant plan --hierarchies /usr/local/bin:/usr/local/lib --json *.raw
-        on a machine that limits where extensions are merged, for a program
+        plan for a machine that limits the hierarchies, in a script
 
-Steps are told about that write where extensions have made a directory read-only, whose files an extension hides, or
-that use a program or unit which comes with an extension, before it can be there. Commands are read, not run: what is put
-together of variables isn't seen. docs/plan.md has more.
+A step of a stage is reported if it writes to a directory that an extension makes read-only, writes a file that an \
+extension overrides, or uses a program or unit of an extension before the merge. Commands are parsed, not run: paths \
+that are built from variables are not detected. See docs/plan.md.
 
-With options that say whom to trust, or on a machine with Secure Boot, what a boot would refuse is left out of the plan.
+With trust options, or on a machine with Secure Boot, images that a boot would reject are left out of the plan.
 
-Exit status: 0 nothing to look into; 1 something is, or the work could not be done; 2 usage.")]
+Exit status: 0 no findings; 1 findings, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Images, or directories with images
+    /// Images, or directories of images
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
-    /// Look at the steps in the *.yaml and *.yml files of DIR, as yip does; may be given several times
+    /// Check the steps of the *.yaml and *.yml files in DIR, as yip reads them; repeatable
     #[arg(long, value_name = "DIR")]
     stages: Vec<PathBuf>,
-    /// Apply `merge`, and what `verify` applies, of the configuration in FILE, which is in the form of the initrd's
-    /// /etc/sextant.yaml
+    /// Apply `merge`, and the keys that `verify` applies, of the configuration FILE (format: sextant.yaml(5)) [default:
+    /// built-in values]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where system extensions are merged, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: what the configuration says, else `/usr:/opt`]
+    /// Hierarchies of sysexts, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: from the configuration, else `/usr:/opt`]
     #[arg(long, value_name = "PATHS")]
     hierarchies: Option<HierarchyList>,
     /// Architecture of the machine, as systemd names it [default: that of each image]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -89,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             Ok(Ok(extension)) => {
                 if extensions.iter().any(|it| it.name == extension.name && it.class == extension.class) {
                     let detail =
-                        Message::new(format_args!("an extension named {} is in the plan already", extension.name));
+                        Message::new(format_args!("the plan already contains an extension named {}", extension.name));
                     left_out.push(LeftOut { file: shown, reason: Some(Reason::DuplicateName.into()), detail });
                 } else {
                     extensions.push(extension);
@@ -138,7 +139,7 @@ fn of_all_entries(path: &Path, named: &[PathBuf]) -> Option<Message> {
     let is_named = named.iter().any(|path| path.canonicalize().is_ok_and(|path| path == directory));
     (count > 0 && !is_named).then(|| {
         Message::new(format_args!(
-            "systemd-stub 258 and later also takes {count} from {shown}, for all boot entries: name it to plan with it"
+            "systemd-stub 258 and later also loads the extensions in {shown} ({count}) for all boot entries: add this directory to plan with them"
         ))
     })
 }
@@ -237,7 +238,7 @@ fn find_stage_files(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) ->
             find_stage_files(&path, depth + 1, found)?;
         } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             if found.len() >= MAX_STAGE_FILES {
-                bail!("listing {}: there are more than {MAX_STAGE_FILES} files of stages", directory.display());
+                bail!("listing {}: more than {MAX_STAGE_FILES} stage files", directory.display());
             }
             found.push(path);
         }
@@ -248,12 +249,12 @@ fn find_stage_files(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) ->
 fn read_stage_file(path: &Path) -> Result<String> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        bail!("it is no regular file");
+        bail!("not a regular file");
     }
     let mut text = String::new();
     file.take(MAX_STAGE_FILE + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_STAGE_FILE {
-        bail!("it has more than {MAX_STAGE_FILE} bytes");
+        bail!("more than {MAX_STAGE_FILE} bytes");
     }
     Ok(text)
 }

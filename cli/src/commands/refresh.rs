@@ -21,27 +21,37 @@ use std::process::{Command, ExitCode, Output, Stdio};
 /// Exit status of wrong usage.
 const USAGE: i32 = 2;
 
-/// Verify extensions that came after the boot, merge them, and show what changed
+/// Verify and merge extensions that were added after the boot
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant refresh --dry-run
-        what would be added, replaced, removed or refused, without changing anything
+        show what would be added, replaced, removed or refused
   sextant refresh
-        merge a link that was just put into /run/extensions, or a new file in a directory of `sources`
-  sextant refresh --json | jq -r '.extensions[] | select(.change == \"refused\") | .file + \": \" + .remedy'
-        what to do about each that was refused
+        merge a link that was added to /run/extensions, or a file that was
+        added to a directory of `sources`
+  sextant refresh --json | jq -r '.extensions[] \\
+      | select(.change == \"refused\") | .file + \": \" + .remedy'
+        print a remedy for each refused file
 
-The agent of this boot judges, by the policy and the trust anchors of this boot, what lies in /run/extensions, /run/confexts and
-the host's own directories. Then systemd-sysext.service and systemd-confext.service are reloaded, which verify again, stage and merge, and
-sextant-confirm.service compares. CHANGE: added, removed, replaced (another build of it), unchanged, missing (verified, and not merged),
-refused. A dry run doesn't ask the kernel whether it can mount an image.
+The agent of this boot verifies the files in /run/extensions, /run/confexts and the directories of the host by the \
+policy and the trust anchors of this boot. systemd-sysext.service and systemd-confext.service are then reloaded: they \
+verify again, stage and merge. sextant-confirm.service compares the result. If the refresh fails, merged extensions \
+stay merged. It does not start if systemd would refuse all extensions because of one image of the host.
 
-What is merged stays merged if the refresh fails. It isn't begun where systemd would refuse everything for one image of the host.
+Changes:
+  added         merged now, and not before
+  replaced      another build is merged now
+  removed       not merged any more
+  unchanged     merged before and now
+  missing       verified and not merged
+  refused       rejected by the policy
 
-Exit status: 0 everything that was found is merged; 1 something is refused or missing, or it could not be done; 2 usage.")]
+A dry run does not ask the kernel to mount images.
+
+Exit status: 0 all extensions are merged; 1 some are refused or missing, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Only say what would change
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Output JSON
@@ -64,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
         changes.compare(&before, &before, &preview, None);
         changes.fail(format_args!(
-            "not refreshed, because systemd would refuse all extensions for the sake of {first}{more}; {}",
+            "not refreshed: systemd would refuse all extensions because of {first}{more}; {}",
             before.stay()
         ));
     } else if arguments.dry_run {
@@ -91,14 +101,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Whether sextant decided about the extensions of this boot, and lets systemd merge.
 fn check_boot(root: &Root) -> Result<()> {
     if matches!(root.metadata(state::PATH), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        bail!(
-            "sextant-agent did not run in this boot: there is no {}, so there is no policy to refresh by",
-            state::PATH
-        );
+        bail!("sextant-agent did not run in this boot: {} does not exist", state::PATH);
     }
     if !merge::is_open(root) {
         bail!(
-            "no extension may be merged in this boot: there is no {} (journalctl -b -t sextant-agent says why)",
+            "merging is not permitted in this boot: {} does not exist (see journalctl -b -t sextant-agent)",
             merge::GATE
         );
     }
@@ -120,13 +127,13 @@ fn preview(root: &Root, path: &Path) -> Result<Adoption> {
     let said = said(&output);
     match output.status.code() {
         Some(0) => {}
-        Some(USAGE) => bail!("{AGENT} is of another version and does not know `adopt --dry-run`: {said}"),
+        Some(USAGE) => bail!("{AGENT} has another version and does not support `adopt --dry-run`: {said}"),
         _ => bail!("{AGENT}: {said}"),
     }
     let adoption: Adoption = serde_json::from_slice(&output.stdout)
-        .map_err(|error| anyhow::anyhow!("{AGENT} is of another version: {}", Message::new(error)))?;
+        .map_err(|error| anyhow::anyhow!("{AGENT} has another version: {}", Message::new(error)))?;
     if adoption.version != SCHEMA_VERSION {
-        bail!("{AGENT} is of another version: its answer has version {}, not {SCHEMA_VERSION}", adoption.version);
+        bail!("{AGENT} has another version: its output has version {}; expected {SCHEMA_VERSION}", adoption.version);
     }
     Ok(adoption)
 }
@@ -140,7 +147,7 @@ fn refresh(before: &Merged, preview: &Adoption, changes: &mut Changes) -> Option
         match systemctl("reload-or-restart", &unit) {
             Ok(()) => changes.refreshed(class),
             Err(error) => {
-                let text = format_args!("refreshing {unit}: {error:#} (journalctl -b -u {unit} -t sextant-agent)");
+                let text = format_args!("refreshing {unit}: {error:#} (see journalctl -b -u {unit} -t sextant-agent)");
                 failure.get_or_insert_with(|| Message::new(text));
             }
         }
@@ -148,7 +155,7 @@ fn refresh(before: &Merged, preview: &Adoption, changes: &mut Changes) -> Option
     if changes.has_refreshed()
         && let Err(error) = systemctl("restart", CONFIRM)
     {
-        super::warn(format_args!("{CONFIRM} did not compare what is merged with what was staged: {error:#}"));
+        super::warn(format_args!("{CONFIRM} did not confirm the merge: {error:#}"));
     }
     failure
 }

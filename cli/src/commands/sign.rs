@@ -27,33 +27,35 @@ const MAX_FILE: usize = 2 * cms::MAX_SIZE;
 /// What PEM calls a signature: `openssl cms`, `openssl smime` and RFC 2315's name for it.
 const LABELS: [&str; 3] = ["CMS", "PKCS7", "PKCS #7 SIGNED DATA"];
 
-/// Give a built extension its signature
+/// Sign an unsigned image, or re-sign a signed one
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant sign k3s.sysext.unsigned --private-key db.key --certificate db.crt
-        with a key that is in a file
+        sign with a key in a file
   openssl cms -sign -binary -noattr -outform DER -in k3s.sysext.roothash \\
       -inkey \"$KEY\" -signer db.crt -out k3s.sysext.roothash.p7s
-  sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s --certificate db.crt
-        with a key that only OpenSSL can reach, on another machine if need be
-  sextant sign k3s.sysext.raw --private-key new.key --certificate new.crt --output resigned
-        an extension that is signed already, with another key
+  sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s \\
+      --certificate db.crt
+        attach a signature that OpenSSL made, also on another machine
+  sextant sign k3s.sysext.raw --private-key new.key --certificate new.crt \\
+      --output resigned
+        replace the signature of a signed image
 
-The image is verified before it gets its name: what this writes, a machine that trusts CERT accepts.
+The image is verified before it gets its final name: a machine that trusts CERT accepts it.
 
-Exit status: 0 signed; 1 it could not be; 2 usage.")]
+Exit status: 0 signed; 1 not signed; 2 usage.")]
 pub(super) struct Arguments {
-    /// What `build --unsigned` wrote, or an extension to be signed anew
+    /// Image written by `build --unsigned`, or a signed image
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// Signature of the root hash, made elsewhere (PKCS#7, DER or PEM)
+    /// Attach the signature of the root hash in FILE (PKCS#7, DER or PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "private_key")]
     signature: Option<PathBuf>,
-    /// Write into DIR, or to the file NAME.sysext.raw [default: where the image is]
+    /// Write to the directory DIR, or to FILE, which must be named NAME.sysext.raw [default: directory of the image]
     #[arg(long, value_name = "DIR|FILE")]
     output: Option<PathBuf>,
-    /// Replace a file that is there and is no image of an extension
+    /// Overwrite an existing file that is not an extension image
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -108,7 +110,7 @@ fn name(path: &Path) -> Result<(Class, ExtensionName)> {
         let name = ExtensionName::new(stem).with_context(|| format!("signing {}", path.display()))?;
         return Ok((class, name));
     }
-    bail!("signing {}: it is called neither NAME.sysext.unsigned nor NAME.sysext.raw (or .confext)", path.display())
+    bail!("signing {}: file name must be NAME.sysext.unsigned or NAME.sysext.raw (or .confext)", path.display())
 }
 
 /// The DER form of a signature.

@@ -17,18 +17,18 @@ const VARIABLE: &str = "SEXTANT_PASSPHRASE";
 /// Largest file with a key or passphrase in bytes.
 const MAX_SECRET: u64 = 64 << 10;
 
-/// Who signs
+/// Key and certificate of the signer
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Signing")]
 pub(super) struct SigningOptions {
-    /// Sign with the private key in KEY (PEM, RSA or EC). If it is encrypted, the passphrase is taken from
-    /// --passphrase-file, else from the environment's `SEXTANT_PASSPHRASE`, else asked for
+    /// Sign with the private key in KEY (PEM; RSA or EC). The passphrase of an encrypted key comes from
+    /// --passphrase-file, `SEXTANT_PASSPHRASE` in the environment, or a prompt
     #[arg(long, value_name = "KEY")]
     pub(super) private_key: Option<PathBuf>,
-    /// The certificate (PEM) that belongs to the key, and that machines trust
+    /// Certificate of the key (PEM), a trust anchor of the target machines
     #[arg(long, value_name = "CERT")]
     pub(super) certificate: Option<PathBuf>,
-    /// The first line of FILE is the passphrase of the key
+    /// Read the passphrase of the key from the first line of FILE
     #[arg(long, value_name = "FILE", requires = "private_key")]
     passphrase_file: Option<PathBuf>,
 }
@@ -59,9 +59,8 @@ impl SigningOptions {
         } else {
             let asked = rpassword::prompt_password(format!("Passphrase of {}: ", key.display()));
             let asked = asked.map_err(|error| {
-                let advice = format!(
-                    "there is no terminal to ask for the passphrase ({error}): use --passphrase-file or {VARIABLE}"
-                );
+                let advice =
+                    format!("no terminal for the passphrase prompt ({error}): use --passphrase-file or {VARIABLE}");
                 io::Error::new(error.kind(), advice)
             })?;
             Zeroizing::new(asked.into_bytes())
@@ -84,14 +83,14 @@ fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     if metadata.is_file() && metadata.mode() & 0o044 != 0 {
         let shown = Text::from_os(path.as_os_str());
         let mode = metadata.mode() & 0o7777;
-        super::warn(format_args!("{shown} can be read by others (mode {mode:04o}): chmod 600 {shown}"));
+        super::warn(format_args!("{shown} is readable by other users (mode {mode:04o}): run chmod 600 {shown}"));
     }
     // A vector that grows would leave copies behind.
     let limit = MAX_SECRET.saturating_add(1);
     let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(limit).unwrap_or_default()));
     file.take(limit).read_to_end(&mut content)?;
     if content.len() as u64 > MAX_SECRET {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {MAX_SECRET} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_SECRET} bytes")));
     }
     Ok(content)
 }

@@ -14,19 +14,19 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Show what became of the extensions of this boot, and why
+/// Show the extensions of this boot, and why files were rejected
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant status
-        what was staged, rejected and merged, and whom this boot trusts
+        show verdicts, merge state and trust anchors of this boot
   sextant status --json | jq '.images[] | select(.verdict == \"rejected\")'
-        the report itself, for a program (docs/report.md)
+        print the rows of rejected files (see docs/report.md)
 
-Exit status: 0 all extensions that were found are merged, or left out by an administrator; 1 one is not, or there is \
-no report; 2 usage.")]
+Exit status: 0 all extensions are merged, or left out by an administrator; 1 some are not, or there is no report; \
+2 usage.")]
 pub(super) struct Arguments {
-    /// The report to show
+    /// Show the report FILE
     #[arg(long, value_name = "FILE", default_value = PATH)]
     report: PathBuf,
     /// Output the report as JSON
@@ -37,13 +37,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let path = &arguments.report;
     let mut report = Report::read_file(path).with_context(|| {
-        format!("reading the report {} (without one, sextant-agent did not run in this boot)", path.display())
+        format!("reading the report {} (it is missing if sextant-agent did not run in this boot)", path.display())
     })?;
     // The report tells of the boot; what it was completed with can be over.
     if path == Path::new(PATH) {
         for name in no_longer_merged(&mut report) {
             super::warn(format_args!(
-                "{name} was merged in this boot and isn't any more (a soft reboot, or an unmerge by hand)"
+                "{name} was merged in this boot and is not merged any more (soft reboot or manual unmerge)"
             ));
         }
     }
@@ -105,13 +105,13 @@ fn text(seen: &Report, style: Style) -> String {
         && !merge.unexpected.is_empty()
     {
         let names = merge.unexpected.iter().map(Text::as_str).collect::<Vec<_>>().join(", ");
-        lines.fact("Not ours", &style.paint("31", &format!("{names}: merged, and not staged by sextant")));
+        lines.fact("Unexpected", &style.paint("31", &format!("{names}: merged, but neither staged nor verified")));
     }
     trust(&mut lines, seen);
     let sum = |time: fn(&Image) -> u64| milliseconds(seen.images.iter().map(time).sum());
     if !seen.images.is_empty() {
         let (verify, stage) = (sum(|image| image.verify_usec), sum(|image| image.stage_usec));
-        lines.fact("Time", &format!("{verify} for verifying, {stage} for staging"));
+        lines.fact("Time", &format!("verification {verify}, staging {stage}"));
     }
     if !seen.is_well() {
         lines.fact("More", "journalctl -b -t sextant-agent -u systemd-sysext -u systemd-confext");
@@ -125,13 +125,13 @@ fn summary(seen: &Report) -> String {
     let mut parts = vec![format!("{} found", seen.found())];
     let fates = [
         (Fate::Merged, "merged"),
-        (Fate::Staged, "staged, not compared with the merge yet"),
+        (Fate::Staged, "staged, merge not confirmed yet"),
         (Fate::Missing, "staged and NOT merged"),
         (Fate::LeftOut, "left out by an administrator"),
         (Fate::Withdrawn, "staged and withdrawn"),
         (Fate::Rejected, "rejected"),
         (Fate::Accepted, "accepted"),
-        (Fate::Unknown, "with a verdict that this version does not know"),
+        (Fate::Unknown, "with an unknown verdict"),
     ];
     parts.extend(
         fates
@@ -141,7 +141,7 @@ fn summary(seen: &Report) -> String {
             .map(|(count, word)| format!("{count} {word}")),
     );
     if seen.merge.as_ref().is_none_or(|merge| !merge.requested) {
-        parts.push("the merge was not asked for".to_owned());
+        parts.push("merge not requested".to_owned());
     }
     parts.join(", ")
 }
@@ -193,8 +193,8 @@ fn trust(lines: &mut Lines, seen: &Report) {
     for anchor in &seen.trust {
         *counts.entry(anchor.source.as_str()).or_default() += 1;
     }
-    let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{count} of {source}")).collect();
-    let all = if counts.is_empty() { "no trust anchor".to_owned() } else { counts.join(", ") };
+    let counts: Vec<String> = counts.iter().map(|(source, count)| format!("{count} from {source}")).collect();
+    let all = if counts.is_empty() { "no trust anchors".to_owned() } else { counts.join(", ") };
     lines.fact("Trust", &all);
     for anchor in &seen.trust {
         let short: String = anchor.sha256.as_str().chars().take(8).collect();
@@ -207,7 +207,7 @@ fn trust(lines: &mut Lines, seen: &Report) {
         for (count, what) in [(omitted.trust, "trust anchors"), (omitted.ignored_certificates, "ignored certificates")]
         {
             if count > 0 {
-                lines.below(12, &format!("and {count} more {what} without a row"));
+                lines.below(12, &format!("and {count} more {what}"));
             }
         }
     }

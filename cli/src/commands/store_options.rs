@@ -1,4 +1,4 @@
-//! Options that say which store is meant, and which boot entries.
+//! Options that select the store and the boot entries.
 
 use crate::esp::{self, Esp};
 use crate::store::{Kairos, Kind, Running, Slot, Slots, Store, running};
@@ -9,26 +9,26 @@ use sextant::root::Root;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Where the extensions are
+/// Store of the extensions
 #[derive(Debug, Args)]
 pub(super) struct StoreOptions {
-    /// Where this machine keeps its extensions [default: kairos where immucore booted with such a store, else esp]
+    /// Store of the extensions [default: kairos if immucore booted with such a store, else esp]
     #[arg(long, value_name = "STORE", value_enum)]
     store: Option<Kind>,
-    /// The same as --store global: for all boot entries, where systemd-stub is 258 or later
+    /// Short for --store global; needs systemd-stub 258 or later
     #[arg(long, conflicts_with = "store")]
     global: bool,
-    /// The EFI system partition [default: the mounted one that this machine booted from]
+    /// Mount point of the EFI system partition [default: the one that this machine booted from]
     #[arg(long, value_name = "DIR")]
     esp: Option<PathBuf>,
-    /// The root of the machine's file system, to work on a tree
+    /// Operate on the tree at DIR [default: /]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
 
 /// Opens the EFI system partition at `named`, or else the mounted one of the machine or of the tree at `root`.
 pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp> {
-    let context = "looking for the EFI system partition (name it with --esp)";
+    let context = "locating the EFI system partition (--esp overrides this)";
     let path = match (named, root) {
         (Some(path), _) => path.to_owned(),
         (None, Some(root)) => esp::find_below(root).context(context)?,
@@ -55,7 +55,7 @@ impl StoreOptions {
 
     /// What immucore says about this boot.
     pub(super) fn running(&self) -> Result<Option<Running>> {
-        let context = || format!("looking for immucore's notes in {}", self.root().display());
+        let context = || format!("reading the boot state of immucore in {}", self.root().display());
         Root::open(self.root()).and_then(|root| running(&root)).with_context(context)
     }
 
@@ -77,17 +77,17 @@ impl StoreOptions {
         let uses_kairos = running.is_some_and(|running| running.has_store);
         let kind = match (self.named(), &self.esp) {
             (Some(Kind::Kairos), Some(_)) => {
-                return Err(super::usage("--esp: Kairos' store is on no EFI system partition"));
+                return Err(super::usage("--esp: Kairos' store is not on the EFI system partition"));
             }
             (Some(kind), _) => kind,
             (None, None) if uses_kairos => Kind::Kairos,
             (None, _) => Kind::Esp,
         };
         match kind {
-            Kind::Esp if !named => return Err(super::usage("for which boot entries? Name them with --entry NAME")),
+            Kind::Esp if !named => return Err(super::usage("no boot entry given: use --entry NAME")),
             Kind::Kairos if !named => {
                 let states = "active, passive, recovery, common";
-                return Err(super::usage(&format!("for which of {states}? Name them with --entry NAME")));
+                return Err(super::usage(&format!("no boot state given: use --entry NAME ({states})")));
             }
             _ => {}
         }
@@ -97,8 +97,8 @@ impl StoreOptions {
             Kind::Kairos => {
                 if !uses_kairos {
                     super::warn(
-                        "immucore didn't boot this machine with a store in /var/lib/kairos (Kairos 3.4 or later does): \
-                         no boot may take what is there",
+                        "this machine has no store in /var/lib/kairos (Kairos 3.4 or later): a boot may not load extensions \
+                         from there",
                     );
                 }
                 self.open_kairos()?
@@ -124,8 +124,8 @@ impl StoreOptions {
         let Some(running) = self.running()? else { return Ok(()) };
         for slot in slots.iter().filter(|slot| running.moves(&slot.directory)) {
             super::warn(format_args!(
-                "immucore moves what is in {} to /var/lib/kairos/extensions at the next boot, whatever it is \
-                 (`sextant migrate` does it now and verifies it; --store kairos keeps it there)",
+                "immucore moves the files in {} to /var/lib/kairos/extensions at the next boot without verifying them \
+                 (use `sextant migrate`, or install with --store kairos)",
                 slot.directory
             ));
         }
@@ -133,15 +133,15 @@ impl StoreOptions {
     }
 }
 
-/// For which boot entries
+/// Selection of boot entries
 #[derive(Debug, Args)]
 #[group(multiple = true)]
 pub(super) struct EntryOptions {
-    /// In the extensions of the boot entry NAME; in Kairos' store active, passive, recovery or common. May be given
-    /// several times
+    /// Apply to the boot entry NAME, or to the boot state active, passive, recovery or common of Kairos' store;
+    /// repeatable
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     entry: Vec<String>,
-    /// In those of all boot entries
+    /// Apply to all boot entries
     #[arg(long)]
     all: bool,
 }
@@ -187,14 +187,14 @@ pub(super) fn slots(store: &Store, names: &[String]) -> Result<Vec<Slot>> {
 /// Has the store to itself, until what is returned is dropped.
 pub(super) fn lock(store: &Store) -> Result<File> {
     let path = store.path().display();
-    let waiting = || super::warn(format_args!("waiting for another sextant that is changing {path}"));
+    let waiting = || super::warn(format_args!("waiting for another sextant process to release {path}"));
     store.lock(waiting).with_context(|| format!("locking {path}"))
 }
 
 /// What is being done while slots are looked for.
 pub(super) fn listing(store: &Store) -> String {
     match store.kind() {
-        Kind::Kairos => format!("looking into {}", store.path().display()),
+        Kind::Kairos => format!("reading {}", store.path().display()),
         Kind::Esp | Kind::Global => format!("listing the boot entries of {}", store.path().display()),
     }
 }

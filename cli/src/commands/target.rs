@@ -34,8 +34,8 @@ pub(super) fn directory(output: &Path, file_name: &str) -> Result<PathBuf> {
         return Ok(parent.unwrap_or(Path::new(".")).to_owned());
     }
     Err(usage(&format!(
-        "--output {}: the file of this extension is called {file_name}, since systemd goes by the name of the file; \
-         give that name, or a directory",
+        "--output {}: the file name must be {file_name}, because systemd reads the name of the extension from it; \
+         give this name, or a directory",
         output.display()
     )))
 }
@@ -49,7 +49,7 @@ pub(super) fn check_replaced(path: &Path, force: bool) -> Result<()> {
     let metadata = match path.symlink_metadata() {
         Ok(metadata) => metadata,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("looking at {}", path.display())),
+        Err(error) => return Err(error).with_context(|| format!("examining {}", path.display())),
     };
     if metadata.is_dir() {
         bail!("writing {}: it is a directory", path.display());
@@ -65,9 +65,9 @@ pub(super) fn check_replaced(path: &Path, force: bool) -> Result<()> {
         let source = FileSource::new(File::open(path)?)?;
         Ok(metadata.len() == 0 || Inspection::filesystem_of(&source).is_ok())
     };
-    if force || is_ours().with_context(|| format!("looking at {}", path.display()))? {
+    if force || is_ours().with_context(|| format!("examining {}", path.display()))? {
         return Ok(());
     }
-    let what = if metadata.is_symlink() { "a symbolic link" } else { "something else than an extension" };
-    bail!("writing {}: {what} is there; --force replaces it", path.display())
+    let what = if metadata.is_symlink() { "a symbolic link" } else { "a file that is not an extension" };
+    bail!("writing {}: {what} exists (--force overwrites it)", path.display())
 }

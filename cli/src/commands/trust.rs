@@ -9,18 +9,20 @@ use sextant::trust::Source;
 use std::fmt::Write;
 use std::process::ExitCode;
 
-/// Show whom a machine trusts to sign extensions, and what it ignores and why
+/// List trust anchors, and certificates that are revoked or ignored
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant trust
-        the firmware of this machine
+        list the trust anchors of this machine
   sextant trust --efivars ./variables
-        variables copied from another machine
+        list those in the firmware variables of another machine
   sextant trust --verity-dir /etc/verity.d --json
-        certificates as systemd reads them, for a program")]
+        list certificates as systemd reads them, in a script
+
+Exit status: 0 listed; 1 an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Print for programs
+    /// Output JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -82,7 +84,7 @@ fn text(report: &Report, store: &sextant::trust::TrustStore, style: table::Style
     }
     if !store.dbx_faults().is_empty() {
         let consequence =
-            "dbx can't be read whole: a boot rejects all images (dbx-unreadable), unless trust.dbx is lenient";
+            "parts of dbx cannot be read: a boot rejects all images (dbx-unreadable) unless trust.dbx is lenient";
         writeln!(out, "\n{}", style.paint("31", consequence))?;
     }
     let trusted = report.trust.len();

@@ -1,4 +1,4 @@
-//! Options that say whom to trust, shared by the commands that verify.
+//! Options that select trust anchors, shared by the commands that verify.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -8,17 +8,17 @@ use sextant::root::Root;
 use sextant::trust::{Certificate, Offer, SealedFile, Source, TrustStore, offers_of_firmware, read_exported_sealed};
 use std::path::{Path, PathBuf};
 
-/// Whom to trust
+/// Trust anchors
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Trust (none of these: the running firmware, and what this boot's initrd sealed)")]
+#[command(next_help_heading = "Trust anchors (default: firmware of this machine and sealed certificates)")]
 pub(super) struct TrustOptions {
-    /// Trust the certificate in FILE (PEM); may be given several times
+    /// Trust the certificate in FILE (PEM); repeatable
     #[arg(long, value_name = "FILE")]
     certificate: Vec<PathBuf>,
-    /// Trust PK, KEK and db, less dbx, of the variables in DIR (files as in /sys/firmware/efi/efivars)
+    /// Trust PK, KEK and db, less dbx, of the firmware variables in DIR (format: efivarfs)
     #[arg(long, value_name = "DIR")]
     efivars: Option<PathBuf>,
-    /// Trust the first certificate of each *.crt in DIR, as systemd does with /etc/verity.d
+    /// Trust the first certificate of each *.crt file in DIR, as systemd does with /etc/verity.d
     #[arg(long, value_name = "DIR")]
     verity_dir: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ impl TrustOptions {
         let mut offers: Vec<Offer> = firmware.as_ref().map(offers_of_firmware).unwrap_or_default();
         if !self.is_given() {
             let root = Root::open(Path::new("/")).context("opening /")?;
-            let sealed = read_exported_sealed(&root).context("listing the certificates that this boot sealed")?;
+            let sealed = read_exported_sealed(&root).context("listing the sealed certificates of this boot")?;
             offers.extend(sealed.iter().map(|file| file.offer(Source::Sealed)));
         }
         offers.extend(files.iter().map(|file| file.offer(Source::File)));
@@ -79,7 +79,7 @@ impl TrustOptions {
                 if firmware.secure_boot == SecureBoot::Unavailable {
                     bail!(
                         "reading firmware variables: this machine has no firmware with Secure Boot; \
-                         name whom to trust with --certificate, --efivars or --verity-dir"
+                         give trust anchors with --certificate, --efivars or --verity-dir"
                     );
                 }
                 Ok(Some(firmware))

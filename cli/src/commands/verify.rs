@@ -9,30 +9,31 @@ use sextant::report::{IgnoredCertificate, Image, Report, table};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Say what a boot would say about images
+/// Check images against this machine's boot policy
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sextant verify k3s.sysext.raw
-        against the firmware of this machine
+        check against the firmware of this machine
   sextant verify --certificate db.crt k3s.sysext.raw tailscale.sysext.raw
-        against one certificate
-  sextant verify --efivars ./variables --json *.raw | jq '.images[] | {file, verdict, reason}'
-        against variables copied from another machine, for a program
+        check against one trust anchor
+  sextant verify --efivars ./variables --json *.raw \\
+      | jq '.images[] | {file, verdict, reason}'
+        check against the firmware variables of another machine, in a script
 
-Exit status: 0 all were accepted; 1 one was rejected, or the work could not be done; 2 usage.")]
+Exit status: 0 all images accepted; 1 an image is rejected, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
     /// Images to verify, named NAME.sysext.raw or NAME.confext.raw
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Apply `secure_boot`, `trust`, `deny` and `limits.image_size` of the configuration in FILE, which is in the
-    /// form of the initrd's /etc/sextant.yaml
+    /// Apply `secure_boot`, `trust`, `deny` and `limits.image_size` of the configuration FILE (format: sextant.yaml(5))
+    /// [default: built-in values]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Architecture of the machine, as systemd names it [default: this one's]
+    /// Architecture of the machine, as systemd names it [default: that of this machine]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
-    /// Print a report for programs (see docs/report.md)
+    /// Output a report as JSON (see docs/report.md)
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -55,9 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let is_certificate = |ignored: &&IgnoredCertificate| ignored.source != "dbx";
         let ignored = report.ignored_certificates.iter().filter(is_certificate).count();
         if ignored > 0 {
-            super::warn(format_args!(
-                "ignored {ignored} of the certificates; `sextant trust` with the same options tells why"
-            ));
+            super::warn(format_args!("ignored {ignored} certificates (see `sextant trust` with the same options)"));
         }
     }
     let all_good = report.images.iter().all(Image::is_good);

@@ -30,9 +30,8 @@ use thiserror::Error;
 /// Why a file isn't touched.
 #[derive(Debug, Error)]
 #[error(
-    "{file} and {other} have the same content, and after a loss of power they may be the same bytes on the disk: deleting \
-     one would destroy the other. Unmount the partition and let `fsck.vfat -a` separate them; if one of them is a copy \
-     that you made, delete it"
+    "{file} and {other} have the same contents and may share clusters after a power loss: deleting one could destroy the \
+     other. Unmount the partition and run `fsck.vfat -a`; if one of them is a copy that you made, delete it"
 )]
 pub struct Twin {
     /// A file.
@@ -88,7 +87,7 @@ impl Written {
             return Ok(());
         }
         let (found, expected) = (hex(&digest), hex(&self.digest));
-        let cause = format!("other bytes come back than were written: SHA-256 {found}, written was {expected}");
+        let cause = format!("file read back differs from what was written: SHA-256 is {found}, expected {expected}");
         Err(io::Error::new(io::ErrorKind::InvalidData, cause))
     }
 
@@ -201,7 +200,7 @@ fn is_short(name: &str) -> bool {
 pub fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EIO | Errno::EROFS) => {
-            " (look into `dmesg`; after a loss of power unmount the partition and let `fsck.vfat -a` repair it)"
+            " (see `dmesg`; after a power loss, unmount the partition and run `fsck.vfat -a`)"
         }
         _ => "",
     }

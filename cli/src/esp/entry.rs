@@ -81,7 +81,7 @@ fn after_number(text: &str) -> Option<&str> {
 #[non_exhaustive]
 pub enum EntryError {
     /// No entry has this name.
-    #[error("there is no boot entry {name:?} with a UKI; there are: {}", Names(.known))]
+    #[error("no boot entry {name:?} with a UKI; available: {}", Names(.known))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -164,7 +164,7 @@ pub(super) fn all(root: &Root) -> io::Result<Entries> {
         };
         match root.metadata(&uki) {
             Ok(metadata) if metadata.is_file() => entries.found.push(Entry { name, uki }),
-            Ok(_) => entries.leave_out(&path, &format_args!("{uki} is no file")),
+            Ok(_) => entries.leave_out(&path, &format_args!("{uki} is not a file")),
             // It names what isn't there, so that it boots nothing.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => entries.leave_out(&path, &format_args!("looking for {uki}: {error}")),
@@ -208,7 +208,8 @@ fn note_unread(path: &str, entries: &mut Entries) {
     let is_extra = strip_suffix_ignore_case(path, ".efi.extra.d").is_some();
     if is_extra && stripped != path {
         let read = Text::new(&stripped);
-        entries.leave_out(Text::new(path).as_ref(), &format_args!("systemd-stub reads {read}, without the counter"));
+        entries
+            .leave_out(Text::new(path).as_ref(), &format_args!("systemd-stub reads {read}, without the boot counter"));
     }
 }
 
@@ -224,7 +225,7 @@ fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::
         Err(error) => return Err(error),
     };
     if names.len() > MAX_FILES {
-        let line = format_args!("{directory}: only the first {MAX_FILES} of {} files are looked at", names.len());
+        let line = format_args!("{directory}: only the first {MAX_FILES} of {} files are read", names.len());
         entries.left_out.push(Message::new(line));
     }
     let mut files = Vec::new();
@@ -233,7 +234,7 @@ fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::
             Ok(name) if strip_suffix_ignore_case(&name, end).is_some() => files.push(name),
             Ok(_) => {}
             Err(name) => {
-                entries.leave_out(&format!("{directory}/{}", Text::from_os(&name)), &"its name is not UTF-8");
+                entries.leave_out(&format!("{directory}/{}", Text::from_os(&name)), &"file name is not UTF-8");
             }
         }
     }
@@ -338,7 +339,7 @@ mod tests {
         assert_eq!(all.named("active").unwrap().extra_directory(), directory("active"));
         let left_out: Vec<_> = all.left_out.iter().map(Message::as_str).collect();
         let expected = "/EFI/kairos/active+3.efi.extra.d is left out: systemd-stub reads \
-                        /EFI/kairos/active.efi.extra.d, without the counter";
+                        /EFI/kairos/active.efi.extra.d, without the boot counter";
         assert_eq!(left_out, [expected]);
     }
 

@@ -113,7 +113,7 @@ impl Extra {
 /// Refuses to look at a directory with more files than are looked at: what to do with one depends on all the others.
 pub(crate) fn check_count(count: usize) -> io::Result<()> {
     if count > MAX_FILES {
-        let cause = format!("{count} files, of which at most {MAX_FILES} are looked at");
+        let cause = format!("{count} files; the limit is {MAX_FILES}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
     }
     Ok(())

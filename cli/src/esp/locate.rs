@@ -44,7 +44,7 @@ pub enum LocateError {
     #[error("no directory EFI in {}/efi, boot or boot/efi", .0.display())]
     NoneBelow(PathBuf),
     /// Nothing says which it is, and there are several.
-    #[error("it could be {} or {}", .0.display(), .1.display())]
+    #[error("ambiguous: {} or {}", .0.display(), .1.display())]
     Several(PathBuf, PathBuf),
 }
 

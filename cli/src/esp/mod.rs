@@ -39,7 +39,7 @@ impl Esp {
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Root::open(path)?;
         if root.directory("/EFI")?.is_none() {
-            let cause = "there is no directory EFI in it, so it is no EFI system partition";
+            let cause = "not an EFI system partition: no directory EFI";
             return Err(io::Error::new(io::ErrorKind::NotFound, cause));
         }
         Ok(Self { root, path: path.to_owned() })

@@ -50,7 +50,7 @@ pub enum PlaceError {
     #[error(transparent)]
     Gpt(#[from] GptError),
     /// No root partition
-    #[error("it has no root partition")]
+    #[error("no root partition")]
     NoRoot,
 }
 

@@ -38,7 +38,7 @@ pub struct SignerName {
 impl Signature {
     pub(super) fn read(image: &dyn ReadAt, partition: &Partition) -> Result<Self, Box<dyn std::error::Error>> {
         if partition.len > MAX_SIZE {
-            return Err(format!("it has {} bytes, and {MAX_SIZE} are read at most", partition.len).into());
+            return Err(format!("{} bytes; the limit is {MAX_SIZE}", partition.len).into());
         }
         let mut bytes = vec![0; usize::try_from(partition.len)?];
         image.read_exact_at(&mut bytes, partition.start)?;

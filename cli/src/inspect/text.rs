@@ -106,7 +106,7 @@ fn signature(facts: &mut Facts, found: &Inspection, verdict: Option<&Image>) {
         }
         None => {
             if let Some(fingerprint) = &signature.certificate_fingerprint {
-                facts.more("said to have the fingerprint");
+                facts.more("claimed fingerprint");
                 facts.more(fingerprint);
             }
         }

@@ -18,7 +18,7 @@ pub enum ArchiveError {
         source: io::Error,
     },
     /// The format counts sizes in 32 bits; systemd-stub gives up all files of the archive then.
-    #[error("{name} is {size} bytes long, and systemd-stub loads files below 4 GiB only")]
+    #[error("{name} is {size} bytes; systemd-stub loads only files below 4 GiB")]
     TooLarge {
         /// Its name.
         name: Text,

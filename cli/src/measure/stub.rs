@@ -52,10 +52,10 @@ pub enum StubError {
     #[error("reading its headers")]
     Read(#[from] io::Error),
     /// Not a PE program.
-    #[error("it is no EFI program")]
+    #[error("not an EFI program")]
     NotPe,
     /// No section `.sdmagic` with the words of systemd-stub.
-    #[error("it has no note of systemd-stub")]
+    #[error("no version note of systemd-stub")]
     NoNote,
 }
 

@@ -227,12 +227,12 @@ impl Kairos {
             match &link {
                 Some(Link::Elsewhere(target)) => set
                     .remarks
-                    .push(Message::new(format_args!("{links_in}/{file} leads to {target} and not to {base}/{file}"))),
+                    .push(Message::new(format_args!("{links_in}/{file} links to {target}, not to {base}/{file}"))),
                 Some(Link::Broken(cause)) => {
-                    set.remarks.push(Message::new(format_args!("{links_in}/{file} leads to no file: {cause}")));
+                    set.remarks.push(Message::new(format_args!("{links_in}/{file} is a broken link: {cause}")));
                 }
                 Some(Link::File) => {
-                    set.remarks.push(Message::new(format_args!("{links_in}/{file} is a file of its own and no link")));
+                    set.remarks.push(Message::new(format_args!("{links_in}/{file} is a file, not a link")));
                 }
                 Some(Link::Stored) | None => {}
             }
@@ -247,7 +247,7 @@ impl Kairos {
             let Some(mut item) = esp::item(file, size) else { continue };
             if item.class != class && stored.is_some() {
                 set.remarks.push(Message::new(format_args!(
-                    "{base}/{file} is a {} by its name, which systemd-{} passes over",
+                    "{base}/{file} is a {} by its name, which systemd-{} skips",
                     item.class.as_str(),
                     class.as_str()
                 )));
@@ -269,10 +269,10 @@ impl Kairos {
                 files.insert(file, metadata);
             } else if metadata.is_file() && file.strip_suffix(".disabled").is_some_and(Kairos::takes) {
                 set.remarks.push(Message::new(format_args!(
-                    "{base}/{file} was disabled beside a UKI before it came here: Kairos passes it over"
+                    "{base}/{file} was disabled beside a UKI before it was moved here: Kairos skips it"
                 )));
             } else if Kairos::takes(&file) {
-                set.remarks.push(Message::new(format_args!("{base}/{file} is no regular file")));
+                set.remarks.push(Message::new(format_args!("{base}/{file} is not a regular file")));
             } else if metadata.is_dir() && !STATES.contains(&file.as_str()) {
                 set.remarks.push(Message::new(format_args!(
                     "{base}/{file} is a directory that no boot state of a {} has",
@@ -293,11 +293,11 @@ impl Kairos {
     fn link(&self, links_in: &str, file: &str, entry: &Metadata, stored: Option<&Metadata>) -> Link {
         let path = format!("{links_in}/{file}");
         if !entry.is_symlink() {
-            return if entry.is_file() { Link::File } else { Link::Broken(Message::new("it is no regular file")) };
+            return if entry.is_file() { Link::File } else { Link::Broken(Message::new("not a regular file")) };
         }
         match self.root.metadata(&path) {
             Err(error) => Link::Broken(Message::new(error)),
-            Ok(metadata) if !metadata.is_file() => Link::Broken(Message::new("that is no regular file")),
+            Ok(metadata) if !metadata.is_file() => Link::Broken(Message::new("not a regular file")),
             Ok(metadata) if stored.is_some_and(|stored| is_same(stored, &metadata)) => Link::Stored,
             Ok(_) => {
                 let place = self.root.directory(links_in).ok().flatten().unwrap_or_default();
@@ -388,7 +388,7 @@ impl Kairos {
         let place = self.root.directory(&directory)?.ok_or(io::ErrorKind::NotFound)?;
         let path = place.join(file);
         if !path.symlink_metadata()?.is_symlink() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no link"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a link"));
         }
         fs::remove_file(path)?;
         File::open(place)?.sync_all()
@@ -403,10 +403,10 @@ impl Kairos {
         }
         let (users, unreadable) = self.users(class, file);
         if let Some(line) = unreadable.first() {
-            return Ok(Some(Message::new(format_args!("{base}/{file} stays, for {line}"))));
+            return Ok(Some(Message::new(format_args!("{base}/{file} is kept: {line}"))));
         }
         if !users.is_empty() {
-            return Ok(Some(Message::new(format_args!("{base}/{file} stays for {}", users.join(", ")))));
+            return Ok(Some(Message::new(format_args!("{base}/{file} is kept for {}", users.join(", ")))));
         }
         let Some(place) = self.root.directory(base)? else { return Ok(None) };
         match place.join(file).symlink_metadata() {

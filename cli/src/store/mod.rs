@@ -88,13 +88,13 @@ pub enum SlotError {
     #[error(transparent)]
     Entry(#[from] esp::EntryError),
     /// Kairos has no such state.
-    #[error("Kairos has no boot state {name:?}; there are: {}", kairos::STATES.join(", "))]
+    #[error("Kairos has no boot state {name:?}; available: {}", kairos::STATES.join(", "))]
     State {
         /// What was asked for.
         name: String,
     },
     /// One set is for all.
-    #[error("{name:?}: the extensions of the global store are for all boot entries")]
+    #[error("{name:?}: extensions of the global store apply to all boot entries")]
     Global {
         /// What was asked for.
         name: String,
@@ -208,7 +208,7 @@ impl Set {
             |name: &String| Leftover { directory: extra.directory.clone(), place: place.clone(), name: name.clone() };
         let odd = |name: &String| {
             let (directory, name) = (Text::new(&extra.directory), Text::new(name));
-            Message::new(format_args!("{directory}/{name} is not a regular file: no boot takes it"))
+            Message::new(format_args!("{directory}/{name} is not a regular file: no boot loads it"))
         };
         Self {
             items: extra.items.iter().map(held).collect(),

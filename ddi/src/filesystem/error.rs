@@ -64,13 +64,13 @@ pub enum FilesystemError {
         limit: usize,
     },
     /// A component of the path that should be a directory.
-    #[error("{found} where a directory is expected")]
+    #[error("{found}; expected a directory")]
     NotADirectory {
         /// What it is.
         found: EntryKind,
     },
     /// Something else where a file was to be read.
-    #[error("{found} where a regular file is expected")]
+    #[error("{found}; expected a regular file")]
     NotAFile {
         /// What it is.
         found: EntryKind,

@@ -13,7 +13,7 @@ use std::fmt::Display;
 
 /// Most files that one cause names.
 const NAMED: usize = 3;
-const UNMERGED: &str = "it was merged in this boot, and was unmerged since";
+const UNMERGED: &str = "it was merged in this boot and unmerged later";
 
 /// Why an extension isn't merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl<'c> Causes<'c> {
     pub(super) fn tell_refusal(&self) {
         for (image, cause) in self.refused_for() {
             let text = format_args!(
-                "systemd merged no extension ({}), for the sake of {}: {cause}. Remove it, have it signed, or set \
+                "systemd merged no extension ({}) because of {}: {cause}. Remove it, sign it, or set \
                  merge.quarantine",
                 self.of_host.class, image.path
             );
@@ -128,7 +128,7 @@ impl<'c> Causes<'c> {
                 return Cause::meant(format_args!("it is masked by {path}, an empty directory"));
             }
             Some(Hidden { path, .. }) => {
-                return Cause::fault(format_args!("{path} has this name too, and systemd prefers it"));
+                return Cause::fault(format_args!("{path} has the same name, and systemd prefers it"));
             }
             None => {}
         }
@@ -137,7 +137,7 @@ impl<'c> Causes<'c> {
         }
         let path = super::staged_path(self.of_host.class, name);
         if root.metadata(path.as_str()).is_err() {
-            return Cause::fault(format_args!("{path} is gone, as after a soft reboot"));
+            return Cause::fault(format_args!("{path} does not exist any more, as after a soft reboot"));
         }
         match &self.service {
             Some(service) if service.has_failed() => {
@@ -158,7 +158,7 @@ impl<'c> Causes<'c> {
         let refused = self.refused_for();
         let paths: Vec<&str> = refused.iter().take(NAMED).map(|(image, _)| image.path.as_str()).collect();
         let more = if refused.len() > NAMED { " and others" } else { "" };
-        let text = format!("systemd refused all extensions for the sake of {}{more}", paths.join(", "));
+        let text = format!("systemd refused all extensions because of {}{more}", paths.join(", "));
         (!paths.is_empty()).then(|| Cause::fault(text))
     }
 
@@ -190,8 +190,7 @@ impl<'c> Causes<'c> {
         }
         for (name, path) in &self.of_host.directories {
             if merged(name).is_none() && !merge::is_empty(root, path) {
-                let none =
-                    || Cause::meant("systemd passes over a directory without a release file that fits this host");
+                let none = || Cause::meant("systemd skips a directory without a release file for this host");
                 let cause = self.of_class().or_else(|| self.of_refusal()).unwrap_or_else(none);
                 let (name, cause) = (name.clone(), Cause { meant: true, ..cause });
                 missing.push(Missing { name, file: Text::new(path), staged: false, cause });
@@ -202,7 +201,7 @@ impl<'c> Causes<'c> {
             let Some(file) = file.to_str() else { continue };
             let name = Text::new(merge::image_name(self.of_host.class, file));
             if merged(&name).is_none() {
-                let advice = format_args!("it was not judged: systemctl restart systemd-{}", self.of_host.class);
+                let advice = format_args!("it was not verified: run systemctl restart systemd-{}", self.of_host.class);
                 let cause = self.of_class().unwrap_or_else(|| Cause::fault(advice));
                 missing.push(Missing {
                     name,
@@ -220,9 +219,9 @@ impl<'c> Causes<'c> {
         match (&image.judgement, merged) {
             // The agent has told so before the merge.
             (Judgement::Bad(cause), _) => Cause { is_told: true, ..Cause::fault(cause) },
-            (Judgement::PassedOver(cause), _) => Cause::meant(format_args!("systemd passes over it: {cause}")),
+            (Judgement::PassedOver(cause), _) => Cause::meant(format_args!("systemd skips it: {cause}")),
             (Judgement::Good, Some(found)) if found.origin == Origin::Staged => {
-                Cause::meant("the staged one of this name was merged")
+                Cause::meant("the staged extension of this name was merged")
             }
             (Judgement::Good, Some(found)) => Cause::fault(another(found, image.root_hash.as_ref())),
             (Judgement::Good, None) => self
@@ -333,7 +332,7 @@ mod tests {
             image("bad", Judgement::Bad("it is unsigned".into())),
             image("worse", Judgement::Bad("it is damaged".into())),
         ];
-        let refused = "systemd refused all extensions for the sake of /var/lib/extensions/bad.raw, \
+        let refused = "systemd refused all extensions because of /var/lib/extensions/bad.raw, \
                        /var/lib/extensions/worse.raw";
         let never = Merge::default();
         assert_eq!(cause(service("failed", "exit-code"), &never, &host), (refused.to_owned(), false));
