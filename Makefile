@@ -37,6 +37,7 @@ KAIROS_UNITS = sextant-confirm.service $(foreach unit,sysext confext sysext@ sys
 
 # The pages that the catalogue, `--help` and installed files refer to, and those that these link to.
 DOCS := configuration glossary initrd kairos operations plan reasons report tutorial usage
+SCHEMA := docs/report.schema.json
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -153,7 +154,7 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man5 $(DIST)/man/man5/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man7 $(DIST)/man/man7/*
 	install -D -m 644 -t $(DESTDIR)$(mandir)/man8 $(DIST)/man/man8/*
-	install -D -m 644 -t $(DESTDIR)$(docdir) $(DOCS:%=docs/%.md)
+	install -D -m 644 -t $(DESTDIR)$(docdir) $(DOCS:%=docs/%.md) $(SCHEMA)
 	install -D -m 644 -t $(DESTDIR)$(bashcompletiondir) $(DIST)/completions/bash/sextant
 	install -D -m 644 -t $(DESTDIR)$(zshcompletiondir) $(DIST)/completions/zsh/_sextant
 	install -D -m 644 -t $(DESTDIR)$(fishcompletiondir) $(DIST)/completions/fish/sextant.fish

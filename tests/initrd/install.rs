@@ -70,6 +70,7 @@ const LAYOUT: &[&str] = &[
     "usr/share/doc/sextant/plan.md",
     "usr/share/doc/sextant/reasons.md",
     "usr/share/doc/sextant/report.md",
+    "usr/share/doc/sextant/report.schema.json",
     "usr/share/doc/sextant/tutorial.md",
     "usr/share/doc/sextant/usage.md",
     "usr/share/fish/vendor_completions.d/sextant.fish",
