@@ -8,6 +8,7 @@ mod formats;
 mod found;
 mod hostile_layers;
 mod hostile_registry;
+mod hosts;
 mod layers;
 mod meant;
 mod peers;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
             hostile_registry: endless_answers_are_cut_while_they_are_read,
                 credentials_go_nowhere_without_tls_and_only_where_the_registry_says,
                 redirections_end_and_words_of_a_registry_are_harmless;
+            hosts: what_would_hide_usual_hosts_is_told_or_refused;
             layers: a_whiteout_takes_away_what_lower_layers_put,
                 an_opaque_directory_hides_all_of_it_below,
                 what_took_the_place_of_a_link_takes_nothing_away_where_that_led,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod explain;
+mod host;
 mod inspect;
 mod installation;
 mod measure;

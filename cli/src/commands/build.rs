@@ -8,7 +8,7 @@ use crate::build::format::{Algorithm, Compression, Format};
 use crate::build::source::{self, LayeredImage, Opened, Reference};
 use crate::build::tree::{
     FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
-    select,
+    select, shadows,
 };
 use crate::build::{SigningKey, Workshop};
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,7 @@ use ddi::io::FileSource;
 use ddi::text::Text;
 use ddi::write::{DdiBuilder, derive_uuid};
 use ddi::{Architecture, Class};
+use sextant::extension::find_release;
 use sextant::size::parse_size;
 use std::cell::RefCell;
 use std::fs::File;
@@ -90,7 +91,8 @@ pub(super) struct Arguments {
     /// deflate (6.6), zstd (6.10) [default: zstd; erofs: lz4hc]
     #[arg(long, value_name = "COMPRESSION")]
     compression: Option<Compression>,
-    /// Fail if files of the source would be left out, including those in earlier layers
+    /// Fail if files of the source would be left out, including those in earlier layers, or if the extension would hide
+    /// directories or links of usual hosts
     #[arg(long)]
     strict: bool,
     /// Preserve file ownership of a directory [default: files that you own become root's]
@@ -248,8 +250,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(epoch) = epoch {
         tree.clamp_times(epoch);
     }
+    let hidden = about_hosts(arguments, &tree)?;
     let mut made = make(arguments, &output, &tree, time, architecture, key.as_ref())?;
-    made.remarks.splice(0..0, remark);
+    made.remarks.splice(0..0, remark.into_iter().chain(hidden));
     report(arguments, &made, &omissions, class)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -355,6 +358,22 @@ fn about_layers(arguments: &Arguments, image: &mut dyn LayeredImage) -> Result<O
         );
     }
     Ok(Some(format!("{of}; left out files in {hierarchies}: {each} (--layers all uses them)")))
+}
+
+/// What the extension would hide of usual hosts, which `--strict` forbids.
+fn about_hosts(arguments: &Arguments, tree: &FileTree) -> Result<Vec<String>> {
+    let class = arguments.class();
+    // It has been judged; whatever it doesn't say is `_any`, for which all hosts count.
+    let release = find_release(tree, class, arguments.name()).ok();
+    let id = release.as_ref().and_then(|release| release.file.get_non_empty("ID")).unwrap_or("_any");
+    let shadows = shadows(tree, class, id);
+    match shadows.first() {
+        Some(first) if arguments.strict => {
+            let advice = "--strict forbids that; without it, `sextant plan --host ROOT` compares with a real host";
+            bail!("building {}: {first}; {advice}", arguments.name())
+        }
+        _ => Ok(shadows.iter().map(ToString::to_string).collect()),
+    }
 }
 
 /// What came of it.

@@ -2,10 +2,12 @@
 
 use super::images;
 use super::machine::{Machine, class_of};
+use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::esp::GLOBAL;
 use crate::inspect::Inspection;
-use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, parse, text};
+use crate::plan::host::{self, Comparison, Host};
+use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, merge_order, parse, text};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddi::Architecture;
@@ -13,7 +15,7 @@ use ddi::ExtensionName;
 use ddi::filesystem::Filesystem;
 use ddi::io::FileSource;
 use ddi::text::{Message, Text};
-use sextant::policy::{self, HierarchyList, Policy};
+use sextant::policy::{self, Hierarchies, HierarchyList, Policy};
 use sextant::reason::Reason;
 use sextant::report::Word;
 use sextant::verify::extension_name;
@@ -43,6 +45,11 @@ Examples:
         plan for a machine whose initrd seals this configuration
   sextant plan --hierarchies /usr/local/bin:/usr/local/lib --json *.raw
         plan for a machine that limits the hierarchies, in a script
+  sextant plan --host / k3s.sysext.raw
+        show the files and links of this machine that k3s would hide
+  sextant plan --host /efi/EFI/kairos/active.efi \\
+      /efi/EFI/kairos/active.efi.extra.d
+        compare with a Kairos machine, whose UKI holds the whole root
 
 A step of a stage is reported if it writes to a directory that an extension makes read-only, writes a file that an \
 extension overrides, or uses a program or unit of an extension before the merge. Commands are parsed, not run: paths \
@@ -58,6 +65,10 @@ pub(super) struct Arguments {
     /// Check the steps of the *.yaml and *.yml files in DIR, as yip reads them; repeatable
     #[arg(long, value_name = "DIR")]
     stages: Vec<PathBuf>,
+    /// Compare with the host in ROOT, and list its files that extensions hide: a root directory, or a UKI or initrd that
+    /// holds the whole root, as on Kairos machines
+    #[arg(long, value_name = "ROOT")]
+    host: Option<PathBuf>,
     /// Apply `merge`, and the keys that `verify` applies, of the configuration FILE (format: sextant.yaml(5)) [default:
     /// built-in values]
     #[arg(long, value_name = "FILE")]
@@ -107,6 +118,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut plan = Plan::of(&extensions, &hierarchies, &files);
     plan.left_out = left_out;
     plan.unreadable = unreadable;
+    if let Some(root) = &arguments.host {
+        plan.host = Some(compare(root, &extensions, &hierarchies)?);
+    }
     if arguments.json {
         let mut value = serde_json::to_value(&plan)?;
         value["verified"] = judge.is_ok().into();
@@ -124,6 +138,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         super::warn(format_args!("images were not verified: {cause}"));
     }
     Ok(if plan.is_calm() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Compares the extensions with the host at `root`.
+fn compare(root: &Path, extensions: &[Extension], hierarchies: &Hierarchies) -> Result<Comparison> {
+    let context = || format!("reading host {}", root.display());
+    let host: Box<dyn Host> = if root.is_dir() {
+        let directory = host::Directory::open(root).with_context(context)?;
+        if directory.entry(b"usr").with_context(context)?.is_none() {
+            bail!("{}: directory has no usr, so it is no root of a host", context());
+        }
+        Box::new(directory)
+    } else {
+        let _waiting = Waiting::begin("reading the initrd of the host");
+        let source = File::open(root).and_then(FileSource::new).with_context(context)?;
+        Box::new(host::read_initrd(&source).with_context(context)?)
+    };
+    if let Some(hierarchy) = host::is_merged(hierarchies, host.as_ref()).with_context(context)? {
+        super::warn(format_args!(
+            "extensions are merged into {hierarchy} of {} at present: what they hide already can't be compared",
+            root.display()
+        ));
+    }
+    let ordered = merge_order(extensions);
+    host::compare(&ordered, hierarchies, host.as_ref(), Text::from_os(root.as_os_str())).with_context(context)
 }
 
 /// What a boot takes besides the directory of an entry: that for all entries of the same partition, since systemd 258

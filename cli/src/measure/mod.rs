@@ -15,7 +15,7 @@ mod stub;
 pub use archive::Member;
 pub use bank::{Bank, Digests};
 pub use error::ArchiveError;
-pub use stub::{PLACES, Place, StubError, is_taken, stub_version};
+pub use stub::{PLACES, Place, Section, StubError, is_taken, sections, stub_version};
 
 use ddi::Class;
 use ddi::text::Text;

@@ -3,6 +3,7 @@
 //! Pure functions of names, trees and steps; [`crate::commands`] reads the images and the files of the stages.
 
 mod commands;
+pub mod host;
 mod layers;
 mod stages;
 mod text;
@@ -52,6 +53,8 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Files of stages that can't be understood.
     pub unreadable: Vec<Unreadable>,
+    /// What is hidden of the host; `None` if none was compared
+    pub host: Option<host::Comparison>,
 }
 
 /// A place in the order.
@@ -108,6 +111,7 @@ impl Plan {
             findings: writes::findings(&ordered, &read_only, files),
             read_only,
             unreadable: Vec::new(),
+            host: None,
         }
     }
 
@@ -118,6 +122,7 @@ impl Plan {
         self.left_out.is_empty()
             && self.conflicts.is_empty()
             && self.unreadable.is_empty()
+            && self.host.as_ref().is_none_or(|host| host.hidden.is_empty())
             && self.findings.iter().all(quiet)
     }
 }

@@ -1,5 +1,6 @@
 //! A plan for people.
 
+use super::host::{Comparison, Hidden, Shape};
 use super::layers::joined;
 use super::{Plan, Trouble};
 use ddi::Class;
@@ -8,6 +9,8 @@ use std::fmt::Write;
 
 /// Conflicts of one pair of extensions that are shown one by one.
 const CONFLICTS_SHOWN: usize = 40;
+/// Paths of the host that are shown, of each kind.
+const HIDDEN_SHOWN: usize = 40;
 
 /// The whole plan.
 #[must_use]
@@ -35,6 +38,9 @@ pub fn text(plan: &Plan, style: Style) -> String {
         if more > 0 {
             let _ = writeln!(out, "  and {more} more (--json has all)");
         }
+    }
+    if let Some(host) = &plan.host {
+        of_host(&mut out, host, style);
     }
     if !plan.findings.is_empty() || !plan.unreadable.is_empty() {
         out.push_str("\nSteps:\n");
@@ -75,4 +81,55 @@ fn order(out: &mut String, plan: &Plan) {
             let _ = writeln!(out, "  {}  {} files{unseen}", member.name, member.files);
         }
     }
+}
+
+/// What is hidden of a host, and what is replaced.
+fn of_host(out: &mut String, host: &Comparison, style: Style) {
+    if host.hidden.is_empty() {
+        let _ = writeln!(out, "\nNothing of the host {} is hidden.", host.root);
+    } else {
+        let _ = writeln!(out, "\nHidden of the host {}:", host.root);
+        for hidden in host.hidden.iter().take(HIDDEN_SHOWN) {
+            let _ = writeln!(out, "  {}  {}", hidden.path, style.paint("31", &sentence(hidden)));
+        }
+        more(out, host.hidden.len().saturating_sub(HIDDEN_SHOWN));
+    }
+    if !host.replaced.is_empty() {
+        let _ = writeln!(out, "\nReplaced of the host {}:", host.root);
+        for replaced in host.replaced.iter().take(HIDDEN_SHOWN) {
+            let _ = writeln!(out, "  {}  by {}", replaced.path, joined(&replaced.by));
+        }
+        more(out, host.replaced.len().saturating_sub(HIDDEN_SHOWN));
+    }
+    if host.omitted > 0 {
+        let _ = writeln!(out, "Further paths of the host that are hidden or replaced: {}", host.omitted);
+    }
+}
+
+fn more(out: &mut String, count: usize) {
+    if count > 0 {
+        let _ = writeln!(out, "  and {count} more (--json has more of them)");
+    }
+}
+
+/// What an extension hides at one path.
+fn sentence(hidden: &Hidden) -> String {
+    let by = joined(&hidden.by);
+    let has = match hidden.extension {
+        Shape::Directory => "a directory",
+        Shape::Link => "a link",
+        Shape::File => "a file",
+    };
+    let host = match (&hidden.target, hidden.host) {
+        (Some(target), _) => format!("the link to {target}"),
+        (None, Shape::Directory) => "the directory".to_owned(),
+        (None, _) => "the file".to_owned(),
+    };
+    let mut text = format!("{has} of {by} hides {host}");
+    if hidden.count > 0 {
+        let rest = hidden.count.saturating_sub(hidden.names.len());
+        let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        let _ = write!(text, " with {}{and}", joined(&hidden.names));
+    }
+    text
 }

@@ -25,6 +25,7 @@ mod path;
 mod pax;
 mod release;
 mod select;
+mod shadow;
 mod sparse;
 
 pub use archive::write_tar;
@@ -36,6 +37,7 @@ pub use members::{ArchiveError, MAX_HEADERS};
 pub use path::{MAX_DEPTH, MAX_STEPS, PathError};
 pub use release::{ReleaseOptions, ReleaseProblem, complete_release};
 pub use select::{Omission, select};
+pub use shadow::{Shadow, shadows};
 
 use ddi::filesystem::EntryKind;
 use std::collections::BTreeMap;

@@ -1,0 +1,254 @@
+//! Directories and links of an extension that hide what usual hosts have in their place.
+//!
+//! Where an extension has a directory and the host a link, the overlay shows the directory, and all that the link led to is
+//! gone; where an extension has a link or file and the host a directory, that directory is gone. The first is what an
+//! extension with `usr/sbin` does to a host on which that is a link to `bin`: the one thing on which distributions disagree
+//! (file-hierarchy(7); systemd marks the others as "unmerged-bin"). `sextant plan --host` compares with a real host.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::{FileTree, Kind, NodeId};
+use ddi::Class;
+use ddi::filesystem::EntryKind;
+use std::fmt;
+
+/// Distributions by `ID` of their os-release, and as people call them.
+type Hosts = [(&'static str, &'static str)];
+
+/// What hosts have at a path. Empty on a side: all hosts that have the path have it like the other.
+struct Usual {
+    path: &'static str,
+    /// Those on which it is a link, and where that leads.
+    links: &'static Hosts,
+    target: &'static str,
+    /// Those on which it is a directory.
+    directories: &'static Hosts,
+}
+
+const FEDORA: (&str, &str) = ("fedora", "Fedora 42 and later");
+const OLDER_FEDORA: (&str, &str) = ("fedora", "Fedora up to 41");
+const ARCH: (&str, &str) = ("arch", "Arch Linux");
+const DEBIAN: (&str, &str) = ("debian", "Debian");
+const UBUNTU: (&str, &str) = ("ubuntu", "Ubuntu");
+const TUMBLEWEED: (&str, &str) = ("opensuse-tumbleweed", "openSUSE");
+const LEAP: (&str, &str) = ("opensuse-leap", "openSUSE");
+const RHEL: (&str, &str) = ("rhel", "RHEL");
+
+/// Paths at which distributions differ:
+/// fedoraproject.org/wiki/Changes/Unify_bin_and_sbin; the package `filesystem` of Arch Linux; Debian's `base-files` and `libc6`,
+/// whose dynamic linker is in `usr/lib64`; `ca-certificates` of each.
+const DIFFERENT: [Usual; 4] = [
+    Usual {
+        path: "usr/sbin",
+        links: &[FEDORA, ARCH],
+        target: "bin",
+        directories: &[DEBIAN, UBUNTU, TUMBLEWEED, LEAP, OLDER_FEDORA, RHEL],
+    },
+    Usual {
+        path: "usr/local/sbin",
+        links: &[FEDORA],
+        target: "bin",
+        directories: &[DEBIAN, UBUNTU, TUMBLEWEED, LEAP, OLDER_FEDORA, RHEL, ARCH],
+    },
+    Usual {
+        path: "usr/lib64",
+        links: &[ARCH],
+        target: "lib",
+        directories: &[DEBIAN, UBUNTU, TUMBLEWEED, LEAP, FEDORA, RHEL],
+    },
+    Usual {
+        path: "etc/ssl/certs",
+        links: &[FEDORA, RHEL, TUMBLEWEED, LEAP],
+        target: "certificates elsewhere",
+        directories: &[DEBIAN, UBUNTU, ARCH],
+    },
+];
+
+/// Paths that are a directory on every host that has them (file-hierarchy(7), and directories of systemd's packages).
+const DIRECTORIES: [&str; 28] = [
+    "usr/bin",
+    "usr/include",
+    "usr/lib",
+    "usr/lib32",
+    "usr/libexec",
+    "usr/libx32",
+    "usr/local",
+    "usr/local/bin",
+    "usr/local/lib",
+    "usr/share",
+    "usr/src",
+    "usr/lib/binfmt.d",
+    "usr/lib/environment.d",
+    "usr/lib/extension-release.d",
+    "usr/lib/firmware",
+    "usr/lib/modprobe.d",
+    "usr/lib/modules",
+    "usr/lib/modules-load.d",
+    "usr/lib/sysctl.d",
+    "usr/lib/systemd",
+    "usr/lib/systemd/system",
+    "usr/lib/sysusers.d",
+    "usr/lib/tmpfiles.d",
+    "usr/lib/udev",
+    "etc/ssl",
+    "etc/systemd",
+    "etc/systemd/system",
+    "etc/alternatives",
+];
+
+/// Something in an extension that hides more of a usual host than a file of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    path: &'static str,
+    found: EntryKind,
+    /// What the host has there, and on which hosts; none are named where it is so on all of them.
+    host: String,
+    advice: &'static str,
+}
+
+impl fmt::Display for Shadow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, found, host, advice } = self;
+        write!(f, "/{path} is {found}, and {host}: the merge would hide that with everything in it{advice}")
+    }
+}
+
+/// Names what in `tree` hides a link or directory of hosts whose os-release says `id`, or of any host for `_any` and systems that
+/// aren't known here. The tree has nothing in it besides what `class` extends.
+#[must_use]
+pub fn shadows(tree: &FileTree, class: Class, id: &str) -> Vec<Shadow> {
+    let mut found = Vec::new();
+    for usual in &DIFFERENT {
+        let Some(kind) = kind_at(tree, class, usual.path) else { continue };
+        let is_known = usual.links.iter().chain(usual.directories).any(|(known, _)| *known == id);
+        let (hosts, what) = match kind {
+            EntryKind::Directory => (usual.links, format!("a link to {}", usual.target)),
+            _ => (usual.directories, "a directory".to_owned()),
+        };
+        let mut names: Vec<_> =
+            hosts.iter().filter(|(known, _)| !is_known || *known == id).map(|(_, name)| *name).collect();
+        names.dedup();
+        if !names.is_empty() {
+            let host = format!("{what} on {}", listed(&names));
+            let advice = match (usual.path, kind) {
+                ("usr/sbin", _) => "; programs in usr/bin are found on all hosts",
+                (_, EntryKind::Directory) => "",
+                _ => "; put files into a directory of that name",
+            };
+            found.push(Shadow { path: usual.path, found: kind, host, advice });
+        }
+    }
+    for path in DIRECTORIES {
+        if let Some(kind) = kind_at(tree, class, path).filter(|kind| *kind != EntryKind::Directory) {
+            let advice = "; put files into a directory of that name";
+            found.push(Shadow { path, found: kind, host: "a directory on hosts".to_owned(), advice });
+        }
+    }
+    found
+}
+
+/// What is at a path that leads through directories only, if extensions of this class may have it.
+fn kind_at(tree: &FileTree, class: Class, path: &str) -> Option<EntryKind> {
+    let top = path.split('/').next()?;
+    class.hierarchies().iter().any(|hierarchy| hierarchy.trim_start_matches('/') == top).then_some(())?;
+    let mut id: NodeId = tree.root();
+    for name in path.split('/') {
+        id = tree.entry(id, name.as_bytes())?;
+    }
+    let node = tree.node(id)?;
+    Some(match &node.kind {
+        Kind::Directory(_) => EntryKind::Directory,
+        other => other.entry_kind(),
+    })
+}
+
+/// "a, b and c"
+fn listed(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::path::Steps;
+    use super::super::{Content, Metadata};
+    use super::*;
+
+    fn tree(directories: &[&str], links: &[(&str, &str)]) -> FileTree {
+        let mut tree = FileTree::default();
+        for path in directories {
+            let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
+            tree.make_directory(&parts, &mut Steps::all()).unwrap();
+        }
+        for (path, target) in links {
+            let (parent, name) = path.rsplit_once('/').unwrap();
+            let parents: Vec<&[u8]> = parent.split('/').map(str::as_bytes).collect();
+            let parent = tree.make_directory(&parents, &mut Steps::all()).unwrap();
+            let kind = match *target {
+                "" => Kind::File(Content::bytes(b"x")),
+                target => Kind::Symlink(target.as_bytes().to_vec()),
+            };
+            let id = tree.add(Metadata::implied_directory(), kind).unwrap();
+            tree.link(parent, name.as_bytes(), id).unwrap();
+        }
+        tree
+    }
+
+    fn said(tree: &FileTree, class: Class, id: &str) -> Vec<String> {
+        shadows(tree, class, id).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_differs_between_hosts_is_told_for_the_host_that_is_meant() {
+        let rows: [(&str, &str, usize, &str); 9] = [
+            ("_any", "usr/sbin", 1, "a link to bin on Fedora 42 and later and Arch Linux"),
+            ("kairos", "usr/sbin", 1, "Fedora 42 and later"),
+            ("arch", "usr/sbin", 1, "a link to bin on Arch Linux: "),
+            ("fedora", "usr/sbin", 1, "on Fedora 42 and later: "),
+            ("debian", "usr/sbin", 0, ""),
+            ("debian", "usr/lib64", 0, ""),
+            ("arch", "usr/lib64", 1, "a link to lib on Arch Linux"),
+            ("_any", "usr/lib64", 1, "Arch Linux"),
+            ("_any", "usr/local/sbin", 1, "Fedora 42 and later"),
+        ];
+        for (id, path, count, words) in rows {
+            let found = said(&tree(&[path], &[]), Class::Sysext, id);
+            assert_eq!(found.len(), count, "{id} {path}: {found:?}");
+            assert!(found.iter().all(|it| it.contains(words)), "{id} {path}: {found:?}");
+        }
+        let found = said(&tree(&[], &[("usr/sbin", "bin")]), Class::Sysext, "_any");
+        let expected = "/usr/sbin is a symbolic link, and a directory on Debian, Ubuntu, openSUSE, Fedora up to 41 and RHEL: the merge \
+                        would hide that with everything in it; programs in usr/bin are found on all hosts";
+        assert_eq!(found, [expected]);
+        assert_eq!(said(&tree(&[], &[("usr/sbin", "bin")]), Class::Sysext, "arch"), [""; 0]);
+    }
+
+    #[test]
+    fn a_link_or_file_in_place_of_a_directory_is_told() {
+        for (path, target) in
+            [("usr/bin", "../opt/bin"), ("usr/lib", "lib64"), ("usr/share", ""), ("usr/lib/systemd/system", "/x")]
+        {
+            let found = said(&tree(&[], &[(path, target)]), Class::Sysext, "debian");
+            assert_eq!(found.len(), 1, "{path}: {found:?}");
+            assert!(
+                found[0].starts_with(&format!("/{path} is ")) && found[0].contains("directory on hosts"),
+                "{found:?}"
+            );
+            assert_eq!(said(&tree(&[path], &[]), Class::Sysext, "debian"), [""; 0], "{path}");
+        }
+        let certs = tree(&["etc/ssl/certs", "usr/sbin"], &[]);
+        assert_eq!(said(&certs, Class::Confext, "rhel").len(), 1);
+        assert_eq!(said(&certs, Class::Confext, "debian"), [""; 0]);
+        assert_eq!(said(&tree(&["usr/bin", "usr/lib/x", "opt/sbin"], &[]), Class::Sysext, "_any"), [""; 0]);
+    }
+}

@@ -1,0 +1,413 @@
+//! The files of an initrd: archives in the form *newc*, one behind the other, each by itself or compressed.
+//!
+//! Read as the kernel unpacks it (Linux 6.12, `init/initramfs.c`, and `Documentation/driver-api/early-userspace/buffer-format.rst`),
+//! but nothing is kept except names, kinds and the targets of links. Time, memory and names are bounded, whatever the
+//! archive says.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use super::{Entry, Host};
+use ddi::filesystem::EntryKind;
+use ddi::io::ReadAt;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read};
+use thiserror::Error;
+
+/// Most bytes that are unpacked.
+const MAX_BYTES: u64 = 16 << 30;
+/// Most files, directories and links.
+const MAX_NODES: usize = 1 << 20;
+/// Most memory of names and targets, in bytes.
+const MAX_MEMORY: usize = 256 << 20;
+/// What a node takes besides its name and target, about.
+const NODE_COST: usize = 160;
+/// Longest path and target in bytes, with the NUL at its end (the kernel's `PATH_MAX`).
+const MAX_PATH: u64 = 4096;
+/// Most components of one path.
+const MAX_DEPTH: usize = 128;
+/// Links that are followed on one way (the kernel's `MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+/// Largest window of Zstandard, as a power of two: what its own program takes without being told.
+const ZSTD_WINDOW: u32 = 27;
+const HEADER: usize = 110;
+const BUFFER: usize = 1 << 18;
+
+/// Why an initrd can't be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// Reading or unpacking failed.
+    #[error("unpacking it")]
+    Read(#[from] io::Error),
+    /// Neither an archive nor a known compression.
+    #[error("byte {offset} begins neither an archive (newc cpio) nor one that is compressed with gzip or Zstandard")]
+    Unknown {
+        /// Where
+        offset: u64,
+    },
+    /// A compression that isn't read here.
+    #[error(
+        "byte {offset} begins data that is compressed with {algorithm}; gzip and Zstandard are read: unpack it first"
+    )]
+    Compression {
+        /// Where
+        offset: u64,
+        /// Which
+        algorithm: &'static str,
+    },
+    /// A header that isn't one.
+    #[error("header {number} of an archive is damaged")]
+    Header {
+        /// Counted from 1, in all archives together
+        number: usize,
+    },
+    /// It ends within a file.
+    #[error("it ends within an archive")]
+    Truncated,
+    /// Unpacks to too much.
+    #[error("it unpacks to more than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// Holds too much.
+    #[error("it has more than {MAX_NODES} names, or they take more than {} MiB", MAX_MEMORY >> 20)]
+    TooMany,
+    /// A path that no tool writes.
+    #[error("entry {number} has a path with \"..\", or with more than {MAX_DEPTH} components")]
+    Path {
+        /// Counted from 1, in all archives together
+        number: usize,
+    },
+}
+
+#[derive(Debug)]
+struct Node {
+    kind: EntryKind,
+    target: Vec<u8>,
+    children: BTreeMap<Vec<u8>, usize>,
+}
+
+/// The files that an initrd unpacks to.
+#[derive(Debug)]
+pub struct Archive {
+    nodes: Vec<Node>,
+    /// Bytes of memory, about.
+    held: usize,
+    /// Bytes that were unpacked.
+    unpacked: u64,
+    /// Headers that were read.
+    headers: usize,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        let root = Node { kind: EntryKind::Directory, target: Vec::new(), children: BTreeMap::new() };
+        Self { nodes: vec![root], held: NODE_COST, unpacked: 0, headers: 0 }
+    }
+}
+
+/// Reads a source from some place on.
+struct Sequence<'a> {
+    source: &'a dyn ReadAt,
+    offset: u64,
+}
+
+impl Read for Sequence<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.source.len().saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let count = left.min(buffer.len());
+        let piece = buffer.get_mut(..count).unwrap_or_default();
+        self.source.read_exact_at(piece, self.offset)?;
+        self.offset = self.offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        Ok(count)
+    }
+}
+
+/// The offset of the next byte of the source that hasn't been read out of a buffer.
+fn position(reader: &BufReader<Sequence<'_>>) -> u64 {
+    reader.get_ref().offset.saturating_sub(u64::try_from(reader.buffer().len()).unwrap_or(u64::MAX))
+}
+
+impl Archive {
+    /// Reads an initrd, which may be one of several: the files are added to those that are there, as a boot does it.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]
+    pub fn add(&mut self, source: &dyn ReadAt) -> Result<(), ArchiveError> {
+        let mut offset = 0;
+        loop {
+            let mut reader = BufReader::with_capacity(BUFFER, Sequence { source, offset });
+            self.skip_zeros(&mut reader)?;
+            offset = position(&reader);
+            if offset >= source.len() {
+                return Ok(());
+            }
+            let mut magic = [0; 6];
+            let known = usize::try_from(source.len().saturating_sub(offset)).unwrap_or(usize::MAX).min(magic.len());
+            source.read_exact_at(magic.get_mut(..known).unwrap_or_default(), offset)?;
+            let compression = |algorithm| Err(ArchiveError::Compression { offset, algorithm });
+            // `lib/decompress.c` of the kernel.
+            reader = match magic {
+                [b'0', b'7', b'0', b'7', b'0', b'1' | b'2'] => {
+                    self.archive(&mut reader)?;
+                    reader
+                }
+                [0x1f, 0x8b, ..] => {
+                    let mut decoder = BufReader::with_capacity(BUFFER, flate2::bufread::GzDecoder::new(reader));
+                    self.archives(&mut decoder)?;
+                    decoder.into_inner().into_inner()
+                }
+                [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                    let mut decoder = zstd::Decoder::with_buffer(reader)?.single_frame();
+                    decoder.window_log_max(ZSTD_WINDOW)?;
+                    let mut decoder = BufReader::with_capacity(BUFFER, decoder);
+                    self.archives(&mut decoder)?;
+                    decoder.into_inner().finish()
+                }
+                [0xfd, b'7', b'z', b'X', b'Z', 0] => return compression("xz"),
+                [b'B', b'Z', b'h', ..] => return compression("bzip2"),
+                [0x5d, 0, 0, ..] => return compression("LZMA"),
+                [0x89, b'L', b'Z', b'O', ..] => return compression("LZO"),
+                [0x02, 0x21, 0x4c, 0x18, ..] => return compression("LZ4"),
+                _ => return Err(ArchiveError::Unknown { offset }),
+            };
+            offset = position(&reader);
+        }
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.len() <= 1
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), ArchiveError> {
+        self.unpacked = self.unpacked.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if self.unpacked > MAX_BYTES { Err(ArchiveError::TooLarge) } else { Ok(()) }
+    }
+
+    /// Archives with nothing but zeros between them, to the end of what is compressed.
+    fn archives(&mut self, reader: &mut dyn BufRead) -> Result<(), ArchiveError> {
+        loop {
+            self.skip_zeros(reader)?;
+            if reader.fill_buf()?.is_empty() {
+                return Ok(());
+            }
+            self.archive(reader)?;
+        }
+    }
+
+    fn skip_zeros(&mut self, reader: &mut dyn BufRead) -> Result<(), ArchiveError> {
+        loop {
+            let bytes = reader.fill_buf()?;
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let is_end = zeros < bytes.len() || bytes.is_empty();
+            reader.consume(zeros);
+            self.count(zeros)?;
+            if is_end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One archive, to its trailer.
+    fn archive(&mut self, reader: &mut dyn BufRead) -> Result<(), ArchiveError> {
+        loop {
+            self.headers = self.headers.saturating_add(1);
+            let damaged = ArchiveError::Header { number: self.headers };
+            let mut header = [0; HEADER];
+            self.read(reader, &mut header)?;
+            let Some(Header { mode, size, name_size }) = Header::parse(&header) else { return Err(damaged) };
+            if name_size == 0 || name_size > MAX_PATH {
+                return Err(damaged);
+            }
+            let mut name = vec![0; usize::try_from(name_size).unwrap_or_default()];
+            self.read(reader, &mut name)?;
+            // Header and name together end at a multiple of four bytes, and so does the content.
+            self.skip(reader, padding(name_size.saturating_add(2)))?;
+            if name.pop() != Some(0) || name.contains(&0) {
+                return Err(damaged);
+            }
+            let kind = kind(mode);
+            let mut target = Vec::new();
+            if kind == Some(EntryKind::Symlink) && size < MAX_PATH {
+                target = vec![0; usize::try_from(size).unwrap_or_default()];
+                self.read(reader, &mut target)?;
+            } else {
+                self.skip(reader, size)?;
+            }
+            if name == b"TRAILER!!!" {
+                return Ok(());
+            }
+            self.skip(reader, padding(size))?;
+            match kind {
+                Some(EntryKind::Symlink) if target.is_empty() || target.contains(&0) => return Err(damaged),
+                // The kernel makes nothing of other kinds.
+                None => {}
+                Some(kind) => self.insert(&name, kind, target)?,
+            }
+        }
+    }
+
+    fn read(&mut self, reader: &mut dyn BufRead, buffer: &mut [u8]) -> Result<(), ArchiveError> {
+        self.count(buffer.len())?;
+        reader.read_exact(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ArchiveError::Truncated,
+            _ => ArchiveError::Read(error),
+        })
+    }
+
+    fn skip(&mut self, reader: &mut dyn BufRead, mut count: u64) -> Result<(), ArchiveError> {
+        while count > 0 {
+            let bytes = reader.fill_buf()?.len();
+            if bytes == 0 {
+                return Err(ArchiveError::Truncated);
+            }
+            let step = bytes.min(usize::try_from(count).unwrap_or(usize::MAX));
+            reader.consume(step);
+            self.count(step)?;
+            count = count.saturating_sub(u64::try_from(step).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, path: &[u8], kind: EntryKind, target: Vec<u8>) -> Result<(), ArchiveError> {
+        let names: Vec<&[u8]> = names(path).collect();
+        if names.len() > MAX_DEPTH || names.contains(&b"..".as_slice()) {
+            return Err(ArchiveError::Path { number: self.headers });
+        }
+        // The root itself is there already.
+        let Some((name, parents)) = names.split_last() else { return Ok(()) };
+        // The kernel can't make what has no directory to be in.
+        let Some(parent) = self.directory(parents) else { return Ok(()) };
+        if let Some(found) = self.child(parent, name)
+            && let Some(node) = self.nodes.get(found)
+            && node.kind == EntryKind::Directory
+            && (kind == EntryKind::Directory || !node.children.is_empty())
+        {
+            return Ok(());
+        }
+        let name = name.to_vec();
+        let cost = NODE_COST.saturating_add(name.len()).saturating_add(target.len());
+        self.held = self.held.saturating_add(cost);
+        if self.nodes.len() >= MAX_NODES || self.held > MAX_MEMORY {
+            return Err(ArchiveError::TooMany);
+        }
+        let id = self.nodes.len();
+        self.nodes.push(Node { kind, target, children: BTreeMap::new() });
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.children.insert(name, id);
+        }
+        Ok(())
+    }
+
+    fn child(&self, parent: usize, name: &[u8]) -> Option<usize> {
+        self.nodes.get(parent)?.children.get(name).copied()
+    }
+
+    /// The directory at a path, links followed.
+    fn directory(&self, path: &[&[u8]]) -> Option<usize> {
+        let mut trail = vec![0];
+        let mut todo: Vec<&[u8]> = path.iter().rev().copied().collect();
+        let mut links = 0_usize;
+        while let Some(name) = todo.pop() {
+            if name == b".." {
+                if trail.len() > 1 {
+                    trail.pop();
+                }
+                continue;
+            }
+            let id = self.child(*trail.last()?, name)?;
+            let node = self.nodes.get(id)?;
+            match node.kind {
+                EntryKind::Directory => trail.push(id),
+                EntryKind::Symlink => {
+                    links = links.saturating_add(1);
+                    if links > MAX_LINKS || todo.len() > MAX_DEPTH {
+                        return None;
+                    }
+                    if node.target.starts_with(b"/") {
+                        trail.truncate(1);
+                    }
+                    let first = todo.len();
+                    todo.extend(names(&node.target));
+                    todo.get_mut(first..)?.reverse();
+                }
+                _ => return None,
+            }
+        }
+        trail.last().copied()
+    }
+
+    /// What is at a path that leads through directories only.
+    fn at(&self, path: &[u8]) -> Option<&Node> {
+        let mut id = 0;
+        for name in names(path) {
+            id = self.child(id, name)?;
+        }
+        self.nodes.get(id)
+    }
+}
+
+impl Host for Archive {
+    fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>> {
+        let found = self.at(path);
+        Ok(found.map(|node| Entry { kind: node.kind, target: node.target.clone(), is_mount_point: false }))
+    }
+
+    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>> {
+        let children = self.at(path).into_iter().flat_map(|node| &node.children);
+        Ok(children.filter_map(|(name, id)| Some((name.clone(), self.nodes.get(*id)?.kind))).collect())
+    }
+}
+
+/// Names of a path, without empty ones and `.`.
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
+}
+
+/// Bytes up to the next multiple of four.
+fn padding(len: u64) -> u64 {
+    len.next_multiple_of(4).saturating_sub(len)
+}
+
+/// What of a header matters.
+struct Header {
+    mode: u32,
+    size: u64,
+    name_size: u64,
+}
+
+impl Header {
+    fn parse(header: &[u8; HEADER]) -> Option<Self> {
+        let (magic, numbers) = header.split_at_checked(6)?;
+        if !matches!(magic, b"070701" | b"070702") {
+            return None;
+        }
+        let number = |index: usize| {
+            let digits = numbers.get(index.checked_mul(8)?..)?.first_chunk::<8>()?;
+            digits
+                .iter()
+                .try_fold(0_u32, |value, digit| value.checked_mul(16)?.checked_add(char::from(*digit).to_digit(16)?))
+        };
+        Some(Self { mode: number(1)?, size: u64::from(number(6)?), name_size: u64::from(number(11)?) })
+    }
+}
+
+/// What a mode says that a file is; `None` for what no kernel makes.
+const fn kind(mode: u32) -> Option<EntryKind> {
+    Some(match mode & 0o170_000 {
+        0o040_000 => EntryKind::Directory,
+        0o100_000 => EntryKind::File,
+        0o120_000 => EntryKind::Symlink,
+        0o020_000 => EntryKind::CharacterDevice,
+        0o060_000 => EntryKind::BlockDevice,
+        0o010_000 => EntryKind::Fifo,
+        0o140_000 => EntryKind::Socket,
+        _ => return None,
+    })
+}

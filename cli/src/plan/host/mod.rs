@@ -1,0 +1,370 @@
+//! Files of the host that extensions hide, compared with the host's own root.
+//!
+//! The merge is an overlay whose lowest layer is the host (the kernel's `Documentation/filesystems/overlayfs.rst`). Where an
+//! extension has a directory and the host has one too, both are shown. Anything else hides what the host has at that path:
+//! a directory hides the host's link of that name and so everything behind the link, a file hides a whole directory.
+
+mod archive;
+mod directory;
+mod uki;
+
+pub use archive::{Archive, ArchiveError};
+pub use directory::Directory;
+pub use uki::{RootError, read_initrd};
+
+use super::Extension;
+use ddi::Class;
+use ddi::filesystem::EntryKind;
+use ddi::text::Text;
+use serde::Serialize;
+use sextant::policy::Hierarchies;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+
+/// Rows of each list that are kept; the rest is counted.
+const MAX_ROWS: usize = 1000;
+/// Names that a row shows.
+const NAMES_SHOWN: usize = 5;
+/// Names below one path that are counted.
+const MAX_COUNT: usize = 100_000;
+/// Directories within each other that are counted.
+const MAX_DEPTH: usize = 128;
+/// Links that are followed on one way (the kernel's `MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+/// Components that one way takes, those of links included.
+const MAX_STEPS: usize = 4096;
+
+/// Something on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is itself.
+    pub kind: EntryKind,
+    /// The target of a symbolic link.
+    pub target: Vec<u8>,
+    /// Whether another file system is mounted there: systemd moves it over the merged hierarchy, so it stays visible.
+    pub is_mount_point: bool,
+}
+
+/// The root file system of a host, or what will be it.
+pub trait Host {
+    /// Returns what is at `path`, which has no leading slash and leads through directories only; the last name is not
+    /// followed. `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>>;
+
+    /// Returns the names in the directory at `path`, in any order, and what each of them is.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>>;
+}
+
+/// What extensions hide of a host.
+#[derive(Debug, Default, Serialize)]
+pub struct Comparison {
+    /// The root that was compared, as it was named
+    pub root: Text,
+    /// Paths of the host whose files disappear
+    pub hidden: Vec<Hidden>,
+    /// Files and links of the host in whose place an extension has others
+    pub replaced: Vec<Replaced>,
+    /// Further rows of `hidden` and `replaced`
+    pub omitted: usize,
+}
+
+/// A path of the host whose files disappear.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Hidden {
+    /// The path
+    pub path: Text,
+    /// What the host has there
+    pub host: Shape,
+    /// Where the host's link leads
+    pub target: Option<Text>,
+    /// What the extensions have there
+    pub extension: Shape,
+    /// The extensions
+    pub by: Vec<Text>,
+    /// How many names can't be reached by this path any more; 0 for a file. Counted up to 100000
+    pub count: usize,
+    /// Some of them
+    pub names: Vec<Text>,
+}
+
+/// A file or link of the host in whose place an extension has another one.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    /// The path
+    pub path: Text,
+    /// The extensions
+    pub by: Vec<Text>,
+}
+
+/// What is at a path, as far as it matters for an overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// A directory
+    Directory,
+    /// A symbolic link
+    Link,
+    /// Anything else
+    File,
+}
+
+impl Shape {
+    const fn of(kind: EntryKind) -> Self {
+        match kind {
+            EntryKind::Directory => Self::Directory,
+            EntryKind::Symlink => Self::Link,
+            _ => Self::File,
+        }
+    }
+}
+
+/// A pair at one path, before the names are counted.
+type Meeting = (Vec<u8>, Shape);
+
+/// Compares extensions, in the order of their merge, with a host. `root` is the host's name for people.
+///
+/// # Errors
+/// Where the host can't be read.
+pub fn compare(
+    ordered: &[&Extension],
+    hierarchies: &Hierarchies,
+    host: &dyn Host,
+    root: Text,
+) -> io::Result<Comparison> {
+    let mut comparison = Comparison { root, ..Comparison::default() };
+    for class in Class::ALL {
+        for hierarchy in hierarchies.paths(class) {
+            // systemd resolves the hierarchy itself on the host, and merges where it leads to.
+            let Some(place) = resolve(host, hierarchy.as_bytes())? else { continue };
+            let members: Vec<&Extension> = ordered.iter().copied().filter(|it| it.class == class).collect();
+            compare_hierarchy(&members, hierarchy, &place, host, &mut comparison)?;
+        }
+    }
+    Ok(comparison)
+}
+
+fn compare_hierarchy(
+    members: &[&Extension],
+    hierarchy: &str,
+    place: &[u8],
+    host: &dyn Host,
+    comparison: &mut Comparison,
+) -> io::Result<()> {
+    let top = hierarchy.trim_matches('/').as_bytes();
+    let mut hidden: BTreeMap<Meeting, (Entry, Vec<Text>)> = BTreeMap::new();
+    let mut replaced: BTreeMap<Vec<u8>, Vec<Text>> = BTreeMap::new();
+    for member in members {
+        let by = Text::new(&member.name);
+        // Directories come before what is in them: below this path nothing meets anything of the host.
+        let mut done: Option<&[u8]> = None;
+        for node in &member.nodes {
+            let Some(rest) = below(&node.path, top) else { continue };
+            if rest.is_empty() || done.is_some_and(|done| below(&node.path, done).is_some()) {
+                continue;
+            }
+            let path = join(place, rest);
+            let Some(entry) = host.entry(&path)? else {
+                done = Some(&node.path);
+                continue;
+            };
+            let (there, here) = (Shape::of(entry.kind), Shape::of(node.kind));
+            if there == Shape::Directory && here == Shape::Directory && !entry.is_mount_point {
+                continue;
+            }
+            done = Some(&node.path);
+            if entry.is_mount_point || (here == Shape::Link && node.target.as_ref() == Some(&entry.target)) {
+                continue;
+            }
+            if there == Shape::Directory || here == Shape::Directory {
+                hidden.entry((node.path.clone(), here)).or_insert_with(|| (entry, Vec::new())).1.push(by.clone());
+            } else {
+                replaced.entry(node.path.clone()).or_default().push(by.clone());
+            }
+        }
+    }
+    let ours = names_below(members, hidden.keys().map(|(path, _)| path.as_slice()).collect());
+    for ((path, here), (entry, by)) in hidden {
+        if comparison.hidden.len() >= MAX_ROWS {
+            comparison.omitted = comparison.omitted.saturating_add(1);
+            continue;
+        }
+        let rest = below(&path, top).unwrap_or_default();
+        let gone = gone(host, &join(place, rest), &entry, ours.get(path.as_slice()))?;
+        comparison.hidden.push(Hidden {
+            path: shown(&path),
+            host: Shape::of(entry.kind),
+            target: (entry.kind == EntryKind::Symlink).then(|| Text::from_bytes(&entry.target)),
+            extension: here,
+            by,
+            count: gone.count,
+            names: gone.names.iter().map(|name| Text::from_bytes(name)).collect(),
+        });
+    }
+    for (path, by) in replaced {
+        if comparison.replaced.len() >= MAX_ROWS {
+            comparison.omitted = comparison.omitted.saturating_add(1);
+        } else {
+            comparison.replaced.push(Replaced { path: shown(&path), by });
+        }
+    }
+    Ok(())
+}
+
+/// The names that extensions have directly below each of `paths`: these can still be reached there.
+fn names_below<'n>(members: &[&'n Extension], paths: BTreeSet<&[u8]>) -> HashMap<&'n [u8], BTreeSet<&'n [u8]>> {
+    let mut found: HashMap<&[u8], BTreeSet<&[u8]>> = HashMap::new();
+    for node in members.iter().flat_map(|member| &member.nodes) {
+        let Some(slash) = node.path.iter().rposition(|byte| *byte == b'/') else { continue };
+        let (parent, name) = node.path.split_at(slash);
+        if paths.contains(parent) {
+            found.entry(parent).or_default().insert(name.get(1..).unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Names of the host that can't be reached any more.
+#[derive(Default)]
+struct Gone {
+    count: usize,
+    names: Vec<Vec<u8>>,
+}
+
+impl Gone {
+    fn add(&mut self, name: Vec<u8>) {
+        self.count = self.count.saturating_add(1);
+        if self.names.len() < NAMES_SHOWN {
+            self.names.push(name);
+        }
+    }
+}
+
+/// Counts what is gone of a directory, with all that is below it, or of the directory behind a link, where `ours` are the
+/// names that extensions have in its place.
+fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8]>>) -> io::Result<Gone> {
+    let mut gone = Gone::default();
+    let behind = match entry.kind {
+        EntryKind::Directory => Some(path.to_vec()),
+        EntryKind::Symlink => {
+            let above = path.iter().rposition(|byte| *byte == b'/').and_then(|slash| path.get(..slash));
+            resolve_from(host, above.unwrap_or_default(), &entry.target)?
+        }
+        _ => None,
+    };
+    let Some(behind) = behind else { return Ok(gone) };
+    let mut todo = vec![(behind, Vec::new(), 0_usize)];
+    while let Some((directory, prefix, depth)) = todo.pop() {
+        let mut names = host.list(&directory)?;
+        names.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut below = Vec::new();
+        for (name, kind) in names {
+            if gone.count >= MAX_COUNT {
+                return Ok(gone);
+            }
+            if depth == 0 && ours.is_some_and(|ours| ours.contains(name.as_slice())) {
+                continue;
+            }
+            let relative = join(&prefix, &name);
+            if kind == EntryKind::Directory && depth < MAX_DEPTH {
+                below.push((join(&directory, &name), relative.clone(), depth.saturating_add(1)));
+            }
+            // A directory is gone with what is in it.
+            if kind != EntryKind::Directory {
+                gone.add(relative);
+            }
+        }
+        todo.extend(below.into_iter().rev());
+    }
+    Ok(gone)
+}
+
+/// The directory to which `path` leads inside the root, without links; `None` if there is none.
+fn resolve(host: &dyn Host, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    resolve_from(host, b"", path)
+}
+
+/// The same of a path that begins in the directory `start`, unless it begins with a slash.
+fn resolve_from(host: &dyn Host, start: &[u8], path: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let mut trail: Vec<Vec<u8>> = if path.starts_with(b"/") { Vec::new() } else { components(start) };
+    // The next component is the last element.
+    let mut todo: Vec<Vec<u8>> = components(path);
+    todo.reverse();
+    let mut links = 0_usize;
+    for _ in 0..MAX_STEPS {
+        let Some(name) = todo.pop() else { return Ok(Some(trail.join(&b'/'))) };
+        if name == b".." {
+            trail.pop();
+            continue;
+        }
+        let full = join(&trail.join(&b'/'), &name);
+        match host.entry(&full)? {
+            Some(entry) if entry.kind == EntryKind::Directory => trail.push(name),
+            Some(entry) if entry.kind == EntryKind::Symlink && links < MAX_LINKS => {
+                links = links.saturating_add(1);
+                if entry.target.starts_with(b"/") {
+                    trail.clear();
+                }
+                todo.extend(components(&entry.target).into_iter().rev());
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// Names of a path, without empty ones and `.`.
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec).collect()
+}
+
+/// What of `path` is below `top`, by whole names; empty for `top` itself.
+fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
+    match path.strip_prefix(top)? {
+        [] => Some(&[]),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match (directory, name) {
+        ([], name) => name.to_vec(),
+        (directory, []) => directory.to_vec(),
+        _ => [directory, name].join(&b'/'),
+    }
+}
+
+fn shown(path: &[u8]) -> Text {
+    Text::from_bytes(&[b"/", path].concat())
+}
+
+/// Whether extensions are merged at present into one of the directories that will be merged: what they hide already
+/// can't be seen there (systemd 257, `src/sysext/sysext.c`, `is_our_mount_point`).
+///
+/// # Errors
+/// Where the host can't be read.
+pub fn is_merged(hierarchies: &Hierarchies, host: &dyn Host) -> io::Result<Option<String>> {
+    for class in Class::ALL {
+        let marker = match class {
+            Class::Sysext => ".systemd-sysext",
+            Class::Confext => ".systemd-confext",
+        };
+        for hierarchy in hierarchies.paths(class) {
+            if let Some(place) = resolve(host, hierarchy.as_bytes())?
+                && host.entry(&join(&place, marker.as_bytes()))?.is_some()
+            {
+                return Ok(Some(hierarchy.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;
