@@ -1,9 +1,9 @@
 //! What an extension would hide of usual hosts is told before it is signed.
 
 use crate::desk::Desk;
-use support::keys;
 use std::fs;
 use std::os::unix::fs::symlink;
+use support::keys;
 
 /// systemd/systemd#42746: an extension with a real `usr/sbin` on a host where that is a link.
 pub(crate) fn what_would_hide_usual_hosts_is_told_or_refused() {

@@ -9,6 +9,7 @@ mod found;
 mod hostile_layers;
 mod hostile_registry;
 mod hosts;
+mod key_forms;
 mod layers;
 mod meant;
 mod peers;
@@ -70,6 +71,10 @@ fn main() -> ExitCode {
                 credentials_go_nowhere_without_tls_and_only_where_the_registry_says,
                 redirections_end_and_words_of_a_registry_are_harmless;
             hosts: what_would_hide_usual_hosts_is_told_or_refused;
+            key_forms: every_usual_form_of_a_file_is_read,
+                what_no_boot_accepts_is_named,
+                a_provider_gives_key_and_certificate,
+                a_key_in_a_token_signs;
             layers: a_whiteout_takes_away_what_lower_layers_put,
                 an_opaque_directory_hides_all_of_it_below,
                 what_took_the_place_of_a_link_takes_nothing_away_where_that_led,

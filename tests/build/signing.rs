@@ -96,10 +96,15 @@ pub(crate) fn files_that_are_no_keys_are_named() {
     let desk = desk(vendor());
     let good = fs::read(desk.path("key.pem")).unwrap();
     desk.file("key.pem", &vendor().pem());
-    nothing_made(&desk, &desk.build("tool", "tree", &[]), &["key.pem: the private key can't be read as PEM"]);
+    nothing_made(
+        &desk,
+        &desk.build("tool", "tree", &[]),
+        &["key.pem: the private key can't be read: it has a PEM block with the label CERTIFICATE"],
+    );
     desk.file("crt.pem", &good);
     desk.file("key.pem", &good);
-    nothing_made(&desk, &desk.build("tool", "tree", &[]), &["the certificate can't be read as PEM"]);
+    nothing_made(&desk, &desk.build("tool", "tree", &[]), &["the certificate can't be read: "]);
+    desk.file("crt.pem", &vendor().pem());
     fs::remove_file(desk.path("key.pem")).unwrap();
     nothing_made(&desk, &desk.build("tool", "tree", &[]), &["reading", "key.pem: No such file"]);
     let said = desk.run(&["build", "tool", "tree"]);

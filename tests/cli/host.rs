@@ -1,13 +1,13 @@
 //! `sextant plan --host`: what of a host an extension hides.
 
-use support::ddi::Blueprint;
-use support::trees::Tree;
 use crate::{Desk, Said, vendor};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use support::ddi::Blueprint;
+use support::trees::Tree;
 
 /// The root of a host on which `/usr/sbin` is a link, as on Fedora 42.
 fn root() -> Tree {

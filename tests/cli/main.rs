@@ -179,10 +179,10 @@ fn usage_is_explained_and_mistakes_in_it_have_a_status_of_their_own() {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    let desk = Desk::new().image("k3s").file("empty.crt", b"").file("der.crt", &vendor().der());
+    let desk = Desk::new().image("k3s").file("empty.crt", b"").file("junk.crt", &[0x30, 3, 1]);
     let said = desk.run(&["verify", "--certificate", "nowhere.crt", "k3s.sysext.raw"]);
     said.complains(1, &["sextant: reading certificate nowhere.crt: No such file or directory"]);
-    for file in ["empty.crt", "der.crt"] {
+    for file in ["empty.crt", "junk.crt"] {
         let said = desk.run(&["verify", "--certificate", file, "k3s.sysext.raw"]);
         said.complains(1, &[&format!("sextant: reading certificate {file}: no PEM certificate")]);
     }

@@ -1,10 +1,13 @@
 //! The key that signs, and its certificate.
 
+use super::store::{Ask, KeyProvider, StoreError};
 use ddi::signature_partition;
+use ddi::text::Text;
 use ddi::verity::RootHash;
-use ddi::write::{Signer, fingerprint, signature_json, signature_partition};
+use ddi::write::{SignError, Signer, fingerprint, signature_json, signature_partition};
 use openssl::error::ErrorStack;
-use openssl::pkey::{PKey, Private};
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::X509;
 use sextant::firmware::signature_list::SignatureDatabase;
 use sextant::trust::{Offer, SealedFile, Source, TrustStore};
@@ -16,13 +19,22 @@ use thiserror::Error;
 /// Longest passphrase in bytes (OpenSSL's `PEM_BUFSIZE`).
 pub const MAX_PASSPHRASE: usize = 1024;
 
+const PEM_BEGIN: &[u8] = b"-----BEGIN ";
+
+/// What signs: the rest is no use for a machine (SECURITY.md), so it is refused before any work begins.
+const ACCEPTED: &str = "a signature is made with an RSA key of 2048 bits or more (PKCS#1 v1.5), or an ECDSA key on P-256, P-384 or \
+                        P-521; a file has it as PEM or DER";
+
 /// Why nothing can be signed with a key and certificate.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The key isn't one.
-    #[error("the private key can't be read as PEM: {0}")]
+    #[error("the private key can't be read: {0}; {ACCEPTED}")]
     Key(String),
+    /// The key is of a kind with which no extension is signed.
+    #[error("the private key is {0}, with which no boot accepts a signature; {ACCEPTED}")]
+    Kind(&'static str),
     /// The key is encrypted, and there is no way to decrypt it.
     #[error("the private key is encrypted: {0}")]
     Passphrase(io::Error),
@@ -30,20 +42,111 @@ pub enum KeyError {
     #[error("the private key can't be decrypted: the passphrase is wrong")]
     WrongPassphrase,
     /// The certificate isn't one.
-    #[error("the certificate can't be read as PEM: {0}")]
+    #[error("the certificate can't be read: {0}; a file has it as PEM or DER")]
     Certificate(String),
     /// Key and certificate aren't a pair, or don't sign.
     #[error(transparent)]
-    Sign(#[from] ddi::write::SignError),
+    Sign(#[from] SignError),
     /// No machine would accept what they sign.
     #[error("every boot would refuse what this key signs: {0}")]
     Refused(String),
+    /// A provider gives none.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Private keys of one source, among which the certificate decides.
+pub struct PrivateKeys {
+    keys: Vec<PKey<Private>>,
+    /// Dropped after the keys.
+    provider: Option<KeyProvider>,
+}
+
+impl fmt::Debug for PrivateKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrivateKeys").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+impl PrivateKeys {
+    /// Reads a private key out of a file: PEM or DER, PKCS#8, encrypted or not, or the older forms for RSA and EC. A PEM file
+    /// may have certificates too. `passphrase` is asked only if the key is encrypted, and fills its buffer.
+    ///
+    /// # Errors
+    /// [`KeyError`]
+    pub fn read(bytes: &[u8], passphrase: &mut Ask<'_>) -> Result<Self, KeyError> {
+        let mut asked = None;
+        let mut ask = |buf: &mut [u8]| {
+            let result = passphrase(buf);
+            let count = result.as_ref().copied().unwrap_or(0);
+            asked = Some(result.map(drop));
+            Ok(count)
+        };
+        let read = if is_pem(bytes) {
+            PKey::private_key_from_pem_callback(bytes, &mut ask)
+        } else {
+            PKey::private_key_from_der(bytes).or_else(|_| PKey::private_key_from_pkcs8_callback(bytes, &mut ask))
+        };
+        match (read, asked) {
+            (Ok(key), _) => Ok(Self { keys: vec![key], provider: None }),
+            (Err(_), Some(Err(error))) => Err(KeyError::Passphrase(error)),
+            (Err(_), Some(Ok(()))) => Err(KeyError::WrongPassphrase),
+            (Err(error), None) => Err(KeyError::Key(what_else(bytes).unwrap_or_else(|| words(&error)))),
+        }
+    }
+
+    /// Takes the private keys that `uri` names out of `provider`. `ask` is called for PINs and passphrases.
+    ///
+    /// # Errors
+    /// [`KeyError::Store`]
+    pub fn of_provider(provider: KeyProvider, uri: &str, ask: &mut Ask<'_>) -> Result<Self, KeyError> {
+        let keys = provider.keys(uri, ask)?;
+        Ok(Self { keys, provider: Some(provider) })
+    }
+}
+
+/// Certificates of one source, of which one is needed.
+#[derive(Debug)]
+pub struct Certificates(Vec<X509>);
+
+impl Certificates {
+    /// Reads the certificates of a file: PEM, where other blocks are passed over, or DER.
+    ///
+    /// # Errors
+    /// [`KeyError::Certificate`], also where there is none.
+    pub fn read(bytes: &[u8]) -> Result<Self, KeyError> {
+        let read = if is_pem(bytes) { X509::stack_from_pem(bytes) } else { X509::from_der(bytes).map(|it| vec![it]) };
+        let none = || what_else(bytes).unwrap_or_else(|| "it has no certificate".to_owned());
+        match read {
+            Ok(found) if found.is_empty() => Err(KeyError::Certificate(none())),
+            Ok(found) => Ok(Self(found)),
+            Err(error) => Err(KeyError::Certificate(what_else(bytes).unwrap_or_else(|| words(&error)))),
+        }
+    }
+
+    /// Takes the certificates that `uri` names out of `provider`. `ask` is called for PINs and passphrases.
+    ///
+    /// # Errors
+    /// [`KeyError::Store`]
+    pub fn of_provider(provider: &KeyProvider, uri: &str, ask: &mut Ask<'_>) -> Result<Self, KeyError> {
+        Ok(Self(provider.certificates(uri, ask)?))
+    }
+
+    /// Returns the first certificate, which is the one of the holder where there is a chain.
+    ///
+    /// # Errors
+    /// [`KeyError::Certificate`] where there is none.
+    pub fn first(&self) -> Result<&X509, KeyError> {
+        self.0.first().ok_or_else(|| KeyError::Certificate("there is none".to_owned()))
+    }
 }
 
 /// A private key with the certificate it belongs to, of which a signature has been made and accepted for trial.
 pub struct SigningKey {
     key: PKey<Private>,
     certificate: X509,
+    /// Dropped after the key.
+    _provider: Option<KeyProvider>,
 }
 
 impl fmt::Debug for SigningKey {
@@ -53,31 +156,26 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a private key (PEM: PKCS#8, encrypted or not, or the older forms for RSA and EC) and the first certificate of
-    /// `certificate` (PEM). `passphrase` is asked only if the key is encrypted, and fills its buffer.
+    /// Finds the key and certificate that are a pair, and makes a signature for trial.
     ///
     /// # Errors
-    /// [`KeyError`], also when the two aren't a pair or no boot would accept their signature.
-    pub fn read(
-        key: &[u8],
-        certificate: &[u8],
-        passphrase: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> Result<Self, KeyError> {
-        let certificate = read_certificate(certificate)?;
-        let mut asked = None;
-        let read = PKey::private_key_from_pem_callback(key, |buf| {
-            let result = passphrase(buf);
-            let count = result.as_ref().copied().unwrap_or(0);
-            asked = Some(result.map(drop));
-            Ok(count)
-        });
-        let key = match (read, asked) {
-            (Ok(key), _) => key,
-            (Err(_), Some(Err(error))) => return Err(KeyError::Passphrase(error)),
-            (Err(_), Some(Ok(()))) => return Err(KeyError::WrongPassphrase),
-            (Err(error), None) => return Err(KeyError::Key(words(&error))),
+    /// [`KeyError`], also when no two are a pair or no boot would accept their signature.
+    pub fn pair(keys: PrivateKeys, certificates: Certificates) -> Result<Self, KeyError> {
+        // Bound in this order, the keys go before the provider where they are refused.
+        let PrivateKeys { provider, mut keys } = keys;
+        if let Some(kind) = keys.first().filter(|_| keys.len() == 1).and_then(unusable) {
+            return Err(KeyError::Kind(kind));
+        }
+        let fits = |certificate: &X509| {
+            let public = certificate.public_key().ok()?;
+            keys.iter().position(|key| public.public_eq(key))
         };
-        let signing = Self { key, certificate };
+        let found = certificates.0.into_iter().find_map(|certificate| Some((fits(&certificate)?, certificate)));
+        let (number, certificate) = found.ok_or(SignError::KeyMismatch)?;
+        let signing = Self { key: keys.swap_remove(number), certificate, _provider: provider };
+        if let Some(kind) = unusable(&signing.key) {
+            return Err(KeyError::Kind(kind));
+        }
         signing.try_out()?;
         Ok(signing)
     }
@@ -109,14 +207,6 @@ impl SigningKey {
     }
 }
 
-/// The first certificate of a PEM file.
-///
-/// # Errors
-/// [`KeyError::Certificate`]
-pub fn read_certificate(pem: &[u8]) -> Result<X509, KeyError> {
-    X509::from_pem(pem).map_err(|error| KeyError::Certificate(words(&error)))
-}
-
 /// Trust in one certificate and nobody else: that of the machine for which an image is made.
 ///
 /// # Errors
@@ -130,6 +220,41 @@ pub(super) fn trust_in(certificate: &X509) -> Result<TrustStore, KeyError> {
         Some(ignored) => Err(KeyError::Certificate(ignored.reason.to_string())),
         None => Ok(trust),
     }
+}
+
+/// What a key is that signs in a way that no boot accepts.
+fn unusable(key: &PKey<Private>) -> Option<&'static str> {
+    Some(match key.id() {
+        Id::ED25519 => "Ed25519",
+        Id::ED448 => "Ed448",
+        Id::RSA_PSS => "RSA-PSS",
+        Id::DSA => "DSA",
+        Id::X25519 | Id::X448 => "one for key agreement",
+        _ => return None,
+    })
+}
+
+/// Whether a file is text with PEM blocks (RFC 7468).
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
+}
+
+/// What a file is that people take for a key or certificate, and what to do.
+fn what_else(bytes: &[u8]) -> Option<String> {
+    if !is_pem(bytes) {
+        let is_container = Pkcs12::from_der(bytes).is_ok();
+        let advice = "it is a PKCS#12 container; `openssl pkcs12 -in FILE -out KEY.pem` unpacks it";
+        return is_container.then(|| advice.to_owned());
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let (label, _) = text.split_once("-----BEGIN ")?.1.split_once("-----")?;
+    Some(match label {
+        "OPENSSH PRIVATE KEY" => {
+            "it is a key of OpenSSH; `ssh-keygen -p -m PKCS8 -f COPY` converts a copy of it".to_owned()
+        }
+        "EC PARAMETERS" => return None,
+        label => format!("it has a PEM block with the label {}", Text::new(label)),
+    })
 }
 
 /// What OpenSSL says, without its numbers.

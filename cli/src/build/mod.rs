@@ -10,8 +10,11 @@
 mod finish;
 pub mod format;
 mod key;
+pub mod pkcs11;
 pub mod source;
+mod store;
 pub mod tree;
 
 pub use finish::{FinishError, Workshop};
-pub use key::{KeyError, MAX_PASSPHRASE, SigningKey, read_certificate};
+pub use key::{Certificates, KeyError, MAX_PASSPHRASE, PrivateKeys, SigningKey};
+pub use store::{Ask, KeyProvider, StoreError, Wanted};

@@ -4,7 +4,7 @@ use super::interrupt;
 use super::progress::Waiting;
 use super::signing_options::SigningOptions;
 use super::target;
-use crate::build::{Workshop, read_certificate};
+use crate::build::{SigningKey, Workshop};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +33,9 @@ const LABELS: [&str; 3] = ["CMS", "PKCS7", "PKCS #7 SIGNED DATA"];
 Examples:
   sextant sign k3s.sysext.unsigned --private-key db.key --certificate db.crt
         sign with a key in a file
+  sextant sign k3s.sysext.unsigned \\
+      --private-key 'pkcs11:token=release;object=db' --certificate db.crt
+        sign with a key in a token, and prompt for its PIN
   openssl cms -sign -binary -noattr -outform DER -in k3s.sysext.roothash \\
       -inkey \"$KEY\" -signer db.crt -out k3s.sysext.roothash.p7s
   sextant sign k3s.sysext.unsigned --signature k3s.sysext.roothash.p7s \\
@@ -70,10 +73,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let file_name = target::file_name(&name, class, true);
     let output = target::directory(arguments.output.as_deref().unwrap_or(beside), &file_name)?;
     target::check_replaced(&output.join(&file_name), arguments.force)?;
-    let certificate = read_certificate(&arguments.signing.read_certificate()?).with_context(context)?;
-    let signer = match &arguments.signature {
-        Some(file) => Signature::Made(read_signature(file)?),
-        None => Signature::Key(arguments.signing.read()?),
+    let (signer, certificate) = match &arguments.signature {
+        Some(file) => {
+            let certificates = arguments.signing.read_certificates()?;
+            let certificate = certificates.first().with_context(context)?.to_owned();
+            (Signature::Made(read_signature(file)?), certificate)
+        }
+        None => {
+            let key = arguments.signing.read()?;
+            let certificate = key.certificate().to_owned();
+            (Signature::Key(key), certificate)
+        }
     };
     let waiting = Waiting::begin("checking, signing and verifying the image");
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
@@ -90,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 enum Signature {
-    Key(crate::build::SigningKey),
+    Key(SigningKey),
     Made(Vec<u8>),
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use openssl::x509::X509;
 use sextant::firmware::signature_list::SignatureDatabase;
 use sextant::firmware::{DirectoryVariables, Firmware, SecureBoot, SystemVariables};
 use sextant::root::Root;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Trust anchors (default: firmware of this machine and sealed certificates)")]
 pub(super) struct TrustOptions {
-    /// Trust the certificate in FILE (PEM); repeatable
+    /// Trust the certificate in FILE (PEM or DER); repeatable
     #[arg(long, value_name = "FILE")]
     certificate: Vec<PathBuf>,
     /// Trust PK, KEK and db, less dbx, of the firmware variables in DIR (format: efivarfs)
@@ -37,6 +38,11 @@ impl TrustOptions {
         let mut files = Vec::new();
         for path in &self.certificate {
             let content = std::fs::read(path).with_context(|| format!("reading certificate {}", path.display()))?;
+            // systemd reads PEM only, but what is named here is converted in passing.
+            let content = match X509::from_der(&content) {
+                Ok(certificate) => certificate.to_pem()?,
+                Err(_) => content,
+            };
             // A file that was meant to be trusted and can't be is a mistake of whoever named it.
             Certificate::from_pem(&content).with_context(|| format!("reading certificate {}", path.display()))?;
             files.push(SealedFile { path: path.display().to_string(), content: Ok(content) });
