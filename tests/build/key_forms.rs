@@ -185,6 +185,29 @@ pub(crate) fn a_provider_gives_key_and_certificate() {
         .refuses(&["pin-value of the URI isn't percent-encoded"]);
 }
 
+/// As passphrases of files are, and once: a token is locked after a few wrong ones.
+pub(crate) fn a_pin_is_asked_for_on_a_terminal_once() {
+    let vendor = keys::rsa("Vendor");
+    let desk = desk(vendor);
+    let pem = vendor.key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"open sesame").unwrap();
+    secret(&desk, "encrypted.pem", &pem);
+    let program = env!("CARGO_BIN_EXE_tool-under-test");
+    let line = format!(
+        "{program} build tool tree --private-key file:{} --private-key-source provider:default --certificate crt.pem",
+        desk.path("encrypted.pem").display()
+    );
+    for (answer, status) in [("open sesame", 0), ("sesame", 1)] {
+        // Whatever is typed before the question is asked would be shown, and thrown away.
+        let typed = format!("(sleep 1; echo '{answer}'; sleep 1) | script -qec '{line}' /dev/null");
+        let output = Command::new("sh").args(["-c", &typed]).current_dir(desk.path(".")).output().unwrap();
+        let said = Said::from(output);
+        assert_eq!(said.status, Some(status), "{said:?}");
+        assert_eq!(said.stdout.matches("PIN or passphrase of file:/").count(), 1, "{said:?}");
+        assert!(!said.stdout.contains("sesame"), "{said:?}");
+    }
+    assert_eq!(desk.verdict("tool.sysext.raw"), "");
+}
+
 /// What `tests/toolbox/run` runs: makes a token with two keys and a certificate.
 const TOKEN: &str = r#"
     cd "$1"

@@ -74,6 +74,7 @@ fn main() -> ExitCode {
             key_forms: every_usual_form_of_a_file_is_read,
                 what_no_boot_accepts_is_named,
                 a_provider_gives_key_and_certificate,
+                a_pin_is_asked_for_on_a_terminal_once,
                 a_key_in_a_token_signs;
             layers: a_whiteout_takes_away_what_lower_layers_put,
                 an_opaque_directory_hides_all_of_it_below,

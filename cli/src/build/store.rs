@@ -1,6 +1,6 @@
 //! Keys and certificates that an OpenSSL provider holds, such as those in a PKCS#11 token.
 //!
-//! A thin wrapper around `OSSL_STORE` (ossl_store(7)), for which the `openssl` crate has no interface. A private key that comes
+//! A thin wrapper around `OSSL_STORE` (`ossl_store(7)`), for which the `openssl` crate has no interface. A private key that comes
 //! out of it is a handle: the provider signs, and for a token the key never leaves the token.
 //!
 //! Only this module has `unsafe` code that calls OpenSSL. Each pointer is owned by a type that frees it, or is used within
@@ -116,7 +116,7 @@ impl fmt::Display for Wanted {
 /// A loaded provider. Keys that come out of it must be dropped before it.
 ///
 /// It has an OpenSSL of its own, which goes away with it: a provider that is unloaded when the process ends calls a PKCS#11
-/// module after that has been unloaded itself, and crashes in it (SoftHSM 2.6 with pkcs11-provider 1.0).
+/// module after that has been unloaded itself, and crashes in it (`SoftHSM` 2.6 with pkcs11-provider 1.0).
 pub struct KeyProvider {
     // In the order in which they are dropped.
     _provider: Provider,

@@ -73,17 +73,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let file_name = target::file_name(&name, class, true);
     let output = target::directory(arguments.output.as_deref().unwrap_or(beside), &file_name)?;
     target::check_replaced(&output.join(&file_name), arguments.force)?;
-    let (signer, certificate) = match &arguments.signature {
-        Some(file) => {
-            let certificates = arguments.signing.read_certificates()?;
-            let certificate = certificates.first().with_context(context)?.to_owned();
-            (Signature::Made(read_signature(file)?), certificate)
-        }
-        None => {
-            let key = arguments.signing.read()?;
-            let certificate = key.certificate().to_owned();
-            (Signature::Key(key), certificate)
-        }
+    let (signer, certificate) = if let Some(file) = &arguments.signature {
+        let certificates = arguments.signing.read_certificates()?;
+        let certificate = certificates.first().with_context(context)?.to_owned();
+        (Signature::Made(read_signature(file)?), certificate)
+    } else {
+        let key = arguments.signing.read()?;
+        let certificate = key.certificate().to_owned();
+        (Signature::Key(key), certificate)
     };
     let waiting = Waiting::begin("checking, signing and verifying the image");
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;

@@ -41,7 +41,7 @@ const LEAP: (&str, &str) = ("opensuse-leap", "openSUSE");
 const RHEL: (&str, &str) = ("rhel", "RHEL");
 
 /// Paths at which distributions differ:
-/// fedoraproject.org/wiki/Changes/Unify_bin_and_sbin; the package `filesystem` of Arch Linux; Debian's `base-files` and `libc6`,
+/// <https://fedoraproject.org/wiki/Changes/Unify_bin_and_sbin>; the package `filesystem` of Arch Linux; Debian's `base-files` and `libc6`,
 /// whose dynamic linker is in `usr/lib64`; `ca-certificates` of each.
 const DIFFERENT: [Usual; 4] = [
     Usual {

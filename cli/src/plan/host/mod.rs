@@ -188,7 +188,7 @@ fn compare_hierarchy(
             }
         }
     }
-    let ours = names_below(members, hidden.keys().map(|(path, _)| path.as_slice()).collect());
+    let ours = names_below(members, &hidden.keys().map(|(path, _)| path.as_slice()).collect());
     for ((path, here), (entry, by)) in hidden {
         if comparison.hidden.len() >= MAX_ROWS {
             comparison.omitted = comparison.omitted.saturating_add(1);
@@ -217,7 +217,7 @@ fn compare_hierarchy(
 }
 
 /// The names that extensions have directly below each of `paths`: these can still be reached there.
-fn names_below<'n>(members: &[&'n Extension], paths: BTreeSet<&[u8]>) -> HashMap<&'n [u8], BTreeSet<&'n [u8]>> {
+fn names_below<'n>(members: &[&'n Extension], paths: &BTreeSet<&[u8]>) -> HashMap<&'n [u8], BTreeSet<&'n [u8]>> {
     let mut found: HashMap<&[u8], BTreeSet<&[u8]>> = HashMap::new();
     for node in members.iter().flat_map(|member| &member.nodes) {
         let Some(slash) = node.path.iter().rposition(|byte| *byte == b'/') else { continue };
