@@ -398,6 +398,19 @@ fn odd_things_on_the_partition_are_named_and_the_rest_goes_on() {
     for line in lines {
         assert_eq!(all.lines().filter(|found| found.starts_with(line)).count(), 1, "{line}: {said:?}");
     }
+    for name in ["k3s", "k3s.sysext.raw"] {
+        let said = desk.run(&["remove", name, "--esp", "esp", "--entry", "active"]);
+        said.complains(
+            1,
+            &["removing ", "active.efi.extra.d has of this name is not a regular file, and no boot takes it"],
+        );
+    }
+    let said = desk.run(&["measure", "--esp", "esp", "--entry", "passive"]);
+    assert_eq!(said.status, Some(0), "{said:?}");
+    for line in ["/EFI/kairos/passive.efi.extra.d", "/loader/extensions"] {
+        let line = format!("sextant: {line} is not a directory: no boot takes anything from it");
+        assert!(said.stderr.lines().any(|found| found == line), "{line}: {said:?}");
+    }
     let said = install(&desk, &["k3s.sysext.raw", "--entry", "active"]);
     assert_eq!(said.status, Some(1), "{said:?}");
     assert!(said.stderr.contains("active.efi.extra.d/k3s.sysext.raw exists and is not a regular file"), "{said:?}");
@@ -425,6 +438,10 @@ fn extensions_for_all_boot_entries_are_known() {
         said.stderr.contains("systemd-stub 258 and later also loads the extensions in ") && said.status == Some(0),
         "{said:?}"
     );
+    // A directory isn't taken, whatever its name is.
+    fs::create_dir(desk.path().join("esp/loader/extensions/odd.sysext.raw")).unwrap();
+    assert!(desk.run(&plan).stderr.contains("also takes 1 from "));
+    fs::remove_dir(desk.path().join("esp/loader/extensions/odd.sysext.raw")).unwrap();
     let said = desk.run(&[&plan[..], &["esp/loader/extensions"]].concat());
     assert!(said.stdout.contains("k3s") && said.stdout.contains("other"), "{said:?}");
     assert_eq!(desk.run(&["remove", "k3s", "--esp", "esp", "--global"]).status, Some(0));

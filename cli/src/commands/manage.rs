@@ -6,6 +6,7 @@ use super::store_options::{self, EntryOptions, StoreOptions};
 use crate::store::{Held, Kind, Link, Set, Slot, Store};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use ddi::Class;
 use ddi::text::{Message, Text};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -240,6 +241,12 @@ fn plan(
         for name in &which.names {
             let context = || format!("{} {} for {}", verb.doing(), Text::new(name), Text::new(&slot.name));
             let found = only_one(verb, &set, name).with_context(context)?;
+            let is_odd = || Class::ALL.iter().any(|class| set.is_odd(&format!("{name}{}", class.file_suffix())));
+            if found.is_empty() && (set.is_odd(name) || is_odd()) {
+                let place = Text::new(&slot.directory);
+                let cause = "has of this name is not a regular file, and no boot takes it: delete it by hand";
+                bail!("{}: what {place} {cause}", context());
+            }
             if found.is_empty() && !which.entries.is_all() {
                 bail!("{}: no such extension; available: {}", context(), listed(&there));
             }

@@ -191,16 +191,20 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     let major = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let major = stub.as_deref().ok().and_then(major);
     let directory = entry.extra_directory();
-    let read = || -> Result<[Extra; 2]> {
-        Ok([
-            esp.extra(entry).with_context(|| format!("listing {directory}"))?,
-            esp.global().with_context(|| format!("listing {}", esp::GLOBAL))?,
-        ])
+    let directories = [directory.as_str(), esp::GLOBAL];
+    let read = |directory: &str| -> Result<Option<Extra>> {
+        esp.taken(directory).with_context(|| format!("listing {}", Text::new(directory)))
     };
-    let before = read()?;
+    let before = [read(directories[0])?, read(directories[1])?];
+    for (directory, _) in directories.iter().zip(&before).filter(|(_, extra)| extra.is_none()) {
+        super::warn(format_args!("{directory} is not a directory: no boot takes anything from it"));
+    }
     let [extra, global] = &before;
-    let mut beside = open_all(extra, true)?;
-    let disabled = if arguments.check { open_all(extra, false)? } else { Vec::new() };
+    let open = |extra: &Option<Extra>, is_enabled| {
+        extra.as_ref().map_or_else(|| Ok(Vec::new()), |extra| open_all(extra, is_enabled))
+    };
+    let mut beside = open(extra, true)?;
+    let disabled = if arguments.check { open(extra, false)? } else { Vec::new() };
     for name in &arguments.remove {
         let before = beside.len();
         beside.retain(|file| !file.name.eq_ignore_ascii_case(name));
@@ -212,7 +216,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         beside.retain(|file| !file.name.eq_ignore_ascii_case(&added.name));
         beside.push(added);
     }
-    let (beside, global): (Rc<[Opened]>, Rc<[Opened]>) = (beside.into(), open_all(global, true)?.into());
+    let (beside, global): (Rc<[Opened]>, Rc<[Opened]>) = (beside.into(), open(global, true)?.into());
     if !global.is_empty() && major.is_none() {
         bail!("unknown version of systemd-stub: it may or may not read {}", esp::GLOBAL);
     }
@@ -221,7 +225,9 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     let of_place = |place: &Place| Rc::clone(if place.global.is_some() { &global } else { &beside });
     let places: Vec<_> = places.map(|place| (place, of_place(place))).collect();
     let events = measure_all(&places)?;
-    let is_same = before.iter().zip(read()?).all(|(before, now)| before.items == now.items);
+    let items = |extra: &Option<Extra>| extra.as_ref().map(|extra| extra.items.clone());
+    let is_same =
+        items(&before[0]) == items(&read(directories[0])?) && items(&before[1]) == items(&read(directories[1])?);
     ensure!(is_same, "the partition changed while it was read");
     let row = Row {
         entry: Some(Text::new(&entry.name)),

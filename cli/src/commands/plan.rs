@@ -172,7 +172,9 @@ fn of_all_entries(path: &Path, named: &[PathBuf]) -> Option<Message> {
     let is_partition = |above: &&Path| above.join("EFI").is_dir();
     let partition = path.ancestors().skip(1).find(is_partition).filter(|_| is_extra)?;
     let directory = partition.join(GLOBAL.trim_start_matches('/'));
-    let count = images::find(std::slice::from_ref(&directory)).ok().filter(|_| directory.is_dir())?.len();
+    let found = images::find(std::slice::from_ref(&directory)).ok().filter(|_| directory.is_dir())?;
+    let is_file = |path: &&PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    let count = found.iter().filter(is_file).count();
     let shown = Text::from_os(directory.as_os_str());
     let is_named = named.iter().any(|path| path.canonicalize().is_ok_and(|path| path == directory));
     (count > 0 && !is_named).then(|| {

@@ -319,7 +319,8 @@ mod tests {
         fs::create_dir(&place).unwrap();
         let root = Root::open(dir.path()).unwrap();
         let entry = Entry { name: "x".to_owned(), uki: "/x.efi".to_owned() };
-        let check = || check_twins(&Extra::read(&root, &entry).unwrap(), "a.sysext.raw").unwrap();
+        let check =
+            || check_twins(&Extra::read_directory(&root, entry.extra_directory()).unwrap(), "a.sysext.raw").unwrap();
         assert!(check().is_ok());
         fs::write(place.join("a.sysext.raw"), vec![1; 3 << 20]).unwrap();
         fs::write(place.join(".#a.sysext.raw.tmp"), vec![1; 2 << 20]).unwrap();

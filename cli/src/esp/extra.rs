@@ -1,6 +1,6 @@
 //! The directory beside a UKI: which extensions are in it, and which of them systemd-stub takes.
 
-use super::entry::{Entry, MAX_FILES};
+use super::entry::MAX_FILES;
 use ddi::Class;
 use ddi::compare_versions;
 use serde::Serialize;
@@ -64,10 +64,6 @@ pub struct Extra {
 }
 
 impl Extra {
-    pub(super) fn read(root: &Root, entry: &Entry) -> io::Result<Self> {
-        Self::read_directory(root, entry.extra_directory())
-    }
-
     /// The extensions in `directory`, whatever it belongs to.
     pub(super) fn read_directory(root: &Root, directory: String) -> io::Result<Self> {
         let place = root.directory(&directory)?;
@@ -137,6 +133,7 @@ pub(crate) fn item(found: &str, size: u64) -> Option<Item> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::entry::Entry;
     use super::*;
     use std::fs;
 
@@ -146,7 +143,7 @@ mod tests {
         let extra = dir.path().join("x.efi.extra.d");
         fs::create_dir(&extra).unwrap();
         let entry = Entry { name: "x".to_owned(), uki: "/x.efi".to_owned() };
-        let read = || Extra::read(&Root::open(dir.path()).unwrap(), &entry);
+        let read = || Extra::read_directory(&Root::open(dir.path()).unwrap(), entry.extra_directory());
         for number in 0..MAX_FILES {
             fs::write(extra.join(format!("{number}.sysext.raw")), "").unwrap();
         }
@@ -174,7 +171,7 @@ mod tests {
         }
         let root = Root::open(dir.path()).unwrap();
         let entry = Entry { name: "active".to_owned(), uki: "/EFI/kairos/active.efi".to_owned() };
-        let found = Extra::read(&root, &entry).unwrap();
+        let found = Extra::read_directory(&root, entry.extra_directory()).unwrap();
         let rows: Vec<_> =
             found.items.iter().map(|item| (item.file.as_str(), item.name.as_deref(), item.enabled)).collect();
         assert_eq!(
@@ -193,6 +190,6 @@ mod tests {
         assert_eq!(found.called("k3s_1.9")[0].size, 5);
         assert_eq!(found.called("a.confext.RAW.disabled").len(), 1);
         let other = Entry { name: "x".to_owned(), uki: "/EFI/kairos/x.efi".to_owned() };
-        assert!(Extra::read(&root, &other).unwrap().place().is_none());
+        assert!(Extra::read_directory(&root, other.extra_directory()).unwrap().place().is_none());
     }
 }

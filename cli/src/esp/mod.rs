@@ -38,7 +38,11 @@ impl Esp {
     /// Where `path` is no directory, or has no directory `EFI` in it: then it is something else.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Root::open(path)?;
-        if root.directory("/EFI")?.is_none() {
+        let efi = match root.directory("/EFI") {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+            found => found?,
+        };
+        if efi.is_none() {
             let cause = "not an EFI system partition: no directory EFI";
             return Err(io::Error::new(io::ErrorKind::NotFound, cause));
         }
@@ -59,18 +63,10 @@ impl Esp {
         entry::all(&self.root)
     }
 
-    /// The extensions of an entry.
-    ///
-    /// # Errors
-    /// Where the directory is there and can't be listed, or has more files than are looked at.
-    pub fn extra(&self, entry: &Entry) -> io::Result<Extra> {
-        Extra::read(&self.root, entry)
-    }
-
     /// The extensions in a directory of the partition.
     ///
     /// # Errors
-    /// As [`Self::extra`].
+    /// Where the directory is there and can't be listed, or has more files than are looked at.
     pub fn directory(&self, directory: &str) -> io::Result<Extra> {
         Extra::read_directory(&self.root, directory.to_owned())
     }
@@ -86,9 +82,22 @@ impl Esp {
     /// The extensions of all entries, in [`GLOBAL`].
     ///
     /// # Errors
-    /// As [`Self::extra`].
+    /// As [`Self::directory`].
     pub fn global(&self) -> io::Result<Extra> {
         Extra::read_directory(&self.root, GLOBAL.to_owned())
+    }
+
+    /// The same of a directory that a boot reads: `None` where it is none, but a file, from which systemd-stub takes nothing
+    /// (systemd 257, `src/boot/util.c`, `open_directory`).
+    ///
+    /// # Errors
+    /// As [`Self::directory`].
+    pub fn taken(&self, directory: &str) -> io::Result<Option<Extra>> {
+        match self.directory(directory) {
+            Ok(extra) => Ok(Some(extra)),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The place of a directory of extensions, which is made if it isn't there.
