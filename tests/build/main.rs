@@ -22,6 +22,7 @@ mod signing;
 use std::process::ExitCode;
 use support::{cases, harness};
 
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 fn main() -> ExitCode {
     harness::run(
         "build",
