@@ -1,7 +1,7 @@
 //! The tool of those who build extensions, put them on machines, and ask what became of them.
 
 // What is written to a terminal goes through `commands::output`, which makes text from outside harmless.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 pub mod build;

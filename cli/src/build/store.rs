@@ -3,8 +3,8 @@
 //! A thin wrapper around `OSSL_STORE` (`ossl_store(7)`), for which the `openssl` crate has no interface. A private key that comes
 //! out of it is a handle: the provider signs, and for a token the key never leaves the token.
 //!
-//! Only this module has `unsafe` code that calls OpenSSL. Each pointer is owned by a type that frees it, or is used within
-//! one function.
+//! This is the only unsafe code of the tool. Each pointer is owned by a type that frees it, or is used within one function.
+#![allow(unsafe_code)]
 
 use foreign_types::ForeignType;
 use openssl::error::ErrorStack;
