@@ -85,16 +85,16 @@ pub(crate) fn what_squashfs_cannot_keep_is_an_error_that_says_what_can() {
     let desk = desk();
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::lsetxattr(desk.path("tree/usr/share"), "user.note", b"x", flags).unwrap();
-    let said = desk.build("tool", "tree", &[]);
+    let said = desk.build("tool", "tree", &["--format", "squashfs"]);
     said.refuses(&["/usr/share has the extended attribute user.note", "erofs can: --format erofs"]);
     rustix::fs::lremovexattr(desk.path("tree/usr/share"), "user.note").unwrap();
     // Before 1970.
     let status = Command::new("touch").args(["-d", "1960-01-01"]).arg(desk.path("tree/opt")).status();
     assert!(status.unwrap().success());
-    desk.build("tool", "tree", &[]).refuses(&["/opt has a time of modification of -"]);
+    desk.build("tool", "tree", &["--format", "squashfs"]).refuses(&["/opt has a time of modification of -"]);
     assert!(Command::new("touch").arg(desk.path("tree/opt")).status().unwrap().success());
     symlink("x".repeat(256), desk.path("tree/opt/far")).unwrap();
-    desk.build("tool", "tree", &[]).refuses(&["/opt/far has a target of 256 bytes"]);
+    desk.build("tool", "tree", &["--format", "squashfs"]).refuses(&["/opt/far has a target of 256 bytes"]);
     assert!(!desk.path("tool.sysext.raw").exists());
 }
 

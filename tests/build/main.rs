@@ -1,6 +1,7 @@
 //! Making extensions: `sextant build` and `sextant sign`, and the library below them.
 #![allow(clippy::unwrap_used)]
 
+mod attributes;
 mod containers;
 mod desk;
 mod directories;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
     harness::run(
         "build",
         cases!(
+            attributes: erofs_is_taken_as_soon_as_the_source_needs_it,
+                attributes_of_layers_are_kept,
+                erofs_is_taken_for_times_and_long_links_too,
+                what_no_file_system_keeps_is_told_or_refused;
             containers: every_form_of_an_image_gives_the_same_extension,
                 what_is_not_what_its_digest_says_is_refused,
                 the_image_for_the_machine_is_taken_and_the_extension_is_for_that,

@@ -4,7 +4,7 @@ use super::interrupt;
 use super::progress::{Progress, Waiting};
 use super::signing_options::SigningOptions;
 use super::target;
-use crate::build::format::{Algorithm, Compression, Format};
+use crate::build::format::{Compression, Format, FormatError};
 use crate::build::source::{self, LayeredImage, Opened, Reference};
 use crate::build::tree::{
     FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
@@ -84,8 +84,9 @@ pub(super) struct Arguments {
     /// Layers of the image to use: all, last, N or N..M, counted from 1
     #[arg(long, value_name = "LAYERS", value_parser = Layers::parse, default_value = "last")]
     layers: Layers,
-    /// File system; erofs needs mkfs.erofs 1.8 or later
-    #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
+    /// File system: squashfs; erofs, which keeps extended attributes, POSIX ACLs and file capabilities (needs mkfs.erofs
+    /// 1.8 or later); auto, which is erofs if the source has any of these, else squashfs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "auto")]
     format: FormatArgument,
     /// Compression, with an optional level (zstd:19). squashfs: zstd, gzip. erofs: none, lz4, lz4hc, lzma (Linux 5.16),
     /// deflate (6.6), zstd (6.10) [default: zstd; erofs: lz4hc]
@@ -145,6 +146,7 @@ enum ClassArgument {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArgument {
+    Auto,
     Squashfs,
     Erofs,
 }
@@ -186,20 +188,21 @@ impl Arguments {
         given.or(self.name.1).unwrap_or(Class::Sysext)
     }
 
-    fn format(&self) -> Format {
-        let compression = self.compression.unwrap_or(self.usual_compression());
+    /// What can be wrong with the format before the source is known.
+    fn check_format(&self) -> Result<(), FormatError> {
         match self.format {
-            FormatArgument::Squashfs => Format::Squashfs(compression),
-            FormatArgument::Erofs => Format::Erofs(compression),
+            FormatArgument::Auto | FormatArgument::Squashfs => Format::squashfs(self.compression).check(),
+            FormatArgument::Erofs => Format::erofs(self.compression).check(),
         }
     }
 
-    /// What all kernels can read that are in use: of those that know erofs, many know no other algorithm.
-    fn usual_compression(&self) -> Compression {
-        Compression::of(match self.format {
-            FormatArgument::Squashfs => Algorithm::Zstd,
-            FormatArgument::Erofs => Algorithm::Lz4hc,
-        })
+    /// The format for `tree`, and a remark if the tree decided about it.
+    fn format(&self, tree: &FileTree) -> Result<(Format, Option<String>), FormatError> {
+        match self.format {
+            FormatArgument::Auto => Format::for_tree(tree, self.compression),
+            FormatArgument::Squashfs => Ok((Format::squashfs(self.compression), None)),
+            FormatArgument::Erofs => Ok((Format::erofs(self.compression), None)),
+        }
     }
 
     fn owners(&self) -> Owners {
@@ -224,7 +227,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // All that can be wrong without looking at the source comes first.
     let key = if arguments.unsigned { None } else { Some(arguments.signing.read()?) };
-    arguments.format().check()?;
+    arguments.check_format()?;
     let epoch = source_date_epoch()?;
     let class = arguments.class();
     if arguments.name.1.is_some_and(|named| named != class) {
@@ -382,6 +385,7 @@ struct Made {
     root_hash: String,
     root_hash_path: Option<PathBuf>,
     size: u64,
+    format: String,
     remarks: Vec<String>,
 }
 
@@ -400,13 +404,15 @@ fn make(
 ) -> Result<Made> {
     let (class, name) = (arguments.class(), arguments.name());
     let context = || format!("building {name}");
+    let (format, remark) = arguments.format(tree).with_context(context)?;
     let workshop = Workshop::open(output)?;
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let path = workshop.path("filesystem");
     let progress = Progress::begin("making the file system", Some(tree.content_len()));
     let uuid = derive_uuid("file system", name.as_str().as_bytes());
-    let written = arguments.format().write(tree, &path, time, uuid, &|bytes| progress.advance(bytes));
-    let remarks = written.with_context(context)?;
+    let written = format.write(tree, &path, time, uuid, &|bytes| progress.advance(bytes));
+    let mut remarks = written.with_context(context)?;
+    remarks.splice(0..0, remark);
     drop(progress);
 
     let _waiting = Waiting::begin("protecting, writing and verifying the image");
@@ -422,7 +428,7 @@ fn make(
         (path, Some(workshop.note(&root_hash_name(arguments), root_hash.as_bytes())?))
     };
     let size = path.metadata().with_context(context)?.len();
-    Ok(Made { path, root_hash, root_hash_path, size, remarks })
+    Ok(Made { path, root_hash, root_hash_path, size, format: format.to_string(), remarks })
 }
 
 fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
@@ -449,6 +455,7 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
             "name": arguments.name().as_str(),
             "class": class,
             "size": made.size,
+            "format": made.format,
             "root_hash": made.root_hash,
             "root_hash_file": made.root_hash_path.as_ref().map(|path| path.display().to_string()),
             "signed": !arguments.unsigned,

@@ -26,16 +26,15 @@ pub(super) struct Tool(());
 
 impl Tool {
     pub(super) fn find() -> Result<Self, FormatError> {
-        let help = "install erofs-utils 1.8 or newer, or build with --format squashfs, which needs no program";
         let output = Command::new(PROGRAM).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|error| FormatError::NoTool(format!("running {PROGRAM}: {error}: {help}")))?;
+        let output = output.map_err(|error| FormatError::NoTool(format!("running {PROGRAM}: {error}")))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let found = version(&text);
         if found.is_some_and(|found| found >= OLDEST) {
             return Ok(Self(()));
         }
         let first = Text::new(text.lines().next().unwrap_or_default());
-        Err(FormatError::NoTool(format!("{PROGRAM} says it is {first:?}, and 1.8 or newer is needed: {help}")))
+        Err(FormatError::NoTool(format!("{PROGRAM} says it is {first:?}, and 1.8 or newer is needed")))
     }
 }
 

@@ -101,17 +101,29 @@ impl fmt::Display for Algorithm {
     }
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Squashfs(_) => "squashfs",
+            Self::Erofs(_) => "erofs",
+        })
+    }
+}
+
 /// Why a file system can't be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
     /// Something about a file that the format has no place for.
-    #[error("/{path} has {what}, which squashfs as it is written here can't keep; erofs can: --format erofs")]
-    CannotKeep {
-        /// The file
-        path: Text,
-        /// What would be lost
-        what: String,
+    #[error("{0}, which squashfs as it is written here can't keep; erofs can: --format erofs")]
+    CannotKeep(Unfit),
+    /// The tree needs erofs, and no program is there that makes it.
+    #[error("{unfit}, which only erofs keeps; {cause}; install erofs-utils 1.8 or newer")]
+    NeedsErofs {
+        /// What squashfs has no place for
+        unfit: Unfit,
+        /// Why erofs can't be made
+        cause: String,
     },
     /// An algorithm of the other format.
     #[error("{format} can't be compressed with {algorithm} here; there is {choice}")]
@@ -124,7 +136,7 @@ pub enum FormatError {
         choice: &'static str,
     },
     /// No program that makes the format.
-    #[error("{0}")]
+    #[error("{0}; install erofs-utils 1.8 or newer, or build with --format squashfs, which needs no program")]
     NoTool(String),
     /// The program failed.
     #[error("mkfs.erofs: {0}")]
@@ -137,7 +149,52 @@ pub enum FormatError {
     Io(#[from] io::Error),
 }
 
+/// Something about a file that squashfs, as it is written here, has no place for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// The file
+    pub path: Text,
+    /// What would be lost
+    pub what: String,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{} has {}", self.path, self.what)
+    }
+}
+
 impl Format {
+    /// Returns squashfs with this compression; by default with Zstandard.
+    #[must_use]
+    pub fn squashfs(compression: Option<Compression>) -> Self {
+        Self::Squashfs(compression.unwrap_or(Compression::of(Algorithm::Zstd)))
+    }
+
+    /// Returns erofs with this compression; by default with one that all kernels can read that are in use: of those that
+    /// know erofs, many know no other algorithm.
+    #[must_use]
+    pub fn erofs(compression: Option<Compression>) -> Self {
+        Self::Erofs(compression.unwrap_or(Compression::of(Algorithm::Lz4hc)))
+    }
+
+    /// Returns squashfs, or erofs if `tree` has something that squashfs has no place for, and then a remark that says what
+    /// that is. Only the tree decides, never which programs there are: one source has one format everywhere.
+    ///
+    /// # Errors
+    /// [`FormatError::NeedsErofs`]
+    pub fn for_tree(tree: &FileTree, compression: Option<Compression>) -> Result<(Self, Option<String>), FormatError> {
+        let Err(unfit) = squashfs::check_tree(tree) else { return Ok((Self::squashfs(compression), None)) };
+        match erofs::Tool::find() {
+            Ok(_) => {
+                let remark = format!("made an erofs: {unfit}, which squashfs as it is written here can't keep");
+                Ok((Self::erofs(compression), Some(remark)))
+            }
+            Err(FormatError::NoTool(cause)) => Err(FormatError::NeedsErofs { unfit, cause }),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether it can be written here, before work begins.
     ///
     /// # Errors

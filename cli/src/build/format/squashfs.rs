@@ -3,7 +3,7 @@
 //! What that can't write is refused, never left out: extended attributes, and times before 1970 or after 2106. Hard links
 //! become files of their own with the same data, stored once.
 
-use super::{Algorithm, Compression, FormatError};
+use super::{Algorithm, Compression, FormatError, Unfit};
 use crate::build::tree::{Content, FileTree, Kind, Metadata, NodeId, Time};
 use backhand::compression::{CompressionOptions, Compressor, Gzip, Zstd};
 use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
@@ -45,7 +45,11 @@ fn compressor(compression: Compression) -> Result<FilesystemCompressor, FormatEr
             (Compressor::Gzip, CompressionOptions::Gzip(Gzip { compression_level, window_size: 15, strategies: 0 }))
         }
         _ => {
-            return Err(FormatError::Compression { format: "squashfs", algorithm, choice: "zstd and gzip" });
+            return Err(FormatError::Compression {
+                format: "squashfs",
+                algorithm,
+                choice: "zstd and gzip; others need --format erofs",
+            });
         }
     };
     FilesystemCompressor::new(id, Some(options)).map_err(library)
@@ -55,6 +59,30 @@ fn library(error: impl std::fmt::Display) -> FormatError {
     FormatError::Squashfs(error.to_string())
 }
 
+/// Whether the library can write all that is in `tree`.
+///
+/// # Errors
+/// The first thing that it can't, in the order of the tree.
+pub(super) fn check_tree(tree: &FileTree) -> Result<(), Unfit> {
+    let root = (Vec::new(), tree.root());
+    for (name, id) in std::iter::once(root).chain(tree.walk()) {
+        let Some(node) = tree.node(id) else { continue };
+        let unfit = |what: String| Unfit { path: Text::from_bytes(&name), what };
+        match &node.kind {
+            Kind::Symlink(target) if target.len() > MAX_TARGET => {
+                return Err(unfit(format!("a target of {} bytes", target.len())));
+            }
+            Kind::Special(kind) => return Err(unfit(format!("the type of {kind}"))),
+            _ => {}
+        }
+        if let Some(name) = node.metadata.xattrs.keys().next() {
+            return Err(unfit(format!("the extended attribute {}", Text::from_bytes(name))));
+        }
+        seconds(&name, node.metadata.mtime)?;
+    }
+    Ok(())
+}
+
 pub(super) fn write(
     tree: &FileTree,
     compression: Compression,
@@ -62,17 +90,17 @@ pub(super) fn write(
     time: Time,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<String>, FormatError> {
+    check_tree(tree).map_err(FormatError::CannotKeep)?;
     let mut writer = FilesystemWriter::default();
     writer.set_compressor(compressor(compression)?);
     writer.set_block_size(BLOCK_SIZE);
-    writer.set_time(seconds(&Text::default(), time)?);
+    writer.set_time(seconds(&[], time).map_err(FormatError::CannotKeep)?);
     writer.set_only_root_id();
     // The image is padded when it becomes a partition.
     writer.set_no_padding();
     writer.set_no_duplicate_files(digests_tell_apart(tree, progress)?);
 
     let root = tree.node(tree.root()).map_or_else(Metadata::implied_directory, |node| node.metadata.clone());
-    header(&Text::default(), &root)?;
     writer.set_root_mode(root.mode);
     writer.set_root_uid(root.uid);
     writer.set_root_gid(root.gid);
@@ -80,25 +108,19 @@ pub(super) fn write(
     let mut names: HashMap<NodeId, usize> = HashMap::new();
     for (name, id) in tree.walk() {
         let Some(node) = tree.node(id) else { continue };
-        let shown = Text::from_bytes(&name);
-        let header = header(&shown, &node.metadata)?;
+        let header = header(&name, &node.metadata)?;
         let place = Path::new(OsStr::from_bytes(&name));
         match &node.kind {
             Kind::Directory(_) => writer.push_dir(place, header),
-            Kind::Symlink(target) if target.len() > MAX_TARGET => {
-                let what = format!("a target of {} bytes", target.len());
-                return Err(FormatError::CannotKeep { path: shown, what });
-            }
             Kind::Symlink(target) => writer.push_symlink(PathBuf::from(OsStr::from_bytes(target)), place, header),
             Kind::File(content) => {
                 *names.entry(id).or_default() += 1;
                 let reader = content.reader();
                 let failure = Arc::clone(&failure);
-                writer.push_file(Noted { reader, path: shown, failure, progress }, place, header)
+                writer.push_file(Noted { reader, path: Text::from_bytes(&name), failure, progress }, place, header)
             }
-            Kind::Special(kind) => {
-                return Err(FormatError::CannotKeep { path: shown, what: format!("the type of {kind}") });
-            }
+            // The check has refused those.
+            Kind::Special(_) => continue,
         }
         .map_err(library)?;
     }
@@ -119,19 +141,15 @@ pub(super) fn write(
     Ok(if linked > 0 { vec![remark] } else { Vec::new() })
 }
 
-fn header(path: &Text, metadata: &Metadata) -> Result<NodeHeader, FormatError> {
-    if let Some(name) = metadata.xattrs.keys().next() {
-        let what = format!("the extended attribute {}", Text::from_bytes(name));
-        return Err(FormatError::CannotKeep { path: path.clone(), what });
-    }
-    let mtime = seconds(path, metadata.mtime)?;
+fn header(path: &[u8], metadata: &Metadata) -> Result<NodeHeader, FormatError> {
+    let mtime = seconds(path, metadata.mtime).map_err(FormatError::CannotKeep)?;
     Ok(NodeHeader { permissions: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime })
 }
 
 /// Squashfs counts whole seconds in 32 bits.
-fn seconds(path: &Text, time: Time) -> Result<u32, FormatError> {
-    u32::try_from(time.seconds).map_err(|_| FormatError::CannotKeep {
-        path: path.clone(),
+fn seconds(path: &[u8], time: Time) -> Result<u32, Unfit> {
+    u32::try_from(time.seconds).map_err(|_| Unfit {
+        path: Text::from_bytes(path),
         what: format!("a time of modification of {} seconds since 1970", time.seconds),
     })
 }

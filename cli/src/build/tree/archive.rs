@@ -123,16 +123,12 @@ fn set_bytes(header: &mut Header, field: std::ops::Range<usize>, value: &[u8]) -
     fits
 }
 
-/// Seconds with a fraction; the inverse of how extended headers are read.
+/// Seconds, with a fraction since 1970. For a time before that `mkfs.erofs` 1.8 adds the fraction where it has to be
+/// subtracted, so it gets the second in which the time lies.
 fn decimal(time: Time) -> String {
     match time {
-        Time { seconds, nanoseconds: 0 } => seconds.to_string(),
-        Time { seconds, nanoseconds } if seconds >= 0 => format!("{seconds}.{nanoseconds:09}"),
-        Time { seconds, nanoseconds } => {
-            // What the nanoseconds add to a time before 1970 brings it nearer to zero.
-            let whole = seconds.saturating_add(1).unsigned_abs();
-            format!("-{whole}.{:09}", 1_000_000_000_u32.saturating_sub(nanoseconds))
-        }
+        Time { seconds, nanoseconds } if seconds >= 0 && nanoseconds > 0 => format!("{seconds}.{nanoseconds:09}"),
+        Time { seconds, .. } => seconds.to_string(),
     }
 }
 

@@ -40,6 +40,13 @@ pub enum Omission {
         /// What it says
         what: Below,
     },
+    /// An extended attribute that no file system for extensions keeps.
+    Attribute {
+        /// The file
+        path: Text,
+        /// Full name of the attribute
+        name: Text,
+    },
     /// Would change what the host says it is, so no boot would take it.
     OsRelease {
         /// Its path
@@ -64,6 +71,9 @@ impl fmt::Display for Omission {
                 };
                 write!(f, "left out {what} /{path}: it is about files below, and those of a host stay as they are")
             }
+            Self::Attribute { path, name } => {
+                write!(f, "left out the extended attribute {name} of /{path}: no file system for extensions keeps it")
+            }
             Self::OsRelease { path } => {
                 write!(f, "left out /{path}: an extension with it is refused, since it would rename the host")
             }
@@ -87,7 +97,30 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     omit_special(tree, &mut omissions);
     omit_os_release(tree, class, &mut omissions);
     omit_below(tree, class, &mut omissions);
+    omit_attributes(tree, &mut omissions);
     omissions
+}
+
+/// Whether erofs keeps an attribute with this name (`fs/erofs/xattr.h`, `erofs_xattr_prefix`). Others belong to the file
+/// system that the source lies on, such as `btrfs.compression` and `system.nfs4_acl`; `mkfs.erofs` 1.8 drops them and succeeds.
+fn is_kept(name: &[u8]) -> bool {
+    let namespaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
+        || namespaces.iter().any(|namespace| name.strip_prefix(*namespace).is_some_and(|rest| !rest.is_empty()))
+}
+
+fn omit_attributes(tree: &mut FileTree, omissions: &mut Vec<Omission>) {
+    let root = (Vec::new(), tree.root());
+    for (path, id) in std::iter::once(root).chain(tree.walk()) {
+        let Some(node) = tree.node_mut(id) else { continue };
+        node.metadata.xattrs.retain(|name, _| {
+            let kept = is_kept(name);
+            if !kept {
+                omissions.push(Omission::Attribute { path: display(&path), name: display(name) });
+            }
+            kept
+        });
+    }
 }
 
 /// What was said about files that aren't part of the tree, unless something has come in their place.
@@ -199,6 +232,36 @@ mod tests {
         let mut confext = tree(&all);
         select(&mut confext, Class::Confext);
         assert_eq!(paths(&confext), ["etc", "etc/d"]);
+    }
+
+    #[test]
+    fn attributes_of_the_sources_file_system_are_left_out_and_told() {
+        let mut tree = tree(&[("usr/a", file()), ("etc/b", file())]);
+        let names = [
+            "btrfs.compression",
+            "security.capability",
+            "system.nfs4_acl",
+            "system.posix_acl_access",
+            "system.posix_acl_default",
+            "trusted.note",
+            "user.",
+            "user.note",
+        ];
+        let ids: Vec<NodeId> = tree.walk().into_iter().map(|(_, id)| id).chain([tree.root()]).collect();
+        for id in ids {
+            let attributes = names.iter().map(|name| (name.as_bytes().to_vec(), Vec::new()));
+            tree.node_mut(id).unwrap().metadata.xattrs = attributes.collect();
+        }
+        let texts: Vec<_> = select(&mut tree, Class::Sysext).iter().map(ToString::to_string).collect();
+        // The root, usr, usr/a, and the line about etc.
+        assert_eq!(texts.len(), 3 * 3 + 1, "{texts:#?}");
+        let line =
+            "left out the extended attribute btrfs.compression of /usr/a: no file system for extensions keeps it";
+        assert!(texts.iter().any(|text| text == line), "{texts:#?}");
+        for (path, id) in tree.walk() {
+            let left = &tree.node(id).unwrap().metadata.xattrs;
+            assert_eq!(left.len(), 5, "{}", String::from_utf8_lossy(&path));
+        }
     }
 
     #[test]
