@@ -151,7 +151,12 @@ pub(crate) fn what_is_taken_away_at_great_depth_takes_no_longer() {
 
 pub(crate) fn maps_of_holes_have_to_hold_together() {
     let sparse = |map: &str, size: &str| {
-        let records = [("GNU.sparse.map", map.as_bytes()), ("GNU.sparse.size", size.as_bytes())];
+        let count = map.split(',').count().div_ceil(2).to_string();
+        let records = [
+            ("GNU.sparse.map", map.as_bytes()),
+            ("GNU.sparse.numblocks", count.as_bytes()),
+            ("GNU.sparse.size", size.as_bytes()),
+        ];
         Layer::new().pax(&records).file("usr/x", "0123456789").bytes()
     };
     for (map, size) in [
@@ -198,7 +203,8 @@ fn fix_checksum(archive: &mut [u8]) {
 
 /// An archive with all that an archive can have: long names, records, both kinds of holes, links, whiteouts.
 fn rich() -> Vec<u8> {
-    let map: [(&str, &[u8]); 2] = [("GNU.sparse.map", b"2,3,10,7"), ("GNU.sparse.size", b"20")];
+    let map: [(&str, &[u8]); 3] =
+        [("GNU.sparse.map", b"2,3,10,7"), ("GNU.sparse.numblocks", b"2"), ("GNU.sparse.size", b"20")];
     let records: [(&str, &[u8]); 4] =
         [("path", b"usr/of/a/record"), ("mtime", b"-1.5"), ("uid", b"70000"), ("SCHILY.xattr.user.note", b"\n\0")];
     let one_zero: [(&str, &[u8]); 4] = [

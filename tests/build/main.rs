@@ -7,6 +7,7 @@ mod desk;
 mod directories;
 mod formats;
 mod found;
+mod go_tar;
 mod hostile_layers;
 mod hostile_registry;
 mod hosts;
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
                 an_upper_directory_is_told_about,
                 indexes_are_read_as_engines_read_them,
                 an_index_that_names_what_is_not_there_says_what_is;
+            go_tar: random_archives_are_read_as_go_reads_them,
+                archives_of_gos_own_tests_are_read_as_go_reads_them,
+                each_kind_of_archive_is_read_or_refused_as_go_does;
             hostile_layers: paths_that_lead_upwards_are_refused,
                 absolute_names_and_links_stay_inside,
                 links_in_circles_and_files_as_directories_are_refused,

@@ -10,7 +10,7 @@
 
 use super::acl;
 use super::layer::MemberError;
-use super::members::{DEVICE_MAJOR, DEVICE_MINOR, GID, MODE, MTIME, Member, UID};
+use super::members::{GID, MODE, MTIME, Member, UID};
 use super::overlay::Notes;
 use super::path::display;
 use super::pax::{self, PaxError};
@@ -26,6 +26,9 @@ const MAX_XATTRS: usize = 128 << 10;
 
 /// Most extended attributes of a file. Files in practice have a handful.
 const MAX_XATTR_COUNT: usize = 256;
+
+/// The latest time of a file, in 2262: nanoseconds since 1970 in an `i64`.
+const LATEST: Time = Time { seconds: 9_223_372_036, nanoseconds: 854_775_807 };
 
 /// What overlayfs notes down about a member.
 pub(super) fn notes(member: &Member) -> Notes {
@@ -45,7 +48,7 @@ pub(super) fn notes(member: &Member) -> Notes {
 /// Whether a member is what overlayfs keeps in the place of a file that was taken away.
 pub(super) fn is_whiteout(member: &Member) -> bool {
     match member.entry_type() {
-        EntryType::Char => member.number(DEVICE_MAJOR) == Some(0) && member.number(DEVICE_MINOR) == Some(0),
+        EntryType::Char => member.device() == Some((0, 0)),
         EntryType::Regular => notes(member).whiteout,
         _ => false,
     }
@@ -59,7 +62,7 @@ pub(super) fn metadata(member: &Member, class: Option<Class>) -> Result<Metadata
     let mode = u16::try_from(number("the mode", MODE)? & 0o7777).unwrap_or_default();
     let owner = |keyword: &'static str, name: &'static str, place| -> Result<u32, MemberError> {
         if let Some(value) = member.record(keyword) {
-            let value = pax::decimal(value).ok_or(PaxError::Number { keyword })?;
+            let value = pax::integer(value).ok_or(PaxError::Number { keyword })?;
             return u32::try_from(value).map_err(|error| MemberError::Field { field: name, cause: error.to_string() });
         }
         let value = number(name, place)?;
@@ -72,8 +75,9 @@ pub(super) fn metadata(member: &Member, class: Option<Class>) -> Result<Metadata
     } else {
         Time::from_seconds(number("the time", MTIME)?)
     };
-    // containerd and moby take the beginning of 1970 for all that was before (containerd, `pkg/archive/time.go`, `boundTime`).
-    let mtime = mtime.max(Time::default());
+    // containerd and moby take the beginning of 1970 for all that was before, and for what comes after [`LATEST`]
+    // (containerd, `pkg/archive/time.go`, `boundTime`).
+    let mtime = if (Time::default()..=LATEST).contains(&mtime) { mtime } else { Time::default() };
     Ok(Metadata { mode, uid, gid, mtime, xattrs: xattrs(member, class)? })
 }
 

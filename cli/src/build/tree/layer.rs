@@ -80,6 +80,9 @@ pub enum MemberError {
     /// Its path.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// Something other than a directory, without a name of its own.
+    #[error("its path is that of the root, and it is no directory")]
+    Root,
     /// A hard link to nothing.
     #[error("it is a hard link to {target}, which is not there")]
     MissingTarget {
@@ -384,16 +387,17 @@ impl Assembly {
     }
 
     fn put(&mut self, archive: &Spool, member: &Member) -> Result<(), MemberError> {
-        let path = member.record("GNU.sparse.name").unwrap_or(&member.path);
-        let parts = components(path)?;
+        sparse::check(member)?;
+        let parts = components(&member.path)?;
         let kind = member.entry_type();
         let Some((name, parents)) = parts.split_last() else {
             // The root itself.
-            if kind == EntryType::Directory {
-                let metadata = metadata(member, self.class)?;
-                let root = self.tree.root();
-                self.tree.describe(root, metadata)?;
+            if kind != EntryType::Directory {
+                return Err(MemberError::Root);
             }
+            let metadata = metadata(member, self.class)?;
+            let root = self.tree.root();
+            self.tree.describe(root, metadata)?;
             return Ok(());
         };
         if name.starts_with(WHITEOUT) || is_whiteout(member) {

@@ -107,7 +107,7 @@ impl Member {
 
     /// The value of the last record with this keyword. An empty one takes the record back: what the header says holds.
     pub(super) fn record(&self, keyword: &str) -> Option<&[u8]> {
-        last(&self.pax, keyword)
+        pax::last(&self.pax, keyword)
     }
 
     /// The number in the field of the header at `field`.
@@ -115,35 +115,100 @@ impl Member {
         numeric(self.header.as_bytes().get(field)?)
     }
 
-    /// What it is. Before POSIX a directory was a file whose name ends in a slash.
+    /// Major and minor number of a device; before POSIX there was no place for them.
+    pub(super) fn device(&self) -> Option<(i64, i64)> {
+        if Form::of(&self.header) == Form::Old {
+            return Some((0, 0));
+        }
+        Some((self.number(DEVICE_MAJOR)?, self.number(DEVICE_MINOR)?))
+    }
+
+    /// What it is. Before POSIX a directory was a file whose name ends in a slash. Since then the type alone says it.
     pub(super) fn entry_type(&self) -> EntryType {
+        let is_old = self.header.as_bytes().get(TYPE) == Some(&0);
         match self.header.entry_type() {
-            EntryType::Regular if self.path.ends_with(b"/") => EntryType::Directory,
+            EntryType::Regular if is_old && self.path.ends_with(b"/") => EntryType::Directory,
             EntryType::Continuous => EntryType::Regular,
             other => other,
         }
     }
 }
 
+/// Where the type of a member is in its header.
+const TYPE: usize = 156;
+
 /// Where the numbers of a header are.
 pub(super) const MODE: Range<usize> = 100..108;
 pub(super) const UID: Range<usize> = 108..116;
 pub(super) const GID: Range<usize> = 116..124;
-pub(super) const SIZE: Range<usize> = 124..136;
+const SIZE: Range<usize> = 124..136;
 pub(super) const MTIME: Range<usize> = 136..148;
-pub(super) const CHECKSUM: Range<usize> = 148..156;
-pub(super) const DEVICE_MAJOR: Range<usize> = 329..337;
-pub(super) const DEVICE_MINOR: Range<usize> = 337..345;
+const CHECKSUM: Range<usize> = 148..156;
+const DEVICE_MAJOR: Range<usize> = 329..337;
+const DEVICE_MINOR: Range<usize> = 337..345;
 
-/// The value of the last record with this keyword, unless that is empty.
-fn last<'r>(records: &'r [(Vec<u8>, Vec<u8>)], keyword: &str) -> Option<&'r [u8]> {
-    let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
-    found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
+/// Forms of headers, which differ in what follows the fields that all have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Before POSIX, with nothing there.
+    Old,
+    /// POSIX'.
+    Ustar,
+    /// star's, with less room for the path.
+    Star,
+    /// GNU tar's, with times in place of a part of the path.
+    Gnu,
+}
+
+impl Form {
+    fn of(header: &Header) -> Self {
+        let is = |range: Range<usize>, magic: &[u8]| header.as_bytes().get(range) == Some(magic);
+        if is(257..263, b"ustar\0") {
+            return if is(508..512, b"tar\0") { Self::Star } else { Self::Ustar };
+        }
+        if is(257..265, b"ustar  \0") { Self::Gnu } else { Self::Old }
+    }
+}
+
+/// The field of a header that should be a number and is none. Go reads no archive with one in it, even if nothing is made of
+/// the field.
+fn broken_number(header: &Header) -> Option<&'static str> {
+    let common = [
+        ("the mode", MODE),
+        ("the owner", UID),
+        ("the group", GID),
+        ("the size", SIZE),
+        ("the time", MTIME),
+        ("the device", DEVICE_MAJOR),
+        ("the device", DEVICE_MINOR),
+        ("the time of access", 476..488),
+        ("the time of change", 488..500),
+    ];
+    let count = match Form::of(header) {
+        Form::Old => 5,
+        Form::Ustar | Form::Gnu => 7,
+        Form::Star => 9,
+    };
+    let mut fields = common.into_iter().take(count);
+    fields.find(|(_, field)| header.as_bytes().get(field.clone()).and_then(numeric).is_none()).map(|(name, _)| name)
+}
+
+/// Whether no data follows a header of this type, whatever size stands there.
+pub(super) fn has_no_data(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    )
 }
 
 /// A number of a header, as Go reads it (`archive/tar`, `parseNumeric`): with the highest bit set a binary one in two's
 /// complement, else octal digits with NULs and spaces around them. An empty field is 0.
-fn numeric(field: &[u8]) -> Option<i64> {
+pub(super) fn numeric(field: &[u8]) -> Option<i64> {
     if let [first, rest @ ..] = field
         && first & 0x80 != 0
     {
@@ -156,6 +221,11 @@ fn numeric(field: &[u8]) -> Option<i64> {
         }
         return Some(value);
     }
+    octal(field)
+}
+
+/// Octal digits with NULs and spaces around them.
+fn octal(field: &[u8]) -> Option<i64> {
     let is_padding = |byte: &u8| matches!(byte, 0 | b' ');
     let start = field.iter().position(|byte| !is_padding(byte)).unwrap_or(field.len());
     let end = field.iter().rposition(|byte| !is_padding(byte)).map_or(start, |at| at.saturating_add(1));
@@ -169,17 +239,23 @@ fn numeric(field: &[u8]) -> Option<i64> {
 }
 
 /// The path in a header. POSIX puts what comes before a slash into a field of its own, of another length for star; GNU tar
-/// has times in its place.
+/// has times in its place, unless an old version of Go wrote it (golang/go#12594).
 fn path_of(header: &Header) -> Vec<u8> {
     let field = |range: Range<usize>| {
         let field = header.as_bytes().get(range).unwrap_or_default();
         field.split(|byte| *byte == 0).next().unwrap_or_default()
     };
-    let is = |range: Range<usize>, magic: &[u8]| header.as_bytes().get(range) == Some(magic);
-    let prefix = match (is(257..263, b"ustar\0"), is(508..512, b"tar\0")) {
-        (true, true) => field(345..476),
-        (true, false) => field(345..500),
-        (false, _) => b"",
+    let is_time = |range: Range<usize>| {
+        let field = header.as_bytes().get(range).unwrap_or_default();
+        field.first() == Some(&0) || numeric(field).is_some()
+    };
+    let prefix = match Form::of(header) {
+        Form::Star => field(345..476),
+        Form::Ustar => field(345..500),
+        Form::Gnu if !(is_time(345..357) && is_time(357..369)) => {
+            Some(field(345..500)).filter(|it| it.is_ascii()).unwrap_or_default()
+        }
+        Form::Gnu | Form::Old => b"",
     };
     if prefix.is_empty() { field(0..100).to_vec() } else { [prefix, field(0..100)].join(&b'/') }
 }
@@ -211,8 +287,9 @@ impl<'a> Members<'a> {
             self.left = self.left.checked_sub(1).ok_or(ArchiveError::TooMany)?;
             let fail = |cause: &str| ArchiveError::Header { offset, cause: cause.to_owned() };
             let kind = header.entry_type();
-            let own_size = header.as_bytes().get(SIZE).and_then(numeric).and_then(|size| u64::try_from(size).ok());
-            let own_size = own_size.ok_or_else(|| fail("its size is no number that can be used"))?;
+            let to_size = |size: i64| u64::try_from(size).map_err(|_| fail("its size is less than nothing"));
+            let own = header.as_bytes().get(SIZE).and_then(numeric).unwrap_or_default();
+            let own_size = if has_no_data(kind) { 0 } else { to_size(own)? };
             if matches!(
                 kind,
                 EntryType::XHeader | EntryType::XGlobalHeader | EntryType::GNULongName | EntryType::GNULongLink
@@ -228,35 +305,29 @@ impl<'a> Members<'a> {
                     EntryType::GNULongLink => long_link = Some(text()),
                     // What holds for all members is a comment in practice, and the engines ignore it. To Go it is a
                     // member of its own, for which what came before it was meant.
-                    _ => (records, long_path, long_link) = (Vec::new(), None, None),
+                    _ => {
+                        pax::records(&data).map_err(|error| ArchiveError::Pax { offset, error })?;
+                        (records, long_path, long_link) = (Vec::new(), None, None);
+                    }
                 }
                 self.skip(offset, own_size)?;
                 continue;
             }
-            let size = match last(&records, "size") {
-                Some(value) => pax::decimal(value)
-                    .ok_or(ArchiveError::Pax { offset, error: PaxError::Number { keyword: "size" } })?,
-                None => own_size,
-            };
+            pax::check(&records).map_err(|error| ArchiveError::Pax { offset, error })?;
+            let size = pax::last(&records, "size").and_then(pax::integer).unwrap_or(own);
             // Where GNU tar's headers and POSIX' are mixed, Go has the former win.
             let text = |long: Option<Vec<u8>>, keyword: &str| {
-                long.filter(|text| !text.is_empty()).or_else(|| last(&records, keyword).map(<[u8]>::to_vec))
+                long.filter(|text| !text.is_empty()).or_else(|| pax::last(&records, keyword).map(<[u8]>::to_vec))
             };
             let path = text(long_path, "path").unwrap_or_else(|| path_of(&header));
             let link = text(long_link, "linkpath");
             let link = link.or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned)).unwrap_or_default();
-            let mut member = Member { header, offset, path, link, size, pax: records };
-            if matches!(
-                member.entry_type(),
-                EntryType::Link
-                    | EntryType::Symlink
-                    | EntryType::Char
-                    | EntryType::Block
-                    | EntryType::Directory
-                    | EntryType::Fifo
-            ) {
-                // Whatever size stands there, no data follows.
-                member.size = 0;
+            let mut member = Member { header, offset, path, link, size: 0, pax: records };
+            if !has_no_data(member.entry_type()) {
+                member.size = to_size(size)?;
+            }
+            if let Some(name) = super::sparse::name(&member) {
+                member.path = name;
             }
             self.skip(offset, member.size)?;
             return Ok(Some(member));
@@ -269,29 +340,39 @@ impl<'a> Members<'a> {
         if offset >= self.archive.len() {
             return Ok(None);
         }
-        let mut header = Header::new_old();
-        match self.archive.read_exact_at(header.as_mut_bytes(), offset) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(ArchiveError::Truncated { offset });
+        let header = self.block(offset)?;
+        let cause = |cause: String| ArchiveError::Header { offset, cause };
+        let is_zero = |header: &Header| header.as_bytes().iter().all(|byte| *byte == 0);
+        if is_zero(&header) {
+            // Two of them mark the end, and nothing else may follow the first.
+            let next = offset.saturating_add(BLOCK);
+            if next < self.archive.len() && !is_zero(&self.block(next)?) {
+                return Err(cause("it is one block of zeros, and the end of an archive has two".to_owned()));
             }
-            Err(error) => return Err(error.into()),
-        }
-        if header.as_bytes().iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let cause = |cause: String| ArchiveError::Header { offset, cause };
         // The checksum counts its own field as spaces. Old archivers counted bytes with a sign.
         let bytes =
             || header.as_bytes().iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { &32 } else { byte });
         let sum: i64 = bytes().map(|byte| i64::from(*byte)).sum();
         let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
-        let found = header.as_bytes().get(CHECKSUM).and_then(numeric);
+        let found = header.as_bytes().get(CHECKSUM).and_then(octal);
         let found = found.ok_or_else(|| cause("its checksum is no number".to_owned()))?;
         if found != sum && found != signed {
             return Err(cause(format!("its checksum is {found} where {sum} is needed")));
         }
-        Ok(Some(header))
+        match broken_number(&header) {
+            Some(field) => Err(cause(format!("{field} is no number"))),
+            None => Ok(Some(header)),
+        }
+    }
+
+    fn block(&self, offset: u64) -> Result<Header, ArchiveError> {
+        let mut header = Header::new_old();
+        match self.archive.read_exact_at(header.as_mut_bytes(), offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ArchiveError::Truncated { offset }),
+            result => Ok(result.map(|()| header)?),
+        }
     }
 
     /// The data of an extended header.

@@ -31,6 +31,12 @@ pub enum PaxError {
     /// More than [`MAX_RECORDS`].
     #[error("the extended header has more than {MAX_RECORDS} records")]
     TooMany,
+    /// A value that becomes a string of C, and would end early.
+    #[error("{keyword} of the extended header has a NUL byte in it")]
+    Nul {
+        /// Its keyword
+        keyword: &'static str,
+    },
     /// A value that should be a number and isn't.
     #[error("{keyword} of the extended header is no number that can be used")]
     Number {
@@ -39,21 +45,38 @@ pub enum PaxError {
     },
 }
 
+/// Values that are strings of C.
+const TEXTS: [&str; 4] = ["path", "linkpath", "uname", "gname"];
+
 /// Keyword and value.
 pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
 
 /// The records in the order in which they stand.
 ///
 /// # Errors
-/// [`PaxError::Record`], [`PaxError::TooMany`]
+/// [`PaxError::Record`], [`PaxError::Nul`], [`PaxError::TooMany`]
 pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
     let mut found = Vec::new();
+    let mut pieces = 0_usize;
     let mut rest = data;
     while !rest.is_empty() {
         let offset = data.len().saturating_sub(rest.len());
         let (keyword, value, next) = record(rest).ok_or(PaxError::Record { offset })?;
         if found.len() >= MAX_RECORDS {
             return Err(PaxError::TooMany);
+        }
+        let is_text = TEXTS.into_iter().find(|text| text.as_bytes() == keyword);
+        if let Some(keyword) = is_text.filter(|_| value.contains(&0)) {
+            return Err(PaxError::Nul { keyword });
+        }
+        // Pieces of a file with holes are told by pairs of records, and later formats separate them with commas.
+        let piece = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
+        if piece.contains(&keyword) {
+            let expected = piece.get(pieces % 2);
+            if expected != Some(&keyword) || value.contains(&b',') {
+                return Err(PaxError::Record { offset });
+            }
+            pieces = pieces.saturating_add(1);
         }
         found.push((keyword, value));
         rest = next;
@@ -63,41 +86,64 @@ pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
 
 /// The first record, and what follows it.
 fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = data.iter().take(12).position(|byte| *byte == b' ')?;
-    let len = decimal(data.get(..space)?)?;
+    let space = data.iter().position(|byte| *byte == b' ')?;
+    let len = integer(data.get(..space)?)?;
     let (record, rest) = data.split_at_checked(usize::try_from(len).ok()?)?;
     let body = record.get(space.checked_add(1)?..)?.strip_suffix(b"\n")?;
     let equals = body.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
     let (keyword, value) = body.split_at_checked(equals)?;
+    let value = value.get(1..)?;
     (!keyword.contains(&0)).then_some(())?;
-    Some((keyword, value.get(1..)?, rest))
+    Some((keyword, value, rest))
 }
 
-/// A number without sign.
-pub(super) fn decimal(text: &[u8]) -> Option<u64> {
-    (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then_some(())?;
+/// A number of decimal digits, with or without a sign before them.
+pub(super) fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A number that isn't negative.
+pub(super) fn unsigned(text: &[u8]) -> Option<u64> {
+    integer(text).and_then(|number| u64::try_from(number).ok())
+}
+
+/// Numbers and times that a record without a value takes back.
+const NUMBERS: [&str; 3] = ["size", "uid", "gid"];
+const TIMES: [&str; 3] = ["mtime", "atime", "ctime"];
+
+/// Whether all numbers and times are such, also those that nothing is made of.
+///
+/// # Errors
+/// [`PaxError::Number`]
+pub(super) fn check(records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), PaxError> {
+    let is = |keyword: &'static str, reads: &dyn Fn(&[u8]) -> bool| match last(records, keyword) {
+        Some(value) if !reads(value) => Err(PaxError::Number { keyword }),
+        _ => Ok(()),
+    };
+    NUMBERS.iter().try_for_each(|keyword| is(keyword, &|value| integer(value).is_some()))?;
+    TIMES.iter().try_for_each(|keyword| is(keyword, &|value| time(value).is_some()))
+}
+
+/// The value of the last record with this keyword, unless that is empty.
+pub(super) fn last<'r>(records: &'r [(Vec<u8>, Vec<u8>)], keyword: &str) -> Option<&'r [u8]> {
+    let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
+    found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
 }
 
 /// Seconds with a fraction; digits beyond nanoseconds are cut off.
 pub(super) fn time(text: &[u8]) -> Option<Time> {
-    let (negative, text) = match text.strip_prefix(b"-") {
-        Some(text) => (true, text),
-        None => (false, text),
-    };
     let mut parts = text.splitn(2, |byte| *byte == b'.');
-    let whole = i64::try_from(decimal(parts.next()?)?).ok()?;
+    let whole = integer(parts.next()?)?;
     let fraction = parts.next().unwrap_or_default();
     fraction.iter().all(u8::is_ascii_digit).then_some(())?;
     let digits: Vec<u8> = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9).collect();
-    let nanoseconds = u32::try_from(decimal(&digits)?).ok()?;
-    Some(match (negative, nanoseconds) {
-        (false, nanoseconds) => Time { seconds: whole, nanoseconds },
-        (true, 0) => Time::from_seconds(whole.checked_neg()?),
+    let nanoseconds = u32::try_from(integer(&digits)?).ok()?;
+    Some(match (text.starts_with(b"-"), nanoseconds) {
         // Half a second before -1 is a second and a half before 1970: -2 and a half forward.
-        (true, part) => {
-            Time { seconds: whole.checked_neg()?.checked_sub(1)?, nanoseconds: 1_000_000_000_u32.checked_sub(part)? }
+        (true, part @ 1..) => {
+            Time { seconds: whole.saturating_sub(1), nanoseconds: 1_000_000_000_u32.checked_sub(part)? }
         }
+        (_, nanoseconds) => Time { seconds: whole, nanoseconds },
     })
 }
 
@@ -113,6 +159,43 @@ mod tests {
         let expected: [(&[u8], &[u8]); 3] =
             [(b"mtime", b"1350244992.023960108"), (b"SCHILY.xattr.a", b"\n\0"), (b"k", b"")];
         assert_eq!(found, expected);
+    }
+
+    /// As Go has them (`archive/tar`, `TestParsePAXRecord`, `TestParsePAXTime`).
+    #[test]
+    fn numbers_may_have_a_sign_and_zeros_before_them() {
+        for text in [&b"6 k=v\n"[..], b"+7 k=v\n", b"000000000000000023 k=v\n"] {
+            assert_eq!(records(text), Ok(vec![(&b"k"[..], &b"v"[..])]), "{}", String::from_utf8_lossy(text));
+        }
+        assert_eq!(integer(b"+12"), Some(12));
+        assert_eq!(integer(b"-12"), Some(-12));
+        assert_eq!(time(b"+5.5"), Some(Time { seconds: 5, nanoseconds: 500_000_000 }));
+        assert_eq!(time(b"5."), Some(Time::from_seconds(5)));
+        assert_eq!(time(b"-0.5"), Some(Time { seconds: -1, nanoseconds: 500_000_000 }));
+        for text in [&b""[..], b"+", b"1_0", b"0x1", b" 1", b"9223372036854775808"] {
+            assert_eq!(integer(text), None, "{}", String::from_utf8_lossy(text));
+        }
+        assert_eq!(unsigned(b"-1"), None);
+    }
+
+    #[test]
+    fn pieces_come_in_pairs() {
+        let pair = b"23 GNU.sparse.offset=0\n25 GNU.sparse.numbytes=7\n";
+        assert_eq!(records(pair).unwrap().len(), 2);
+        for text in [&b"25 GNU.sparse.numbytes=7\n"[..], b"23 GNU.sparse.offset=0\n23 GNU.sparse.offset=0\n"] {
+            assert!(records(text).is_err(), "{}", String::from_utf8_lossy(text));
+        }
+        assert!(records(b"25 GNU.sparse.offset=0,1\n").is_err());
+    }
+
+    #[test]
+    fn text_has_no_nul() {
+        for keyword in ["path", "linkpath", "uname", "gname"] {
+            let body = format!(" {keyword}=a\0b\n");
+            let text = format!("{}{body}", body.len() + 2);
+            assert_eq!(records(text.as_bytes()), Err(PaxError::Nul { keyword }), "{keyword}");
+        }
+        assert!(records(b"11 user=a\0\n").is_ok());
     }
 
     #[test]

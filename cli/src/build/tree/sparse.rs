@@ -10,12 +10,12 @@
 )]
 
 use super::Content;
-use super::members::{ArchiveError, BLOCK, Member};
-use super::pax::decimal;
+use super::members::{ArchiveError, BLOCK, Member, has_no_data, numeric};
+use super::pax::{integer, unsigned};
 use crate::build::source::Spool;
 use ddi::io::ReadAt;
 use std::io;
-use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::{EntryType, GnuExtSparseHeader, Header};
 
 /// Most pieces of data in one file. `tar` itself sees one every 512 bytes at worst.
 const MAX_PARTS: usize = 1 << 20;
@@ -25,12 +25,74 @@ const MAX_PARTS: usize = 1 << 20;
 #[error("the map of its holes does not hold together")]
 pub struct SparseError;
 
+/// Where the map of a file with holes is.
+enum Place {
+    /// In GNU's old header, and in blocks of their own behind it.
+    Header,
+    /// In records, versions 0.0 and 0.1.
+    Records,
+    /// Before the data, version 1.0.
+    Data,
+}
+
+/// Where the map of a member is; `None` for one without. Versions that aren't known are files without holes, as to Go.
+fn place(member: &Member) -> Option<Place> {
+    if member.entry_type() == EntryType::GNUSparse {
+        return Some(Place::Header);
+    }
+    let record = |keyword| member.record(keyword).unwrap_or_default();
+    match (record("GNU.sparse.major"), record("GNU.sparse.minor")) {
+        (b"0", b"0" | b"1") => Some(Place::Records),
+        (b"1", b"0") => Some(Place::Data),
+        (b"", b"") if !map_of(member).is_empty() => Some(Place::Records),
+        _ => None,
+    }
+}
+
+/// The map in the records: one record for each piece in version 0.0, one for all since.
+fn map_of(member: &Member) -> Vec<u8> {
+    let wanted: [&[u8]; 2] = [b"GNU.sparse.offset", b"GNU.sparse.numbytes"];
+    let pieces: Vec<&[u8]> = member
+        .pax
+        .iter()
+        .filter(|(keyword, _)| wanted.contains(&keyword.as_slice()))
+        .map(|(_, value)| value.as_slice())
+        .collect();
+    if pieces.is_empty() { member.record("GNU.sparse.map").unwrap_or_default().to_vec() } else { pieces.join(&b',') }
+}
+
+/// The path of a file with holes, where the path of its header is another one that old versions of `tar` unpack it under.
+pub(super) fn name(member: &Member) -> Option<Vec<u8>> {
+    match place(member)? {
+        Place::Header => None,
+        Place::Records | Place::Data => member.record("GNU.sparse.name").map(<[u8]>::to_vec),
+    }
+}
+
+/// Whether a member has a map only if it has data.
+///
+/// # Errors
+/// [`SparseError`]
+pub(super) fn check(member: &Member) -> Result<(), SparseError> {
+    if has_no_data(member.entry_type()) && place(member).is_some() { Err(SparseError) } else { Ok(()) }
+}
+
+/// Where the fields of GNU's old map are in a header.
+const OLD_MAP: std::ops::Range<usize> = 386..482;
+const OLD_MORE: usize = 482;
+const OLD_SIZE: std::ops::Range<usize> = 483..495;
+/// And in a block of its own.
+const NEXT_MAP: std::ops::Range<usize> = 0..504;
+const NEXT_MORE: usize = 504;
+
 /// Bytes of further map blocks that follow the header at `offset`, if it is one of GNU's old sparse files.
 pub(super) fn extension_blocks(archive: &Spool, offset: u64) -> Result<u64, ArchiveError> {
     let mut header = Header::new_old();
     archive.read_exact_at(header.as_mut_bytes(), offset)?;
-    let Some(gnu) = header.as_gnu().filter(|_| header.entry_type() == EntryType::GNUSparse) else { return Ok(0) };
-    let mut more = gnu.is_extended();
+    if header.as_gnu().is_none() || header.entry_type() != EntryType::GNUSparse {
+        return Ok(0);
+    }
+    let mut more = header.as_bytes().get(OLD_MORE) != Some(&0);
     let mut count = 0_u64;
     while more {
         let mut block = GnuExtSparseHeader::new();
@@ -40,7 +102,7 @@ pub(super) fn extension_blocks(archive: &Spool, offset: u64) -> Result<u64, Arch
             io::ErrorKind::UnexpectedEof => ArchiveError::Truncated { offset },
             _ => error.into(),
         })?;
-        more = block.is_extended();
+        more = block.as_bytes().get(NEXT_MORE) != Some(&0);
     }
     Ok(count.saturating_mul(BLOCK))
 }
@@ -50,50 +112,54 @@ pub(super) fn extension_blocks(archive: &Spool, offset: u64) -> Result<u64, Arch
 /// # Errors
 /// [`SparseError`], also where the archive can't be read there: its length has been checked.
 pub(super) fn content(archive: &Spool, member: &Member) -> Result<Option<Content>, SparseError> {
-    let (len, map, data) = if member.entry_type() == EntryType::GNUSparse {
-        gnu(archive, member).ok_or(SparseError)?
-    } else if let Some(map) = member.record("GNU.sparse.map") {
-        let numbers = numbers(map.split(|byte| *byte == b',')).ok_or(SparseError)?;
-        (real_size(member).ok_or(SparseError)?, numbers, (member.data(), member.size))
-    } else if member.record("GNU.sparse.major") == Some(b"1") {
-        in_data(archive, member).ok_or(SparseError)?
-    } else if member.record("GNU.sparse.offset").is_some() {
-        let wanted: [&[u8]; 2] = [b"GNU.sparse.offset", b"GNU.sparse.numbytes"];
-        let values = member.pax.iter().filter(|(keyword, _)| wanted.contains(&keyword.as_slice()));
-        let numbers = numbers(values.map(|(_, value)| value.as_slice())).ok_or(SparseError)?;
-        (real_size(member).ok_or(SparseError)?, numbers, (member.data(), member.size))
-    } else {
-        return Ok(None);
+    let map = match place(member) {
+        None => return Ok(None),
+        Some(Place::Header) => in_header(archive, member),
+        Some(Place::Records) => in_records(member),
+        Some(Place::Data) => in_data(archive, member),
     };
+    let (len, map, data) = map.ok_or(SparseError)?;
     parts(archive, len, &map, data).map(Some).ok_or(SparseError)
 }
 
 /// Length of the file, offsets and lengths of its pieces by turns, and where their data is in the archive.
 type Map = (u64, Vec<u64>, (u64, u64));
 
-fn gnu(archive: &Spool, member: &Member) -> Option<Map> {
-    let header = member.header.as_gnu()?;
+fn in_header(archive: &Spool, member: &Member) -> Option<Map> {
+    member.header.as_gnu()?;
+    let unsigned = |field: &[u8]| numeric(field).and_then(|number| u64::try_from(number).ok());
     let mut map = Vec::new();
-    let mut take = |pieces: &[GnuSparseHeader]| -> Option<()> {
-        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
-            map.extend([piece.offset().ok()?, piece.length().ok()?]);
+    let mut take = |pieces: &[u8]| -> Option<()> {
+        // The first one without an offset ends the list.
+        for piece in pieces.chunks_exact(24).take_while(|piece| piece.first() != Some(&0)) {
+            map.extend([unsigned(piece.get(..12)?)?, unsigned(piece.get(12..)?)?]);
         }
         (map.len() <= MAX_PARTS).then_some(())
     };
-    take(&header.sparse)?;
-    let mut more = header.is_extended();
+    let header = member.header.as_bytes();
+    take(header.get(OLD_MAP)?)?;
+    let mut more = header.get(OLD_MORE) != Some(&0);
     let mut place = member.data();
     while more {
         let mut block = GnuExtSparseHeader::new();
         archive.read_exact_at(block.as_mut_bytes(), place).ok()?;
-        take(&block.sparse)?;
-        more = block.is_extended();
+        take(block.as_bytes().get(NEXT_MAP)?)?;
+        more = block.as_bytes().get(NEXT_MORE) != Some(&0);
         place = place.checked_add(BLOCK)?;
     }
-    Some((header.real_size().ok()?, map, (place, member.size)))
+    Some((unsigned(header.get(OLD_SIZE)?)?, map, (place, member.size)))
 }
 
-/// Version 1.0: the map stands before the data, a number a line, padded to whole blocks.
+fn in_records(member: &Member) -> Option<Map> {
+    let text = map_of(member);
+    let texts = text.split(|byte| *byte == b',').filter(|_| !text.is_empty());
+    let numbers: Vec<u64> = texts.take(MAX_PARTS.saturating_add(1)).map(unsigned).collect::<Option<_>>()?;
+    let count = usize::try_from(integer(member.record("GNU.sparse.numblocks")?)?).ok()?;
+    let whole = numbers.len() <= MAX_PARTS && Some(numbers.len()) == count.checked_mul(2);
+    whole.then_some((real_size(member)?, numbers, (member.data(), member.size)))
+}
+
+/// The map stands before the data, a number a line, padded to whole blocks.
 fn in_data(archive: &Spool, member: &Member) -> Option<Map> {
     let mut numbers = Vec::new();
     let mut wanted = None;
@@ -109,10 +175,10 @@ fn in_data(archive: &Spool, member: &Member) -> Option<Map> {
             }
             if byte != b'\n' {
                 line.push(byte);
-                (line.len() <= 20).then_some(())?;
+                (line.len() <= MAX_LINE).then_some(())?;
                 continue;
             }
-            let number = decimal(&line)?;
+            let number = unsigned(&line)?;
             line.clear();
             match wanted {
                 None => {
@@ -127,24 +193,29 @@ fn in_data(archive: &Spool, member: &Member) -> Option<Map> {
     Some((real_size(member)?, numbers, data))
 }
 
-fn real_size(member: &Member) -> Option<u64> {
-    decimal(member.record("GNU.sparse.realsize").or_else(|| member.record("GNU.sparse.size"))?)
-}
+/// Most characters of a number, zeros before it included.
+const MAX_LINE: usize = 64;
 
-fn numbers<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u64>> {
-    let found: Option<Vec<u64>> = texts.take(MAX_PARTS.saturating_add(1)).map(decimal).collect();
-    found.filter(|found| found.len() <= MAX_PARTS && found.len() % 2 == 0)
+/// Bytes of the file, holes included. Without a record there are no more than the archive has.
+fn real_size(member: &Member) -> Option<u64> {
+    let record = member.record("GNU.sparse.size").or_else(|| member.record("GNU.sparse.realsize"));
+    record.map_or(Some(member.size), unsigned)
 }
 
 fn parts(archive: &Spool, len: u64, map: &[u64], (mut place, mut left): (u64, u64)) -> Option<Content> {
     let mut parts = Vec::new();
+    let mut end = 0_u64;
     for piece in map.chunks_exact(2) {
         let [offset, size] = *piece else { return None };
+        (offset >= end).then_some(())?;
+        end = offset.checked_add(size).filter(|end| *end <= len)?;
         left = left.checked_sub(size)?;
         if size > 0 {
             parts.push((offset, archive.slice(place, size)?));
         }
         place = place.checked_add(size)?;
     }
+    // Data that belongs to no piece is refused as well.
+    (left == 0).then_some(())?;
     Content::sparse(len, parts)
 }
