@@ -55,11 +55,20 @@ build: agent deps ## both programs, released, manual pages and completions, in t
 	rm -rf $(DIST)/man $(DIST)/completions
 	$(CARGO) run --locked --quiet --package xtask --bin manual -- $(DIST)
 
+# Paths of this machine are replaced, so that the program is the same bytes wherever it is built.
+AGENT_FLAGS = -C target-feature=+crt-static -C relocation-model=static \
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/sextant \
+	--remap-path-prefix=$(abspath $(TARGET_DIR))=/sextant/target
+RELEASE = RUSTFLAGS="$(AGENT_FLAGS)" OPENSSL_STATIC=1 $(CARGO) build --locked --release --target $(HOST)
+
 .PHONY: agent
 agent: deps ## the released agent alone
-	RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" OPENSSL_STATIC=1 $(CARGO) build --locked --release \
-		--target $(HOST) --package sextant
+	$(RELEASE) --package sextant
 	install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent
+
+.PHONY: reproducible
+reproducible: agent ## build the released agent a second time, elsewhere, and compare the bytes
+	.ci/reproducible $(DIST)/sextant-agent
 
 # The trees wait for downloads, and linking keeps one processor busy: the others compile meanwhile.
 .PHONY: test
