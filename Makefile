@@ -128,10 +128,12 @@ vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCEN
 kairos: agent toolbox ## boot all Kairos machines (STORY=PART OF A NAME for some)
 	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture $(or $(STORY),kairos)
 
+# The agent is the one of `make agent`: the program beside it adds no features to the crates that both depend on.
 .PHONY: demo
 demo: deps ## the main job on throw-away keys: good and hostile images in, verdicts out
-	$(CARGO) build --locked --release --package sextant --package xtask --no-default-features --bin sextant-agent --bin demo
-	@$(TARGET_DIR)/release/demo
+	$(RELEASE) --package sextant --package xtask --no-default-features --bin sextant-agent --bin demo
+	@install -D -t $(DIST) $(TARGET_DIR)/$(HOST)/release/sextant-agent
+	@$(TARGET_DIR)/$(HOST)/release/demo $(DIST)/sextant-agent
 
 .PHONY: bench
 bench: deps ## measure against veritysetup, cp and systemd-repart

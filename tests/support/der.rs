@@ -15,6 +15,16 @@ pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The first element of some DER: its content, and all of it. Lengths are below 64 KiB.
+pub fn split(der: &[u8]) -> (&[u8], &[u8]) {
+    let (header, length) = match der[1] {
+        0x81 => (3, usize::from(der[2])),
+        0x82 => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+        length => (2, usize::from(length)),
+    };
+    (&der[header..header + length], &der[..header + length])
+}
+
 /// `SEQUENCE` of what is encoded already.
 pub fn sequence(items: &[Vec<u8>]) -> Vec<u8> {
     tlv(0x30, &items.concat())

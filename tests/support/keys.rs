@@ -1,5 +1,6 @@
 //! Throw-away keys and certificates.
 
+use crate::der;
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
@@ -76,8 +77,10 @@ impl Authority {
     /// Digest of the part of the certificate that its issuer signed, as dbx lists it.
     pub fn tbs_digest(&self, digest: MessageDigest) -> Vec<u8> {
         let der = self.der();
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
-        openssl::hash::hash(digest, parsed.tbs_certificate.as_ref()).unwrap().to_vec()
+        // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }
+        let (certificate, _) = der::split(&der);
+        let (_, tbs) = der::split(certificate);
+        openssl::hash::hash(digest, tbs).unwrap().to_vec()
     }
 }
 

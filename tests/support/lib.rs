@@ -15,6 +15,7 @@ pub mod compact;
 pub mod ddi;
 pub mod der;
 pub mod efi;
+#[cfg(feature = "harness")]
 pub mod harness;
 pub mod hostile;
 pub mod images;
@@ -22,6 +23,7 @@ pub mod keys;
 pub mod machine;
 pub mod package;
 pub mod pkcs7;
+#[cfg(feature = "harness")]
 pub mod toolbox;
 pub mod trees;
 

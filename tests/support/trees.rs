@@ -1,13 +1,10 @@
 //! What is in an extension, and the file systems that hold it.
 
-use backhand::compression::Compressor;
-use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::mkfifo;
 use rustix::fs::{XattrFlags, setxattr};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Cursor;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -122,33 +119,43 @@ impl Tree {
         }
     }
 
-    /// A squashfs with gzip, made in this process within a millisecond; always the same bytes.
+    /// A squashfs with gzip; always the same bytes. Made in this process within a millisecond, or by mksquashfs in a build
+    /// that has to be quick.
     pub fn squashfs(&self) -> Arc<Vec<u8>> {
-        self.cached("backhand", || {
-            assert!(self.xattrs.is_empty(), "backhand writes no extended attributes");
-            let header = NodeHeader::new(0o644, 0, 0, 0);
-            let directory = NodeHeader::new(0o755, 0, 0, 0);
-            let mut writer = FilesystemWriter::default();
-            writer.set_compressor(FilesystemCompressor::new(Compressor::Gzip, None).unwrap());
-            writer.set_time(0);
-            writer.set_root_mode(0o755);
-            writer.set_only_root_id();
-            for (path, node) in &self.nodes {
-                if let Some(parent) = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                    writer.push_dir_all(parent, directory).unwrap();
-                }
-                match node {
-                    Node::File(content) => writer.push_file(Cursor::new(content.clone()), path, header).unwrap(),
-                    Node::Symlink(target) => writer.push_symlink(target, path, header).unwrap(),
-                    Node::Directory => writer.push_dir_all(path, directory).unwrap(),
-                    Node::Fifo => writer.push_fifo(path, header).unwrap(),
-                    Node::Whiteout => writer.push_char_device(0, path, header).unwrap(),
-                }
+        #[cfg(feature = "backhand")]
+        return self.cached("backhand", || self.by_backhand());
+        #[cfg(not(feature = "backhand"))]
+        self.mksquashfs(&["-comp", "gzip"])
+    }
+
+    #[cfg(feature = "backhand")]
+    fn by_backhand(&self) -> Vec<u8> {
+        use backhand::compression::Compressor;
+        use backhand::{FilesystemCompressor, FilesystemWriter, NodeHeader};
+        use std::io::Cursor;
+        assert!(self.xattrs.is_empty(), "backhand writes no extended attributes");
+        let header = NodeHeader::new(0o644, 0, 0, 0);
+        let directory = NodeHeader::new(0o755, 0, 0, 0);
+        let mut writer = FilesystemWriter::default();
+        writer.set_compressor(FilesystemCompressor::new(Compressor::Gzip, None).unwrap());
+        writer.set_time(0);
+        writer.set_root_mode(0o755);
+        writer.set_only_root_id();
+        for (path, node) in &self.nodes {
+            if let Some(parent) = Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                writer.push_dir_all(parent, directory).unwrap();
             }
-            let mut out = Cursor::new(Vec::new());
-            writer.write(&mut out).unwrap();
-            out.into_inner()
-        })
+            match node {
+                Node::File(content) => writer.push_file(Cursor::new(content.clone()), path, header).unwrap(),
+                Node::Symlink(target) => writer.push_symlink(target, path, header).unwrap(),
+                Node::Directory => writer.push_dir_all(path, directory).unwrap(),
+                Node::Fifo => writer.push_fifo(path, header).unwrap(),
+                Node::Whiteout => writer.push_char_device(0, path, header).unwrap(),
+            }
+        }
+        let mut out = Cursor::new(Vec::new());
+        writer.write(&mut out).unwrap();
+        out.into_inner()
     }
 
     /// A squashfs made by the real tool with more arguments, such as `-comp zstd`.

@@ -62,10 +62,10 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The program that was built along with this one.
+/// The program in the first argument, or the one that `make agent` leaves.
 fn agent() -> Result<PathBuf> {
-    let example = std::env::current_exe().context("finding the agent")?;
-    let agent = example.ancestors().nth(2).unwrap_or(&example).join("sextant-agent");
+    let default = || support::repository().join("target/dist/sextant-agent");
+    let agent = std::env::args_os().nth(1).map_or_else(default, PathBuf::from);
     ensure!(agent.is_file(), "there is no {}: `make demo` builds it", agent.display());
     Ok(agent)
 }
