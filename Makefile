@@ -124,6 +124,10 @@ toolbox: deps ## a Debian tree with the tools that tests compare with, and what 
 vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCENARIO=NAME for another, EXTENSIONS=DIR for your own)
 	SEXTANT_EXTENSIONS='$(EXTENSIONS)' $(CARGO) test --locked --quiet --test qemu -- --console $(or $(SCENARIO),$(if $(EXTENSIONS),own))
 
+.PHONY: machines
+machines: agent toolbox ## boot all virtual machines, and say how long it took
+	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture
+
 .PHONY: kairos
 kairos: agent toolbox ## boot all Kairos machines (STORY=PART OF A NAME for some)
 	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture $(or $(STORY),kairos)

@@ -9,6 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+/// What the firmware says when there is nothing more that it could start; it waits for a key then.
+pub const NOTHING_TO_START: &str = "No bootable option or device was found";
+
 /// What the machine is made of.
 pub struct Parts<'a> {
     /// MiB
@@ -54,26 +57,60 @@ impl Disk<'_> {
     }
 }
 
-/// What the guest does less for is done sooner: no five levels of page tables, no protection keys. SHA instructions, which
-/// the agent uses, are emulated by native ones.
-const CPU: &str = "Nehalem,+sha-ni";
+/// What runs the machine's processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    Kvm,
+    Tcg,
+}
 
-fn command(parts: &Parts<'_>, tpm: Option<&Tpm>) -> Command {
+impl Accel {
+    /// Arguments for QEMU. The less a guest can do, the less it sets up at boot: the emulated processor has no five levels
+    /// of page tables and no protection keys. Its SHA instructions, which the agent uses, become the host's.
+    pub fn arguments(self) -> [&'static str; 4] {
+        match self {
+            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => ["-accel", "tcg,tb-size=512", "-cpu", "Nehalem,+sha-ni"],
+        }
+    }
+
+    /// What QEMU calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// Memory of a machine that has nothing to start, in MiB.
+const FIRMWARE_ALONE: u32 = 256;
+
+fn drive(value: &str) -> [&str; 2] {
+    ["-drive", value]
+}
+
+/// QEMU with firmware, and nothing else.
+fn bare(accel: Accel, memory: u32, variables: &Path) -> Command {
     let mut command = Tree::Trixie.command("qemu-system-x86_64");
     // The firmware guards its variables by system management mode, which the machine has to have.
-    command.args(["-machine", "q35,smm=on", "-accel", "tcg,tb-size=512", "-cpu", CPU, "-smp", "1"]);
+    command.args(["-machine", "q35,smm=on", "-smp", "1"]).args(accel.arguments());
     command.args(["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-    command.arg("-m").arg(parts.memory.to_string());
-    let drive = |value: String| ["-drive".to_owned(), value];
+    command.arg("-m").arg(memory.to_string());
     let code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
-    command.args(drive(format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
-    command.args(drive(format!("if=pflash,unit=1,format=raw,file={}", parts.variables.display())));
+    command.args(drive(&format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
+    command.args(drive(&format!("if=pflash,unit=1,format=raw,file={}", variables.display())));
+    command
+}
+
+fn command(accel: Accel, parts: &Parts<'_>, tpm: Option<&Tpm>) -> Command {
+    let mut command = bare(accel, parts.memory, parts.variables);
     let mut disks = vec![parts.esp, parts.root];
     disks.extend(parts.witness.map(Disk::Lasting));
     disks.extend(&parts.more);
     for (index, disk) in disks.into_iter().enumerate() {
-        command.args(drive(format!("if=none,id=disk{index},{}", disk.options())));
+        command.args(drive(&format!("if=none,id=disk{index},{}", disk.options())));
         let boot = if index == 0 { ",bootindex=0" } else { "" };
         command.args(["-device", &format!("virtio-blk-pci,drive=disk{index}{boot}")]);
     }
@@ -105,9 +142,17 @@ pub enum End {
 
 impl Machine {
     /// Switches it on; what it says goes to `log`, with the time.
-    pub fn start(parts: &Parts<'_>, mut log: File) -> Self {
+    pub fn start(accel: Accel, parts: &Parts<'_>, log: File) -> Self {
         let tpm = parts.tpm.map(Tpm::start);
-        let mut qemu = command(parts, tpm.as_ref());
+        Self::spawn(command(accel, parts, tpm.as_ref()), tpm, log)
+    }
+
+    /// Switches on one that has nothing to start.
+    pub fn firmware_alone(accel: Accel, variables: &Path, log: File) -> Self {
+        Self::spawn(bare(accel, FIRMWARE_ALONE, variables), None, log)
+    }
+
+    fn spawn(mut qemu: Command, tpm: Option<Tpm>, mut log: File) -> Self {
         let mut child = qemu.args(["-serial", "stdio"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let console = BufReader::new(child.stdout.take().unwrap());
         let errors = BufReader::new(child.stderr.take().unwrap());
@@ -168,9 +213,9 @@ fn forward(mut from: impl BufRead, mut to: impl FnMut(&str)) {
 ///
 /// # Errors
 /// If it can't be started.
-pub fn console(parts: &Parts<'_>) -> Result<(), String> {
+pub fn console(accel: Accel, parts: &Parts<'_>) -> Result<(), String> {
     let tpm = parts.tpm.map(Tpm::start);
-    let status = command(parts, tpm.as_ref())
+    let status = command(accel, parts, tpm.as_ref())
         .args(["-serial", "mon:stdio"])
         .stdin(Stdio::inherit())
         .status()

@@ -7,6 +7,7 @@
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod accel;
 mod base;
 mod brought;
 mod comparison;
@@ -34,6 +35,7 @@ mod witness;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Emulated machines are slow, and slow each other; more than two gain nothing on any machine this was tried on.
 const MACHINES: usize = 2;
@@ -63,13 +65,20 @@ fn main() -> ExitCode {
             _ => trial,
         }
     });
-    let evidence = evidence::tests().into_iter().chain(comparison::tests()).map(|(name, test)| {
-        Trial::test(name, move || {
-            test();
-            Ok(())
-        })
-    });
-    libtest_mimic::run(&arguments, trials.chain(evidence).collect()).exit_code()
+    let evidence =
+        evidence::tests().into_iter().chain(comparison::tests()).chain(accel::tests()).map(|(name, test)| {
+            Trial::test(name, move || {
+                test();
+                Ok(())
+            })
+        });
+    let start = Instant::now();
+    let conclusion = libtest_mimic::run(&arguments, trials.chain(evidence).collect());
+    if let Some(accel) = accel::used() {
+        let seconds = start.elapsed().as_secs();
+        eprintln!("machines took {} min {} s, with {accel}", seconds / 60, seconds % 60);
+    }
+    conclusion.exit_code()
 }
 
 struct Test {

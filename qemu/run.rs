@@ -1,6 +1,7 @@
 //! One boot, from the scenario to the verdict.
 
-use crate::machine::{self, Disk, End, Machine, Parts};
+use crate::accel;
+use crate::machine::{self, Disk, End, Machine, NOTHING_TO_START, Parts};
 use crate::scenarios::{Outcome, Scenario};
 use crate::toolbox::work;
 use crate::variables::hex;
@@ -16,9 +17,6 @@ use std::time::{Duration, Instant};
 const TIMEOUT: Duration = Duration::from_mins(7);
 /// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
 const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
-
-/// What the firmware says when there is nothing more that it could start; it waits for a key then.
-const NOTHING_TO_START: &str = "No bootable option or device was found";
 
 /// What a boot needs, in a directory of its own.
 struct Boot {
@@ -136,7 +134,7 @@ fn switch_on(parts: Parts<'_>, directory: &Path, words: &[&str]) -> (PathBuf, En
     let marker = format!("SEXTANT-WITNESS {nonce}");
     let witness = disk::witness(&nonce, directory);
     let log = File::create(directory.join("console.log")).unwrap();
-    let mut machine = Machine::start(&Parts { witness: Some(&witness), ..parts }, log);
+    let mut machine = Machine::start(accel::chosen(), &Parts { witness: Some(&witness), ..parts }, log);
     let (end, lines) = machine.wait(words, TIMEOUT);
     let heard = lines.iter().any(|line| line.trim() == marker);
     drop(machine);
@@ -156,7 +154,7 @@ pub fn console(scenario: &Scenario) -> Result<(), String> {
     eprintln!("making the machine: {}", scenario.about);
     let boot = Boot::make(scenario, "console")?;
     eprintln!("starting it; Ctrl-A X switches it off, from within `poweroff -f` does");
-    let result = machine::console(&boot.parts(scenario));
+    let result = machine::console(accel::chosen(), &boot.parts(scenario));
     let _ = fs::remove_dir_all(&boot.directory);
     result
 }
