@@ -5,6 +5,7 @@ CARGO      ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
 DIST       := target/dist
+DEBS       := target/deb
 FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -44,9 +45,11 @@ SCHEMA := docs/report.schema.json
 help: ## what you are reading
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
+# What installs missing packages; nothing where Build-Depends of debian/control has been seen to.
+DEPS ?= .ci/deps
 .PHONY: deps
 deps: ## install the Debian packages that are missing (as root)
-	@.ci/deps
+	@$(DEPS)
 
 .PHONY: build
 build: agent deps ## both programs, released, manual pages and completions, in target/dist
@@ -188,6 +191,11 @@ install: ## lay out what `make build` made below DESTDIR
 	ln -sf -t $(INITRD)/lib/systemd/system/initrd.target.wants ../sextant-stage.service ../sextant-merge.service
 	$(MAKE) install-kairos DESTDIR=$(DESTDIR)$(libexecdir)/kairos
 	ln -f $(DESTDIR)$(libexecdir)/sextant-agent $(DESTDIR)$(libexecdir)/kairos/usr/lib/sextant/sextant-agent
+
+.PHONY: deb
+deb: build ## Debian packages of what `make build` made, in target/deb
+	.ci/deb $(DIST) $(DEBS)
+	lintian --fail-on error,warning --allow-root $(DEBS)/*.changes
 
 .PHONY: clean
 clean: ## remove all that was made, the toolbox included

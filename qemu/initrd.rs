@@ -10,22 +10,50 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 use support::package;
 
-/// The initrd that all scenarios of `guest` start from.
+/// The initrd that most scenarios of `guest` start from.
 ///
 /// # Errors
 /// What dracut said.
 pub fn base(guest: Guest) -> Result<PathBuf, String> {
     let layer = layer()?;
     let output = work().join(format!("initrd-{}", guest.version()));
-    let script = repository().join("qemu/guest/make-initrd");
-    let witness = repository().join("qemu/guest/initrd");
-    let mut inputs = vec![guest.tree().stamp(), fs::read(&script).unwrap()];
-    inputs.extend(contents(&witness));
-    inputs.extend(contents(&layer));
-    cached(&output, &inputs, || {
+    let script = repository().join(SCRIPT);
+    cached(&output, &inputs(guest, &layer), || {
         let mut command = guest.tree().command(&script);
-        succeed(command.arg(&layer).arg(&witness).arg(&output)).map(drop)
+        succeed(command.arg(&layer).arg(repository().join(WITNESS)).arg(&output)).map(drop)
     })
+}
+
+/// One made where apt has installed the Debian packages.
+///
+/// # Errors
+/// What apt or dracut said.
+pub fn by_packages(guest: Guest) -> Result<PathBuf, String> {
+    let layer = layer()?;
+    let output = work().join(format!("initrd-{}-packages", guest.version()));
+    let installer = repository().join("tests/toolbox/with-packages");
+    let mut inputs = inputs(guest, &layer);
+    inputs.extend([".ci/deb", "tests/toolbox/with-packages"].map(|path| fs::read(repository().join(path)).unwrap()));
+    inputs.extend(contents(&repository().join("debian")));
+    cached(&output, &inputs, || {
+        let packages = work().join("packages");
+        package::debs(&work().join("dist"), &packages)?;
+        let mut command = guest.tree().command(&installer);
+        command.arg(&packages).arg(repository().join(SCRIPT)).arg("").arg(repository().join(WITNESS));
+        succeed(command.arg(&output)).map(drop)
+    })
+}
+
+const SCRIPT: &str = "qemu/guest/make-initrd";
+/// What is in each initrd and isn't sextant's.
+const WITNESS: &str = "qemu/guest/initrd";
+
+/// What an initrd is made of.
+fn inputs(guest: Guest, layer: &Path) -> Vec<Vec<u8>> {
+    let mut inputs = vec![guest.tree().stamp(), fs::read(repository().join(SCRIPT)).unwrap()];
+    inputs.extend(contents(&repository().join(WITNESS)));
+    inputs.extend(contents(layer));
+    inputs
 }
 
 /// What `make install` lays out.

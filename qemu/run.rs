@@ -35,7 +35,8 @@ impl Boot {
         scenario.firmware.write(&variables)?;
         let sealed = (scenario.sealed)();
         let authority = (scenario.uki_signer)();
-        let signed = uki::make(scenario.guest, &sealed, &scenario.command_line, authority, &directory)?;
+        let initrd = (scenario.initrd)(scenario.guest)?;
+        let signed = uki::make(scenario.guest, &initrd, &sealed, &scenario.command_line, authority, &directory)?;
         let esp = disk::esp(&signed, scenario.entry, &(scenario.offers)(), &directory)?;
         let root = scenario.guest.base()?.root.clone();
         Ok(Self { directory, variables, esp, root })

@@ -11,6 +11,7 @@ use crate::images::Offer;
 use crate::keys;
 use crate::variables::Firmware;
 use crate::witness::Findings;
+use std::path::PathBuf;
 use support::keys::Authority;
 
 /// How a boot has to go.
@@ -37,7 +38,9 @@ pub struct Scenario {
     pub firmware: Firmware,
     /// Name of the boot entry and of the UKI.
     pub entry: &'static str,
-    /// What the UKI seals besides the initrd that all have.
+    /// The initrd.
+    pub initrd: fn(Guest) -> Result<PathBuf, String>,
+    /// What the UKI seals besides the initrd.
     pub sealed: fn() -> Archive,
     /// What the UKI's command line has besides.
     pub command_line: String,
@@ -60,6 +63,7 @@ impl Scenario {
             guest: Guest::Systemd257,
             firmware: Firmware::Enforcing,
             entry: "active",
+            initrd: |guest| Ok(guest.base()?.initrd.clone()),
             sealed: vendor,
             command_line: String::new(),
             memory: 1024,
@@ -81,6 +85,10 @@ impl Scenario {
 
     fn sealed(self, sealed: fn() -> Archive) -> Self {
         Self { sealed, ..self }
+    }
+
+    fn initrd(self, initrd: fn(Guest) -> Result<PathBuf, String>) -> Self {
+        Self { initrd, ..self }
     }
 
     fn firmware(self, firmware: Firmware) -> Self {

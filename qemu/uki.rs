@@ -30,12 +30,13 @@ pub struct Parts<'a> {
     pub command_line: &'a str,
 }
 
-/// Makes both in `directory` for a machine with an initrd; `authority` signs the UKI, the key in db the boot loader.
+/// Makes both in `directory` for a machine with that initrd; `authority` signs the UKI, the key in db the boot loader.
 ///
 /// # Errors
 /// What the tools said.
 pub fn make(
     guest: Guest,
+    initrd: &Path,
     sealed: &Archive,
     command_line: &str,
     authority: &Authority,
@@ -44,7 +45,7 @@ pub fn make(
     let extra = directory.join("sealed.cpio");
     fs::write(&extra, sealed.encode()).unwrap();
     let command_line = format!("{COMMAND_LINE} {command_line}");
-    let parts = Parts { guest, initrds: &[&guest.base()?.initrd, &extra], command_line: &command_line };
+    let parts = Parts { guest, initrds: &[initrd, &extra], command_line: &command_line };
     build(&parts, authority, directory)
 }
 

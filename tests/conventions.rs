@@ -156,3 +156,10 @@ fn links_and_headings_of_documents_are_recognized() {
     assert_eq!(links(text), ["b.md#c", "#e"]);
     assert_eq!(anchors(text), ["one-two-three"]);
 }
+
+#[test]
+fn the_debian_changelog_is_about_the_version_of_cargo() {
+    let text = fs::read_to_string(support::repository().join("debian/changelog")).unwrap();
+    let version = text.strip_prefix("sextant (").and_then(|rest| rest.split(')').next());
+    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
+}

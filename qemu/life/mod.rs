@@ -73,7 +73,7 @@ impl Machine {
         let variables = directory.join("variables.fd");
         Firmware::Enforcing.write(&variables)?;
         let sealed = Archive::new().file("etc/verity.d/vendor.crt", keys::vendor().pem());
-        let signed = uki::make(guest, &sealed, "", keys::db(), directory)?;
+        let signed = uki::make(guest, &guest.base()?.initrd, &sealed, "", keys::db(), directory)?;
         let esp = esp::make(&signed, &["active", "passive", "recovery"], &[], directory)?;
         Ok(Self { esp, variables, root: guest.base()?.root.clone() })
     }

@@ -49,7 +49,7 @@ pub fn test() -> Result<(), String> {
     let guest = Guest::Systemd257;
     let variables = directory.join("variables.fd");
     Firmware::Enforcing.write(&variables)?;
-    let signed = uki::make(guest, &Archive::new(), "", keys::db(), &directory)?;
+    let signed = uki::make(guest, &guest.base()?.initrd, &Archive::new(), "", keys::db(), &directory)?;
     let esp = disk::esp(&signed, "active", &[], &directory)?;
     let images = Images::make();
     let brought = brought::make(&repository().join("qemu/powercut/script"), &[], &images.brought(), &directory)?;

@@ -6,8 +6,9 @@ use crate::guest::Guest::{Systemd257, Systemd262};
 use crate::images::{self, Offer};
 use crate::variables::hex;
 use crate::witness::Findings;
-use crate::{hostile, keys};
+use crate::{hostile, initrd, keys};
 use std::collections::HashSet;
+use support::package;
 
 const MIB: usize = 1 << 20;
 /// Larger than the share of `LARGE_MEMORY` that /run gets, 20 %.
@@ -37,7 +38,7 @@ pub fn table() -> Vec<Scenario> {
             .check(large_is_there_once)
     };
     vec![
-        central().on(Systemd257),
+        central().on(Systemd257).initrd(initrd::by_packages).obstacle(package::no_debhelper),
         central().on(Systemd262),
         large().on(Systemd257),
         large().on(Systemd262),

@@ -25,17 +25,21 @@ impl Installed {
     /// Runs `make install` on the programs at hand: it doesn't matter here how they were built.
     pub(crate) fn new() -> Self {
         let directory = support::toolbox::directory();
-        let dist = directory.path().join("dist");
         let installed = Self { directory };
         let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_agent-under-test")));
         let tool = Path::new(env!("CARGO_BIN_EXE_tool-under-test"));
-        support::package::install((&agent, tool), pages::write_all, &dist, &installed.path());
+        support::package::install((&agent, tool), pages::write_all, &installed.dist(), &installed.path());
         installed
     }
 
     /// The DESTDIR.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("root")
+    }
+
+    /// What it was laid out from: the result of `make build`.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.directory.path().join("dist")
     }
 
     /// A directory of the test's own, beside it.

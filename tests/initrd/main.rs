@@ -13,6 +13,7 @@ mod image;
 mod install;
 mod installed;
 mod kairos;
+mod packages;
 use xtask::pages;
 mod stages;
 mod trees;
@@ -64,6 +65,8 @@ fn main() -> ExitCode {
                 an_image_that_lacks_a_file_merges_nothing,
                 yip_calls_the_agent_in_the_stages_of_a_boot,
                 a_directory_below_run_tells_systemctl_that_systemd_runs;
+            packages: packages_hold_what_make_installs_and_their_own_papers,
+                apt_installs_them_and_dracut_takes_what_they_brought;
             stages: stage_files_are_read_as_yip_reads_them,
                 yip_runs_the_shipped_files_in_their_stages_only,
                 what_is_on_the_medium_is_installed_onto_the_new_esp_and_without_both_nothing_is_done,

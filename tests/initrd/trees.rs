@@ -68,6 +68,14 @@ impl Tree {
         self.enter(&format!("{LAY_OVER}\n{script}"), &all)
     }
 
+    /// Runs a bash script in a copy of the tree in which the packages of a directory are installed.
+    pub(crate) fn with_packages(&self, packages: &Path, script: &str, arguments: &[&OsStr]) -> Output {
+        let with_packages = repository().join("tests/toolbox/with-packages");
+        let mut all = vec![with_packages.as_os_str(), packages.as_os_str(), OsStr::new(script)];
+        all.extend(arguments);
+        self.enter(r#""$1" "$2" bash -c "$3" script "${@:4}""#, &all)
+    }
+
     /// Runs a bash script that must succeed, and returns what it printed.
     pub(crate) fn succeed(&self, installed: &Installed, script: &str, arguments: &[&str]) -> String {
         let output = self.run(installed, script, arguments);

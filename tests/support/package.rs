@@ -29,3 +29,24 @@ pub fn install(
     let output = make.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Why Debian packages can't be built here.
+pub fn no_debhelper() -> Option<String> {
+    let is_there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let missing = ["dpkg-buildpackage", "dh"].into_iter().find(|program| !is_there(program));
+    missing.map(|program| format!("no {program}: try `make deps`"))
+}
+
+/// Builds the Debian packages of what is in `dist`, and puts them into `output`. They are not compressed.
+///
+/// # Errors
+/// What the tools said.
+pub fn debs(dist: &Path, output: &Path) -> Result<(), String> {
+    let mut deb = Command::new(crate::repository().join(".ci/deb"));
+    deb.arg(dist).arg(output).env("DPKG_DEB_OPTIONS", "-Znone").stdin(Stdio::null());
+    let output = deb.output().map_err(|error| format!("starting {deb:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("building packages: {}", String::from_utf8_lossy(&output.stderr)))
+}
