@@ -7,14 +7,20 @@
 //! [`source`] finds directories, archives and container images; [`tree`] makes one tree of the layers; [`format`] makes a
 //! file system of the tree. What comes out is verified as a boot would before it gets its name ([`Workshop`]).
 
+mod error;
 mod finish;
 pub mod format;
 mod key;
+mod layered;
 pub mod pkcs11;
 pub mod source;
+mod spool;
 mod store;
 pub mod tree;
 
+pub use error::SourceError;
 pub use finish::{FinishError, Workshop};
 pub use key::{Certificates, KeyError, MAX_PASSPHRASE, PrivateKeys, SigningKey};
+pub use layered::LayeredImage;
+pub use spool::{Spool, SpoolReader};
 pub use store::{Ask, KeyProvider, StoreError, Wanted};

@@ -1,9 +1,9 @@
 //! Images of a Docker or Podman service on this machine (Docker Engine API, "Export an image").
 
 use super::archive::Index;
-use super::error::{causes, with_causes};
 use super::unpack::Sink;
 use super::{LayeredImage, Options, SourceError, docker};
+use crate::build::error::{causes, with_causes};
 use ddi::text::Text;
 use std::env;
 use std::io::ErrorKind;

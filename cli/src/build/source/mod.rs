@@ -9,42 +9,19 @@ mod credentials;
 mod daemon;
 mod docker;
 mod document;
-mod error;
 mod image;
 mod layout;
 mod reference;
 mod registry;
-mod spool;
 mod unpack;
 mod unpacked;
 
-pub use error::SourceError;
+pub use super::{LayeredImage, SourceError, Spool, SpoolReader};
 pub use reference::{Reference, ReferenceError};
-pub use spool::{Spool, SpoolReader};
 
 use ddi::Architecture;
 use std::path::PathBuf;
 use std::rc::Rc;
-
-/// A container image whose layers can be had one by one, each only when it is asked for.
-pub trait LayeredImage {
-    /// How many layers there are; the first is the lowest.
-    fn count(&self) -> usize;
-
-    /// Layer `index`, counted from 0, as an uncompressed tar archive.
-    ///
-    /// # Errors
-    /// What kept it from being fetched, checked against its digest, or unpacked within the limits.
-    fn layer(&mut self, index: usize) -> Result<Spool, SourceError>;
-
-    /// What the image's configuration says it is for, in Go's names (`amd64`, `arm64`, `riscv64`).
-    fn architecture(&self) -> Option<&str>;
-
-    /// Whether all layers are on this machine, so that looking into one costs no transfer.
-    fn is_here(&self) -> bool {
-        true
-    }
-}
 
 /// Told what is being fetched, of how many bytes if that is known, and how many have come since it was told last.
 pub type Progress = Rc<dyn Fn(&str, Option<u64>, u64)>;

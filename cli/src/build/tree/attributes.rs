@@ -9,8 +9,8 @@
 )]
 
 use super::acl;
-use super::layer::MemberError;
-use super::members::{GID, MODE, MTIME, Member, UID};
+use super::header::{GID, MODE, MTIME, Member, UID};
+use super::member_error::MemberError;
 use super::overlay::Notes;
 use super::path::display;
 use super::pax::{self, PaxError};

@@ -8,12 +8,11 @@
     clippy::panic
 )]
 
-use super::directory::Base;
-use crate::build::source::{Spool, SpoolReader};
+use super::host::{Base, Stamp};
+use crate::build::{Spool, SpoolReader};
 use ddi::io::ReadAt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// What a file contains.
@@ -30,22 +29,6 @@ enum Inner {
     Sparse { len: u64, parts: Arc<[(u64, Spool)]> },
     /// A file of the host that is opened when it is read.
     Host { base: Arc<Base>, path: Arc<[u8]>, stamp: Stamp },
-}
-
-/// What a file was when it was seen, so that it is noticed when it is another by the time it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    dev: u64,
-    ino: u64,
-    len: u64,
-    ctime: (i64, i64),
-}
-
-impl Stamp {
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
-        let ctime = (metadata.ctime(), metadata.ctime_nsec());
-        Self { dev: metadata.dev(), ino: metadata.ino(), len: metadata.len(), ctime }
-    }
 }
 
 impl Content {

@@ -1,19 +1,18 @@
 //! A directory of the host as a tree.
 
-use super::content::Stamp;
+use super::host::{Base, Stamp};
 use super::overlay::Notes;
 use super::path::{display, join};
 use super::{Below, Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
 use ddi::filesystem::EntryKind;
 use ddi::text::Text;
 use nix::dir::Dir;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -71,26 +70,6 @@ impl Owners {
     }
 }
 
-/// An open directory below which files are opened. No link is ever followed on the way.
-#[derive(Debug)]
-pub(super) struct Base {
-    directory: OwnedFd,
-}
-
-impl Base {
-    fn open(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
-        let path = if path.is_empty() { b"." } else { path };
-        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(resolve);
-        Ok(openat2(self.directory.as_fd(), Path::new(OsStr::from_bytes(path)), how.mode(Mode::empty()))?)
-    }
-
-    /// Opens a regular file.
-    pub(super) fn open_file(&self, path: &[u8]) -> io::Result<File> {
-        self.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map(File::from)
-    }
-}
-
 /// Reads all of the directory at `path`: names and metadata now, content when it is asked for. Names for one file are
 /// hard links in the tree too. The directory's own metadata become the root's.
 ///
@@ -104,9 +83,9 @@ pub fn read_directory(path: &Path, owners: Owners) -> Result<FileTree, Directory
     if !metadata.is_dir() {
         return Err(io(io::ErrorKind::NotADirectory.into()));
     }
-    let base = Arc::new(Base { directory: directory.into() });
+    let base = Arc::new(Base::new(directory.into()));
     let mut reading = Reading { base, owners, tree: FileTree::default(), links: HashMap::new() };
-    let mut own = reading.metadata(&metadata, &proc_path(&reading.base.directory)).map_err(io)?;
+    let mut own = reading.metadata(&metadata, &proc_path(reading.base.directory())).map_err(io)?;
     Notes::take(&mut own.xattrs);
     let root = reading.tree.root();
     reading.tree.describe(root, own)?;

@@ -11,14 +11,15 @@
 mod borrowed;
 
 use super::attributes::{is_whiteout, metadata, notes};
-use super::members::{ArchiveError, MAX_HEADERS, Member, Members};
+use super::header::{ArchiveError, MAX_HEADERS, Member};
+use super::member_error::MemberError;
+use super::members::Members;
 use super::overlay::Notes;
 use super::path::{Names, Steps, Way, components, display, join};
-use super::pax::PaxError;
 use super::select::is_extended;
 use super::sparse::{self, SparseError};
-use super::{Below, Content, FileTree, Kind, PathError, TreeTooLarge, len};
-use crate::build::source::{LayeredImage, SourceError, Spool};
+use super::{Below, Content, FileTree, Kind, PathError, len};
+use crate::build::{LayeredImage, SourceError, Spool};
 use ddi::Class;
 use ddi::filesystem::EntryKind;
 use ddi::text::Text;
@@ -70,62 +71,6 @@ pub enum LayerError {
         wanted: Range<usize>,
         /// How many there are
         count: usize,
-    },
-}
-
-/// Why a member of a layer can't be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemberError {
-    /// Its path.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// Something other than a directory, without a name of its own.
-    #[error("its path is that of the root, and it is no directory")]
-    Root,
-    /// A hard link to nothing.
-    #[error("it is a hard link to {target}, which is not there")]
-    MissingTarget {
-        /// Where it should lead
-        target: Text,
-    },
-    /// A hard link to a directory.
-    #[error("it is a hard link to {target}, which is a directory")]
-    DirectoryTarget {
-        /// Where it leads
-        target: Text,
-    },
-    /// A field of its header.
-    #[error("{field} can't be used: {cause}")]
-    Field {
-        /// Its name
-        field: &'static str,
-        /// Why
-        cause: String,
-    },
-    /// Its extended header.
-    #[error(transparent)]
-    Pax(#[from] PaxError),
-    /// Its holes.
-    #[error(transparent)]
-    Sparse(#[from] SparseError),
-    /// A type that means nothing here.
-    #[error("type {0:?} of a member is not known")]
-    Type(char),
-    /// An attribute that only another archiver's way of writing it down has.
-    #[error("it has the extended attribute {name} in a form that is not read")]
-    Attribute {
-        /// Its name
-        name: Text,
-    },
-    /// The tree would grow too large with it.
-    #[error(transparent)]
-    TooLarge(#[from] TreeTooLarge),
-    /// Together with what came before it, more than is allowed.
-    #[error("the files would have more than {limit} bytes; if that is meant, allow it with --max-size")]
-    TooMuch {
-        /// Bytes of all files
-        limit: u64,
     },
 }
 

@@ -10,9 +10,9 @@
 )]
 
 use super::Content;
-use super::members::{ArchiveError, BLOCK, Member, has_no_data, numeric};
+use super::header::{ArchiveError, BLOCK, Member, has_no_data, numeric};
 use super::pax::{integer, unsigned};
-use crate::build::source::Spool;
+use crate::build::Spool;
 use ddi::io::ReadAt;
 use std::io;
 use tar::{EntryType, GnuExtSparseHeader, Header};

@@ -5,7 +5,7 @@
 //! itself may: what it redirects to has no say in it.
 
 use super::Login;
-use crate::build::source::error::with_causes;
+use crate::build::error::with_causes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ddi::text::{Message, Text};

@@ -10,7 +10,7 @@
 
 use super::{Assembly, MemberError};
 use crate::build::tree::attributes::notes;
-use crate::build::tree::members::Member;
+use crate::build::tree::header::Member;
 use crate::build::tree::path::components;
 use crate::build::tree::{Below, Kind, NodeId, PathError, len};
 use std::collections::BTreeMap;
