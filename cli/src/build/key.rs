@@ -180,7 +180,7 @@ impl SigningKey {
         Ok(signing)
     }
 
-    /// For [`super::Parts::sign`].
+    /// For [`ddi::write::Parts::sign`].
     #[must_use]
     pub fn signer(&self) -> Signer<'_> {
         Signer { key: &self.key, certificate: &self.certificate }

@@ -4,7 +4,7 @@
 //! source ─► tree ─► format ─► ddi::write ─► finish
 //! ```
 //!
-//! [`source`] finds directories, archives and container images; [`tree`] makes one tree of the layers; [`format`] makes a
+//! [`source`] finds directories, archives and container images; [`tree`] makes one tree of the layers; [`mod@format`] makes a
 //! file system of the tree. What comes out is verified as a boot would before it gets its name ([`Workshop`]).
 
 mod error;
