@@ -70,6 +70,6 @@ mod tests {
         assert!(!dir.path().join("outside").exists());
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(exclusive(&root).unwrap_err().to_string(), "opening /run/sextant/lock: it is not a regular file");
+        assert_eq!(exclusive(&root).unwrap_err().to_string(), "opening /run/sextant/lock: not a regular file");
     }
 }

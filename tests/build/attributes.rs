@@ -195,7 +195,7 @@ pub(crate) fn what_no_file_system_keeps_is_told_or_refused() {
         let line = format!("left out the extended attribute {name} of /usr/x: no file system for extensions keeps it");
         assert!(format == "squashfs" && said.contains(&line), "{name}: {said}");
         let said = build(&desk, "image.tar", none.as_os_str(), &["--arch", "amd64", "--strict"]);
-        said.refuses(&[&line, "--strict forbids that"]);
+        said.refuses(&[&line, "--strict does not allow"]);
         // Outside of what is taken it is no matter.
         let outside = attribute(name).file("etc/x", "x").file("usr/x", "x").bytes();
         saved(&desk, "image.tar", &[outside]);

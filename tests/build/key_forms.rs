@@ -134,7 +134,11 @@ pub(crate) fn what_no_boot_accepts_is_named() {
         let said = build(&desk, file, "crt.pem", &[]);
         said.refuses(&["the private key can't be read: ", words, accepted]);
         assert!(said.stderr.contains(file), "{said:?}");
-        assert_eq!(said.stderr.lines().filter(|line| !line.contains("can be read by others")).count(), 1, "{said:?}");
+        assert_eq!(
+            said.stderr.lines().filter(|line| !line.contains("is readable by other users")).count(),
+            1,
+            "{said:?}"
+        );
     }
     for (file, words) in rows.iter().filter(|(file, _)| *file != "crt.pem") {
         let form = "a file has it as PEM or DER";

@@ -440,7 +440,7 @@ fn extensions_for_all_boot_entries_are_known() {
     );
     // A directory isn't taken, whatever its name is.
     fs::create_dir(desk.path().join("esp/loader/extensions/odd.sysext.raw")).unwrap();
-    assert!(desk.run(&plan).stderr.contains("also takes 1 from "));
+    assert!(desk.run(&plan).stderr.contains("/loader/extensions (1) for all boot entries"));
     fs::remove_dir(desk.path().join("esp/loader/extensions/odd.sysext.raw")).unwrap();
     let said = desk.run(&[&plan[..], &["esp/loader/extensions"]].concat());
     assert!(said.stdout.contains("k3s") && said.stdout.contains("other"), "{said:?}");

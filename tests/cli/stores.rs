@@ -210,7 +210,7 @@ fn what_is_refused_changes_nothing() {
     install(&desk, &["k3s.sysext.raw"]).complains(2, &["active, passive, recovery, common", "--entry"]);
     install(&desk, &["K.SYSEXT.RAW", "--entry", "active"]).complains(1, &["does not end in .raw"]);
     for verb in ["enable", "disable", "remove"] {
-        sextant(&desk, &[verb, "k3s", "--entry", "active"]).complains(1, &["none of this whole name; there are: none"]);
+        sextant(&desk, &[verb, "k3s", "--entry", "active"]).complains(1, &["no such extension; available: none"]);
         sextant(&desk, &[verb, "k3s"]).complains(2, &["--entry"]);
     }
     assert_eq!(tree(&desk), Vec::<String>::new());

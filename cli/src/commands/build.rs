@@ -439,7 +439,8 @@ fn tell(omissions: &[Omission], strict: bool) -> Result<()> {
         super::warn(format_args!("left out {} more", omissions.len() - OMISSIONS_SHOWN));
     }
     if strict && !omissions.is_empty() {
-        bail!("{} files would be left out, which --strict does not allow", omissions.len());
+        let (count, s) = (omissions.len(), if omissions.len() == 1 { "" } else { "s" });
+        bail!("{count} file{s} would be left out, which --strict does not allow");
     }
     Ok(())
 }

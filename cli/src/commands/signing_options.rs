@@ -75,7 +75,7 @@ impl SigningOptions {
     pub(super) fn read(&self) -> Result<SigningKey> {
         let missing = || super::usage("signing needs --private-key KEY and --certificate CERT");
         let location = self.private_key.as_deref().ok_or_else(missing)?;
-        let certificates = self.read_certificates()?;
+        let (certificates, loaded) = self.certificates()?;
         let (keys, shown) = match KeySource::of(self.private_key_source.as_ref(), location) {
             KeySource::File => {
                 let shown = location.display().to_string();
@@ -89,7 +89,12 @@ impl SigningOptions {
             KeySource::Provider(name) => {
                 let uri = Located::parse(location).context("reading --private-key")?;
                 let context = || format!("reading private key {}", uri.text);
-                let provider = KeyProvider::load(&name).with_context(context)?;
+                // Never one after the other: a module that was finalized with the first one may crash in the second
+                // (SoftHSM 2.6).
+                let provider = match loaded {
+                    Some((of, provider)) if of == name => provider,
+                    _ => KeyProvider::load(&name).with_context(context)?,
+                };
                 let keys = PrivateKeys::of_provider(provider, &uri.text, &mut |buf| self.pin(&uri, buf));
                 (keys.with_context(context)?, uri.text)
             }
@@ -99,6 +104,11 @@ impl SigningOptions {
 
     /// The certificates of the file or token.
     pub(super) fn read_certificates(&self) -> Result<Certificates> {
+        Ok(self.certificates()?.0)
+    }
+
+    /// The certificates, and the provider that was loaded for them, with its name.
+    fn certificates(&self) -> Result<(Certificates, Option<(String, KeyProvider)>)> {
         let missing = || super::usage("signing needs --certificate CERT");
         let location = self.certificate.as_deref().ok_or_else(missing)?;
         match KeySource::of(self.certificate_source.as_ref(), location) {
@@ -106,13 +116,14 @@ impl SigningOptions {
                 let context = || format!("reading certificate {}", location.display());
                 // A bundle has the key in it too.
                 let bytes = Zeroizing::new(std::fs::read(location).with_context(context)?);
-                Certificates::read(&bytes).with_context(context)
+                Ok((Certificates::read(&bytes).with_context(context)?, None))
             }
             KeySource::Provider(name) => {
                 let uri = Located::parse(location).context("reading --certificate")?;
                 let context = || format!("reading certificate {}", uri.text);
                 let provider = KeyProvider::load(&name).with_context(context)?;
-                Certificates::of_provider(&provider, &uri.text, &mut |buf| self.pin(&uri, buf)).with_context(context)
+                let found = Certificates::of_provider(&provider, &uri.text, &mut |buf| self.pin(&uri, buf));
+                Ok((found.with_context(context)?, Some((name, provider))))
             }
         }
     }

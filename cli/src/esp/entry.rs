@@ -367,7 +367,7 @@ mod tests {
         write(dir.path(), "loader/entries/odd.conf", "uki /EFI/kairos/passive.efi\n");
         let found = all(&Root::open(dir.path()).unwrap()).unwrap();
         let first = found.left_out[0].as_str();
-        assert_eq!(first, "/loader/entries/odd.conf is left out: /EFI/kairos/passive.efi is no file");
+        assert_eq!(first, "/loader/entries/odd.conf is left out: /EFI/kairos/passive.efi is not a file");
     }
 
     #[test]
@@ -401,10 +401,10 @@ mod tests {
         assert_eq!(
             left_out,
             [
-                "/loader/entries/\\xff.conf is left out: its name is not UTF-8",
+                "/loader/entries/\\xff.conf is left out: file name is not UTF-8",
                 "/loader/entries/directory.conf is left out: not a regular file",
                 "/loader/entries/large.conf is left out: more than 65536 bytes",
-                "/EFI/Linux: only the first 4096 of 4097 files are looked at",
+                "/EFI/Linux: only the first 4096 of 4097 files are read",
             ]
         );
     }

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(read().unwrap().items.len(), MAX_FILES);
         fs::write(extra.join("one.more"), "").unwrap();
         let error = read().unwrap_err().to_string();
-        assert_eq!(error, "4097 files, of which at most 4096 are looked at");
+        assert_eq!(error, "4097 files; the limit is 4096");
     }
 
     #[test]

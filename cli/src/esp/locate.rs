@@ -161,7 +161,7 @@ mod tests {
         let twice = line("254:2", "/boot") + &line("254:2", "/efi");
         assert_eq!(usual(&twice).unwrap(), Path::new("/efi"));
         let error = usual(&(line("254:2", "/boot") + &line("254:3", "/efi"))).unwrap_err();
-        assert_eq!(error, "it could be /efi or /boot");
+        assert_eq!(error, "ambiguous: /efi or /boot");
         assert_eq!(
             usual(&line("254:2", "/mnt")).unwrap_err(),
             "no vfat file system is mounted at /efi, /boot or /boot/efi"
