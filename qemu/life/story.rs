@@ -93,7 +93,7 @@ fn updated(findings: &Findings) {
         &[("active", &net(), Some("merged")), ("active", &web(), Some("merged")), ("passive", &spare(), None)],
     );
     step("update").ended(0);
-    says(&step("medium"), 0, &["2 of 2 done"]);
+    says(&step("medium"), 0, &["2 of 2 files done"]);
     listed(
         &step("list-after"),
         &[
