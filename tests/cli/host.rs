@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use support::ddi::Blueprint;
 use support::trees::Tree;
+use support::uki::program;
 
 /// The root of a host on which `/usr/sbin` is a link, as on Fedora 42.
 fn root() -> Tree {
@@ -68,32 +69,6 @@ fn archive(root: &Path) -> Vec<u8> {
     out
 }
 
-/// A PE program with these sections, as far as anybody looks who reads a UKI.
-fn uki(sections: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut program =
-        [b"MZ".as_slice(), &[0; 58], &64_u32.to_le_bytes(), b"PE\0\0", &0x8664_u16.to_le_bytes()].concat();
-    program.extend(u16::try_from(sections.len()).unwrap().to_le_bytes());
-    program.extend([0; 16]);
-    let mut start = 4096_u32;
-    for (name, content) in sections {
-        let len = u32::try_from(content.len()).unwrap();
-        let mut header = name.as_bytes().to_vec();
-        header.resize(8, 0);
-        for field in [len, start, len.next_multiple_of(512), start] {
-            header.extend(field.to_le_bytes());
-        }
-        header.resize(40, 0);
-        program.extend(header);
-        start += len.next_multiple_of(512);
-    }
-    for (_, content) in sections {
-        program.resize(program.len().next_multiple_of(512).max(4096), 0);
-        program.extend_from_slice(content);
-    }
-    program.resize(program.len().next_multiple_of(512), 0);
-    program
-}
-
 /// A root directory, the archive of it in all forms that are read, and a UKI with that: one answer.
 #[test]
 fn a_directory_over_a_link_is_named_whatever_holds_the_root() {
@@ -104,10 +79,10 @@ fn a_directory_over_a_link_is_named_whatever_holds_the_root() {
     let desk = desk
         .file("plain.initrd", &archive)
         .file("two.initrd", &[microcode.as_slice(), &zstd].concat())
-        .file("active.efi", &uki(&[(".linux", b"kernel"), (".initrd", &zstd), (".sdmagic", b"note")]))
+        .file("active.efi", &program(&[(".linux", b"kernel"), (".initrd", &zstd), (".sdmagic", b"note")]))
         .file(
             "profiles.efi",
-            &uki(&[(".initrd", &archive), (".profile", b"ID=other"), (".initrd", b"of another profile")]),
+            &program(&[(".initrd", &archive), (".profile", b"ID=other"), (".initrd", b"of another profile")]),
         );
     for host in ["root", "plain.initrd", "two.initrd", "active.efi", "profiles.efi"] {
         let (said, json) = plan(&desk, host, &["sbin.sysext.raw"]);
@@ -183,9 +158,9 @@ fn what_is_no_root_is_named() {
         ("dracut.initrd", &dracut, "mounts the root of the host from elsewhere"),
         ("empty", b"", "has no usr/lib/os-release"),
         ("words", b"some words", "byte 0 begins neither an archive"),
-        ("addon.efi", &uki(&[(".cmdline", b"quiet")]), "without an .initrd section"),
+        ("addon.efi", &program(&[(".cmdline", b"quiet")]), "without an .initrd section"),
         ("dos.exe", &[b"MZ".as_slice(), &[0xff; 100]].concat(), "reading its headers"),
-        ("cut.efi", &uki(&[(".initrd", &archive)])[..5000], ".initrd section lies beyond its end"),
+        ("cut.efi", &program(&[(".initrd", &archive)])[..5000], ".initrd section lies beyond its end"),
         ("xz.initrd", b"\xfd7zXZ\0\0\0", "compressed with xz"),
     ];
     let mut desk = desk;

@@ -3,27 +3,12 @@
 use crate::{Desk, Said};
 use serde_json::Value;
 use std::fs;
+use support::uki::with_stub;
 
 const BESIDE: &str = "esp/EFI/kairos/active.efi.extra.d";
 
-/// A UKI as far as it is looked at: a PE header and the note of its stub.
-fn uki(version: &str) -> Vec<u8> {
-    let note = format!("#### LoaderInfo: systemd-stub {version} ####\0");
-    let mut bytes = vec![0; 0x100];
-    bytes[..2].copy_from_slice(b"MZ");
-    bytes[0x3c..0x40].copy_from_slice(&0x40_u32.to_le_bytes());
-    bytes[0x40..0x44].copy_from_slice(b"PE\0\0");
-    // One section; no optional header, so that its header is the next thing.
-    bytes[0x46..0x48].copy_from_slice(&1_u16.to_le_bytes());
-    bytes[0x58..0x60].copy_from_slice(b".sdmagic");
-    bytes[0x68..0x6c].copy_from_slice(&u32::try_from(note.len()).unwrap().to_le_bytes());
-    bytes[0x6c..0x70].copy_from_slice(&0x100_u32.to_le_bytes());
-    bytes.extend(note.as_bytes());
-    bytes
-}
-
 fn desk(version: &str) -> Desk {
-    Desk::new().file("esp/EFI/kairos/active.efi", &uki(version))
+    Desk::new().file("esp/EFI/kairos/active.efi", &with_stub(version))
 }
 
 fn measure(desk: &Desk, more: &[&str]) -> Value {

@@ -9,6 +9,7 @@ use support::efi::{self, Firmware, List};
 use support::keys::{self, Authority};
 use support::pkcs7::Digest;
 use support::trees::Tree;
+use support::uki::with_stub;
 use tempfile::TempDir;
 
 fn vendor() -> &'static Authority {
@@ -209,25 +210,10 @@ fn list() -> String {
         + &desk.run("list --esp esp --entry other --report report.json")
 }
 
-/// A UKI as far as it is read: a PE header and the note of its stub.
-fn uki() -> Vec<u8> {
-    let note = b"#### LoaderInfo: systemd-stub 257.13 ####\0";
-    let mut bytes = vec![0; 0x100];
-    bytes[..2].copy_from_slice(b"MZ");
-    bytes[0x3c..0x40].copy_from_slice(&0x40_u32.to_le_bytes());
-    bytes[0x40..0x44].copy_from_slice(b"PE\0\0");
-    bytes[0x46..0x48].copy_from_slice(&1_u16.to_le_bytes());
-    bytes[0x58..0x60].copy_from_slice(b".sdmagic");
-    bytes[0x68..0x6c].copy_from_slice(&u32::try_from(note.len()).unwrap().to_le_bytes());
-    bytes[0x6c..0x70].copy_from_slice(&0x100_u32.to_le_bytes());
-    bytes.extend(note);
-    bytes
-}
-
 fn measure() -> String {
     let desk = Desk::new();
     for entry in ["active", "passive"] {
-        desk.file(&format!("esp/EFI/kairos/{entry}.efi"), &uki());
+        desk.file(&format!("esp/EFI/kairos/{entry}.efi"), &with_stub("257.13"));
     }
     desk.file("esp/EFI/kairos/active.efi.extra.d/k3s.sysext.raw", b"k3s");
     desk.file("esp/EFI/kairos/active.efi.extra.d/net.confext.raw", b"net");

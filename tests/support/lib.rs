@@ -26,6 +26,7 @@ pub mod pkcs7;
 #[cfg(feature = "harness")]
 pub mod toolbox;
 pub mod trees;
+pub mod uki;
 
 use std::path::Path;
 
