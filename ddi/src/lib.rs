@@ -39,6 +39,6 @@ pub use class::Class;
 pub use ddi::{Ddi, DdiError};
 pub use guid::Guid;
 pub use name::{ExtensionName, NameError, image_name_is_valid};
-pub use partition_types::{PartitionKind, classify};
+pub use partition_types::{PartitionKind, classify, partition_uuids};
 pub use release::{ReleaseError, ReleaseFile};
 pub use version::compare_versions;

@@ -4,6 +4,7 @@
 
 use super::Guid;
 use super::architecture::{Architecture, TYPES, guid};
+use crate::verity::RootHash;
 
 /// What a partition is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,6 +122,16 @@ pub fn classify(type_guid: Guid) -> (PartitionKind, Option<Architecture>) {
     }
     let common = COMMON.into_iter().find(|(_, number)| guid(*number) == type_guid);
     (common.map_or(PartitionKind::Unknown(type_guid), |(kind, _)| kind), None)
+}
+
+/// The UUIDs of the root partition and of its hash tree: the first and the last 128 bits of the root hash (Discoverable
+/// Partitions Specification, "Partition Names and UUIDs").
+#[must_use]
+pub fn partition_uuids(root_hash: &RootHash) -> [Guid; 2] {
+    let root_hash = root_hash.as_bytes();
+    let first = root_hash.first_chunk().copied().unwrap_or_default();
+    let last = root_hash.last_chunk().copied().unwrap_or_default();
+    [first, last].map(Guid::from_id128)
 }
 
 #[cfg(test)]

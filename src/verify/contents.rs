@@ -6,10 +6,8 @@ use crate::reason::Reason;
 use ddi::gpt::Partition;
 use ddi::io::{ReadAt, Window};
 use ddi::text::Message;
-use ddi::verity::{
-    self, CheckedData, RootHash, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero,
-};
-use ddi::{Ddi, Guid};
+use ddi::verity::{self, CheckedData, SUPERBLOCK_SIZE, Superblock, SuperblockError, TreeError, first_nonzero};
+use ddi::{Ddi, partition_uuids};
 use std::io;
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
@@ -277,11 +275,11 @@ impl<'a> Rooted<'a> {
     /// last 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
     #[must_use]
     pub fn warnings(self) -> Vec<Message> {
-        let (first, last) = uuids(self.signed().root_hash());
+        let [first, last] = partition_uuids(self.signed().root_hash());
         let checks = [("root", self.root().uuid, first), ("verity", self.verity().uuid, last)];
         checks
             .into_iter()
-            .filter(|(_, found, expected)| Some(*found) != *expected)
+            .filter(|(_, found, expected)| found != expected)
             .map(|(name, found, _)| {
                 let text = "partition does not derive from the root hash";
                 Message::new(format_args!("the UUID {found} of the {name} {text}"))
@@ -386,11 +384,6 @@ fn check_tails(data: &dyn ReadAt, hash: &dyn ReadAt, superblock: &Superblock) ->
     let geometry = superblock.geometry();
     check_tail(data, geometry.data_len(), "root")?;
     check_tail(hash, geometry.hash_area_len(), "verity")
-}
-
-fn uuids(root_hash: &RootHash) -> (Option<Guid>, Option<Guid>) {
-    let bytes = root_hash.as_bytes();
-    (bytes.first_chunk().copied().map(Guid::from_id128), bytes.last_chunk().copied().map(Guid::from_id128))
 }
 
 fn window<'a>(source: &'a dyn ReadAt, partition: &Partition, name: &'static str) -> Result<Window<'a>, ContentsError> {

@@ -7,6 +7,7 @@ use crate::Architecture;
 use crate::Guid;
 use crate::PartitionKind;
 use crate::io::ReadAt;
+use crate::partition_uuids;
 use crate::verity::{self, HashAlgorithm, RootHash, Superblock, SuperblockError, TreeError};
 use openssl::sha::Sha256;
 use std::io::{Seek, Write};
@@ -228,15 +229,6 @@ fn derive(purpose: &str, seed: &[u8]) -> [u8; 32] {
     hash.update(&[0]);
     hash.update(seed);
     hash.finish()
-}
-
-/// The UUIDs of the root partition and of its hash tree: the first and the last 128 bits of the root hash (Discoverable
-/// Partitions Specification, "Partition Names and UUIDs").
-pub(super) fn partition_uuids(root_hash: &RootHash) -> [Guid; 2] {
-    let root_hash = root_hash.as_bytes();
-    let first = root_hash.first_chunk().copied().unwrap_or_default();
-    let last = root_hash.last_chunk().copied().unwrap_or_default();
-    [first, last].map(Guid::from_id128)
 }
 
 /// A UUID that depends on `purpose` and `seed` and nothing else: version 4 of RFC 9562, section 5.4, in the order of the

@@ -1,12 +1,12 @@
 //! An image that is there already, taken apart so that it can be signed.
 
-use super::ddi::partition_uuids;
 use super::{BuildError, Padded, Parts};
 use crate::Architecture;
 use crate::PartitionKind;
 use crate::classify;
 use crate::gpt::{Partition, Table};
 use crate::io::{ReadAt, Window};
+use crate::partition_uuids;
 use crate::signature_partition;
 use crate::verity::{self, RootHash, SUPERBLOCK_SIZE, Superblock, first_nonzero};
 use std::io;
