@@ -11,8 +11,7 @@ use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Stageable, StagingCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
-use crate::verify::Candidate;
-use crate::verify::{Accepted, Examined, Findings, InPlaceCustody, Session, Verified, VerifiedImage, Verifier};
+use crate::verify::{Accepted, Candidate, Examined, Findings, InPlaceCustody, Session, VerifiedImage, Verifier};
 use ddi::Class;
 use ddi::ExtensionName;
 use ddi::text::{Message, Text};
@@ -118,6 +117,7 @@ pub(super) struct Run<'a> {
 }
 
 /// What becomes of a good file.
+#[derive(Clone, Copy)]
 enum Purpose<'a> {
     /// It is staged, from the bytes that this custody holds.
     Stage(&'a dyn StagingCustody),
@@ -128,8 +128,9 @@ enum Purpose<'a> {
 }
 
 /// A good file.
-enum Good {
-    ToStage(Stageable),
+enum Good<'a> {
+    /// To be staged, with the custody that holds it.
+    ToStage(Stageable, &'a dyn StagingCustody),
     Previewed(VerifiedImage<Examined>),
 }
 
@@ -210,7 +211,7 @@ pub(super) struct Looked {
     pub(super) stamp: Option<Text>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Counts what was staged before.
     fn count(&mut self, state: &State) {
         for extension in state.left() {
@@ -276,12 +277,12 @@ impl Run<'_> {
         image
     }
 
-    fn stage(&mut self, place: Place<'_>, image: &Image, good: Good) -> anyhow::Result<()> {
+    fn stage(&mut self, place: Place<'_>, image: &Image, good: Good<'_>) -> anyhow::Result<()> {
         let (class, name, root_hash) = match &good {
-            Good::ToStage(image) => (image.class(), image.name().clone(), image.root_hash().clone()),
+            Good::ToStage(image, _) => (image.class(), image.name().clone(), image.root_hash().clone()),
             Good::Previewed(image) => (image.class(), image.name().clone(), image.root_hash().clone()),
         };
-        if let (Purpose::Stage(custody), Good::ToStage(image)) = (&self.purpose, good) {
+        if let Good::ToStage(image, custody) = good {
             custody.settle(stage_image(self.root, image)?.occupied());
         }
         self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
@@ -304,7 +305,7 @@ impl Run<'_> {
         image: &mut Image,
         stamp: &mut Option<Text>,
         findings: &mut Findings,
-    ) -> Result<Good, Refusal> {
+    ) -> Result<Good<'a>, Refusal> {
         if Instant::now() >= self.until {
             return Err(Refusal::new(Reason::OutOfTime, WorkerError::Budget));
         }
@@ -325,18 +326,14 @@ impl Run<'_> {
         self.tally.admit(candidate.size(), &policy.limits)?;
         self.tally.admit_layer(class, candidate.name().as_str(), policy.overlay(class))?;
         let accepted = &self.accepted;
-        match (&self.purpose, place.verify) {
-            (Purpose::Stage(custody), Verify::Full) => {
-                let verified = self.session.verify(candidate, accepted, *custody, findings);
-                verified.map(|image| Good::ToStage(Verified::Full(image)))
-            }
-            (Purpose::Stage(custody), Verify::OnRead) => {
-                self.session.verify_on_read(candidate, accepted, *custody, findings).map(Good::ToStage)
-            }
-            (Purpose::Preview | Purpose::Nowhere, _) => {
-                self.session.verify(candidate, accepted, &InPlaceCustody, findings).map(Good::Previewed)
-            }
-        }
+        let Purpose::Stage(custody) = self.purpose else {
+            return self.session.verify(candidate, accepted, &InPlaceCustody, findings).map(Good::Previewed);
+        };
+        let verified = match place.verify {
+            Verify::Full => self.session.verify(candidate, accepted, custody, findings).map(Stageable::from),
+            Verify::OnRead => self.session.verify_on_read(candidate, accepted, custody, findings),
+        };
+        verified.map(|image| Good::ToStage(image, custody))
     }
 }
 

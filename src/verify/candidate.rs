@@ -78,10 +78,14 @@ impl Candidate {
         self.stamp
     }
 
-    /// Name, class and file.
-    #[must_use]
-    pub fn into_parts(self) -> (ExtensionName, Class, FileSource) {
-        (self.name, self.class, self.source)
+    /// The file.
+    pub(super) fn into_source(self) -> FileSource {
+        self.source
+    }
+
+    /// The same extension in another file, which had this stamp before its first byte was verified.
+    pub(super) fn replaced(self, source: FileSource, stamp: Stamp) -> Self {
+        Self { source, stamp, ..self }
     }
 
     /// Size in bytes.

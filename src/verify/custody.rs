@@ -16,11 +16,8 @@ use std::convert::Infallible;
 /// The bytes that are being verified, and `W`, the way in which they are held.
 #[derive(Debug)]
 pub struct Holding<W> {
-    name: ExtensionName,
-    class: Class,
-    source: FileSource,
-    /// Of `source` before the first byte of it was verified.
-    stamp: Stamp,
+    /// The file that was found, or the copy of it, with the stamp of before its first byte was verified.
+    file: Candidate,
     way: W,
     is_copy: bool,
     remark: Option<Message>,
@@ -41,15 +38,12 @@ impl Holding<Examined> {
 impl<W> Holding<W> {
     /// Verifies the file where it is, and holds it in a `way`.
     pub(crate) fn of(candidate: Candidate, way: W) -> Self {
-        let stamp = candidate.stamp();
-        let (name, class, source) = candidate.into_parts();
-        Self { name, class, source, stamp, way, is_copy: false, remark: None }
+        Self { file: candidate, way, is_copy: false, remark: None }
     }
 
     /// Verifies a copy of the candidate's file, which had this stamp when it was complete.
     pub(crate) fn copied(candidate: Candidate, source: FileSource, stamp: Stamp, way: W) -> Self {
-        let (name, class, _) = candidate.into_parts();
-        Self { name, class, source, stamp, way, is_copy: true, remark: None }
+        Self { file: candidate.replaced(source, stamp), way, is_copy: true, remark: None }
     }
 
     /// Notes what a person should know about how it is held.
@@ -68,25 +62,25 @@ impl<W> Holding<W> {
     /// # Errors
     /// [`Reason::Unreadable`](crate::reason::Reason::Unreadable)
     pub fn check_unchanged(&self) -> Result<(), Refusal> {
-        self.stamp.check(self.source.file())
+        self.file.stamp().check(self.source().file())
     }
 
     /// The extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
-        &self.name
+        self.file.name()
     }
 
     /// What it extends.
     #[must_use]
     pub fn class(&self) -> Class {
-        self.class
+        self.file.class()
     }
 
     /// The bytes.
     #[must_use]
     pub fn source(&self) -> &FileSource {
-        &self.source
+        self.file.source()
     }
 
     /// Whether they are a copy of our own.
@@ -96,8 +90,8 @@ impl<W> Holding<W> {
 
     /// The same, with its way seen as another.
     pub(crate) fn map<M>(self, see: impl FnOnce(W) -> M) -> Holding<M> {
-        let Self { name, class, source, stamp, way, is_copy, remark } = self;
-        Holding { name, class, source, stamp, way: see(way), is_copy, remark }
+        let Self { file, way, is_copy, remark } = self;
+        Holding { file, way: see(way), is_copy, remark }
     }
 
     /// Holds it in another way.
@@ -105,22 +99,23 @@ impl<W> Holding<W> {
     /// # Errors
     /// The holding as it was, where the way can't be changed.
     pub(super) fn converted<M>(self, convert: impl FnOnce(W) -> Result<M, W>) -> Result<Holding<M>, Box<Self>> {
-        let Self { name, class, source, stamp, way, is_copy, remark } = self;
+        let Self { file, way, is_copy, remark } = self;
         match convert(way) {
-            Ok(way) => Ok(Holding { name, class, source, stamp, way, is_copy, remark }),
-            Err(way) => Err(Box::new(Self { name, class, source, stamp, way, is_copy, remark })),
+            Ok(way) => Ok(Holding { file, way, is_copy, remark }),
+            Err(way) => Err(Box::new(Self { file, way, is_copy, remark })),
         }
     }
 
     /// How it is held, the file that was verified, and the stamp that it had then.
     pub(crate) fn into_parts(self) -> (W, FileSource, Stamp) {
-        (self.way, self.source, self.stamp)
+        let stamp = self.file.stamp();
+        (self.way, self.file.into_source(), stamp)
     }
 }
 
 impl<W> Held for Holding<W> {
     fn bytes(&self) -> &dyn ReadAt {
-        &self.source
+        self.source()
     }
 }
 
