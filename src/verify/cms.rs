@@ -8,6 +8,7 @@
 //! What no signature covers is refused or handed over to be compared: revocation lists, unsigned attributes, content
 //! that is sent along. It would be room for bytes of an attacker's choice, in which libblkid might find the magic
 //! number of a file system.
+// For all modules in here.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,

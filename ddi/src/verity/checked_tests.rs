@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing)]
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;

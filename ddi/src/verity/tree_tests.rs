@@ -1,6 +1,3 @@
-#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "it is a test")]
-#![allow(clippy::unwrap_used)]
-
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use openssl::sha;

@@ -1,13 +1,4 @@
-#![allow(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    clippy::naive_bytecount,
-    clippy::ptr_arg,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
+#![allow(clippy::cast_possible_truncation, clippy::naive_bytecount, clippy::ptr_arg)]
 use super::*;
 use crate::Ddi;
 use crate::gpt::Table as ReadTable;

@@ -2,14 +2,6 @@
 //!
 //! Where there are any, it is their encoding that is signed, so changing a byte of them breaks the signature.
 //! Signers choose what they write there, so only the kinds are read that signers of plain data write, each once.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::super::der::{
     CONTEXT_1, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET, UTC_TIME, check_identifier,

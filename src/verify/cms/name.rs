@@ -1,12 +1,4 @@
 //! Distinguished names (RFC 5280, section 4.1.2.4).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::super::der::{DerError, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET, check_nested};
 use super::{CmsError, Octets, at, check_len, numbers};

@@ -3,14 +3,6 @@
 //! libarchive writes attributes as `LIBARCHIVE.xattr.NAME`, with escapes in the name and Base64 for the value
 //! (`archive_write_set_format_pax.c`); star writes lists as text, in `SCHILY.acl.access` and `SCHILY.acl.default` (star(5)). Linux
 //! keeps a list in the attribute `system.posix_acl_access` or `system.posix_acl_default` (`include/uapi/linux/posix_acl_xattr.h`).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use base64::Engine;
 use base64::alphabet::STANDARD;

@@ -1,12 +1,4 @@
 //! What a member of a layer says about its file: mode, owner, time, extended attributes.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::acl;
 use super::header::{GID, MODE, MTIME, Member, UID};

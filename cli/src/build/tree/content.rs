@@ -1,12 +1,4 @@
 //! The content of a file, wherever it is.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::host::{Base, Stamp};
 use crate::build::{Spool, SpoolReader};

@@ -1,12 +1,4 @@
 //! A header of a tar archive, and what it says of a member.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::pax::{self, PaxError};
 use std::io;

@@ -1,12 +1,4 @@
 //! Layers of container images, put on top of each other (OCI Image Format Specification, `layer.md`).
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 mod borrowed;
 

@@ -3,14 +3,6 @@
 //! Formats: POSIX.1-2024 pax (ustar and extended headers) and GNU tar ("Basic Tar Format" of its manual). Where they
 //! leave a choice it is made as Go's `archive/tar` makes it, which all container engines use: what they see in a layer
 //! and what is seen here has to be the same.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::header::{
     ArchiveError, BLOCK, CHECKSUM, MAX_HEADERS, MAX_NAMES, MAX_PARTS, Member, SIZE, broken_number, has_no_data,

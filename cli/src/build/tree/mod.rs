@@ -3,6 +3,7 @@
 //! Nothing of a source is ever extracted. An archive's names, links and owners become nodes of this tree and
 //! nothing else, so there is no path of it that could lead out of a directory, and nobody has to be root to keep
 //! an owner. Symbolic links are resolved inside the tree.
+// For all modules in here.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,

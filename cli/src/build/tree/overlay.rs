@@ -5,14 +5,6 @@
 //! applied to those, and where there are none it is told; all others mean nothing outside of the directory that they were
 //! made in, and are dropped, as umoci and stacker drop them. (The kernel's `Documentation/filesystems/overlayfs.rst`; fuse-overlayfs,
 //! `main.c`.)
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use std::collections::BTreeMap;
 

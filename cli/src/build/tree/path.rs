@@ -1,12 +1,4 @@
 //! Paths of archives, and where they lead inside a tree.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{FileTree, Kind, Metadata, NodeId, TreeTooLarge};
 use ddi::filesystem::EntryKind;

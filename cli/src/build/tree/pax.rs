@@ -2,14 +2,6 @@
 //!
 //! Read here because values are binary: a file capability may contain a newline, at which a reader that goes by lines
 //! gives up.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Time;
 

@@ -1,12 +1,4 @@
 //! The release file of the extension: the source's own, checked, or one that is written.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::path::Steps;
 use super::{Content, FileTree, Kind, Metadata, PathError, Time};

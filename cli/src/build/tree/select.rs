@@ -1,12 +1,4 @@
 //! What of a source can be part of an extension.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::path::{Steps, components, display};
 use super::{Below, FileTree, Kind, NodeId};

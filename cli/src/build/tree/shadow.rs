@@ -4,14 +4,6 @@
 //! gone; where an extension has a link or file and the host a directory, that directory is gone. The first is what an
 //! extension with `usr/sbin` does to a host on which that is a link to `bin`: the one thing on which distributions disagree
 //! (file-hierarchy(7); systemd marks the others as "unmerged-bin"). `sextant plan --host` compares with a real host.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{FileTree, Kind, NodeId};
 use ddi::Class;

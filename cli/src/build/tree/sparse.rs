@@ -1,13 +1,5 @@
 //! Files with holes in tar archives: GNU's old format and the three versions of the pax format
 //! (GNU tar's manual, "Storing Sparse Files").
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::Content;
 use super::header::{ArchiveError, BLOCK, Member, has_no_data, numeric};

@@ -1,4 +1,3 @@
-#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "it is a test")]
 use openssl::sha;
 use proptest::prelude::*;
 

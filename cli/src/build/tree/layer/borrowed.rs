@@ -1,12 +1,4 @@
 //! What directories and files of a layer have of the layers below, as overlayfs notes it down.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{Assembly, MemberError};
 use crate::build::tree::attributes::notes;
