@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
+mod base;
 pub mod build;
 pub mod commands;
 pub mod esp;

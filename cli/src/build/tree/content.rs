@@ -1,8 +1,10 @@
 //! The content of a file, wherever it is.
 
-use super::host::{Base, Stamp};
+use super::host::Stamp;
+use crate::base::Base;
 use crate::build::{Spool, SpoolReader};
 use ddi::io::ReadAt;
+use nix::fcntl::OFlag;
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -121,7 +123,7 @@ impl Reader {
             }
             (Inner::Sparse { parts, .. }, None) => sparse(parts, self.position, buf),
             (Inner::Host { base, path, stamp }, None) => {
-                let file = base.open_file(path)?;
+                let file = File::from(base.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
                 if Stamp::of(&file.metadata()?) != *stamp {
                     return Err(changed());
                 }

@@ -1,9 +1,10 @@
 //! A directory of the host as a tree.
 
-use super::host::{Base, Stamp};
+use super::host::Stamp;
 use super::overlay::Notes;
 use super::path::{display, join};
 use super::{Below, Content, FileTree, Kind, MAX_DEPTH, Metadata, NodeId, Time, TreeTooLarge};
+use crate::base::Base;
 use ddi::filesystem::EntryKind;
 use ddi::text::Text;
 use nix::dir::Dir;

@@ -5,7 +5,7 @@
 //! extension with `usr/sbin` does to a host on which that is a link to `bin`: the one thing on which distributions disagree
 //! (file-hierarchy(7); systemd marks the others as "unmerged-bin"). `sextant plan --host` compares with a real host.
 
-use super::{FileTree, Kind, NodeId};
+use super::{FileTree, NodeId};
 use ddi::Class;
 use ddi::filesystem::EntryKind;
 use std::fmt;
@@ -153,11 +153,7 @@ fn kind_at(tree: &FileTree, class: Class, path: &str) -> Option<EntryKind> {
     for name in path.split('/') {
         id = tree.entry(id, name.as_bytes())?;
     }
-    let node = tree.node(id)?;
-    Some(match &node.kind {
-        Kind::Directory(_) => EntryKind::Directory,
-        other => other.entry_kind(),
-    })
+    Some(tree.node(id)?.kind.entry_kind())
 }
 
 /// "a, b and c"
@@ -173,7 +169,7 @@ fn listed(names: &[&str]) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::path::Steps;
-    use super::super::{Content, Metadata};
+    use super::super::{Content, Kind, Metadata};
     use super::*;
 
     fn tree(directories: &[&str], links: &[(&str, &str)]) -> FileTree {

@@ -232,7 +232,7 @@ impl Archive {
             if name.pop() != Some(0) || name.contains(&0) {
                 return Err(damaged);
             }
-            let kind = kind(mode);
+            let kind = EntryKind::of_mode(mode);
             let mut target = Vec::new();
             if kind == Some(EntryKind::Symlink) && size < MAX_PATH {
                 target = vec![0; usize::try_from(size).unwrap_or_default()];
@@ -396,18 +396,4 @@ impl Header {
         };
         Some(Self { mode: number(1)?, size: u64::from(number(6)?), name_size: u64::from(number(11)?) })
     }
-}
-
-/// What a mode says that a file is; `None` for what no kernel makes.
-const fn kind(mode: u32) -> Option<EntryKind> {
-    Some(match mode & 0o170_000 {
-        0o040_000 => EntryKind::Directory,
-        0o100_000 => EntryKind::File,
-        0o120_000 => EntryKind::Symlink,
-        0o020_000 => EntryKind::CharacterDevice,
-        0o060_000 => EntryKind::BlockDevice,
-        0o010_000 => EntryKind::Fifo,
-        0o140_000 => EntryKind::Socket,
-        _ => return None,
-    })
 }

@@ -1,15 +1,16 @@
 //! A root directory of this machine, or a tree of files like one.
 
 use super::{Entry, Host};
+use crate::base::Base;
 use ddi::filesystem::EntryKind;
 use nix::dir::{Dir, Type};
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use std::ffi::OsStr;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{FileStat, fstat, fstatat};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// Names of one directory that are listed, at most.
@@ -17,7 +18,7 @@ const MAX_NAMES: usize = 100_000;
 
 /// A directory that is the root of a host. No link leads out of it.
 #[derive(Debug)]
-pub struct Directory(OwnedFd);
+pub struct Directory(Base);
 
 impl Directory {
     /// Opens `path`.
@@ -25,19 +26,17 @@ impl Directory {
     /// # Errors
     /// As `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(File::open(path)?.into()))
+        Ok(Self(Base::new(File::open(path)?.into())))
     }
 
     /// Opens what is at `path`, unless a link is on the way or it is above the root.
     fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<Option<OwnedFd>> {
-        let path = if path.is_empty() { b"." } else { path };
-        let how = OpenHow::new()
-            .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        match openat2(self.0.as_fd(), OsStr::from_bytes(path), how.mode(Mode::empty())) {
+        match self.0.open(path, flags) {
             Ok(file) => Ok(Some(file)),
-            Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR | nix::errno::Errno::ELOOP) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
+                _ => Err(error),
+            },
         }
     }
 }
@@ -77,7 +76,7 @@ impl Host for Directory {
                 // Not every file system says it in the directory.
                 _ => match fstatat(&own, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                     Ok(found) => kind(&found),
-                    Err(nix::errno::Errno::ENOENT) => continue,
+                    Err(Errno::ENOENT) => continue,
                     Err(error) => return Err(error.into()),
                 },
             };
@@ -91,13 +90,5 @@ impl Host for Directory {
 }
 
 fn kind(found: &FileStat) -> EntryKind {
-    match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFDIR => EntryKind::Directory,
-        SFlag::S_IFLNK => EntryKind::Symlink,
-        SFlag::S_IFCHR => EntryKind::CharacterDevice,
-        SFlag::S_IFBLK => EntryKind::BlockDevice,
-        SFlag::S_IFIFO => EntryKind::Fifo,
-        SFlag::S_IFSOCK => EntryKind::Socket,
-        _ => EntryKind::File,
-    }
+    EntryKind::of_mode(found.st_mode).unwrap_or(EntryKind::File)
 }

@@ -70,7 +70,7 @@ impl Inode {
         let xattrs = offset.saturating_add(if extended { 64 } else { 32 });
         Ok(Self {
             offset,
-            kind: kind_of_mode(mode).ok_or_else(corrupt)?,
+            kind: EntryKind::of_mode(u32::from(mode)).ok_or_else(corrupt)?,
             layout,
             size,
             location: u32_at(&bytes, 16).ok_or_else(corrupt)?,
@@ -94,19 +94,5 @@ impl Inode {
             uid: owner(24, 24).ok_or_else(corrupt)?,
             gid: owner(28, 26).ok_or_else(corrupt)?,
         })
-    }
-}
-
-/// The kind in the upper bits of a mode (`S_IFMT`).
-pub(super) fn kind_of_mode(mode: u16) -> Option<EntryKind> {
-    match mode >> 12 {
-        0o01 => Some(EntryKind::Fifo),
-        0o02 => Some(EntryKind::CharacterDevice),
-        0o04 => Some(EntryKind::Directory),
-        0o06 => Some(EntryKind::BlockDevice),
-        0o10 => Some(EntryKind::File),
-        0o12 => Some(EntryKind::Symlink),
-        0o14 => Some(EntryKind::Socket),
-        _ => None,
     }
 }
