@@ -2,17 +2,14 @@
 
 use super::images;
 use super::installation::{Action, Job, Outcome, Planned, Prepared, Request};
-use super::machine::Machine;
 use super::original::Original;
+use super::put_options::PutOptions;
 use super::store_options::{self, StoreOptions};
-use super::trust_options::TrustOptions;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ddi::Architecture;
 use ddi::text::Text;
 use serde_json::json;
-use sextant::policy::Policy;
 use sextant::report::{Image, table};
 use sextant::verify::{Examined, VerifiedImage};
 use std::fmt::Write as _;
@@ -55,23 +52,14 @@ pub(super) struct Arguments {
     /// Install images that a boot would reject. Does not override `entries.deny`
     #[arg(long)]
     force: bool,
-    /// Show what would be done, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    trust: TrustOptions,
+    put: PutOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let images = images::find(&arguments.images)?;
     let store = arguments.store.open(!arguments.entry.is_empty())?;
-    let policy = arguments.store.policy(arguments.config.as_deref())?;
+    let policy = arguments.store.policy(arguments.put.config.as_deref())?;
     let slots = store_options::slots(&store, &arguments.entry)?;
     for slot in &slots {
         let context = || format!("installing for {} (configuration: entries.deny)", Text::new(&slot.name));
@@ -81,12 +69,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if images.is_empty() {
         super::warn(format_args!("no extensions in {}", shown(&arguments.images)));
     }
-    let machine = if images.is_empty() { None } else { machine(arguments, policy)? };
+    let machine = if images.is_empty() { None } else { arguments.put.machine(policy, arguments.force)? };
     let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
     let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
-        if arguments.json {
+        if arguments.put.json {
             super::output::json(&document(arguments, &store, &verified, &[]))?;
         } else {
             super::print(&table::images(&verified, super::style()))?;
@@ -102,37 +90,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Open from here to the end: what was verified is what is copied.
     let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
     let originals: Vec<Original> = images.iter().zip(evidence).map(original).collect::<Result<_>>()?;
-    let _alone = if arguments.dry_run { None } else { Some(store_options::lock(&store)?) };
+    let _alone = if arguments.put.dry_run { None } else { Some(store_options::lock(&store)?) };
     let request = |slot, original| Request { slot: Clone::clone(slot), original, enable: true };
     let requests = slots.iter().flat_map(|slot| originals.iter().map(move |original| request(slot, original)));
     let mut job = Job::plan(&store, requests.collect())?;
     job.admit(&store)?;
-    let done = if arguments.dry_run {
+    let done = if arguments.put.dry_run {
         Ok(())
     } else {
         let prepared = job.prepare(&store, machine.as_ref()).context("nothing installed")?;
         commit(&store, &mut job, prepared)
     };
-    if arguments.json {
+    if arguments.put.json {
         super::output::json(&document(arguments, &store, &verified, &job.planned))?;
     } else {
-        super::print(&text(arguments.dry_run, &store, &job)?)?;
+        super::print(&text(arguments.put.dry_run, &store, &job)?)?;
     }
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// The machine that judges the images; `None` where it can't be known, and verification is overridden.
-fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
-    let architecture = Architecture::native();
-    let architecture = architecture.context("no partition types are defined for this architecture")?;
-    match Machine::with_policy(&arguments.trust, policy, architecture) {
-        Ok(machine) => Ok(Some(machine)),
-        Err(error) if arguments.force => {
-            super::warn(format_args!("{error:#}; images are not verified (--force)"));
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The file that was verified; where verification is overridden, what is there now.
@@ -209,7 +183,7 @@ fn document(arguments: &Arguments, store: &Store, verified: &[Image], planned: &
         "store": store.kind(),
         "path": store.path(),
         "esp": store.esp(),
-        "dry_run": arguments.dry_run,
+        "dry_run": arguments.put.dry_run,
         "images": verified,
         "files": planned,
     })

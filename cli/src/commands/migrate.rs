@@ -5,19 +5,18 @@ use super::install::commit;
 use super::installation::{Job, Outcome, Request};
 use super::machine::Machine;
 use super::original::Original;
+use super::put_options::PutOptions;
 use super::store_options::{self, StoreOptions};
-use super::trust_options::TrustOptions;
 use crate::esp::{Item, change};
 use crate::store::{Held, Kairos, Kind, Slot, Store, Stray, state_of};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use ddi::Architecture;
 use ddi::text::{Message, Text};
 use serde::Serialize;
 use serde_json::json;
 use sextant::policy::Policy;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Move extensions from the EFI system partition into Kairos' store
@@ -51,17 +50,8 @@ pub(super) struct Arguments {
     /// Move images that a boot would reject
     #[arg(long)]
     force: bool,
-    /// Show what would be done, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    trust: TrustOptions,
+    put: PutOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -167,13 +157,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let source = Store::beside(arguments.store.open_esp()?);
     let target = arguments.store.open_kairos()?;
-    let policy = arguments.store.policy(arguments.config.as_deref())?;
+    let policy = arguments.store.policy(arguments.put.config.as_deref())?;
     let slots = match arguments.entry.as_slice() {
         [] => store_options::all_slots(&source)?,
         names => store_options::slots(&source, names)?,
     };
     let _alone =
-        if arguments.dry_run { None } else { Some((store_options::lock(&source)?, store_options::lock(&target)?)) };
+        if arguments.put.dry_run { None } else { Some((store_options::lock(&source)?, store_options::lock(&target)?)) };
     let states = target.slots().with_context(|| store_options::listing(&target))?.found;
     let (mut files, mut unreadable) = find(&source, &states, slots, &policy);
     if arguments.entry.is_empty() {
@@ -185,37 +175,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
         }
     }
-    let machine = if files.iter().any(|file| file.detail.is_none()) { machine(arguments, policy)? } else { None };
+    let machine = if files.iter().any(|file| file.detail.is_none()) {
+        arguments.put.machine(policy, arguments.force)?
+    } else {
+        None
+    };
     for file in &mut files {
         verify(file, machine.as_ref(), arguments.force);
     }
     leave_others_of_the_name(&mut files, &target, &states);
-    let done = migrate(arguments.dry_run, [&source, &target], &states, machine.as_ref(), &mut files);
-    if arguments.json {
+    let done = migrate(arguments.put.dry_run, [&source, &target], &states, machine.as_ref(), &mut files);
+    if arguments.put.json {
         super::output::json(&json!({
             "version": 1, "store": target.kind(), "path": target.path(), "esp": source.esp(),
-            "dry_run": arguments.dry_run, "files": files.iter().map(File::json).collect::<Vec<_>>(),
+            "dry_run": arguments.put.dry_run, "files": files.iter().map(File::json).collect::<Vec<_>>(),
             "unreadable": unreadable,
         }))?;
     } else {
-        super::print(&text(arguments.dry_run, &source, &target, &files, &unreadable)?)?;
+        super::print(&text(arguments.put.dry_run, &source, &target, &files, &unreadable)?)?;
     }
     done?;
     let is_whole = unreadable.is_empty() && files.iter().all(|file| file.action() == Action::Migrated);
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// The machine that judges the images; `None` where it can't be known, and verification is overridden.
-fn machine(arguments: &Arguments, policy: Policy) -> Result<Option<Machine>> {
-    let architecture = Architecture::native();
-    let architecture = architecture.context("no partition types are defined for this architecture")?;
-    match Machine::with_policy(&arguments.trust, policy, architecture) {
-        Err(error) if arguments.force => {
-            super::warn(format_args!("{error:#}; images are not verified (--force)"));
-            Ok(None)
-        }
-        machine => machine.map(Some),
-    }
 }
 
 /// What lies beside the UKIs, and directories that can't be listed.

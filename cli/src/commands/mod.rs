@@ -18,6 +18,7 @@ mod original;
 mod output;
 mod plan;
 mod progress;
+mod put_options;
 mod refresh;
 mod sign;
 mod signing_options;
