@@ -1,5 +1,5 @@
-//! Custody by a copy: it is taken first, into a directory that nobody else reads or writes, and it is the copy that is
-//! verified and then renamed into place. How to do without one: [`super::MountCustody`].
+//! Custody by a copy in a private directory: the copy is verified, and renamed into place.
+//! [`super::MountCustody`] needs no copy.
 
 use crate::durable::Temporary;
 use crate::kernel::mounts::DetachedMount;

@@ -49,7 +49,7 @@ impl StagedImage {
 /// Puts a verified image where systemd looks for it, under its final name at once and complete. What is recorded of it, for
 /// [`recheck`], is the stamp that was compared while it was verified.
 ///
-/// What was only examined is another type, since nobody held its bytes:
+/// An image that was only examined has another type, and does not compile here:
 ///
 /// ```compile_fail,E0277
 /// use sextant::verify::{Examined, VerifiedImage};

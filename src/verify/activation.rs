@@ -56,8 +56,8 @@ pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<Compatible, Refusal>
 /// Trial activation: makes the file system of an image readable in the way in which it will be read later, for as long as
 /// `look` takes, and leaves nothing behind.
 pub trait Activate: Sync {
-    /// Activates, looks, deactivates. `kind` is the format of the file system. What `look` found is the result, so that nobody
-    /// can do without looking.
+    /// Activates, looks, deactivates. `kind` is the format of the file system. The result is what `look` found, so an
+    /// implementation has to call it.
     ///
     /// # Errors
     /// [`ActivationError`]: the file system's, or what `look` refused.

@@ -201,7 +201,7 @@ impl<H: Held> RootedImage<H> {
         fits.then_some(Self { held, signed, superblock })
     }
 
-    /// Lends the evidence to whoever needn't know how the bytes are held.
+    /// Borrows the evidence, without the way in which the bytes are held.
     #[must_use]
     pub fn lend(&self) -> Rooted<'_> {
         Rooted { bytes: self.held.bytes(), signed: &self.signed, superblock: &self.superblock }

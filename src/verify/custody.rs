@@ -1,8 +1,8 @@
 //! Custody: the bytes that are verified must be the bytes that are used.
 //!
-//! If one verified a file and used it afterwards, somebody could change it in between. So somebody takes the bytes first, and
-//! what is verified is what he holds. How they are held is part of the type from then on: what nobody holds, because it was
-//! only to be examined, can't be staged.
+//! A file that is verified and then used could be changed in between. So a [`Custody`] takes the bytes first, and its
+//! [`Holding`] is what is verified. The type of a holding says how the bytes are held. A file that is only examined where it
+//! lies ([`Examined`]) can't be staged.
 
 use super::Candidate;
 use super::contents::Held;

@@ -21,6 +21,7 @@ pub mod cms;
 mod contents;
 mod custody;
 mod der;
+mod look;
 mod reading;
 mod signature;
 
@@ -29,26 +30,23 @@ pub use candidate::{Candidate, extension_name};
 pub use contents::{ContentsError, Coverage, Held, IntactImage, Rooted, RootedImage};
 pub use custody::{Custody, Examined, Holding, InPlaceCustody, Shortage};
 pub use der::DerError;
+pub use look::look_unverified;
 pub use signature::{SignatureError, SignedDdi, SignedRoot};
 
 use crate::confine::Confinement;
-use crate::extension::{self, Compatible, HostRelease, LookupError};
+use crate::extension::{Compatible, HostRelease};
 use crate::policy::{Policy, Verify};
 use crate::reason::{Reason, Refusal};
 use crate::trust::{Anchor, TrustStore};
 use ddi::ExtensionName;
-use ddi::filesystem::{Filesystem, Tree};
 use ddi::io::ReadAt;
 use ddi::text::{Message, Text};
 use ddi::verity::RootHash;
 use ddi::{Architecture, Class};
-use reading::{Contents, Reader, Rules, Structure};
+use look::{Rules, look};
+use reading::{Contents, Reader, Structure};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
-
-/// What an extension must be meant for: a system that has booted, as opposed to an initrd or a portable
-/// service (os-release(5), `SYSEXT_SCOPE`).
-const SCOPE: &str = "system";
 
 /// What came to light about an image, accepted or not.
 #[derive(Debug, Clone, Default)]
@@ -447,56 +445,4 @@ impl Session<'_> {
         holding.check_unchanged()?;
         Ok(compatible)
     }
-}
-
-/// Judges the file system of an image of which nothing else is known: release file, names and hierarchies, and not whether
-/// it fits a host.
-///
-/// # Errors
-/// What a boot would refuse an image with this file system for.
-pub fn look_unverified(
-    policy: &Policy,
-    architecture: Architecture,
-    filesystem: &Filesystem<'_>,
-    name: &ExtensionName,
-    class: Class,
-) -> Result<Compatible, Refusal> {
-    look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
-}
-
-/// Judges a file system by all that [`look`] judges, and by what it would make overlayfs hide of the host.
-fn look_closely(
-    rules: Rules<'_>,
-    filesystem: &Filesystem<'_>,
-    name: &ExtensionName,
-    class: Class,
-) -> Result<Compatible, Refusal> {
-    let compatible = look(rules, filesystem, name, class)?;
-    let hierarchies = class.hierarchies().iter().copied().chain(rules.policy.hierarchies.paths(class));
-    let tops: Vec<&str> = hierarchies.filter_map(|path| path.split('/').find(|name| !name.is_empty())).collect();
-    let masks = filesystem.masks(&tops, 1).map_err(|error| Refusal::new(Reason::NotMountable, error))?;
-    match masks.first() {
-        None => Ok(compatible),
-        Some((path, mask)) => {
-            let path = Text::from_bytes(path);
-            Err(Refusal::new(Reason::BadHierarchy, format_args!("/{path} {mask}")))
-        }
-    }
-}
-
-fn look(rules: Rules<'_>, tree: &dyn Tree, name: &ExtensionName, class: Class) -> Result<Compatible, Refusal> {
-    let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
-    let release = extension::find_release(tree, class, name).map_err(lookup)?;
-    let judge = |host| {
-        extension::judge(&release.file, class, host, SCOPE, rules.architecture)
-            .map_err(|error| Refusal::new(error.reason(), &error))
-    };
-    // What the extension says of itself comes before how it fits this host.
-    judge(None)?;
-    extension::refuse_os_release(tree, class).map_err(lookup)?;
-    extension::refuse_odd_metadata(tree, class, name).map_err(lookup)?;
-    extension::refuse_odd_hierarchies(tree, rules.policy.hierarchies.paths(class)).map_err(lookup)?;
-    let (possible, longest) = (rules.policy.host_hierarchies.possible(class), rules.policy.overlay(class).hierarchy());
-    extension::refuse_possible_hierarchies(tree, possible, longest).map_err(lookup)?;
-    judge(rules.host)
 }

@@ -6,11 +6,12 @@
 use super::activation::look_in_process;
 use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
-use super::{ActivationError, SignatureError, look_closely};
+use super::look::{Rules, look_closely};
+use super::{ActivationError, SignatureError};
 use super::{Candidate, Holding};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
-use crate::extension::{Compatible, Fit, HostRelease};
-use crate::policy::{Policy, Verify};
+use crate::extension::{Compatible, Fit};
+use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
 use crate::stamp::Stamp;
 use ddi::ExtensionName;
@@ -18,7 +19,7 @@ use ddi::filesystem::{Filesystem, FilesystemError, Kind};
 use ddi::gpt::GptError;
 use ddi::io::{FileSource, ReadAt, Window};
 use ddi::octets::Octets;
-use ddi::{Architecture, Class, Ddi, DdiError};
+use ddi::{Class, Ddi, DdiError};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fs::File;
@@ -51,15 +52,6 @@ const REASONS: [Reason; 21] = [
     Reason::IncompatibleHost,
     Reason::InternalError,
 ];
-
-/// What images are read against. Nothing of it is a secret.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules<'a> {
-    pub(super) architecture: Architecture,
-    pub(super) policy: &'a Policy,
-    pub(super) host: Option<&'a HostRelease>,
-    pub(super) threads: usize,
-}
 
 /// What an image consists of and claims. Nothing of it is believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

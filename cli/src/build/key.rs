@@ -207,7 +207,7 @@ impl SigningKey {
     }
 }
 
-/// Trust in one certificate and nobody else: that of the machine for which an image is made.
+/// A trust store with this certificate as its only trust anchor.
 ///
 /// # Errors
 /// [`KeyError::Certificate`] for one that no machine would take.

@@ -1,4 +1,4 @@
-//! Building extensions: what goes in, from where, as which file system, signed by whom.
+//! Builds extensions.
 //!
 //! ```text
 //! source ─► tree ─► format ─► ddi::write ─► finish

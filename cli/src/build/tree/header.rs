@@ -36,7 +36,7 @@ pub enum ArchiveError {
         /// Where in the archive
         offset: u64,
     },
-    /// An extended header that nobody needs so much of.
+    /// An extended header that is too long.
     #[error("the extended header at byte {offset} has {found} bytes, the most is {max}", max = pax::MAX_LEN)]
     TooLong {
         /// Where in the archive

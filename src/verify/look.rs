@@ -1,0 +1,79 @@
+//! Whether a file system is an extension for this host.
+
+use crate::extension::{self, Compatible, HostRelease, LookupError};
+use crate::policy::Policy;
+use crate::reason::{Reason, Refusal};
+use ddi::filesystem::{Filesystem, Tree};
+use ddi::text::Text;
+use ddi::{Architecture, Class, ExtensionName};
+
+/// What an extension must be meant for: a system that has booted, as opposed to an initrd or a portable
+/// service (os-release(5), `SYSEXT_SCOPE`).
+const SCOPE: &str = "system";
+
+/// What images are read against. Nothing of it is a secret.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) architecture: Architecture,
+    pub(super) policy: &'a Policy,
+    pub(super) host: Option<&'a HostRelease>,
+    pub(super) threads: usize,
+}
+
+/// Judges the file system of an image of which nothing else is known: release file, names and hierarchies, and not whether
+/// it fits a host.
+///
+/// # Errors
+/// What a boot would refuse an image with this file system for.
+pub fn look_unverified(
+    policy: &Policy,
+    architecture: Architecture,
+    filesystem: &Filesystem<'_>,
+    name: &ExtensionName,
+    class: Class,
+) -> Result<Compatible, Refusal> {
+    look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
+}
+
+/// Judges a file system by all that [`look`] judges, and by what it would make overlayfs hide of the host.
+pub(super) fn look_closely(
+    rules: Rules<'_>,
+    filesystem: &Filesystem<'_>,
+    name: &ExtensionName,
+    class: Class,
+) -> Result<Compatible, Refusal> {
+    let compatible = look(rules, filesystem, name, class)?;
+    let hierarchies = class.hierarchies().iter().copied().chain(rules.policy.hierarchies.paths(class));
+    let tops: Vec<&str> = hierarchies.filter_map(|path| path.split('/').find(|name| !name.is_empty())).collect();
+    let masks = filesystem.masks(&tops, 1).map_err(|error| Refusal::new(Reason::NotMountable, error))?;
+    match masks.first() {
+        None => Ok(compatible),
+        Some((path, mask)) => {
+            let path = Text::from_bytes(path);
+            Err(Refusal::new(Reason::BadHierarchy, format_args!("/{path} {mask}")))
+        }
+    }
+}
+
+/// Judges a file system as far as a mounted one can be judged.
+pub(super) fn look(
+    rules: Rules<'_>,
+    tree: &dyn Tree,
+    name: &ExtensionName,
+    class: Class,
+) -> Result<Compatible, Refusal> {
+    let lookup = |error: LookupError| Refusal::new(error.reason(), &error);
+    let release = extension::find_release(tree, class, name).map_err(lookup)?;
+    let judge = |host| {
+        extension::judge(&release.file, class, host, SCOPE, rules.architecture)
+            .map_err(|error| Refusal::new(error.reason(), &error))
+    };
+    // What the extension says of itself comes before how it fits this host.
+    judge(None)?;
+    extension::refuse_os_release(tree, class).map_err(lookup)?;
+    extension::refuse_odd_metadata(tree, class, name).map_err(lookup)?;
+    extension::refuse_odd_hierarchies(tree, rules.policy.hierarchies.paths(class)).map_err(lookup)?;
+    let (possible, longest) = (rules.policy.host_hierarchies.possible(class), rules.policy.overlay(class).hierarchy());
+    extension::refuse_possible_hierarchies(tree, possible, longest).map_err(lookup)?;
+    judge(rules.host)
+}
