@@ -11,4 +11,5 @@ pub mod esp;
 pub mod inspect;
 pub mod measure;
 pub mod plan;
+mod similar;
 pub mod store;

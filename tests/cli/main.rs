@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod explain;
+mod habits;
 mod host;
 mod inspect;
 mod installation;
@@ -119,7 +120,7 @@ fn the_table_has_a_line_for_each_file_and_says_what_is_wrong() {
 FILE             VERDICT   SIGNER OR REASON
 k3s.sysext.raw   accepted  CN=Vendor (file)
 junk.sysext.raw  rejected  bad-gpt
-                 no GUID partition table
+    no GUID partition table
 1 of 2 images accepted, 1 rejected: bad-gpt
 ";
     assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (Some(1), expected, ""));

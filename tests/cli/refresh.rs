@@ -84,10 +84,10 @@ fn what_changes_is_told_before_and_after_in_the_same_words() {
     assert!(!machine.path("calls").exists(), "systemd was asked for something");
     let text = refresh(&machine, &["--dry-run"]);
     for part in [
-        "EXTENSION  CLASS    CHANGE     SIGNER OR REASON\n",
-        "app        sysext   unchanged  CN=Vendor (db)\n",
-        "evil       sysext   refused    unknown-signer\n           /run/extensions/evil.sysext.raw\n",
-        "           remedy: The detail names the signer, sextant trust lists the trust\n           anchors of the firmware. ",
+        "EXTENSION  CLASS   CHANGE     SIGNER OR REASON\n",
+        "app        sysext  unchanged  CN=Vendor (db)\n",
+        "evil       sysext  refused    unknown-signer\n    /run/extensions/evil.sysext.raw\n",
+        "    remedy: The detail names the signer, sextant trust lists the trust anchors\n    of the firmware. ",
         "\ndry run, nothing was changed: 1 added, 1 unchanged, 1 refused\n",
     ] {
         assert!(text.stdout.contains(part), "{part}{}", text.stdout);

@@ -1,6 +1,7 @@
 //! `sextant build`
 
 use super::interrupt;
+use super::output_options::JsonOptions;
 use super::progress::{Progress, Waiting};
 use super::signing_options::SigningOptions;
 use super::target;
@@ -70,7 +71,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "SOURCE")]
     source: String,
     /// Write to the directory DIR, or to FILE, which must be named NAME.sysext.raw
-    #[arg(long, value_name = "DIR|FILE", default_value = ".")]
+    #[arg(short, long, value_name = "DIR|FILE", default_value = ".")]
     output: PathBuf,
     /// Overwrite an existing file that is not an extension image
     #[arg(long)]
@@ -108,13 +109,12 @@ pub(super) struct Arguments {
     /// Build unsigned and write the root hash for external signing
     #[arg(long, conflicts_with_all = ["private_key", "certificate"])]
     unsigned: bool,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     release: ReleaseArguments,
     #[command(flatten)]
     signing: SigningOptions,
+    #[command(flatten)]
+    json: JsonOptions,
 }
 
 /// Fields of the release file
@@ -449,8 +449,8 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
     for remark in &made.remarks {
         super::warn(format_args!("{remark}"));
     }
-    if arguments.json {
-        let value = serde_json::json!({
+    let document = || {
+        Ok(serde_json::json!({
             "version": 1,
             "file": made.path.display().to_string(),
             "name": arguments.name().as_str(),
@@ -462,19 +462,19 @@ fn report(arguments: &Arguments, made: &Made, omissions: &[Omission], class: Cla
             "signed": !arguments.unsigned,
             "left_out": omissions.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "remarks": made.remarks,
-        });
-        return super::output::json(&value);
-    }
-    let size = super::size(made.size);
-    super::print(&format!("{}  {size}  root hash {}\n", made.path.display(), made.root_hash))?;
-    if let Some(path) = &made.root_hash_path {
-        super::print(&format!(
-            "{}  sign this file, then run: sextant sign {} --signature FILE --certificate CERT\n",
-            path.display(),
-            made.path.display()
-        ))?;
-    }
-    Ok(())
+        }))
+    };
+    let text = || {
+        let (image, size) = (made.path.display(), super::size(made.size));
+        let mut text = format!("{image}  {size}  root hash {}\n", made.root_hash);
+        if let Some(path) = &made.root_hash_path {
+            let path = path.display();
+            let next = format!("sextant sign {image} --signature FILE --certificate CERT");
+            text = format!("{text}{path}  sign this file, then run: {next}\n");
+        }
+        Ok(text)
+    };
+    arguments.json.show(document, text)
 }
 
 /// The latest time that may be in the image (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").

@@ -1,6 +1,6 @@
 //! What a refresh changes: sets of merged extensions, and the difference between two of them.
 
-use super::output::{WIDTH, wrap};
+use super::table::{Layout, Table, painted, plain};
 use anyhow::{Context, Result};
 use ddi::Class;
 use ddi::text::{Message, Text};
@@ -8,14 +8,11 @@ use serde::Serialize;
 use sextant::explanation::Explanation;
 use sextant::kernel::KernelDevices;
 use sextant::merge;
-use sextant::report::table::Style;
 use sextant::report::{Adoption, Image, Offered, Omitted, Report};
 use sextant::root::Root;
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
-/// Widest indentation of a sentence.
-const INDENT: usize = 20;
 /// The device-mapper devices of a tree.
 const DEVICES: &str = "/sys/block";
 /// Most devices that are looked at.
@@ -240,41 +237,30 @@ impl Changes {
         self.omitted.clone_from(&preview.omitted);
     }
 
-    pub(super) fn text(&self, style: Style) -> String {
+    pub(super) fn text(&self, layout: Layout) -> String {
         let shown = |row: &Row| row.name.clone().or_else(|| row.file.clone()).unwrap_or_default();
-        let width = self.extensions.iter().map(|row| shown(row).as_str().chars().count()).max().unwrap_or(0);
-        let width = width.clamp("EXTENSION".len(), sextant::report::table::MAX_WIDTH);
-        let mut out = String::new();
-        if !self.extensions.is_empty() {
-            let _ = writeln!(out, "{:<width$}  {:<7}  {:<9}  SIGNER OR REASON", "EXTENSION", "CLASS", "CHANGE");
-        }
+        let mut table = Table::new(["EXTENSION", "CLASS", "CHANGE", "SIGNER OR REASON"], 0);
         for row in &self.extensions {
-            let change = style.paint(row.change.colour(), &format!("{:<9}", row.change.word()));
             let reason = row.reason.as_ref().map(Message::new);
             let last = reason.or_else(|| row.signer.clone()).unwrap_or_default();
-            let line = format!("{:<width$}  {:<7}  {change}  {last}", shown(row), row.class.as_str());
-            let _ = writeln!(out, "{}", line.trim_end());
-            let indent = width.min(INDENT).saturating_add(2);
-            let mut below = |text: &dyn Display| {
-                for line in wrap(&text.to_string(), WIDTH.saturating_sub(indent)) {
-                    let _ = writeln!(out, "{:indent$}{}", "", style.paint("2", &line));
-                }
-            };
+            let change = painted(row.change.colour(), row.change.word());
+            table.row([plain(shown(row)), plain(row.class), change, plain(last)]);
             if row.change == Change::Refused
                 && let Some(file) = &row.file
             {
-                below(file);
+                table.below(painted("2", file));
             }
             if let Some(detail) = &row.detail {
-                below(detail);
+                table.below(painted("2", detail));
             }
             for warning in &row.warnings {
-                below(&format_args!("warning: {warning}"));
+                table.below(painted("2", format!("warning: {warning}")));
             }
             if let Some(remedy) = &row.remedy {
-                below(&format_args!("remedy: {remedy}"));
+                table.below(painted("2", format!("remedy: {remedy}")));
             }
         }
+        let mut out = table.render(layout);
         if let Some(omitted) = self.omitted.as_ref().filter(|omitted| omitted.total > 0) {
             let _ = writeln!(out, "and {omitted}");
         }
@@ -284,7 +270,9 @@ impl Changes {
         let counts: Vec<_> = counts.map(|(count, word)| format!("{count} {word}")).collect();
         let counts = if counts.is_empty() { "no extensions".to_owned() } else { counts.join(", ") };
         let dry = if self.dry_run { "dry run, nothing was changed: " } else { "" };
-        let _ = writeln!(out, "{dry}{counts}");
+        if layout.legend {
+            let _ = writeln!(out, "{dry}{counts}");
+        }
         out
     }
 }

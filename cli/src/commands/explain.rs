@@ -1,6 +1,8 @@
 //! `sextant explain`
 
 use super::output::{WIDTH, wrap};
+use super::output_options::OutputOptions;
+use super::table::{Layout, Table, plain};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -30,9 +32,8 @@ pub(super) struct Arguments {
     /// Reason token, as in the journal, the report and `sextant status`
     #[arg(value_name = "TOKEN", hide_possible_values = true, value_parser = tokens())]
     tokens: Vec<String>,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 fn tokens() -> PossibleValuesParser {
@@ -50,33 +51,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let wanted =
         |reason: &&Reason| arguments.tokens.is_empty() || arguments.tokens.iter().any(|token| token == reason.token());
     let reasons: Vec<Reason> = Reason::ALL.iter().filter(wanted).copied().collect();
-    if arguments.json {
+    let document = || {
         let row = |reason: &Reason| {
             let Explanation { meaning, remedy } = Explanation::of(*reason);
             Row { token: *reason, meaning, remedy }
         };
         let rows: Vec<Row> = reasons.iter().map(row).collect();
-        super::output::json(&serde_json::json!({ "version": 1, "reasons": rows }))?;
-    } else if arguments.tokens.is_empty() {
-        super::print(&table(&reasons)?)?;
-    } else {
-        super::print(&pages(&reasons, super::style())?)?;
-    }
+        Ok(serde_json::json!({ "version": 1, "reasons": rows }))
+    };
+    let layout = arguments.output.layout();
+    let is_list = arguments.tokens.is_empty();
+    let text = || Ok(if is_list { table(&reasons, layout) } else { pages(&reasons, layout.style)? });
+    arguments.output.show(document, text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(reasons: &[Reason]) -> Result<String, std::fmt::Error> {
-    let width = reasons.iter().map(|reason| reason.token().len()).max().unwrap_or(0);
-    let mut out = format!("{:<width$}  MEANING\n", "REASON");
-    let indent = width.saturating_add(2);
+fn table(reasons: &[Reason], layout: Layout) -> String {
+    let mut table = Table::new(["REASON", "MEANING"], 0);
     for reason in reasons {
-        let explanation = Explanation::of(*reason);
-        for (number, line) in wrap(explanation.summary(), WIDTH.saturating_sub(indent)).iter().enumerate() {
-            let first = if number == 0 { reason.token() } else { "" };
-            writeln!(out, "{first:<indent$}{line}")?;
-        }
+        table.row([plain(reason.token()), plain(Explanation::of(*reason).summary())]);
     }
-    Ok(out)
+    table.render(Layout { width: layout.width.or(Some(WIDTH)), ..layout })
 }
 
 fn pages(reasons: &[Reason], style: Style) -> Result<String, std::fmt::Error> {

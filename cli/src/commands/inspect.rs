@@ -1,6 +1,7 @@
 //! `sextant inspect`
 
 use super::machine::Machine;
+use super::output_options::OutputOptions;
 use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::inspect::{Inspection, list, text};
@@ -38,11 +39,10 @@ pub(super) struct Arguments {
     /// List the files of the image
     #[arg(long)]
     list: bool,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     trust: TrustOptions,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let verdict = judge(arguments, &found)?;
     let files = if arguments.list { Some(found.files(&source).with_context(context)?) } else { None };
     let file = Text::from_os(path.as_os_str());
-    if arguments.json {
+    let document = || {
         let mut value = serde_json::to_value(&found)?;
         value["file"] = file.as_str().into();
         value["name"] = name.as_ref().map(|(name, _)| name.as_str()).into();
@@ -64,18 +64,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         value["files"] = serde_json::to_value(&files)?;
         value["verdict"] = serde_json::to_value(verdict.as_ref().ok())?;
         value["no_verdict"] = serde_json::to_value(verdict.as_ref().err())?;
-        super::output::json(&value)?;
-    } else {
+        Ok(value)
+    };
+    let shown = || {
         let what = match &name {
             Some((name, class)) => Text::new(format_args!("{name}, a {class}")),
             None => "unknown: the file name is neither NAME.sysext.raw nor NAME.confext.raw".into(),
         };
-        let shown = verdict.as_ref();
-        super::print(&text(&found, &file, &what, shown, &super::size, super::style()))?;
+        let mut shown = text(&found, &file, &what, verdict.as_ref(), &super::size, super::style());
         if let Some(files) = &files {
-            super::print(&format!("\n{}", list(files)))?;
+            shown.push('\n');
+            shown.push_str(&list(files));
         }
-    }
+        Ok(shown)
+    };
+    arguments.output.show(document, shown)?;
     let whole = found.problems.is_empty() && found.verity.as_ref().is_none_or(|verity| verity.intact);
     let good = whole && verdict.as_ref().map_or(true, Image::is_good);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,16 +1,17 @@
 //! `sextant install`
 
-use super::images;
 use super::installation::{Action, Job, Outcome, Planned, Prepared, Request};
 use super::original::Original;
 use super::put_options::PutOptions;
 use super::store_options::{self, StoreOptions};
+use super::table::{Cell, Layout, Table, painted, plain};
+use super::verify::images;
 use crate::store::Store;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddi::text::Text;
 use serde_json::json;
-use sextant::report::{Image, table};
+use sextant::report::Image;
 use sextant::verify::{Examined, VerifiedImage};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -57,7 +58,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let images = images::find(&arguments.images)?;
+    let output = &arguments.put.output;
+    let paths = super::images::find(&arguments.images)?;
     let store = arguments.store.open(!arguments.entry.is_empty())?;
     let policy = arguments.store.policy(arguments.put.config.as_deref())?;
     let slots = store_options::slots(&store, &arguments.entry)?;
@@ -66,19 +68,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots)).with_context(context)?;
     }
     arguments.store.warn_of_moves(&store, &slots)?;
-    if images.is_empty() {
+    if paths.is_empty() {
         super::warn(format_args!("no extensions in {}", shown(&arguments.images)));
     }
-    let machine = if images.is_empty() { None } else { arguments.put.machine(policy, arguments.force)? };
-    let judged: Vec<_> = machine.iter().flat_map(|machine| images.iter().map(|path| machine.judge(path))).collect();
+    let machine = if paths.is_empty() { None } else { arguments.put.machine(policy, arguments.force)? };
+    let judged: Vec<_> = machine.iter().flat_map(|machine| paths.iter().map(|path| machine.judge(path))).collect();
     let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
-        if arguments.put.json {
-            super::output::json(&document(arguments, &store, &verified, &[]))?;
-        } else {
-            super::print(&table::images(&verified, super::style()))?;
-        }
+        let text = || Ok(images(&verified, output.layout()));
+        output.show(|| Ok(document(arguments, &store, &verified, &[])), text)?;
         bail!("nothing installed: a boot would reject {refused} of {} images (--force overrides this)", verified.len());
     }
     if refused > 0 {
@@ -89,7 +88,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     // Open from here to the end: what was verified is what is copied.
     let evidence = evidence.into_iter().chain(std::iter::repeat_with(|| None));
-    let originals: Vec<Original> = images.iter().zip(evidence).map(original).collect::<Result<_>>()?;
+    let originals: Vec<Original> = paths.iter().zip(evidence).map(original).collect::<Result<_>>()?;
     let _alone = if arguments.put.dry_run { None } else { Some(store_options::lock(&store)?) };
     let request = |slot, original| Request { slot: Clone::clone(slot), original, enable: true };
     let requests = slots.iter().flat_map(|slot| originals.iter().map(move |original| request(slot, original)));
@@ -101,11 +100,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let prepared = job.prepare(&store, machine.as_ref()).context("nothing installed")?;
         commit(&store, &mut job, prepared)
     };
-    if arguments.put.json {
-        super::output::json(&document(arguments, &store, &verified, &job.planned))?;
-    } else {
-        super::print(&text(arguments.put.dry_run, &store, &job)?)?;
-    }
+    let text = || text(arguments.put.dry_run, &store, &job, output.layout());
+    output.show(|| Ok(document(arguments, &store, &verified, &job.planned)), text)?;
     done.map(|()| ExitCode::SUCCESS)
 }
 
@@ -133,31 +129,24 @@ fn shown(paths: &[PathBuf]) -> String {
 }
 
 /// What is done, or would be in a dry run.
-pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String> {
-    let style = super::style();
-    let cell = |outcome: Option<Outcome>, word: &str, colour: &str| match outcome {
-        None | Some(Outcome::Done) => style.paint(colour, &format!("{word:<11}")),
-        Some(Outcome::Failed) => style.paint("31", &format!("{:<11}", "failed")),
-        Some(Outcome::NotDone) => style.paint("31", &format!("{:<11}", "not done")),
+pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>, layout: Layout) -> Result<String> {
+    let style = layout.style;
+    let cell = |outcome: Option<Outcome>, word: &str, colour| match outcome {
+        None | Some(Outcome::Done) => painted(colour, word),
+        Some(Outcome::Failed) => painted("31", "failed"),
+        Some(Outcome::NotDone) => painted("31", "not done"),
     };
-    let mut out = String::new();
-    let width =
-        |text: &dyn Fn(&Planned<'_>) -> usize, least| job.planned.iter().map(text).max().unwrap_or(0).max(least);
-    let name = |planned: &Planned<'_>| planned.removes.as_ref().map_or(planned.file.len(), String::len);
-    let (entries, files) = (width(&|planned| planned.slot.name.chars().count(), 5), width(&name, 4));
-    if !job.planned.is_empty() {
-        writeln!(out, "{:<entries$}  {:<files$}  {:<11}  SIZE", "ENTRY", "FILE", "ACTION")?;
-    }
+    let mut table = Table::new(["ENTRY", "FILE", "ACTION", "SIZE"], 1);
     for planned in &job.planned {
         let colour = if planned.action == Action::Unchanged { "2" } else { "32" };
         let what = cell(planned.outcome, planned.action.word(), colour);
-        let (entry, size) = (Text::new(&planned.slot.name), super::size(planned.size));
-        writeln!(out, "{entry:<entries$}  {:<files$}  {what}  {size}", planned.file)?;
+        let entry = || plain(Text::new(&planned.slot.name));
+        table.row([entry(), plain(&planned.file), what, plain(super::size(planned.size))]);
         if let Some(removed) = &planned.removes {
-            let what = cell(planned.removal, "removed", "33");
-            writeln!(out, "{entry:<entries$}  {removed:<files$}  {what}")?;
+            table.row([entry(), plain(removed), cell(planned.removal, "removed", "33"), Cell::default()]);
         }
     }
+    let mut out = table.render(layout);
     for left in &job.left_alone {
         writeln!(out, "{}", style.paint("33", &format!("not changed: {left}")))?;
     }
@@ -173,7 +162,9 @@ pub(super) fn text(dry_run: bool, store: &Store, job: &Job<'_>) -> Result<String
         (false, 0) => "nothing to do".to_owned(),
         (false, _) => format!("{done} of {all} files done, effective from the next boot"),
     };
-    writeln!(out, "{}: {what}; {free} free", store_options::shown(store))?;
+    if layout.legend {
+        writeln!(out, "{}: {what}; {free} free", store_options::shown(store))?;
+    }
     Ok(out)
 }
 

@@ -1,6 +1,8 @@
 //! `sextant list`
 
+use super::output_options::OutputOptions;
 use super::store_options::{self, StoreOptions};
+use super::table::{Layout, Table, painted, plain};
 use crate::esp::{Esp, Item};
 use crate::store::{Held, Kind, Leftover, Set, Slot, Store, state_of};
 use anyhow::{Context, Result};
@@ -50,9 +52,8 @@ pub(super) struct Arguments {
     /// Report of this boot [default: /run/sextant/report.json]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// A line of the table.
@@ -163,11 +164,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(seen) = taken_by.filter(|_| store.kind() != Kind::Kairos || arguments.entry.is_empty()) {
         list.gone = gone(&still_there, store.kind(), seen);
     }
-    if arguments.json {
-        super::output::json(&list)?;
-    } else {
-        super::print(&text(&list, &store, &slots)?)?;
-    }
+    arguments.output.show(|| Ok(&list), || text(&list, &store, &slots, arguments.output.layout()))?;
     Ok(if list.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -295,18 +292,9 @@ fn gone(still_there: &[Text], kind: Kind, seen: &Report) -> Vec<Text> {
     merged.filter(|image| !still_there.contains(&image.file)).map(|image| image.file.clone()).collect()
 }
 
-fn text(list: &Listing<'_>, store: &Store, slots: &[Slot]) -> Result<String> {
-    let style = super::style();
-    let mut out = String::new();
-    let width = |cell: &dyn Fn(&Row) -> usize, least| list.files.iter().map(cell).max().unwrap_or(0).max(least);
-    let (names, files, fates) = (
-        width(&|row| row.entry().as_str().chars().count(), 5),
-        width(&|row| row.shown().as_str().chars().count(), 4),
-        width(&|row| row.this_boot.as_ref().map_or(1, |fate| fate.as_str().len()), 9),
-    );
-    if !list.files.is_empty() {
-        writeln!(out, "{:<names$}  {:<files$}  {:<8}  {:<fates$}  SIZE", "ENTRY", "FILE", "STATE", "THIS BOOT")?;
-    }
+fn text(list: &Listing<'_>, store: &Store, slots: &[Slot], layout: Layout) -> Result<String> {
+    let style = layout.style;
+    let mut table = Table::new(["ENTRY", "FILE", "STATE", "THIS BOOT", "SIZE", ""], 1);
     for row in &list.files {
         let state = if row.item.enabled { "enabled" } else { "disabled" };
         let fate = row.this_boot.as_ref().map_or("-", Text::as_str);
@@ -316,13 +304,15 @@ fn text(list: &Listing<'_>, store: &Store, slots: &[Slot]) -> Result<String> {
             "staged" => "33",
             _ => "31",
         };
-        let fate = style.paint(colour, &format!("{fate:<fates$}"));
-        let size = super::size(row.item.size);
-        write!(out, "{:<names$}  {:<files$}  {state:<8}  {fate}  {size}", row.entry(), row.shown())?;
-        let over = Text::new(row.wins_over.join(", "));
-        let over = if over == "" { String::new() } else { format!("  overrides {over}") };
-        writeln!(out, "{over}")?;
+        let over = if row.wins_over.is_empty() {
+            plain("")
+        } else {
+            plain(Text::new(format_args!("overrides {}", row.wins_over.join(", "))))
+        };
+        let size = plain(super::size(row.item.size));
+        table.row([plain(row.entry()), plain(row.shown()), plain(state), painted(colour, fate), size, over]);
     }
+    let mut out = table.render(layout);
     for file in &list.gone {
         writeln!(out, "{}", style.paint("33", &format!("{file}: merged by this boot, removed or disabled since")))?;
     }
@@ -342,7 +332,9 @@ fn text(list: &Listing<'_>, store: &Store, slots: &[Slot]) -> Result<String> {
         (slots, Kind::Kairos) => format!("{} boot states", slots.len()),
         (slots, Kind::Esp) => format!("{} boot entries", slots.len()),
     };
-    writeln!(out, "{}: {} for {of}; {free} free", store_options::shown(store), files_of(list.files.len()))?;
+    if layout.legend {
+        writeln!(out, "{}: {} for {of}; {free} free", store_options::shown(store), files_of(list.files.len()))?;
+    }
     Ok(out)
 }
 

@@ -2,7 +2,9 @@
 
 use super::advice::advised;
 use super::installation::{Outcome, whole_set};
+use super::output_options::OutputOptions;
 use super::store_options::{self, EntryOptions, StoreOptions};
+use crate::similar::Available;
 use crate::store::{Held, Kind, Link, Set, Slot, Store};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -81,9 +83,8 @@ struct Which {
     /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +167,7 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
     let mut steps = plan(verb, which, &store, &slots, admit)?;
     let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &store) };
     let action = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
-    if which.json {
+    let document = || {
         let files = steps.iter().map(|step| {
             let item = &step.held.item;
             let mut file = json!({
@@ -178,12 +179,12 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
             }
             file
         });
-        let value = json!({
+        Ok(json!({
             "version": 1, "store": store.kind(), "path": store.path(), "esp": store.esp(), "dry_run": which.dry_run,
             "files": files.collect::<Vec<_>>(),
-        });
-        super::output::json(&value)?;
-    } else {
+        }))
+    };
+    let text = || {
         let mut out = String::new();
         for step in &steps {
             let (dry, slot) = (if which.dry_run { "dry run: " } else { "" }, Text::new(&step.slot.name));
@@ -195,9 +196,12 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
             let stays = step.stays.as_ref().map(|line| format!(" ({line})")).unwrap_or_default();
             writeln!(out, "{dry}{slot}: {} {what}{stays}", Text::new(&step.held.now))?;
         }
-        writeln!(out, "{}", store_options::shown(&store))?;
-        super::print(&out)?;
-    }
+        if which.output.layout().legend {
+            writeln!(out, "{}", store_options::shown(&store))?;
+        }
+        Ok(out)
+    };
+    which.output.show(document, text)?;
     done.map(|()| ExitCode::SUCCESS)
 }
 
@@ -248,7 +252,7 @@ fn plan(
                 bail!("{}: what {place} {cause}", context());
             }
             if found.is_empty() && !which.entries.is_all() {
-                bail!("{}: no such extension; available: {}", context(), listed(&there));
+                bail!("{}: no such extension; {}", context(), listed(name, &there));
             }
             for held in found {
                 let step = step(verb, store, slot, &set, held).with_context(context)?;
@@ -264,12 +268,7 @@ fn plan(
         }
     }
     if let Some(name) = unknown.first() {
-        bail!(
-            "{} {}: no such extension in any boot entry; available: {}",
-            verb.doing(),
-            Text::new(name),
-            listed(&there)
-        );
+        bail!("{} {}: no such extension in any boot entry; {}", verb.doing(), Text::new(name), listed(name, &there));
     }
     if store.kind() == Kind::Kairos && verb == Verb::Remove && which.entries.is_all() {
         only_those_that_have_it(&mut steps);
@@ -322,9 +321,7 @@ fn only_one<'s>(verb: Verb, set: &'s Set, name: &str) -> Result<Vec<&'s Held>> {
     Ok(found)
 }
 
-fn listed(names: &BTreeSet<String>) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    names.iter().map(|name| Text::new(name).to_string()).collect::<Vec<_>>().join(", ")
+fn listed(wanted: &str, names: &BTreeSet<String>) -> String {
+    let known: Vec<String> = names.iter().map(|name| Text::new(name).to_string()).collect();
+    Available(wanted, &known).to_string()
 }

@@ -1,5 +1,6 @@
 //! `sextant measure`
 
+use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
@@ -46,8 +47,8 @@ pub(super) struct Arguments {
     /// Measure these files, as if they were the extensions of a UKI
     #[arg(value_name = "IMAGE", conflicts_with_all = ["esp", "entry"])]
     images: Vec<PathBuf>,
-    /// Mount point of the EFI system partition [default: the one that this machine booted from]
-    #[arg(long, value_name = "DIR")]
+    /// Mount point of the EFI system partition [default: `$SYSTEMD_ESP_PATH`, else the one that this machine booted from]
+    #[arg(long, alias = "esp-path", value_name = "DIR")]
     esp: Option<PathBuf>,
     /// Measure only the boot entry NAME; repeatable
     #[arg(long, value_name = "NAME")]
@@ -64,9 +65,8 @@ pub(super) struct Arguments {
     /// Directory of the TPM in sysfs
     #[arg(long, value_name = "DIR", default_value = TPM, requires = "check")]
     tpm: PathBuf,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// What is predicted of one boot entry.
@@ -120,11 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         prediction.row.measured = Some(measured);
     }
     let rows: Vec<Row> = predictions.into_iter().map(|prediction| prediction.row).collect();
-    if arguments.json {
-        super::output::json(&serde_json::json!({ "version": 1, "entries": rows }))?;
-    } else {
-        super::print(&text(&rows)?)?;
-    }
+    arguments.output.show(|| Ok(serde_json::json!({ "version": 1, "entries": rows })), || Ok(text(&rows)?))?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

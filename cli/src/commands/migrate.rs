@@ -7,6 +7,7 @@ use super::machine::Machine;
 use super::original::Original;
 use super::put_options::PutOptions;
 use super::store_options::{self, StoreOptions};
+use super::table::{Layout, Table, painted, plain};
 use crate::esp::{Item, change};
 use crate::store::{Held, Kairos, Kind, Slot, Store, Stray, state_of};
 use anyhow::{Context, Result, bail};
@@ -185,15 +186,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     leave_others_of_the_name(&mut files, &target, &states);
     let done = migrate(arguments.put.dry_run, [&source, &target], &states, machine.as_ref(), &mut files);
-    if arguments.put.json {
-        super::output::json(&json!({
+    let document = || {
+        Ok(json!({
             "version": 1, "store": target.kind(), "path": target.path(), "esp": source.esp(),
             "dry_run": arguments.put.dry_run, "files": files.iter().map(File::json).collect::<Vec<_>>(),
             "unreadable": unreadable,
-        }))?;
-    } else {
-        super::print(&text(arguments.put.dry_run, &source, &target, &files, &unreadable)?)?;
-    }
+        }))
+    };
+    let output = &arguments.put.output;
+    let text = || text(arguments.put.dry_run, [&source, &target], &files, &unreadable, output.layout());
+    output.show(document, text)?;
     done?;
     let is_whole = unreadable.is_empty() && files.iter().all(|file| file.action() == Action::Migrated);
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -365,15 +367,15 @@ fn migrate(
     deleted.and(source.sync().with_context(|| format!("syncing {}", source.path().display())))
 }
 
-fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadable: &[Message]) -> Result<String> {
-    let style = super::style();
-    let mut out = String::new();
-    let width = |cell: &dyn Fn(&File) -> usize, least| files.iter().map(cell).max().unwrap_or(0).max(least);
-    let names = width(&|file| file.shown_entry().as_str().chars().count(), 5);
-    let widest = width(&|file| Text::new(file.now()).as_str().chars().count(), 4);
-    if !files.is_empty() {
-        writeln!(out, "{:<names$}  {:<widest$}  {:<8}  SIZE", "ENTRY", "FILE", "ACTION")?;
-    }
+fn text(
+    dry_run: bool,
+    [source, target]: [&Store; 2],
+    files: &[File],
+    unreadable: &[Message],
+    layout: Layout,
+) -> Result<String> {
+    let style = layout.style;
+    let mut table = Table::new(["ENTRY", "FILE", "ACTION", "SIZE"], 1);
     for file in files {
         let (what, colour) = match (file.action(), file.outcome, dry_run) {
             (Action::Left, ..) => ("left", "33"),
@@ -381,13 +383,13 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
             (_, Some(Outcome::Done), _) | (_, None, true) => ("migrated", "32"),
             (_, Some(Outcome::NotDone) | None, _) => ("not done", "31"),
         };
-        let (entry, now) = (file.shown_entry(), Text::new(file.now()));
-        let what = style.paint(colour, &format!("{what:<8}"));
-        writeln!(out, "{entry:<names$}  {now:<widest$}  {what}  {}", super::size(file.item().size))?;
+        let size = plain(super::size(file.item().size));
+        table.row([plain(file.shown_entry()), plain(Text::new(file.now())), painted(colour, what), size]);
         if let Some(detail) = &file.detail {
-            writeln!(out, "{:<names$}  {detail}", "")?;
+            table.below(plain(detail));
         }
     }
+    let mut out = table.render(layout);
     for directory in unreadable {
         writeln!(out, "{}", style.paint("31", &format!("not listed: {directory}")))?;
     }
@@ -400,6 +402,8 @@ fn text(dry_run: bool, source: &Store, target: &Store, files: &[File], unreadabl
         let done = count(&|file| file.outcome == Some(Outcome::Done));
         format!("{done} of {} files migrated, effective from the next boot", files.len())
     };
-    writeln!(out, "{} to {}: {what}", store_options::shown(source), store_options::shown(target))?;
+    if layout.legend {
+        writeln!(out, "{} to {}: {what}", store_options::shown(source), store_options::shown(target))?;
+    }
     Ok(out)
 }

@@ -16,6 +16,8 @@ mod measure;
 mod migrate;
 mod original;
 mod output;
+mod output_options;
+mod pager;
 mod plan;
 mod progress;
 mod put_options;
@@ -24,13 +26,14 @@ mod sign;
 mod signing_options;
 mod status;
 mod store_options;
+mod table;
 mod target;
 mod trust;
 mod trust_options;
 mod verify;
 
-use clap::{Parser, Subcommand};
-use output::{print, style, warn};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use output::{style, warn};
 use std::process::ExitCode;
 
 /// Build, inspect, verify, install and explain system extensions
@@ -89,8 +92,18 @@ enum Command {
 /// Reads the command line and does what it asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(cli) => run(cli),
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let of_command = matches.subcommand().map(|(_, matches)| matches);
+        let is_quiet = of_command.and_then(|matches| matches.try_get_one::<bool>("quiet").ok().flatten().copied());
+        Ok((Cli::from_arg_matches(&matches)?, is_quiet.unwrap_or(false)))
+    });
+    match parsed {
+        Ok((cli, is_quiet)) => {
+            if is_quiet {
+                output::be_quiet();
+            }
+            run(cli)
+        }
         Err(error) => output::usage(&error),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::images;
 use super::machine::{Machine, class_of};
+use super::output_options::OutputOptions;
 use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::esp::GLOBAL;
@@ -79,11 +80,10 @@ pub(super) struct Arguments {
     /// Architecture of the machine, as systemd names it [default: that of each image]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     trust: TrustOptions,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -121,14 +121,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(root) = &arguments.host {
         plan.host = Some(compare(root, &extensions, &hierarchies)?);
     }
-    if arguments.json {
+    let document = || {
         let mut value = serde_json::to_value(&plan)?;
         value["verified"] = judge.is_ok().into();
         value["not_verified"] = serde_json::to_value(judge.as_ref().err())?;
-        super::output::json(&value)?;
-    } else {
-        super::print(&text(&plan, super::style()))?;
-    }
+        Ok(value)
+    };
+    arguments.output.show(document, || Ok(text(&plan, super::style())))?;
     for path in &arguments.images {
         if let Some(line) = of_all_entries(path, &arguments.images) {
             super::warn(line);

@@ -52,8 +52,9 @@ impl Progress {
 impl State {
     fn make_bar(&self, elapsed: Duration) -> ProgressBar {
         let template = match self.total {
-            Some(_) => "{msg:<24} [{bar:30}] {bytes}/{total_bytes} {eta}",
-            None => "{msg:<24} {spinner} {bytes}",
+            // What is behind the bar takes up to 32 columns; the bar takes what is left of the line.
+            Some(_) => "{msg} [{wide_bar}] {bytes}/{total_bytes} {eta}",
+            None => "{msg} {spinner} {bytes}",
         };
         bar(&self.label, self.total, template).with_elapsed(elapsed)
     }

@@ -1,6 +1,7 @@
 //! Options of commands that put verified files into a store.
 
 use super::machine::Machine;
+use super::output_options::OutputOptions;
 use super::trust_options::TrustOptions;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -17,11 +18,10 @@ pub(super) struct PutOptions {
     /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Output JSON
-    #[arg(long)]
-    pub(super) json: bool,
     #[command(flatten)]
     trust: TrustOptions,
+    #[command(flatten)]
+    pub(super) output: OutputOptions,
 }
 
 impl PutOptions {

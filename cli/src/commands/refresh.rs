@@ -5,6 +5,7 @@
 //! begin, and compares.
 
 use super::changes::{Changes, Merged};
+use super::output_options::OutputOptions;
 use super::progress::Waiting;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -54,9 +55,8 @@ pub(super) struct Arguments {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
     /// Operate on the tree at DIR and the systemctl in PATH: for tests
     #[arg(long, value_name = "DIR", hide = true)]
     root: Option<PathBuf>,
@@ -87,11 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             changes.fail(format_args!("{failure}; {}", after.stay()));
         }
     }
-    if arguments.json {
-        super::output::json(&changes)?;
-    } else {
-        super::print(&changes.text(super::style()))?;
-    }
+    arguments.output.show(|| Ok(&changes), || Ok(changes.text(arguments.output.layout())))?;
     if let Some(error) = changes.error() {
         super::warn(error);
     }

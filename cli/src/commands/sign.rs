@@ -1,6 +1,7 @@
 //! `sextant sign`
 
 use super::interrupt;
+use super::output_options::JsonOptions;
 use super::progress::Waiting;
 use super::signing_options::SigningOptions;
 use super::target;
@@ -56,13 +57,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "private_key")]
     signature: Option<PathBuf>,
     /// Write to the directory DIR, or to FILE, which must be named NAME.sysext.raw [default: directory of the image]
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(short, long, value_name = "DIR|FILE")]
     output: Option<PathBuf>,
     /// Overwrite an existing file that is not an extension image
     #[arg(long)]
     force: bool,
     #[command(flatten)]
     signing: SigningOptions,
+    #[command(flatten)]
+    json: JsonOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -91,8 +94,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
     let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
     drop(waiting);
-    let size = super::size(finished.metadata().with_context(context)?.len());
-    super::print(&format!("{}  {size}  root hash {}\n", finished.display(), parts.root_hash))?;
+    let (file, bytes) = (finished.display(), finished.metadata().with_context(context)?.len());
+    let document = || {
+        Ok(serde_json::json!({
+            "version": 1, "file": file.to_string(), "name": name.as_str(), "class": class, "size": bytes,
+            "root_hash": parts.root_hash,
+        }))
+    };
+    let text = || Ok(format!("{file}  {}  root hash {}\n", super::size(bytes), parts.root_hash));
+    arguments.json.show(document, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `sextant status`
 
 use super::output::{WIDTH, wrap};
+use super::output_options::OutputOptions;
 use anyhow::{Context, Result};
 use clap::Args;
 use ddi::Class;
@@ -29,9 +30,8 @@ pub(super) struct Arguments {
     /// Show the report FILE
     #[arg(long, value_name = "FILE", default_value = PATH)]
     report: PathBuf,
-    /// Output the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -47,11 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
         }
     }
-    if arguments.json {
-        super::output::json(&report)?;
-    } else {
-        super::print(&text(&report, super::style()))?;
-    }
+    arguments.output.show(|| Ok(&report), || Ok(text(&report, super::style())))?;
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

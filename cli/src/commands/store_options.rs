@@ -2,7 +2,7 @@
 
 use crate::esp::{self, Esp};
 use crate::store::{Kairos, Kind, Running, Slot, Slots, Store, running};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use sextant::policy::{self, Policy};
 use sextant::root::Root;
@@ -18,13 +18,16 @@ pub(super) struct StoreOptions {
     /// Short for --store global; needs systemd-stub 258 or later
     #[arg(long, conflicts_with = "store")]
     global: bool,
-    /// Mount point of the EFI system partition [default: the one that this machine booted from]
-    #[arg(long, value_name = "DIR")]
+    /// Mount point of the EFI system partition [default: `$SYSTEMD_ESP_PATH`, else the one that this machine booted from]
+    #[arg(long, alias = "esp-path", value_name = "DIR")]
     esp: Option<PathBuf>,
     /// Operate on the tree at DIR [default: /]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 }
+
+/// What names the mount point of the EFI system partition for systemd's tools (systemd's `docs/ENVIRONMENT.md`).
+const ESP_PATH: &str = "SYSTEMD_ESP_PATH";
 
 /// Opens the EFI system partition at `named`, or else the mounted one of the machine or of the tree at `root`.
 pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp> {
@@ -32,7 +35,11 @@ pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp>
     let path = match (named, root) {
         (Some(path), _) => path.to_owned(),
         (None, Some(root)) => esp::find_below(root).context(context)?,
-        (None, None) => esp::find().context(context)?,
+        (None, None) => match std::env::var_os(ESP_PATH).filter(|path| !path.is_empty()).map(PathBuf::from) {
+            Some(path) if path.is_relative() => bail!("{ESP_PATH}={} is not an absolute path", path.display()),
+            Some(path) => path,
+            None => esp::find().context(context)?,
+        },
     };
     Esp::open(&path).with_context(|| format!("opening the EFI system partition {}", path.display()))
 }

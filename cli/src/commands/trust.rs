@@ -1,11 +1,13 @@
 //! `sextant trust`
 
+use super::output_options::OutputOptions;
+use super::table::{Layout, Table, painted, plain};
 use super::trust_options::TrustOptions;
 use anyhow::Result;
 use clap::Args;
 use ddi::text::Text;
-use sextant::report::{Report, table};
-use sextant::trust::Source;
+use sextant::report::Report;
+use sextant::trust::{Source, TrustStore};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -22,11 +24,10 @@ Examples:
 
 Exit status: 0 listed; 1 an error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Output JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     trust: TrustOptions,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -34,8 +35,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut report = Report::default();
     report.firmware = trust.firmware.as_ref().map(Into::into);
     report.set_trust(&trust.store, true);
-    if arguments.json {
-        let value = serde_json::json!({
+    let document = || {
+        Ok(serde_json::json!({
             "version": report.version,
             "firmware": report.firmware,
             "trust": report.trust,
@@ -46,54 +47,46 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 "by": revoked.by,
             })).collect::<Vec<_>>(),
             "dbx_faults": trust.store.dbx_faults().len(),
-        });
-        super::output::json(&value)?;
-    } else {
-        super::print(&text(&report, &trust.store, super::style())?)?;
-    }
+        }))
+    };
+    arguments.output.show(document, || Ok(text(&report, &trust.store, arguments.output.layout())?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(report: &Report, store: &sextant::trust::TrustStore, style: table::Style) -> Result<String, std::fmt::Error> {
+fn text(report: &Report, store: &TrustStore, layout: Layout) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
-    if let Some(firmware) = &report.firmware {
+    if let Some(firmware) = report.firmware.as_ref().filter(|_| layout.legend) {
         let entry = firmware.entry.as_ref().map_or("unknown", Text::as_str);
         writeln!(out, "Secure Boot: {}, boot entry: {entry}\n", firmware.secure_boot)?;
     }
-    writeln!(out, "{:<8}{:<12}SUBJECT", "SOURCE", "SHA-256")?;
+    let mut table = Table::new(["SOURCE", "SHA-256", "SUBJECT"], 2);
     for anchor in &report.trust {
-        writeln!(
-            out,
-            "{:<8}{:<12}{}",
-            anchor.source,
-            short(anchor.sha256.as_str()),
-            style.paint("32", &anchor.subject)
-        )?;
+        table.row([plain(&anchor.source), plain(short(anchor.sha256.as_str())), painted("32", &anchor.subject)]);
     }
     for revoked in store.revoked() {
         let sha256 = revoked.certificate.fingerprint().to_string();
-        let subject = style.paint("31", revoked.certificate.subject());
-        writeln!(out, "{:<8}{:<12}{subject} (revoked: {})", "dbx", short(&sha256), revoked.by)?;
+        let subject = format!("{} (revoked: {})", revoked.certificate.subject(), revoked.by);
+        table.row([plain("dbx"), plain(short(&sha256)), painted("31", subject)]);
     }
+    out.push_str(&table.render(layout));
     if !report.ignored_certificates.is_empty() {
         writeln!(out, "\nIgnored:")?;
+        let mut table = Table::new(["SOURCE", "SHA-256", "REASON"], 2);
         for ignored in &report.ignored_certificates {
             let sha256 = ignored.sha256.as_ref().map_or("", |sha256| short(sha256.as_str()));
-            writeln!(out, "{:<8}{sha256:<12}{}", ignored.source, ignored.reason)?;
+            table.row([plain(&ignored.source), plain(sha256), plain(&ignored.reason)]);
         }
+        out.push_str(&table.render(layout));
     }
     if !store.dbx_faults().is_empty() {
         let consequence =
             "parts of dbx cannot be read: a boot rejects all images (dbx-unreadable) unless trust.dbx is lenient";
-        writeln!(out, "\n{}", style.paint("31", consequence))?;
+        writeln!(out, "\n{}", layout.style.paint("31", consequence))?;
     }
-    let trusted = report.trust.len();
-    writeln!(
-        out,
-        "\n{trusted} trusted, {} revoked, {} ignored",
-        store.revoked().len(),
-        report.ignored_certificates.len()
-    )?;
+    if layout.legend {
+        let (trusted, revoked) = (report.trust.len(), store.revoked().len());
+        writeln!(out, "\n{trusted} trusted, {revoked} revoked, {} ignored", report.ignored_certificates.len())?;
+    }
     Ok(out)
 }
 

@@ -1,6 +1,8 @@
 //! `sextant verify`
 
 use super::machine::Machine;
+use super::output_options::OutputOptions;
+use super::table::{Layout, Table, painted, plain};
 use super::trust_options::TrustOptions;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -33,11 +35,10 @@ pub(super) struct Arguments {
     /// Architecture of the machine, as systemd names it [default: that of this machine]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
-    /// Output a report as JSON (see docs/report.md)
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     trust: TrustOptions,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -48,11 +49,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.firmware = machine.trust.firmware.as_ref().map(Into::into);
     report.set_trust(&machine.trust.store, false);
     report.images = arguments.images.iter().map(|path| machine.verify(path)).collect();
-    if arguments.json {
-        super::output::json(&report)?;
-    } else {
-        super::print(&table::images(&report.images, super::style()))?;
-        super::print(&format!("{}\n", table::summary(&report.images)))?;
+    let layout = arguments.output.layout();
+    let text = || {
+        let mut text = images(&report.images, layout);
+        if layout.legend {
+            text = format!("{text}{}\n", table::summary(&report.images));
+        }
+        Ok(text)
+    };
+    arguments.output.show(|| Ok(&report), text)?;
+    if !arguments.output.is_json() {
         let is_certificate = |ignored: &&IgnoredCertificate| ignored.source != "dbx";
         let ignored = report.ignored_certificates.iter().filter(is_certificate).count();
         if ignored > 0 {
@@ -61,4 +67,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let all_good = report.images.iter().all(Image::is_good);
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One row for each image, with detail and warnings below it.
+pub(super) fn images(images: &[Image], layout: Layout) -> String {
+    let mut table = Table::new(["FILE", "VERDICT", "SIGNER OR REASON"], 0);
+    for image in images {
+        let colour = match image.is_good() {
+            true if image.warnings.is_empty() => "32",
+            true => "33",
+            false => "31",
+        };
+        let last = match (&image.reason, &image.signer) {
+            (Some(reason), _) => plain(reason),
+            (None, Some(signer)) => plain(signer),
+            (None, None) => plain(""),
+        };
+        table.row([plain(&image.file), painted(colour, &image.verdict), last]);
+        if let Some(detail) = &image.detail {
+            table.below(painted("2", detail));
+        }
+        for warning in &image.warnings {
+            table.below(painted("2", format!("warning: {warning}")));
+        }
+    }
+    table.render(layout)
 }

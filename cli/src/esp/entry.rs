@@ -1,5 +1,6 @@
 //! Boot entries: who may be named with `--entry`, and where the UKI of each lies.
 
+use crate::similar::Available;
 use ddi::bytes::strip_suffix_ignore_case;
 use ddi::text::{Message, Text};
 use sextant::firmware::entry::{BootEntry, from_file_name};
@@ -81,7 +82,7 @@ fn after_number(text: &str) -> Option<&str> {
 #[non_exhaustive]
 pub enum EntryError {
     /// No entry has this name.
-    #[error("no boot entry {name:?} with a UKI; available: {}", Names(.known))]
+    #[error("no boot entry {name:?} with a UKI; {}", Available(.name, .known))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -102,7 +103,7 @@ struct Names<'a>(&'a [String]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&if self.0.is_empty() { "none".to_owned() } else { self.0.join(", ") })
+        f.write_str(&self.0.join(", "))
     }
 }
 

@@ -13,6 +13,7 @@ mod kairos;
 pub use kairos::{Kairos, Link, Running, Stray};
 
 use crate::esp::{self, Entries, Entry, Esp, Extra, Item, Space, change, disabled};
+use crate::similar::Available;
 use clap::ValueEnum;
 use ddi::Class;
 use ddi::text::{Message, Text};
@@ -88,7 +89,7 @@ pub enum SlotError {
     #[error(transparent)]
     Entry(#[from] esp::EntryError),
     /// Kairos has no such state.
-    #[error("Kairos has no boot state {name:?}; available: {}", kairos::STATES.join(", "))]
+    #[error("Kairos has no boot state {name:?}; {}", Available(.name, &kairos::STATES))]
     State {
         /// What was asked for.
         name: String,
