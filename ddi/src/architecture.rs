@@ -1,21 +1,19 @@
-//! The architectures for which the Discoverable Partitions Specification defines partition types.
+//! The architectures for which the UAPI Discoverable Partitions Specification has partition types.
 //!
-//! The table is that of the UAPI Discoverable Partitions Specification, "Defined Partition Type UUIDs";
-//! the names are systemd's (`src/basic/architecture.c`), which also stand in `ARCHITECTURE=` of an
-//! extension-release file.
+//! The types are those of the table "Defined Partition Type UUIDs" in that specification. The names are systemd's
+//! (`src/basic/architecture.c`), which `ARCHITECTURE=` of an extension-release file also has.
 
 use super::Guid;
 use std::fmt;
 
-/// Root, its hash tree and its signature, then the same for `/usr`.
+/// Number of types per architecture: root, its hash tree, its signature, and the same for `/usr`.
 pub(super) const TYPES: usize = 6;
 
 pub(super) const fn guid(number: u128) -> Guid {
     Guid::from_id128(number.to_be_bytes())
 }
 
-/// Defines the architectures once: variant, systemd's name, and the types of the partitions in the
-/// order of [`TYPES`].
+/// Defines each architecture in one place: variant, systemd's name, and the partition types in the order of [`TYPES`].
 macro_rules! architectures {
     ($($(#[$doc:meta])* $variant:ident = $name:literal: [$($number:literal),* $(,)?],)*) => {
         /// An architecture for which partition types are defined.
@@ -26,7 +24,7 @@ macro_rules! architectures {
             /// Every architecture of the specification, by name.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// systemd's name for it, such as `x86-64`.
+            /// Returns systemd's name, such as `x86-64`.
             #[must_use]
             pub const fn systemd_name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
@@ -259,7 +257,7 @@ architectures! {
 }
 
 impl Architecture {
-    /// The architecture that this program was compiled for; `None` if the specification has no types for it.
+    /// Returns the architecture that this program was compiled for. `None` if the specification has no types for it.
     #[must_use]
     pub const fn native() -> Option<Self> {
         let little = cfg!(target_endian = "little");
@@ -296,7 +294,7 @@ impl Architecture {
         }
     }
 
-    /// The same for command lines.
+    /// Parses systemd's name of an architecture on a command line.
     ///
     /// # Errors
     /// A sentence that lists the names.
@@ -305,7 +303,7 @@ impl Architecture {
         Self::from_systemd_name(name).ok_or_else(|| format!("systemd names architectures: {}", names()))
     }
 
-    /// The architecture that systemd, Go (and so container images) or `uname` calls `name`.
+    /// Parses a name of systemd, Go (which container images use) or `uname`.
     ///
     /// # Errors
     /// A sentence that lists systemd's names.
@@ -316,7 +314,8 @@ impl Architecture {
         }
     }
 
-    /// The architecture that Go calls `name` (`go tool dist list`), or `uname -m` where it differs from systemd.
+    /// Returns the architecture that Go (`go tool dist list`) or, where it differs from systemd, `uname -m` calls
+    /// `name`.
     #[must_use]
     pub fn from_go_name(name: &str) -> Option<Self> {
         Some(match name {
@@ -334,7 +333,7 @@ impl Architecture {
         })
     }
 
-    /// Go's name, where Go knows it.
+    /// Returns Go's name, `None` if Go does not support the architecture.
     #[must_use]
     pub fn go_name(self) -> Option<&'static str> {
         const NAMES: [&str; 10] =
@@ -342,7 +341,7 @@ impl Architecture {
         NAMES.into_iter().find(|name| Self::from_go_name(name) == Some(self))
     }
 
-    /// The architecture that systemd calls `name`.
+    /// Returns the architecture that systemd calls `name`.
     #[must_use]
     pub fn from_systemd_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|architecture| architecture.systemd_name() == name)

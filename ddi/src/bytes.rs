@@ -1,28 +1,27 @@
-//! What byte strings and texts are read with: little-endian numbers without a way past their end, hexadecimal, ends,
-//! booleans.
+//! Helpers for byte strings and text: bounds-checked little-endian numbers, hexadecimal, suffixes, booleans.
 
-/// The `N` bytes of `bytes` from `offset` on, `None` past the end.
+/// Returns the `N` bytes of `bytes` from `offset` on, `None` if `bytes` ends before that.
 #[must_use]
 pub fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-/// A little-endian 16-bit number.
+/// Reads a little-endian 16-bit number at `offset`.
 pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     array(bytes, offset).map(u16::from_le_bytes)
 }
 
-/// A little-endian 32-bit number.
+/// Reads a little-endian 32-bit number at `offset`.
 pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     array(bytes, offset).map(u32::from_le_bytes)
 }
 
-/// A little-endian 64-bit number.
+/// Reads a little-endian 64-bit number at `offset`.
 pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     array(bytes, offset).map(u64::from_le_bytes)
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes as lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
@@ -31,14 +30,15 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// `text` without `suffix`, whichever case that has there (ASCII); `None` where it ends otherwise.
+/// Removes `suffix` from the end of `text`, ignoring ASCII case. Returns `None` if `text` has another end.
 #[must_use]
 pub fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
     let (stem, end) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
     end.eq_ignore_ascii_case(suffix).then_some(stem)
 }
 
-/// A boolean as systemd reads it (257, `src/basic/parse-util.c`, `parse_boolean`); `None` for anything else.
+/// Parses a boolean as systemd does (257, `src/basic/parse-util.c`, `parse_boolean`). Returns `None` for any other
+/// text.
 #[must_use]
 pub fn boolean(text: &[u8]) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));

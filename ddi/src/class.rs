@@ -1,20 +1,21 @@
-//! The two kinds of extension, and all in which they differ.
+//! The two classes of extensions, and the properties in which they differ.
 
 use crate::bytes::strip_suffix_ignore_case;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What an extension extends.
+/// The class of an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
-    /// `/usr` and `/opt` (systemd-sysext(8)).
+    /// System extension, merged into `/usr` and `/opt` (systemd-sysext(8)).
     Sysext,
-    /// `/etc` (systemd-confext(8)).
+    /// Configuration extension, merged into `/etc` (systemd-confext(8)).
     Confext,
 }
 
-/// What belongs to a class (systemd 257, `src/sysext/sysext.c`, `image_class_info`, and `src/shared/extension-util.c`).
+/// The properties of a class (systemd 257, `src/sysext/sysext.c`, `image_class_info`, and
+/// `src/shared/extension-util.c`).
 struct Properties {
     name: &'static str,
     file_suffix: &'static str,
@@ -64,7 +65,7 @@ const CONFEXT: Properties = Properties {
 };
 
 impl Class {
-    /// Both, sysext first.
+    /// Both classes, sysext first.
     pub const ALL: [Self; 2] = [Self::Sysext, Self::Confext];
 
     const fn properties(self) -> &'static Properties {
@@ -74,14 +75,15 @@ impl Class {
         }
     }
 
-    /// The class of a file called `NAME.sysext.raw` or `NAME.confext.raw`, and `NAME`. The suffix decides, in any case;
-    /// `None` for any other file name.
+    /// Returns the class and `NAME` of a file called `NAME.sysext.raw` or `NAME.confext.raw`. The suffix decides, in
+    /// any case. Returns `None` for any other file name.
     #[must_use]
     pub fn of_file_name(file_name: &str) -> Option<(Self, &str)> {
         Self::by_suffix(file_name, Self::file_suffix)
     }
 
-    /// The same for `NAME.sysext.unsigned` or `NAME.confext.unsigned`, which `sextant build --unsigned` writes.
+    /// Returns the class and `NAME` of a file called `NAME.sysext.unsigned` or `NAME.confext.unsigned`, as
+    /// `sextant build --unsigned` writes it.
     #[must_use]
     pub fn of_unsigned_file_name(file_name: &str) -> Option<(Self, &str)> {
         Self::by_suffix(file_name, Self::unsigned_suffix)
@@ -91,88 +93,88 @@ impl Class {
         Self::ALL.into_iter().find_map(|class| Some((class, strip_suffix_ignore_case(file_name, suffix(class))?)))
     }
 
-    /// The word for it.
+    /// Returns `sysext` or `confext`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.properties().name
     }
 
-    /// How names of its image files end.
+    /// Returns the suffix of image files, such as `.sysext.raw`.
     #[must_use]
     pub const fn file_suffix(self) -> &'static str {
         self.properties().file_suffix
     }
 
-    /// How names of its image files end while they have no signature.
+    /// Returns the suffix of image files without a signature, such as `.sysext.unsigned`.
     #[must_use]
     pub const fn unsigned_suffix(self) -> &'static str {
         self.properties().unsigned_suffix
     }
 
-    /// Directories in which images are found, in the order in which they are searched. systemd-stub
-    /// fills the first from beside the UKI, the second (since 258) from `\loader\extensions`.
+    /// Returns the directories that contain images, in the order in which they are searched. systemd-stub fills the
+    /// first with the extensions beside the UKI, and from version 258 on the second with those of `\loader\extensions`.
     #[must_use]
     pub const fn source_directories(self) -> [&'static str; 2] {
         self.properties().source_directories
     }
 
-    /// Directory in which systemd looks for images to merge.
+    /// Returns the directory in which systemd looks for images to merge.
     #[must_use]
     pub const fn staging_directory(self) -> &'static str {
         self.properties().staging_directory
     }
 
-    /// Where systemd merges unless it is told otherwise.
+    /// Returns the directories into which systemd merges by default.
     #[must_use]
     pub const fn hierarchies(self) -> &'static [&'static str] {
         self.properties().hierarchies
     }
 
-    /// The directory of the release file inside an image, without a slash in front.
+    /// Returns the directory of the release file inside an image, without a leading slash.
     #[must_use]
     pub const fn release_directory(self) -> &'static str {
         self.properties().release_directory
     }
 
-    /// The os-release file that would hide the host's own, without a slash in front.
+    /// Returns the path of the os-release file that would hide the host's own, without a leading slash.
     #[must_use]
     pub const fn os_release(self) -> &'static str {
         self.properties().os_release
     }
 
-    /// The field of a release file that names the level of the host's interface (os-release(5)).
+    /// Returns the release file's field with the level of the host's interface (os-release(5)).
     #[must_use]
     pub const fn level_key(self) -> &'static str {
         self.properties().level_key
     }
 
-    /// The field of a release file that says what kind of system it is for (os-release(5)).
+    /// Returns the release file's field with the kind of system that an extension is for (os-release(5)).
     #[must_use]
     pub const fn scope_key(self) -> &'static str {
         self.properties().scope_key
     }
 
-    /// The file in each hierarchy in which systemd notes what it merged there, relative to the hierarchy
-    /// (systemd 257, `src/sysext/sysext.c`, `write_extensions_file`).
+    /// Returns the file, relative to a hierarchy, in which systemd lists the extensions that it merged there (systemd
+    /// 257, `src/sysext/sysext.c`, `write_extensions_file`).
     #[must_use]
     pub const fn merged_list(self) -> &'static str {
         self.properties().merged_list
     }
 
-    /// The unit that merges extensions on the host (systemd-sysext(8)).
+    /// Returns the unit that merges extensions on the host (systemd-sysext(8)).
     #[must_use]
     pub fn unit(self) -> String {
         format!("systemd-{self}.service")
     }
 
-    /// The file beside it in which systemd notes from what it merged (systemd 262, `src/sysext/sysext.c`,
-    /// `write_origin_file`).
+    /// Returns the file, relative to a hierarchy, in which systemd records the sources of the merged extensions
+    /// (systemd 262, `src/sysext/sysext.c`, `write_origin_file`).
     #[must_use]
     pub const fn origin_file(self) -> &'static str {
         self.properties().origin_file
     }
 
-    /// The environment variable that tells systemd where to merge.
+    /// Returns the environment variable with the hierarchies for systemd.
     #[must_use]
     pub const fn hierarchies_variable(self) -> &'static str {
         self.properties().hierarchies_variable

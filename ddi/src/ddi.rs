@@ -1,4 +1,4 @@
-//! An image as a Discoverable Disk Image: exactly a root partition, its hash tree and its signature.
+//! A Discoverable Disk Image with exactly a root partition, its hash tree and its signature.
 
 use super::gpt::{FLAG_NO_AUTO, GptError, Partition, Table};
 use super::signature_partition::{self, SignaturePartition, SignaturePartitionError};
@@ -8,80 +8,80 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use thiserror::Error;
 
-/// A partition of this name is there for an image that is yet to come (systemd 258, `src/shared/dissect-image.c`,
-/// `dissect_image`; `systemd-sysupdate` gives it).
+/// Name of a partition that is reserved for a future image, and that systemd skips (systemd 258,
+/// `src/shared/dissect-image.c`, `dissect_image`; `systemd-sysupdate` sets it).
 const PASSED_OVER: &str = "_empty";
 
-/// Why an image isn't such a DDI.
+/// Errors of [`Ddi::read`].
 ///
-/// Exhaustive, so that no new fault can be without a token where images are refused.
+/// Exhaustive, so that a new variant cannot be without a reason token.
 #[derive(Debug, Error)]
 pub enum DdiError {
-    /// The table.
+    /// The partition table is invalid.
     #[error(transparent)]
     Gpt(#[from] GptError),
-    /// The image can't be read.
+    /// Reading the image failed.
     #[error("reading the signature partition: {0}")]
     Io(io::Error),
-    /// A partition for `/usr` alone.
+    /// The image has a partition for `/usr`.
     #[error("partition {index} is a {kind:?} partition, which systemd up to 257 mounts unverified")]
     Usr {
-        /// Number of its entry.
+        /// Number of its entry, from 1.
         index: usize,
         /// Its kind.
         kind: PartitionKind,
     },
-    /// Partitions for other machines only.
+    /// The image is for other architectures only.
     #[error("image is for {found}; expected {expected}")]
     Architecture {
-        /// What it is for.
+        /// Architecture of the first such partition.
         found: Architecture,
-        /// What the machine is.
+        /// Architecture of the machine.
         expected: Architecture,
     },
-    /// Anything besides the three.
+    /// The image has a partition besides the three.
     #[error("partition {index} ({kind}) is not allowed in an extension")]
     Extra {
-        /// Number of its entry.
+        /// Number of its entry, from 1.
         index: usize,
-        /// Its kind, as systemd names it.
+        /// Its kind as systemd names it.
         kind: String,
     },
-    /// One of the three twice.
+    /// The image has two partitions of one kind.
     #[error("partitions {first} and {second} are both {kind}")]
     Duplicate {
-        /// Number of the first.
+        /// Number of the first entry, from 1.
         first: usize,
-        /// Number of the second.
+        /// Number of the second entry, from 1.
         second: usize,
-        /// Their kind, as systemd names it.
+        /// Their kind as systemd names it.
         kind: String,
     },
-    /// No root partition, or none with a hash tree.
+    /// The root partition or its hash tree is missing.
     #[error("no {missing} partition")]
     NoVerity {
-        /// What is missing, as systemd names it.
+        /// Kind of the missing partition as systemd names it.
         missing: String,
     },
-    /// No signature.
+    /// The signature partition is missing.
     #[error("no {missing} partition")]
     NoSignature {
-        /// What is missing, as systemd names it.
+        /// Kind of the missing partition as systemd names it.
         missing: String,
     },
-    /// Not to be used automatically.
+    /// A partition has the flag `no-auto`.
     #[error("partition {index} is flagged no-auto")]
     NoAuto {
-        /// Number of its entry.
+        /// Number of its entry, from 1.
         index: usize,
     },
-    /// With a name that says the same.
+    /// A partition has the name `_empty`.
     #[error("partition {index} is named {PASSED_OVER}, which systemd 258 and later skips")]
     PassedOver {
-        /// Number of its entry.
+        /// Number of its entry, from 1.
         index: usize,
     },
-    /// The signature partition.
+    /// The signature partition is invalid.
     #[error(transparent)]
     SignaturePartition(#[from] SignaturePartitionError),
 }
@@ -92,7 +92,7 @@ impl From<io::Error> for DdiError {
     }
 }
 
-/// The three partitions of an extension, and what its signature partition says. Nothing of it is verified.
+/// The three partitions of an extension and the content of its signature partition. Unverified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ddi {
     table: Table,
@@ -103,10 +103,10 @@ pub struct Ddi {
 }
 
 impl Ddi {
-    /// Reads the shape of an image for `architecture`.
+    /// Reads partition table and signature partition of an image for `architecture`.
     ///
     /// # Errors
-    /// [`DdiError`]: the first rule that is broken.
+    /// [`DdiError`] for the first rule that is broken.
     pub fn read(image: &dyn ReadAt, architecture: Architecture) -> Result<Self, DdiError> {
         let table = Table::read(image)?;
         let [root, verity, signature] = select(&table.partitions, architecture)?;
@@ -119,38 +119,38 @@ impl Ddi {
         Ok(Self { table, root, verity, signature, claim })
     }
 
-    /// The partition table.
+    /// Returns the partition table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// The partition with the file system.
+    /// Returns the partition with the file system.
     #[must_use]
     pub fn root(&self) -> &Partition {
         &self.root
     }
 
-    /// The partition with the hash tree.
+    /// Returns the partition with the hash tree.
     #[must_use]
     pub fn verity(&self) -> &Partition {
         &self.verity
     }
 
-    /// The partition with the signature.
+    /// Returns the partition with the signature.
     #[must_use]
     pub fn signature(&self) -> &Partition {
         &self.signature
     }
 
-    /// What the signature partition says.
+    /// Returns the content of the signature partition. It is untrusted until the signature is verified.
     #[must_use]
     pub fn claim(&self) -> &SignaturePartition {
         &self.claim
     }
 }
 
-/// Finds the three partitions, and that there is nothing else.
+/// Finds the three partitions, and refuses any other.
 fn select(partitions: &[Partition], native: Architecture) -> Result<[Partition; 3], DdiError> {
     use PartitionKind::{Root, RootVerity, RootVeritySig, Usr, UsrVerity, UsrVeritySig};
     const WANTED: [PartitionKind; 3] = [Root, RootVerity, RootVeritySig];

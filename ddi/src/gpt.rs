@@ -1,9 +1,10 @@
-//! The GUID partition table (UEFI specification 2.10, section 5.3), read strictly.
+//! Strict parser of the GUID partition table (UEFI specification 2.10, section 5.3).
 //!
-//! Nothing signs the table. So all of it that could mean something is constrained: two headers that agree,
-//! sound checksums, entries where every other tool looks for them, and no byte in use outside of headers,
-//! entries and partitions. Otherwise one could take a signed image and plant, in bytes that no signature
-//! covers, what makes libblkid see a file system on the bare disk: systemd would refuse it, and with it
+//! No signature covers the table, so every byte outside the partitions is constrained: the two headers agree, the
+//! checksums are correct, the entries are where every other tool reads them, and all bytes outside headers, entries and
+//! partitions are zero. Otherwise an attacker could plant the magic number of a file system in unsigned bytes of a
+//! signed image. libblkid would find a file system on the whole disk, and systemd would refuse the image and with it
+//! the merge of all others.
 //! the merge of all others.
 
 use super::Guid;
@@ -14,105 +15,105 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use thiserror::Error;
 
-/// Sector sizes at which systemd looks for a table (systemd 257, `probe_sector_size`), in bytes.
+/// Sector sizes in bytes at which systemd looks for a table (systemd 257, `probe_sector_size`).
 pub const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
-/// Size of a header in bytes; revision 1.0 has no other.
+/// Size of a header in bytes, the only one in revision 1.0.
 const HEADER_SIZE: usize = 92;
-/// Size of an entry in bytes; libblkid and the kernel accept no other.
+/// Size of an entry in bytes, the only one that libblkid and the kernel accept.
 const ENTRY_SIZE: usize = 128;
-/// Number of entries. Every tool makes 128; with more, a partition could have a number beyond 255, which the
-/// kernel refuses on a loop device (`disk_max_parts`), and systemd with it.
+/// Number of entries, the same in every tool. In a larger table a partition could have a number above 255, which the
+/// kernel (`disk_max_parts`), and so systemd, refuses on a loop device.
 const ENTRY_COUNT: u32 = 128;
-/// Fields of an entry in front of its name, in bytes.
+/// Offset of the name in an entry, in bytes.
 const ENTRY_NAME: usize = 56;
 
 /// Bit 63 of an entry's flags: not to be used automatically (Discoverable Partitions Specification).
 pub const FLAG_NO_AUTO: u64 = 1 << 63;
 
-/// Why a table isn't accepted.
+/// Errors of [`Table::read`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum GptError {
-    /// The image can't be read.
+    /// Reading the image failed.
     #[error("reading at offset {offset}: {cause}")]
     Io {
-        /// Where.
+        /// Offset in bytes.
         offset: u64,
-        /// What the system said.
+        /// Error of the system call.
         cause: io::Error,
     },
     /// No header at any sector size.
     #[error("no GUID partition table")]
     NoTable,
-    /// Headers at two sector sizes.
+    /// Headers were found at two sector sizes.
     #[error("partition tables for sector sizes of {first} and {second} bytes")]
     Ambiguous {
-        /// The smaller size.
+        /// The smaller sector size in bytes.
         first: u32,
-        /// The next one.
+        /// The larger sector size in bytes.
         second: u32,
     },
-    /// A table at a sector size that no disk has.
+    /// The header is at a sector size that no disk has.
     #[error("partition table for sectors of {found} bytes; expected 512 or 4096")]
     SectorSize {
-        /// The size.
+        /// Sector size in bytes.
         found: u32,
     },
-    /// The file doesn't end with a sector.
+    /// The length of the image is not a multiple of the sector size.
     #[error("{length} bytes are not a whole number of {sector_size}-byte sectors")]
     Length {
-        /// Length of the file.
+        /// Length of the image in bytes.
         length: u64,
-        /// Sector size.
+        /// Sector size in bytes.
         sector_size: u32,
     },
-    /// No protective MBR, or one with boot code or other partitions.
+    /// The protective MBR is missing, or has boot code or other partitions.
     #[error("the protective MBR {0}")]
     ProtectiveMbr(&'static str),
-    /// A field of a header isn't what it must be.
+    /// A field of a header has a wrong value.
     #[error("{header} header: {field} is {found}; expected {expected}")]
     Field {
         /// `primary` or `backup`.
         header: &'static str,
-        /// Name in the specification.
+        /// Name of the field in the specification.
         field: &'static str,
-        /// What it says.
+        /// Value in the header.
         found: u64,
-        /// What it must say.
+        /// Expected value.
         expected: u64,
     },
-    /// No header where one must be.
+    /// A header is missing.
     #[error("no {header} header in sector {lba}")]
     NoHeader {
         /// `primary` or `backup`.
         header: &'static str,
-        /// Where it was looked for.
+        /// Sector in which the header is expected.
         lba: u64,
     },
-    /// A checksum doesn't fit.
+    /// A checksum is wrong.
     #[error("{header} {what}: checksum is {found:08x}; computed {computed:08x}")]
     Checksum {
         /// `primary` or `backup`.
         header: &'static str,
         /// `header` or `entries`.
         what: &'static str,
-        /// What the header says.
+        /// Checksum in the header.
         found: u32,
-        /// What the bytes give.
+        /// Computed checksum.
         computed: u32,
     },
     /// The two headers describe different tables.
     #[error("primary and backup header disagree")]
     Disagree,
-    /// More entries than are looked at, or none.
+    /// The number of entries is not 128.
     #[error("{found} entries; expected {ENTRY_COUNT}")]
     EntryCount {
-        /// What the header says.
+        /// Number in the header.
         found: u32,
     },
-    /// The range for partitions overlaps the table or leaves the disk.
+    /// The range of usable sectors overlaps the table or the end of the disk.
     #[error("usable sectors {first} to {last} do not fit the disk")]
     UsableRange {
         /// First usable sector.
@@ -120,13 +121,13 @@ pub enum GptError {
         /// Last usable sector.
         last: u64,
     },
-    /// An entry without type that isn't empty.
+    /// An entry without type has other bytes that are not zero.
     #[error("unused entry {index} is not all zero")]
     UnusedEntry {
         /// Number of the entry, from 1.
         index: usize,
     },
-    /// A partition outside of the usable range, or one that ends before it begins.
+    /// A partition is not in the range of usable sectors, or ends before it begins.
     #[error("partition {index} (sectors {first} to {last}) is outside of the usable sectors")]
     OutOfRange {
         /// Number of the entry, from 1.
@@ -144,21 +145,21 @@ pub enum GptError {
         /// Number of the other.
         second: usize,
     },
-    /// A name with anything but printable ASCII, or bytes after its end.
+    /// A name has characters other than printable ASCII, or bytes after its end.
     #[error("the name of partition {index} is not plain ASCII followed by zeros")]
     Name {
         /// Number of the entry, from 1.
         index: usize,
     },
-    /// A byte in use where nothing belongs.
+    /// A byte outside headers, entries and partitions is not zero.
     #[error("byte {offset}, outside of all partitions, is not zero")]
     Stray {
-        /// Where.
+        /// Offset in bytes.
         offset: u64,
     },
 }
 
-/// A partition, with its place in bytes.
+/// A partition. Offset and length are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// Number of its entry, from 1.
@@ -167,7 +168,7 @@ pub struct Partition {
     pub type_guid: Guid,
     /// `UniquePartitionGUID`.
     pub uuid: Guid,
-    /// First byte within the image.
+    /// Offset of its first byte in the image.
     pub start: u64,
     /// Length in bytes.
     pub len: u64,
@@ -177,14 +178,14 @@ pub struct Partition {
     pub name: String,
 }
 
-/// A table that holds together.
+/// A partition table that passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Sector size in bytes.
     pub sector_size: u32,
     /// `DiskGUID`.
     pub disk_guid: Guid,
-    /// Partitions in the order of their place.
+    /// Partitions in the order of their offsets.
     pub partitions: Vec<Partition>,
 }
 
@@ -192,7 +193,7 @@ impl Table {
     /// Reads and checks the table of an image.
     ///
     /// # Errors
-    /// [`GptError`]: the first thing that is wrong.
+    /// [`GptError`] for the first fault.
     pub fn read(image: &dyn ReadAt) -> Result<Self, GptError> {
         let sector_size = probe_sector_size(image)?;
         let sector = u64::from(sector_size);
@@ -236,7 +237,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Partitions must not overlap, and what lies between them must be zero.
+    /// Checks that partitions do not overlap, and that all bytes between them are zero.
     fn check_gaps(&self, image: &dyn ReadAt, entries_len: u64, end: u64) -> Result<(), GptError> {
         let sector = u64::from(self.sector_size);
         let mut position = sector.saturating_mul(2).saturating_add(entries_len);
@@ -250,7 +251,7 @@ impl Table {
             before = partition.index;
         }
         check_zero(image, position, end)?;
-        // Between the backup's entries and its header lies what is left of a sector.
+        // The unused bytes of the last sector of the backup's entries.
         check_zero(image, end.saturating_add(entries_len), image.len().saturating_sub(sector))
     }
 }
@@ -285,21 +286,21 @@ fn probe_sector_size(image: &dyn ReadAt) -> Result<u32, GptError> {
     }
     match found {
         None => Err(GptError::NoTable),
-        // At 1024 bytes the disk's GUID lies where libblkid looks for ext2, and nothing constrains a GUID.
+        // At 1024 bytes the disk GUID, which can have any value, is where libblkid reads the magic number of ext2.
         Some(found @ (1024 | 2048)) => Err(GptError::SectorSize { found }),
         Some(size) => Ok(size),
     }
 }
 
-/// UEFI specification 2.10, section 5.2.3. libblkid takes a table only behind such an MBR; boot code
-/// means nothing to an extension and would be room for the magic numbers of file systems.
+/// Checks the protective MBR (UEFI specification 2.10, section 5.2.3). libblkid accepts a table only with such an MBR.
+/// An extension needs no boot code, and boot code could contain the magic numbers of file systems.
 fn check_protective_mbr(sector: &[u8]) -> Result<(), GptError> {
     const ENTRIES: usize = 446;
     if sector.get(510..512) != Some(&[0x55, 0xaa]) {
         return Err(GptError::ProtectiveMbr("has no boot signature"));
     }
     let zero = |range: std::ops::Range<usize>| sector.get(range).is_some_and(|part| part.iter().all(|byte| *byte == 0));
-    // Bytes 440 to 445 hold a disk signature that the specification leaves unused and some tools set.
+    // Bytes 440 to 445 are a disk signature, unused by the specification and set by some tools.
     if !zero(0..440) || !zero(512..sector.len()) {
         return Err(GptError::ProtectiveMbr("holds something besides partitions"));
     }
@@ -312,7 +313,7 @@ fn check_protective_mbr(sector: &[u8]) -> Result<(), GptError> {
     Ok(())
 }
 
-/// The fields of a header that its checksum vouches for.
+/// The header fields that its checksum covers.
 struct Header {
     which: &'static str,
     alternate_lba: u64,
@@ -418,8 +419,8 @@ fn parse_entry(
     }))
 }
 
-/// UTF-16LE, of which only printable ASCII is admitted: with all of Unicode a name could spell the magic
-/// number of a file system (U+EF53 at the right place is that of ext4).
+/// Parses a name in UTF-16LE. Only printable ASCII is accepted: with all of Unicode a name could contain the magic
+/// number of a file system (that of ext4 is U+EF53 at a certain offset).
 fn parse_name(units: &[u8]) -> Option<String> {
     let units: Vec<u16> = units.chunks_exact(2).filter_map(|pair| u16_at(pair, 0)).collect();
     let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());

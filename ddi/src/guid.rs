@@ -1,25 +1,25 @@
-//! GUIDs as GPT and UEFI variables store them.
+//! GUIDs in the byte order of GPT and UEFI variables.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A GUID in the byte order of the disk: the first three fields little-endian, the rest as written
-/// (UEFI specification 2.10, appendix A, `EFI_GUID`).
+/// A GUID in the byte order of GPT: the first three fields are little-endian, the other bytes are in the order of the
+/// text form (UEFI specification 2.10, appendix A, `EFI_GUID`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Guid([u8; 16]);
 
 impl Guid {
-    /// All zero: in GPT the type of an unused entry.
+    /// The GUID of zeros: in GPT the type of an unused entry.
     pub const ZERO: Self = Self([0; 16]);
 
-    /// Takes the 16 bytes as they stand on disk.
+    /// Makes a GUID from its 16 bytes on disk.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// Makes a GUID of the numbers in its text form
-    /// (`4f68bce3-e8cd-4db1-96e7-fbcaf984b709` is `0x4f68bce3, 0xe8cd, 0x4db1, 0x96e7, 0xfbca_f984_b709`).
+    /// Makes a GUID from the numbers of its text form (`4f68bce3-e8cd-4db1-96e7-fbcaf984b709` is
+    /// `0x4f68bce3, 0xe8cd, 0x4db1, 0x96e7, 0xfbca_f984_b709`).
     #[must_use]
     pub const fn from_fields(a: u32, b: u16, c: u16, d: u16, e: u64) -> Self {
         let [a0, a1, a2, a3] = a.to_le_bytes();
@@ -30,15 +30,15 @@ impl Guid {
         Self([a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, e0, e1, e2, e3, e4, e5])
     }
 
-    /// Makes a GUID whose text form shows `bytes` in order, as systemd writes a 128-bit id into a
-    /// partition table (`sd_id128_t` is big-endian throughout).
+    /// Makes a GUID from a 128-bit ID of systemd (`sd_id128_t`, big-endian throughout). The text form of the GUID has
+    /// `bytes` in order, as in the partition tables that systemd writes.
     #[must_use]
     pub const fn from_id128(bytes: [u8; 16]) -> Self {
         let [a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, e0, e1, e2, e3, e4, e5] = bytes;
         Self([a3, a2, a1, a0, b1, b0, c1, c0, d0, d1, e0, e1, e2, e3, e4, e5])
     }
 
-    /// The 16 bytes as they stand on disk.
+    /// Returns the 16 bytes as they are on disk.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0

@@ -1,30 +1,31 @@
-//! Reading at a position: the one way in which image bytes come into the program.
+//! Positioned reads, the only way in which the bytes of an image are read.
 //!
-//! Images are never mapped into memory. A mapping of a file that somebody truncates
-//! kills the process with `SIGBUS`; a read merely fails.
+//! Images are never mapped into memory: if a mapped file is truncated, access kills the process with `SIGBUS`, while a
+//! read returns an error.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-/// Something whose bytes can be read at any position by several threads at once.
+/// A source of bytes that several threads can read at any position at once.
 pub trait ReadAt: Send + Sync {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> u64;
 
-    /// Fills `buf` from `offset` on.
+    /// Fills `buf` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] where the source ends before `buf` is full, or the error of the source.
+    /// [`io::ErrorKind::UnexpectedEof`] if the source ends before `buf` is full, or the error of the source.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// The file behind it, for what only a descriptor can do; `None` where there is none or it holds other bytes too.
+    /// Returns the descriptor of the file whose bytes these are, for system calls that need one. `None` if there is no
+    /// file, or the file has other bytes too.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Whether there are no bytes at all.
+    /// Returns whether the length is zero.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -38,7 +39,7 @@ impl std::fmt::Debug for dyn ReadAt + '_ {
 
 /// An open file with the length that it had when it was opened.
 ///
-/// The length is taken once, so that every later decision is about the same range of bytes.
+/// The length is read once, so that all decisions are about the same range of bytes.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
@@ -46,22 +47,22 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Takes over an open file.
+    /// Takes ownership of an open file and reads its length.
     ///
     /// # Errors
-    /// Whatever `fstat` reports.
+    /// Errors of `fstat`.
     pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self { file, len })
     }
 
-    /// Takes over an open file whose length is known.
+    /// Takes ownership of an open file of known length in bytes.
     #[must_use]
     pub fn with_len(file: File, len: u64) -> Self {
         Self { file, len }
     }
 
-    /// The file itself, for what only a descriptor can do (bind mount, loop device).
+    /// Returns the file, for system calls that need a descriptor (bind mount, loop device).
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -119,7 +120,7 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
-/// The bytes of a source in order, a piece at a time.
+/// A reader of a source from start to end in pieces.
 pub struct Pieces<'a> {
     source: &'a dyn ReadAt,
     buffer: Vec<u8>,
@@ -127,19 +128,19 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// Bytes of a piece; the last may have fewer.
+    /// Size of a piece in bytes. The last piece may be smaller.
     pub const SIZE: usize = 1 << 20;
 
-    /// From the first byte of `source` on.
+    /// Starts at the first byte of `source`.
     #[must_use]
     pub fn of(source: &'a dyn ReadAt) -> Self {
         Self { source, buffer: vec![0; Self::SIZE], offset: 0 }
     }
 
-    /// The next piece; `None` at the end.
+    /// Reads the next piece. Returns `None` at the end.
     ///
     /// # Errors
-    /// Those of reading; [`io::ErrorKind::UnexpectedEof`] where the source has become shorter.
+    /// Errors of [`ReadAt::read_exact_at`], such as [`io::ErrorKind::UnexpectedEof`] if the source has become shorter.
     pub fn read_next(&mut self) -> io::Result<Option<&[u8]>> {
         let left = usize::try_from(self.source.len().saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let piece = self.buffer.get_mut(..left.min(Self::SIZE)).unwrap_or_default();
@@ -152,9 +153,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// A range of another source, such as a partition of an image.
-///
-/// Nothing outside the range can be read through it.
+/// A range of another source, such as a partition of an image. It gives no access to other bytes.
 #[derive(Clone, Copy)]
 pub struct Window<'a> {
     source: &'a dyn ReadAt,
@@ -163,7 +162,7 @@ pub struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// The `len` bytes of `source` from `start` on; `None` where they aren't all inside it.
+    /// Selects the `len` bytes of `source` from `start` on. Returns `None` if they are not all inside `source`.
     #[must_use]
     pub fn new(source: &'a dyn ReadAt, start: u64, len: u64) -> Option<Self> {
         let end = start.checked_add(len)?;

@@ -1,11 +1,12 @@
-//! The disk image of an extension (DDI): partition table, file system, hash tree, signature partition, names and
-//! release files, read and written.
+//! Reader and writer of the disk images of extensions (DDIs): partition table, file system, hash tree, signature
+//! partition, names and release files.
 //!
-//! Nothing in here trusts anything: these are the shapes of bytes that an attacker may have chosen.
+//! Every input may have been chosen by an attacker. This package makes no decision about trust.
 
-// This package says nothing: its users do, by ways that make text from outside harmless.
+// This package prints nothing. Its callers print, through types that escape and bound text from outside.
 #![deny(unsafe_code)]
-// Bytes that an attacker chose, in all of it: no conversion that loses bits, no index, no sum that could panic. Tests may.
+// An attacker may choose every byte that this package reads. So it has no conversion that can lose bits, no indexing
+// and no arithmetic that can panic, except in tests.
 #![cfg_attr(
     not(test),
     deny(

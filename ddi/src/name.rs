@@ -4,72 +4,72 @@ use crate::bytes::strip_suffix_ignore_case;
 use crate::text::{is_invisible, is_noncharacter};
 use std::fmt;
 
-/// Ends of file names that systemd takes off before it looks at a name
-/// (`src/basic/os-util.c`, `path_extract_image_name`), longest first.
+/// Suffixes that systemd removes from a file name to get the name (`src/basic/os-util.c`, `path_extract_image_name`),
+/// longest first.
 const FILE_SUFFIXES: [&str; 3] = [".sysext.raw", ".confext.raw", ".raw"];
 
-/// A name is no extension name.
+/// Errors of [`ExtensionName::new`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing is left once the suffix is taken off.
+    /// The name without suffix is empty.
     #[error("the name is empty")]
     Empty,
-    /// Longer than [`ExtensionName::MAX_LEN`].
+    /// The name is longer than [`ExtensionName::MAX_LEN`].
     #[error("the name has {found} bytes, the limit is {limit}", limit = ExtensionName::MAX_LEN)]
     TooLong {
-        /// Bytes of UTF-8.
+        /// Length in bytes of UTF-8.
         found: usize,
     },
-    /// Hidden files, `.`, `..`, and the `.#` of files being written.
+    /// The name begins with a dot, as do hidden files, `.`, `..` and temporary files (`.#`).
     #[error("the name begins with a dot")]
     LeadingDot,
-    /// A path and not a name.
+    /// The name has a slash.
     #[error("the name contains a slash")]
     Slash,
-    /// Would reach terminals and logs.
+    /// The name has a control character.
     #[error("the name contains the control character U+{:04X}", u32::from(*found))]
     Control {
-        /// The first one.
+        /// The first control character.
         found: char,
     },
-    /// Can't be seen, changes the direction of what stands around it, or is no character at all. Of these systemd refuses
-    /// noncharacters (systemd 257, `src/basic/utf8.c`, `unichar_is_valid`).
+    /// The name has a character that is invisible, changes the direction of the text around it, or is a noncharacter.
+    /// systemd refuses only noncharacters (systemd 257, `src/basic/utf8.c`, `unichar_is_valid`).
     #[error("the name contains U+{:04X}, which is invisible", u32::from(*found))]
     Invisible {
-        /// The first one.
+        /// The first such character.
         found: char,
     },
-    /// The names of all extensions become one option of a mount, in which these mean something. systemd escapes them, and
-    /// loses the escapes again before it mounts: the whole merge fails (systemd 257, `src/sysext/sysext.c`,
-    /// `mount_overlayfs`; `src/shared/mount-util.c`, `mount_option_mangle`).
+    /// The name has a character with a meaning in mount options. The names of all extensions become one option of the
+    /// overlay mount. systemd escapes these characters, but loses the escapes before it mounts, and the whole merge
+    /// fails (systemd 257, `src/sysext/sysext.c`, `mount_overlayfs`; `src/shared/mount-util.c`, `mount_option_mangle`).
     #[error("the name contains {found:?}, which systemd cannot use in an overlay")]
     Special {
-        /// The first one.
+        /// The first such character.
         found: char,
     },
-    /// systemd would take this off and see another extension: staged as `a.sysext.raw`, the
-    /// extension `a.sysext` is called `a` by systemd.
+    /// The name ends in a suffix that systemd would remove: staged as `a.sysext.raw`, the extension `a.sysext` is `a`
+    /// for systemd.
     #[error("the name ends in {suffix}, which systemd would read as part of the file suffix")]
     ClassSuffix {
-        /// The end of the name.
+        /// The suffix.
         suffix: &'static str,
     },
 }
 
-/// A valid name of an extension: the file name less `.sysext.raw` or `.confext.raw`.
+/// A valid name of an extension: the file name without `.sysext.raw` or `.confext.raw`.
 ///
-/// A subset of what systemd accepts (`src/basic/os-util.c`, `image_name_is_valid`).
+/// The valid names are a subset of those that systemd accepts (`src/basic/os-util.c`, `image_name_is_valid`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExtensionName(String);
 
 impl ExtensionName {
-    /// Longest name in bytes. File names with every prefix and suffix stay below the kernel's 255.
+    /// Maximum length in bytes. File names with every prefix and suffix stay below the kernel's limit of 255.
     pub const MAX_LEN: usize = 128;
 
-    /// Takes a valid name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// The first rule that `name` breaks.
+    /// [`NameError`] for the first rule that `name` breaks.
     pub fn new(name: &str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -100,15 +100,15 @@ impl ExtensionName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name less a version: cut at the first `_` or `+` (`src/basic/os-util.c`,
-    /// `path_extract_image_name`, systemd 254 and later). `None` where nothing valid is left,
-    /// in which case systemd accepts a release file of exactly this name and no other.
+    /// Returns the name without version: the part before the first `_` or `+` (`src/basic/os-util.c`,
+    /// `path_extract_image_name`, systemd 254 and later). Returns `None` if that is not a valid name. systemd then
+    /// accepts only a release file of exactly this name.
     #[must_use]
     pub fn base(&self) -> Option<&str> {
         let stem = FILE_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix)).unwrap_or(&self.0);
@@ -122,9 +122,9 @@ impl fmt::Display for ExtensionName {
     }
 }
 
-/// systemd's own, wider rule for names (`src/basic/os-util.c`, `image_name_is_valid`;
-/// `src/basic/path-util.c`, `filename_is_valid`; `src/basic/utf8.c`, `utf8_is_valid`), for names of release files inside an
-/// image. What it refuses it doesn't look at, so it is no candidate here either.
+/// Returns whether systemd accepts a name of a release file inside an image (`src/basic/os-util.c`,
+/// `image_name_is_valid`; `src/basic/path-util.c`, `filename_is_valid`; `src/basic/utf8.c`, `utf8_is_valid`). This rule
+/// is wider than [`ExtensionName::new`]. systemd ignores files with other names.
 #[must_use]
 pub fn image_name_is_valid(name: &str) -> bool {
     !name.is_empty()

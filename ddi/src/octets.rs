@@ -1,4 +1,4 @@
-//! Bytes that travel between processes as text, which is read and written many times as fast as a list of numbers.
+//! Bytes that are serialized as base64, which is many times faster to read and write than a list of numbers.
 
 use crate::bytes::hex;
 use base64::Engine;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Deref;
 
-/// Bytes that are serialized in base64, which takes a third more room than they do themselves, and shown in hexadecimal.
+/// Bytes that are serialized as base64 (a third longer than the bytes) and displayed as hexadecimal.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Octets(Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! What the type of a partition says: its purpose and the architecture that it is for.
+//! Partition types: the purpose of a partition and its architecture.
 //!
 //! The types are those of the UAPI Discoverable Partitions Specification, "Defined Partition Type UUIDs".
 
@@ -6,10 +6,10 @@ use super::Guid;
 use super::architecture::{Architecture, TYPES, guid};
 use crate::verity::RootHash;
 
-/// What a partition is for.
+/// The purpose of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PartitionKind {
-    /// The file system to be mounted at `/`; in an extension, what is overlaid.
+    /// The file system mounted at `/`; in an extension, the one that is merged.
     Root,
     /// The dm-verity hash tree of the root partition.
     RootVerity,
@@ -35,15 +35,15 @@ pub enum PartitionKind {
     Var,
     /// `/var/tmp`
     Tmp,
-    /// The home directory of one user, as systemd-homed makes them.
+    /// The home directory of one user, as systemd-homed makes it.
     UserHome,
-    /// A Linux file system that nothing mounts by itself.
+    /// A Linux file system that is not mounted automatically.
     LinuxGeneric,
-    /// A type that the specification doesn't know.
+    /// A type that the specification does not define.
     Unknown(Guid),
 }
 
-/// The kinds that exist once for each architecture, in the order of the columns of the table.
+/// The kinds with one type per architecture, in the order of the table's columns.
 const PER_ARCHITECTURE: [PartitionKind; TYPES] = [
     PartitionKind::Root,
     PartitionKind::RootVerity,
@@ -53,7 +53,7 @@ const PER_ARCHITECTURE: [PartitionKind; TYPES] = [
     PartitionKind::UsrVeritySig,
 ];
 
-/// The kinds that are the same everywhere.
+/// The kinds with one type for all architectures.
 const COMMON: [(PartitionKind, u128); 9] = [
     (PartitionKind::Esp, 0xc12a_7328_f81f_11d2_ba4b_00a0_c93e_c93b),
     (PartitionKind::Xbootldr, 0xbc13_c2ff_59e6_4262_a352_b275_fd6f_7172),
@@ -67,13 +67,13 @@ const COMMON: [(PartitionKind, u128); 9] = [
 ];
 
 impl PartitionKind {
-    /// Every kind but [`PartitionKind::Unknown`].
+    /// Iterates over all kinds except [`PartitionKind::Unknown`].
     pub fn known() -> impl Iterator<Item = Self> {
         PER_ARCHITECTURE.into_iter().chain(COMMON.into_iter().map(|(kind, _)| kind))
     }
 
-    /// The type that a partition of this kind has on `architecture` (which makes no difference to kinds
-    /// such as [`PartitionKind::Home`]).
+    /// Returns the partition type of this kind on `architecture`. Kinds such as [`PartitionKind::Home`] have one type
+    /// for all.
     #[must_use]
     pub fn type_guid(self, architecture: Architecture) -> Guid {
         if let Self::Unknown(guid) = self {
@@ -84,8 +84,8 @@ impl PartitionKind {
         own.chain(common).find(|(kind, _)| *kind == self).map_or(Guid::ZERO, |(_, guid)| guid)
     }
 
-    /// systemd's name for the type, such as `root-x86-64-verity`: what `systemd-repart` calls such a
-    /// partition by default (`gpt_partition_type_uuid_to_string()`). For an unknown type its GUID.
+    /// Returns systemd's name for the type, such as `root-x86-64-verity`, which is the default name of such a partition
+    /// in `systemd-repart` (`gpt_partition_type_uuid_to_string()`). For an unknown type it is the GUID.
     #[must_use]
     pub fn systemd_name(self, architecture: Architecture) -> String {
         match self {
@@ -109,8 +109,7 @@ impl PartitionKind {
     }
 }
 
-/// What a partition type GUID (in the byte order of the disk) means, and for which architecture;
-/// `None` where the kind is the same on all.
+/// Returns kind and architecture of a partition type. The architecture is `None` for kinds with one type for all.
 #[must_use]
 pub fn classify(type_guid: Guid) -> (PartitionKind, Option<Architecture>) {
     for architecture in Architecture::ALL {
@@ -124,8 +123,8 @@ pub fn classify(type_guid: Guid) -> (PartitionKind, Option<Architecture>) {
     (common.map_or(PartitionKind::Unknown(type_guid), |(kind, _)| kind), None)
 }
 
-/// The UUIDs of the root partition and of its hash tree: the first and the last 128 bits of the root hash (Discoverable
-/// Partitions Specification, "Partition Names and UUIDs").
+/// Returns the UUIDs of the root partition and of its hash tree: the first and the last 128 bits of the root hash
+/// (Discoverable Partitions Specification, "Partition Names and UUIDs").
 #[must_use]
 pub fn partition_uuids(root_hash: &RootHash) -> [Guid; 2] {
     let root_hash = root_hash.as_bytes();
@@ -170,7 +169,7 @@ mod tests {
     fn names_are_those_that_repart_writes() {
         assert_eq!(PartitionKind::RootVeritySig.systemd_name(Architecture::X86_64), "root-x86-64-verity-sig");
         assert_eq!(PartitionKind::Usr.systemd_name(Architecture::Ppc64Le), "usr-ppc64-le");
-        // The text form of the specification, against the byte order of the disk.
+        // The text form of the specification, and the byte order on disk.
         let root = PartitionKind::Root.type_guid(Architecture::X86_64);
         assert_eq!(root.to_string(), "4f68bce3-e8cd-4db1-96e7-fbcaf984b709");
     }

@@ -1,48 +1,48 @@
-//! Files of the form of os-release(5), read as systemd reads them.
+//! Parser of files in the format of os-release(5), compatible with systemd.
 //!
-//! The grammar is that of systemd 257's `src/basic/env-file.c`, `parse_env_file_internal`, which is
-//! wider than what os-release(5) promises: quoted and bare text may be mixed in one value, comments
-//! begin with `#` or `;`, a backslash escapes, a value may go on over the end of a line.
+//! The grammar is that of systemd 257 (`src/basic/env-file.c`, `parse_env_file_internal`), which is wider than the one
+//! in os-release(5): a value may mix quoted and bare text and continue on the next line, a comment begins with `#` or
+//! `;`, and a backslash escapes.
 
 use std::collections::BTreeMap;
 
-/// A release file that systemd wouldn't read either.
+/// Errors of [`ReleaseFile::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// Larger than [`ReleaseFile::MAX_LEN`].
+    /// The file is larger than [`ReleaseFile::MAX_LEN`].
     #[error("{found} bytes of release file, the limit is {limit}", limit = ReleaseFile::MAX_LEN)]
     TooLong {
-        /// Bytes of the file.
+        /// Length of the file in bytes.
         found: usize,
     },
-    /// systemd refuses the whole file (`src/basic/fileio.c`, `read_full_stream_full`).
+    /// The file has a NUL byte. systemd refuses the whole file (`src/basic/fileio.c`, `read_full_stream_full`).
     #[error("NUL byte at offset {offset}")]
     Nul {
-        /// Where.
+        /// Offset in the file, in bytes.
         offset: usize,
     },
-    /// systemd refuses the whole file (`check_utf8ness_and_warn`).
+    /// An assignment is not UTF-8. systemd refuses the whole file (`check_utf8ness_and_warn`).
     #[error("the assignment that ends on line {line} is not UTF-8")]
     NotUtf8 {
-        /// Counted from 1.
+        /// Line number, from 1.
         line: usize,
     },
 }
 
-/// The assignments of a release file, each key once.
+/// The assignments of a release file. Each key occurs once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseFile {
     pairs: BTreeMap<String, String>,
 }
 
 impl ReleaseFile {
-    /// Largest file in bytes. Real ones have a few hundred; systemd itself would read 64 MiB.
+    /// Maximum size of a file in bytes. Real ones have a few hundred; systemd would read 64 MiB.
     pub const MAX_LEN: usize = 64 * 1024;
 
-    /// Reads the text of a file. Lines without `=` are ignored; of several assignments to one key the last counts.
+    /// Parses a file. Lines without `=` are ignored. If a key is assigned several times, the last value counts.
     ///
     /// # Errors
-    /// [`ReleaseError`], for a file that systemd doesn't read either or that is absurdly large.
+    /// [`ReleaseError`] if systemd refuses the file too, or if it is larger than [`ReleaseFile::MAX_LEN`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReleaseError> {
         if bytes.len() > Self::MAX_LEN {
             return Err(ReleaseError::TooLong { found: bytes.len() });
@@ -57,25 +57,26 @@ impl ReleaseFile {
         parser.finish()
     }
 
-    /// The value of `key`; an assignment of nothing gives an empty value.
+    /// Returns the value of `key`, which is empty after an assignment of nothing.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs.get(key).map(String::as_str)
     }
 
-    /// The value of `key` unless that is empty: most of systemd's rules take the two for the same.
+    /// Returns the value of `key` if it is not empty. Most rules of systemd do not distinguish an empty value from
+    /// none.
     #[must_use]
     pub fn get_non_empty(&self, key: &str) -> Option<&str> {
         self.get(key).filter(|value| !value.is_empty())
     }
 
-    /// Whether nothing is assigned at all.
+    /// Returns whether there are no assignments.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
 
-    /// All assignments by key.
+    /// Iterates over all assignments, sorted by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -96,7 +97,7 @@ enum State {
     CommentEscape,
 }
 
-/// Bytes of a key or value, and from where on they are nothing but white space.
+/// Bytes of a key or value, and the offset from which all of them are white space.
 #[derive(Default)]
 struct Text {
     bytes: Vec<u8>,
@@ -108,7 +109,7 @@ impl Text {
         self.bytes.push(byte);
     }
 
-    /// Adds a bare byte, whose white space at the end doesn't count.
+    /// Appends an unquoted byte. White space at the end will be trimmed.
     fn push_bare(&mut self, byte: u8) {
         if !is_blank(byte) {
             self.blank_from = None;
@@ -158,7 +159,7 @@ impl Parser {
                 self.key.push_bare(byte);
                 State::Key
             }
-            // Only bare text at the very end loses its white space, quoted text never does.
+            // Unquoted text at the very end loses its trailing white space. Quoted text never does.
             State::BeforeValue if ends_line => {
                 self.value.blank_from = None;
                 self.assign()?;

@@ -1,5 +1,5 @@
-//! The signature partition: JSON with a root hash and its PKCS#7 signature, padded with NULs
-//! (Discoverable Partitions Specification, "Verity Signature"; systemd 257, `dissected_image_load_verity_sig_partition`).
+//! Parser of the signature partition: JSON with a root hash and its PKCS#7 signature, padded with NULs (Discoverable
+//! Partitions Specification, "Verity Signature"; systemd 257, `dissected_image_load_verity_sig_partition`).
 
 use crate::octets::Octets;
 use crate::verity::{RootHash, RootHashError};
@@ -8,50 +8,50 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Largest partition that systemd reads, in bytes.
+/// Size in bytes of the largest signature partition that systemd reads.
 pub const MAX_SIZE: u64 = 4 * 1024 * 1024;
 
-/// Why the partition isn't accepted.
+/// Errors of [`parse`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignaturePartitionError {
-    /// More bytes than systemd reads.
+    /// The partition is larger than [`MAX_SIZE`].
     #[error("signature partition of {found} bytes is larger than {MAX_SIZE}")]
     TooLarge {
-        /// Its length.
+        /// Length of the partition in bytes.
         found: u64,
     },
-    /// Something else than NULs after the first NUL.
+    /// A byte after the first NUL is not NUL.
     #[error("byte {offset}, after the end of the text, is not zero")]
     AfterEnd {
-        /// Where in the partition.
+        /// Offset in the partition, in bytes.
         offset: usize,
     },
-    /// Not UTF-8.
+    /// The text is not UTF-8.
     #[error("the text is not UTF-8 from byte {offset} on")]
     Utf8 {
-        /// Where in the partition.
+        /// Offset in the partition, in bytes.
         offset: usize,
     },
-    /// A backslash: there is nothing to escape in digests and base64, and much to hide behind it.
+    /// The text has a backslash. Digests and base64 need no escapes, and an escape could disguise other text.
     #[error("byte {offset} of the text is a backslash")]
     Escape {
-        /// Where in the partition.
+        /// Offset in the partition, in bytes.
         offset: usize,
     },
-    /// Not JSON, a field missing, twice or unknown.
+    /// The text is not JSON, or a member is missing, repeated or unknown.
     #[error("the text is not the expected JSON object: {0}")]
     Json(serde_json::Error),
-    /// The root hash isn't one.
+    /// `rootHash` is not a root hash.
     #[error("rootHash: {0}")]
     RootHash(RootHashError),
-    /// The signature isn't base64.
+    /// `signature` is not base64.
     #[error("signature: {0}")]
     Base64(base64::DecodeError),
-    /// The signature is empty.
+    /// `signature` is empty.
     #[error("signature: no bytes")]
     Empty,
-    /// The fingerprint isn't even a digest.
+    /// `certificateFingerprint` is not a SHA-256 digest.
     #[error("certificateFingerprint: not a SHA-256 digest in lower-case hexadecimal")]
     Fingerprint,
 }
@@ -74,18 +74,18 @@ impl From<serde_json::Error> for SignaturePartitionError {
     }
 }
 
-/// What the partition says. Nothing in it is believed before the signature is verified.
+/// The content of a signature partition. It is untrusted until the signature is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignaturePartition {
-    /// The root hash that the signature is about.
+    /// The root hash that the signature covers.
     pub root_hash: RootHash,
-    /// The PKCS#7 signature, DER.
+    /// The PKCS#7 signature as DER.
     pub signature: Octets,
-    /// Fingerprint of the signer's certificate: a hint that nobody verifies.
+    /// SHA-256 fingerprint of the signer's certificate, a hint that decides nothing.
     pub certificate_fingerprint: Option<String>,
 }
 
-/// Members that nobody knows are refused, not ignored: they would be room for bytes that nothing signs.
+/// The JSON object. Unknown members are errors, because they could hold arbitrary unsigned bytes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Json {
@@ -95,10 +95,10 @@ struct Json {
     signature: String,
 }
 
-/// Reads the content of a signature partition.
+/// Parses the content of a signature partition.
 ///
 /// # Errors
-/// [`SignaturePartitionError`]
+/// [`SignaturePartitionError`] for the first fault.
 pub fn parse(partition: &[u8]) -> Result<SignaturePartition, SignaturePartitionError> {
     let length = u64::try_from(partition.len()).unwrap_or(u64::MAX);
     if length > MAX_SIZE {
@@ -119,7 +119,8 @@ pub fn parse(partition: &[u8]) -> Result<SignaturePartition, SignaturePartitionE
     if signature.is_empty() {
         return Err(SignaturePartitionError::Empty);
     }
-    // A wrong fingerprint is worth a warning only, but free text would be room for anything.
+    // A wrong fingerprint only causes a warning. Other text is an error, because it could hold arbitrary unsigned
+    // bytes.
     let is_digest =
         |text: &String| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if !json.certificate_fingerprint.as_ref().is_none_or(is_digest) {

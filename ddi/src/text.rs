@@ -1,30 +1,30 @@
-//! Text from outside: bounded, and harmless to every terminal, log and document that it reaches.
+//! Bounded and escaped text from outside, safe for every terminal, log and document.
 //!
-//! A name on the partition, a member of the signature partition, a certificate's subject, a firmware variable, a registry's
-//! answer, a line of a report: its writer may have chosen every byte. [`Text`] is what such bytes become where they
-//! enter; [`Message`] is a sentence that may quote several of them. Both are made through one writer that escapes and bounds
-//! whatever is formatted into it, so no caller can forget to.
+//! An attacker may have chosen every byte of a file name on the partition, a member of the signature partition, a
+//! certificate's subject, a firmware variable, a registry's answer or a line of a report. [`Text`] holds such bytes
+//! from where they enter the program. [`Message`] is a sentence that may quote several of them. One writer makes both,
+//! and escapes and bounds everything that is formatted into it, so callers cannot forget it.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Write};
 use std::os::unix::ffi::OsStrExt;
 
-/// Text from outside, such as a file name or a certificate's subject: escaped, and at most [`Text::LIMIT`] bytes followed
-/// by a marker with the true length.
+/// Text from outside, such as a file name or a certificate's subject: escaped, and at most [`Text::LIMIT`] bytes
+/// followed by a marker with the original length.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Text(String);
 
 impl Text {
-    /// Most bytes of escaped text that are kept, without the marker.
+    /// Maximum length in bytes of the escaped text, without the marker.
     pub const LIMIT: usize = 512;
 
-    /// Escapes and bounds what `text` displays.
+    /// Escapes and bounds the `Display` output of `text`.
     pub fn new(text: impl Display) -> Self {
         Self(escape(Self::LIMIT, format_args!("{text}")))
     }
 
-    /// Escapes and bounds bytes that should be UTF-8; those that are not become `\xNN`.
+    /// Escapes and bounds bytes that should be UTF-8. Bytes that are not become `\xNN`.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self(escape(Self::LIMIT, format_args!("{}", Lossless(bytes))))
@@ -36,35 +36,35 @@ impl Text {
         Self::from_bytes(name.as_bytes())
     }
 
-    /// The escaped text.
+    /// Returns the escaped text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A sentence for people, which may quote text from outside: escaped, and at most [`Message::LIMIT`] bytes followed by a
-/// marker with the true length.
+/// A sentence for people that may quote text from outside: escaped, and at most [`Message::LIMIT`] bytes followed by a
+/// marker with the original length.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Message(String);
 
 impl Message {
-    /// Most bytes of escaped text that are kept, without the marker.
+    /// Maximum length in bytes of the escaped text, without the marker.
     pub const LIMIT: usize = 2048;
 
-    /// Escapes and bounds what `text` displays.
+    /// Escapes and bounds the `Display` output of `text`.
     pub fn new(text: impl Display) -> Self {
         Self(escape(Self::LIMIT, format_args!("{text}")))
     }
 
-    /// The escaped text.
+    /// Returns the escaped text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What both types are: a string that only the writer below makes.
+/// Implements the common traits of both types.
 macro_rules! escaped_string {
     ($($name:ident)*) => {$(
         impl Display for $name {
@@ -73,7 +73,7 @@ macro_rules! escaped_string {
             }
         }
 
-        /// In quotation marks, as that of a string: messages show names in this way.
+        /// Formats the text in quotation marks, as messages show names.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&self.0, f)
@@ -116,7 +116,7 @@ macro_rules! escaped_string {
             }
         }
 
-        /// What is read back may have been written by anybody, so it is escaped and bounded again.
+        /// Escapes and bounds the text again, because its writer is unknown.
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
@@ -128,12 +128,12 @@ macro_rules! escaped_string {
 
 escaped_string!(Text Message);
 
-/// Room for the marker where text that was cut is read back, in bytes.
+/// Maximum length in bytes of a marker in text that is read back.
 const MARKER_ROOM: usize = 32;
 
 fn escape(limit: usize, text: fmt::Arguments<'_>) -> String {
     let mut writer = Escaping { out: String::new(), limit, len: 0, full: false };
-    // The writer itself never fails; what a `Display` of ours says about failing changes nothing.
+    // The writer never fails, and an error of the formatted value does not matter here.
     let _ = writer.write_fmt(text);
     let Escaping { mut out, len, full, .. } = writer;
     if full {
@@ -142,18 +142,19 @@ fn escape(limit: usize, text: fmt::Arguments<'_>) -> String {
     out
 }
 
-/// Text that was cut before has its marker already, and stays as it is however often it is read back.
+/// Escapes and bounds text that may be output of [`escape`]. Text with a marker stays the same, however often it is
+/// read back.
 fn read_back(limit: usize, text: &str) -> String {
     let mut writer = Escaping { out: String::new(), limit: limit.saturating_add(MARKER_ROOM), len: 0, full: false };
     let _ = writer.write_str(text);
     if writer.full { escape(limit, format_args!("{text}")) } else { writer.out }
 }
 
-/// Keeps what fits and counts the rest.
+/// A writer that keeps escaped text up to `limit` and counts all bytes.
 struct Escaping {
     out: String,
     limit: usize,
-    /// Bytes that were written, before escaping.
+    /// Bytes written, before escaping.
     len: u64,
     full: bool,
 }
@@ -181,7 +182,7 @@ impl Write for Escaping {
     }
 }
 
-/// Bytes as text, in which a byte that isn't UTF-8 stays recognizable.
+/// Displays bytes as text, and each byte that is not UTF-8 as `\xNN`.
 struct Lossless<'a>(&'a [u8]);
 
 impl Display for Lossless<'_> {
@@ -196,8 +197,8 @@ impl Display for Lossless<'_> {
     }
 }
 
-/// Characters that move the cursor, start a line, change the direction of what stands around them, or cannot be seen:
-/// general categories Cc, Cf, Zl and Zp, noncharacters, and the letters that are defined as blank (Unicode 16.0,
+/// Returns whether a character moves the cursor, starts a line, changes the direction of the text around it, or is
+/// invisible: general categories Cc, Cf, Zl and Zp, noncharacters, and letters that are defined as blank (Unicode 16.0,
 /// `DerivedGeneralCategory.txt`; Unicode Standard Annex 9 for the bidirectional ones).
 #[must_use]
 pub fn is_invisible(character: char) -> bool {
@@ -231,7 +232,7 @@ pub fn is_invisible(character: char) -> bool {
         )
 }
 
-/// Code points that are never characters (Unicode 16.0, section 23.7).
+/// Returns whether a code point is a noncharacter (Unicode 16.0, section 23.7).
 #[must_use]
 pub fn is_noncharacter(character: char) -> bool {
     u32::from(character) & 0xfffe == 0xfffe || matches!(character, '\u{fdd0}'..='\u{fdef}')
@@ -257,7 +258,7 @@ mod tests {
         assert!(text.as_str().ends_with("… (4194304 bytes)"), "{text}");
         let whole = "x".repeat(Text::LIMIT);
         assert_eq!(Text::new(&whole), whole.as_str());
-        // Several pieces are bounded together, and counted together.
+        // Several pieces are bounded and counted together.
         let message = Message::new(format_args!("{} and {}", "y".repeat(3000), "z".repeat(3000)));
         assert!(message.as_str().ends_with("… (6005 bytes)"), "{message}");
     }
@@ -278,7 +279,7 @@ mod tests {
             let once = Message::new(text);
             let json = serde_json::to_string(&once).unwrap();
             assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), once);
-            // What others wrote may be of any length, and changes only once.
+            // Text from other writers may have any length, and changes only at the first reading.
             let foreign = serde_json::to_string(text).unwrap();
             let read: Text = serde_json::from_str(&foreign).unwrap();
             let json = serde_json::to_string(&read).unwrap();

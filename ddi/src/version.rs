@@ -1,24 +1,25 @@
-//! The order in which systemd lays extensions over one another.
+//! Comparison of extension names by version, which is systemd's merge order.
 
 use std::cmp::Ordering;
 
-/// Characters that mean something; all others stand between segments (UAPI.10, "Version Format Specification").
+/// Returns whether `byte` belongs to a segment or is a separator with a meaning. All other bytes only separate segments
+/// (UAPI.10, "Version Format Specification").
 const fn is_known(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'~' | b'-' | b'^' | b'.')
 }
 
-/// Compares names as systemd does before it merges: the greater one lies above the smaller, so that of two files of one
-/// path its file is seen (systemd 257, `src/sysext/sysext.c`, `merge_subprocess`, which sorts with `strverscmp_improved`
-/// of `src/fundamental/string-util-fundamental.c`; UAPI.10).
+/// Compares names as systemd does before it merges: a greater name is above a smaller one in the overlay, so its files
+/// override those of the smaller one (systemd 257, `src/sysext/sysext.c`, `merge_subprocess`, which sorts with
+/// `strverscmp_improved` of `src/fundamental/string-util-fundamental.c`; UAPI.10).
 ///
-/// Different names can be equal, such as `k3s_1.9` and `k3s_1.09`. systemd's order of those is not defined.
+/// Different names can be equal, such as `k3s_1.9` and `k3s_1.09`. systemd does not define the order of those.
 #[must_use]
 pub fn compare_versions(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
         a = skip(a, |byte| !is_known(byte)).1;
         b = skip(b, |byte| !is_known(byte)).1;
-        // What is before a release is older than the release, however the latter goes on.
+        // `1~rc1` is older than `1`, whatever follows the `1`.
         if let Some(order) = marker(&mut a, &mut b, b'~') {
             return order;
         }
@@ -48,7 +49,8 @@ pub fn compare_versions(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Takes away `mark` at the start of both, or says which is greater: the one without it.
+/// Removes `mark` from the start of both, or returns their order if only one of them starts with it: that one is
+/// smaller.
 fn marker(a: &mut &[u8], b: &mut &[u8], mark: u8) -> Option<Ordering> {
     let (a_rest, b_rest) = (a.strip_prefix(&[mark]), b.strip_prefix(&[mark]));
     let order = b_rest.is_some().cmp(&a_rest.is_some());
@@ -58,14 +60,14 @@ fn marker(a: &mut &[u8], b: &mut &[u8], mark: u8) -> Option<Ordering> {
     Some(order).filter(|order| order.is_ne())
 }
 
-/// Digits as numbers of any size; none at all are the least.
+/// Compares digits as numbers of any length. An empty string is smaller than all numbers.
 fn numbers(a: &[u8], b: &[u8]) -> Ordering {
     let (a_zeros, b_zeros) = (skip(a, |byte| byte == b'0'), skip(b, |byte| byte == b'0'));
     let by_size = (!a.is_empty(), a_zeros.1.len()).cmp(&(!b.is_empty(), b_zeros.1.len()));
     by_size.then_with(|| a_zeros.1.cmp(b_zeros.1))
 }
 
-/// The bytes at the start for which something holds, and the rest.
+/// Splits `text` before its first byte for which `holds` is false.
 fn skip(text: &[u8], holds: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let len = text.iter().position(|byte| !holds(*byte)).unwrap_or(text.len());
     text.split_at_checked(len).unwrap_or_default()
@@ -76,7 +78,7 @@ mod tests {
     #![allow(clippy::indexing_slicing)]
     use super::*;
 
-    /// The order in the comment above `strverscmp_improved`, and names as extensions have them.
+    /// The order in the comment above `strverscmp_improved`, and typical names of extensions.
     #[test]
     fn the_order_is_that_of_the_specification() {
         let ascending = [

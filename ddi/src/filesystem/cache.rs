@@ -1,33 +1,33 @@
-//! Metadata that was read last.
+//! A cache of the latest metadata.
 //!
-//! Each question about a file system begins at its root and passes through the same few inodes and directories, so without this
-//! an image of three files is read, and where it is compressed decompressed, a hundred times over.
+//! Each query begins at the root and passes the same few inodes and directories. Without the cache, an image of three
+//! files would be read and decompressed a hundred times.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Pieces of each kind that are kept, of at most 8 KiB.
+/// Number of cached values of each kind, of at most 8 KiB each.
 const KEPT: usize = 16;
 
 /// A metadata block of squashfs.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    /// What is in it, decompressed.
+    /// The decompressed content.
     pub(super) content: Rc<[u8]>,
-    /// Where the next one begins.
+    /// Offset of the next block.
     pub(super) next: u64,
 }
 
-/// What is kept of one file system.
+/// The cache of one file system.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    /// Stretches of the image, by their offset.
+    /// Windows of the image, by offset.
     pub(super) windows: Recent<Rc<[u8]>>,
-    /// Decompressed blocks, by their offset.
+    /// Decompressed blocks, by offset.
     pub(super) blocks: Recent<Block>,
 }
 
-/// The values that were asked for last, by offset.
+/// The values that were requested last, by offset.
 #[derive(Debug)]
 pub(super) struct Recent<T>(RefCell<Vec<(u64, T)>>);
 
@@ -38,7 +38,7 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T: Clone> Recent<T> {
-    /// The value at `offset`, by `read` where it isn't kept. What can't be read isn't kept.
+    /// Returns the value at `offset`, from the cache or by `read`. An error of `read` is not cached.
     pub(super) fn get<E>(&self, offset: u64, read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let kept = self.take(offset);
         let value = kept.map_or_else(read, Ok)?;
@@ -74,7 +74,7 @@ mod tests {
         (0..16).for_each(get);
         get(0);
         assert_eq!(reads.borrow().len(), 16);
-        // 1 is the one that was asked for the longest time ago.
+        // Offset 1 is the least recently requested one.
         get(16);
         get(0);
         get(1);

@@ -1,81 +1,81 @@
-//! Why a file system can't be read.
+//! Errors of reading a file system.
 
 use super::EntryKind;
 use std::io;
 
-/// Why a file system, or one path in it, can't be read.
+/// Errors of reading a file system or a path in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilesystemError {
-    /// The source failed.
+    /// Reading the source failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// No magic number that is known.
+    /// The magic number is unknown.
     #[error("neither erofs nor squashfs")]
     UnknownFilesystem,
-    /// Written by some tool, mounted by no kernel.
+    /// No kernel can mount this variant of the format, although there are tools that write it.
     #[error("{what} is supported by no kernel")]
     UnsupportedByKernel {
-        /// The format.
+        /// Name of the variant.
         what: &'static str,
     },
-    /// Valid perhaps, but not read here.
+    /// A field has a value that this reader does not support. The image may be valid.
     #[error("{what} {value:#x} is not supported")]
     Unsupported {
-        /// The field.
+        /// Name of the field.
         what: &'static str,
         /// Its value.
         value: u64,
     },
-    /// A structure contradicts itself, its neighbours or the size of the file system.
+    /// A structure contradicts itself, other structures or the size of the file system.
     #[error("{what} at offset {offset} is corrupt")]
     Corrupt {
-        /// The structure.
+        /// Name of the structure.
         what: &'static str,
-        /// Where it is, in bytes from the beginning of the file system.
+        /// Its offset in the file system, in bytes.
         offset: u64,
     },
-    /// Compressed data that can't be decompressed.
+    /// Compressed data is invalid.
     #[error("{codec} data at offset {offset} is corrupt")]
     Compressed {
-        /// The compression.
+        /// Name of the compression.
         codec: &'static str,
-        /// Where the data is, in bytes from the beginning of the file system.
+        /// Offset of the data in the file system, in bytes.
         offset: u64,
     },
-    /// Only absurd or hostile structures need so much reading.
+    /// The limit on the work is reached. Only absurd or hostile structures need so much.
     #[error("more than {limit} bytes of work")]
     TooMuchWork {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A file larger than was asked for.
+    /// A file is larger than requested.
     #[error("{size} bytes, the limit is {limit}")]
     TooLarge {
-        /// Bytes of the file.
+        /// Size of the file in bytes.
         size: u64,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A directory with more entries than are listed.
+    /// A directory has more entries than a listing can have.
     #[error("more than {limit} entries")]
     TooManyEntries {
         /// The limit.
         limit: usize,
     },
-    /// A component of the path that should be a directory.
+    /// A component of the path is not a directory.
     #[error("{found}; expected a directory")]
     NotADirectory {
-        /// What it is.
+        /// Type of the component.
         found: EntryKind,
     },
-    /// Something else where a file was to be read.
+    /// The path is not a regular file.
     #[error("{found}; expected a regular file")]
     NotAFile {
-        /// What it is.
+        /// Type of the file.
         found: EntryKind,
     },
-    /// A path that takes too many steps, probably because symbolic links go in a circle.
+    /// The path has too many components, probably because of a loop of symbolic links.
     #[error("the path takes more than {limit} steps")]
     TooManySteps {
         /// The limit.
@@ -84,7 +84,7 @@ pub enum FilesystemError {
 }
 
 impl FilesystemError {
-    /// Whether the cause is the path that was asked for: the file system itself may be fine.
+    /// Returns whether the cause is the requested path. The file system itself may be valid.
     #[must_use]
     pub fn is_about_path(&self) -> bool {
         matches!(
@@ -97,7 +97,7 @@ impl FilesystemError {
         )
     }
 
-    /// For `map_err` and `ok_or`: a corrupt structure.
+    /// Makes the error for a corrupt structure.
     pub(super) fn corrupt(what: &'static str, offset: u64) -> Self {
         Self::Corrupt { what, offset }
     }

@@ -1,60 +1,60 @@
-//! What the two formats have in common.
+//! The common interface of the formats.
 
 use super::mask::Mask;
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
 
-/// An entry of a directory as it stands there.
+/// An entry of a directory as it is on disk.
 pub(super) struct Item<'a> {
-    /// Its name; checked by whoever visits.
+    /// Name, not yet checked.
     pub(super) name: &'a [u8],
-    /// What the directory says it is; `None` where it doesn't say.
+    /// Type in the directory, `None` if the directory does not have it.
     pub(super) kind: Option<EntryKind>,
-    /// Where its inode is, in terms of the format.
+    /// Number or reference of its inode, as the format defines it.
     pub(super) inode: u64,
 }
 
-/// Visits entries one by one.
+/// A function that is called for each entry.
 pub(super) type Visitor<'v> = dyn FnMut(Item<'_>) -> Result<(), FilesystemError> + 'v;
 
-/// Who may do what with a node.
+/// Permissions and ownership of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attributes {
     /// The lower 12 bits of the mode.
     pub(super) mode: u16,
-    /// Owner.
+    /// User ID of the owner.
     pub(super) uid: u32,
-    /// Group.
+    /// Group ID.
     pub(super) gid: u32,
 }
 
-/// A format of file system.
+/// A file system format.
 pub(super) trait Format {
-    /// What an inode says.
+    /// A parsed inode.
     type Node: Clone;
 
-    /// The inode of the root directory.
+    /// Returns the inode of the root directory.
     fn root(&self) -> u64;
 
     /// Reads an inode.
     fn node(&self, meter: &Meter<'_>, inode: u64) -> Result<Self::Node, FilesystemError>;
 
-    /// What a node is.
+    /// Returns the type.
     fn kind(node: &Self::Node) -> EntryKind;
 
-    /// Bytes of content.
+    /// Returns the length of the content in bytes.
     fn size(node: &Self::Node) -> u64;
 
-    /// The number of a device; `None` of anything else.
+    /// Returns the device number, `None` if the node is not a device.
     fn device(node: &Self::Node) -> Option<u32>;
 
-    /// What an attribute of a directory makes overlayfs hide.
+    /// Returns the effect of a directory's attributes in overlayfs.
     fn mask(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<Option<Mask>, FilesystemError>;
 
-    /// Who may do what with a node.
+    /// Returns permissions and ownership.
     fn attributes(&self, meter: &Meter<'_>, node: &Self::Node) -> Result<Attributes, FilesystemError>;
 
-    /// Shows every entry of a directory, in order.
+    /// Visits every entry of a directory in order.
     fn visit(
         &self,
         meter: &Meter<'_>,
@@ -62,11 +62,11 @@ pub(super) trait Format {
         visitor: &mut Visitor<'_>,
     ) -> Result<(), FilesystemError>;
 
-    /// The first `len` bytes of the content of a file, or of the target of a symbolic link;
-    /// the caller has checked that there are so many.
+    /// Reads the first `len` bytes of a file or of the target of a symbolic link. The caller has checked that there are
+    /// as many.
     fn content(&self, meter: &Meter<'_>, node: &Self::Node, len: usize) -> Result<Vec<u8>, FilesystemError>;
 
-    /// An extended attribute of the `user.` namespace; `name` is what follows that.
+    /// Returns the value of an extended attribute. `name` is without the prefix `user.`.
     fn user_xattr(&self, meter: &Meter<'_>, node: &Self::Node, name: &[u8])
     -> Result<Option<Vec<u8>>, FilesystemError>;
 }

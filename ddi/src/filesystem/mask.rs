@@ -1,20 +1,20 @@
-//! What makes overlayfs hide files of the host.
+//! Markers with which overlayfs hides files of the host.
 
 use std::fmt;
 
-/// The attributes of a directory, without `trusted.`. Whatever the value: of the two that the kernel knows one makes a directory
-/// opaque, and the other has it look for whiteouts among the attributes of files.
+/// The extended attributes of a directory that are markers, without `trusted.`. Any value counts: of the two that the
+/// kernel knows, one makes a directory opaque, the other makes it look for whiteouts among the attributes of files.
 pub(super) const ATTRIBUTES: [(&[u8], Mask); 2] =
     [(b"overlay.opaque", Mask::Opaque), (b"overlay.redirect", Mask::Redirect)];
 
-/// How files of the host are hidden.
+/// The kind of a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
-    /// All that the host has in a directory.
+    /// Hides everything that the host has in the directory.
     Opaque,
-    /// The same, and what it has in another one is shown in its place.
+    /// Hides everything that the host has in the directory, and shows another directory of the host in its place.
     Redirect,
-    /// The file of that name.
+    /// Hides the file of that name.
     Whiteout,
 }
 

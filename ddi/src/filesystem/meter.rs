@@ -1,4 +1,4 @@
-//! Reading with a limit on the work, so that no structure of the file system can keep us busy for long.
+//! Reads with a limit on the work, so that no file system can keep the reader busy for long.
 
 use super::FilesystemError;
 use super::cache::Cache;
@@ -6,13 +6,13 @@ use crate::io::ReadAt;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// Metadata is read in windows of this many bytes, because it is looked at a few bytes at a time.
+/// Size in bytes of the windows in which metadata is read, because it is used a few bytes at a time.
 const WINDOW: u64 = 4096;
 
-/// What one small read costs besides its bytes, so that loops over nothing come to an end too.
+/// Cost of a small read besides its bytes, so that loops over empty data end, too.
 const READ_COST: u64 = 32;
 
-/// The source of one operation and the work that is left for it.
+/// The source of one operation and its remaining work.
 pub(super) struct Meter<'a> {
     source: &'a dyn ReadAt,
     limit: u64,
@@ -21,17 +21,17 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// Allows `limit` bytes to be read or decompressed.
+    /// Makes a meter for `limit` bytes of reading and decompression.
     pub(super) fn new(source: &'a dyn ReadAt, cache: &'a Cache, limit: u64) -> Self {
         Self { source, limit, left: Cell::new(limit), cache }
     }
 
-    /// What is kept of the metadata of this source.
+    /// Returns the metadata cache of this source.
     pub(super) fn cache(&self) -> &'a Cache {
         self.cache
     }
 
-    /// Takes `work` bytes off what is left.
+    /// Subtracts `work` bytes from the remaining work.
     pub(super) fn charge(&self, work: usize) -> Result<(), FilesystemError> {
         let work = u64::try_from(work).unwrap_or(u64::MAX).saturating_add(READ_COST);
         let left = self.left.get().checked_sub(work).ok_or(FilesystemError::TooMuchWork { limit: self.limit })?;
@@ -39,14 +39,14 @@ impl<'a> Meter<'a> {
         Ok(())
     }
 
-    /// Fills `buf` with data.
+    /// Fills `buf` with data at `offset`.
     pub(super) fn fill(&self, buf: &mut [u8], offset: u64, what: &'static str) -> Result<(), FilesystemError> {
         self.charge(buf.len())?;
         self.check(offset, buf.len(), what)?;
         Ok(self.source.read_exact_at(buf, offset)?)
     }
 
-    /// `len` bytes of data. Nothing is allocated for what isn't there.
+    /// Reads `len` bytes of data. Memory is allocated after the check that the source has them.
     pub(super) fn data(&self, offset: u64, len: usize, what: &'static str) -> Result<Vec<u8>, FilesystemError> {
         self.charge(len)?;
         self.check(offset, len, what)?;
@@ -55,14 +55,14 @@ impl<'a> Meter<'a> {
         Ok(data)
     }
 
-    /// A few bytes of metadata, through the window.
+    /// Reads a few bytes of metadata through the cache.
     pub(super) fn metadata<const N: usize>(&self, offset: u64, what: &'static str) -> Result<[u8; N], FilesystemError> {
         let mut bytes = [0; N];
         self.metadata_into(&mut bytes, offset, what)?;
         Ok(bytes)
     }
 
-    /// Fills `buf` with metadata, through the window.
+    /// Fills `buf` with metadata through the cache.
     pub(super) fn metadata_into(&self, buf: &mut [u8], offset: u64, what: &'static str) -> Result<(), FilesystemError> {
         self.charge(buf.len())?;
         self.check(offset, buf.len(), what)?;

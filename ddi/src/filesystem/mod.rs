@@ -1,14 +1,14 @@
-//! Reading single files out of an erofs or squashfs image, without mounting it.
+//! Reader of single files in an erofs or squashfs image, without mounting it.
 //!
-//! The bytes have been verified against a signed root hash before, so they are what their signer
-//! made; they are parsed all the same as if an attacker had. Nothing is allocated because a field
-//! asks for it, every operation has a limit on its work, and what isn't needed isn't read: an
-//! image of any size costs a few hundred KiB of memory plus the file that is asked for.
+//! The bytes have been verified against a signed root hash before, so they are those that the signer made. They are
+//! parsed as hostile input all the same: no field of the image decides how much is allocated, every operation has a
+//! limit on its work, and only what is needed is read. An image of any size takes a few hundred KiB of memory and the
+//! size of the file that is read.
 //!
 //! Formats: the kernel's `Documentation/filesystems/{erofs,squashfs}.rst`, `fs/erofs/erofs_fs.h` and
 //! `fs/squashfs/squashfs_fs.h` of Linux 6.12.
 
-/// Calls a generic function with whichever format it is.
+/// Evaluates an expression that is generic over the format.
 macro_rules! with_format {
     ($self:ident, $format:ident => $body:expr) => {
         match &$self.inner {
@@ -46,21 +46,20 @@ use squashfs::Squashfs;
 use std::ffi::OsString;
 use std::fmt;
 
-/// Work that every operation may do, in bytes read and decompressed: enough to go through a
-/// directory of a million names.
+/// Limit on the work of one operation, in bytes read and decompressed. It is enough for a directory of a million names.
 const WORK: u64 = 128 << 20;
 
-/// Further work for each byte of content that is asked for, since what is read may be compressed, and what is
-/// decompressed may be more than what is wanted.
+/// Additional work for each byte of requested content, because content may be compressed, and more may have to be
+/// decompressed than is requested.
 const WORK_PER_BYTE: u64 = 8;
 
-/// Entries that one directory is listed with at most.
+/// Maximum number of entries in a listing of one directory.
 const MAX_ENTRIES: usize = 65_536;
 
-/// Longest value of an extended attribute in bytes (the kernel's `XATTR_SIZE_MAX`).
+/// Maximum length in bytes of the value of an extended attribute (the kernel's `XATTR_SIZE_MAX`).
 const MAX_XATTR: usize = 65_536;
 
-/// Which format an image has.
+/// The format of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// Enhanced Read-Only File System.
@@ -78,7 +77,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What something in a directory is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EntryKind {
     /// A regular file.
@@ -98,7 +97,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// What the upper bits of a mode say (`S_IFMT`); `None` for what no kernel makes.
+    /// Returns the type in the upper bits of a mode (`S_IFMT`). Returns `None` for a type that no kernel makes.
     #[must_use]
     pub const fn of_mode(mode: u32) -> Option<Self> {
         Some(match mode & 0o170_000 {
@@ -131,9 +130,9 @@ impl fmt::Display for EntryKind {
 /// An entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
-    /// Its name: 1 to 255 bytes without `/` and NUL.
+    /// Name: 1 to 255 bytes without `/` and NUL.
     pub name: OsString,
-    /// What it is itself, links not followed.
+    /// Type of the entry itself. A symbolic link is not followed.
     pub kind: EntryKind,
 }
 
@@ -142,8 +141,7 @@ enum Inner {
     Squashfs(Squashfs),
 }
 
-/// A file system whose superblock has been read. It holds nothing else in memory but the metadata that was read last, at
-/// most 200 KiB.
+/// A file system whose superblock has been read. It keeps only the latest metadata in memory, at most 200 KiB.
 pub struct Filesystem<'a> {
     source: &'a dyn ReadAt,
     cache: Cache,
@@ -157,10 +155,10 @@ impl fmt::Debug for Filesystem<'_> {
 }
 
 impl<'a> Filesystem<'a> {
-    /// Reads the superblock of whichever file system begins at the first byte of `source`.
+    /// Reads the superblock of a file system of either format that begins at the first byte of `source`.
     ///
     /// # Errors
-    /// [`FilesystemError::UnknownFilesystem`] without a known magic number; otherwise what is wrong with the superblock.
+    /// [`FilesystemError::UnknownFilesystem`] without a known magic number, else the first fault of the superblock.
     pub fn open(source: &'a dyn ReadAt) -> Result<Self, FilesystemError> {
         let cache = Cache::default();
         let meter = Meter::new(source, &cache, WORK);
@@ -174,7 +172,7 @@ impl<'a> Filesystem<'a> {
         Ok(Self { source, cache, inner })
     }
 
-    /// Which format it is.
+    /// Returns the format.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self.inner {
@@ -183,8 +181,8 @@ impl<'a> Filesystem<'a> {
         }
     }
 
-    /// The block size that the kernel gives the device when it mounts this file system, in bytes; `None` where it
-    /// takes what the device has (Linux 6.12, `erofs_fc_fill_super` against `squashfs_fill_super`).
+    /// Returns the block size in bytes that the kernel sets on the device when it mounts this file system. Returns
+    /// `None` if it keeps the device's block size (Linux 6.12, `erofs_fc_fill_super`, `squashfs_fill_super`).
     #[must_use]
     pub fn device_block_size(&self) -> Option<u64> {
         match &self.inner {
@@ -193,62 +191,65 @@ impl<'a> Filesystem<'a> {
         }
     }
 
-    /// The content of the regular file at `path`; `None` if there is nothing at `path`.
+    /// Reads the regular file at `path`. Returns `None` if it does not exist.
     ///
-    /// A path begins at the root, with or without a slash. Symbolic links are followed inside the image, as
-    /// systemd does.
+    /// A path begins at the root, with or without a slash. Symbolic links are followed inside the image, as systemd
+    /// does.
     ///
     /// # Errors
-    /// [`FilesystemError::TooLarge`] beyond `max_len` bytes, [`FilesystemError::NotAFile`] for anything else at `path`, errors
-    /// of the path ([`FilesystemError::is_about_path`]), or whatever keeps the file system from being read.
+    /// [`FilesystemError::TooLarge`] if the file has more than `max_len` bytes, [`FilesystemError::NotAFile`] if `path`
+    /// is not a regular file, errors of the path ([`FilesystemError::is_about_path`]) and errors of reading.
     pub fn read_file(&self, path: &str, max_len: usize) -> Result<Option<Vec<u8>>, FilesystemError> {
         let max_len = u64::try_from(max_len).unwrap_or(u64::MAX);
         let meter = Meter::new(self.source, &self.cache, WORK.saturating_add(max_len.saturating_mul(WORK_PER_BYTE)));
         with_format!(self, format => read_file(format, &meter, path, max_len))
     }
 
-    /// What is at `path`, symbolic links followed; `None` if there is nothing, also where a link leads to nothing.
+    /// Returns the type of the file at `path`, after following symbolic links. Returns `None` if it does not exist,
+    /// which includes the target of a link.
     ///
     /// # Errors
-    /// Errors of the path, or whatever keeps the file system from being read.
+    /// Errors of the path and of reading.
     pub fn entry(&self, path: &str) -> Result<Option<EntryKind>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => entry(format, &meter, path))
     }
 
-    /// What is called `name` in the directory at `directory` (links in that path are followed), itself not followed.
+    /// Returns the type of `name` in the directory at `directory`. Symbolic links in the path are followed, `name`
+    /// itself is not.
     ///
     /// # Errors
-    /// Errors of the path, or whatever keeps the file system from being read.
+    /// Errors of the path and of reading.
     pub fn entry_nofollow(&self, directory: &str, name: &str) -> Result<Option<EntryKind>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => entry_nofollow(format, &meter, directory, name))
     }
 
-    /// The entries of the directory at `directory`, in the order of their bytes; `None` if there is nothing at that path.
+    /// Returns the entries of the directory at `directory`, sorted by the bytes of their names. Returns `None` if it
+    /// does not exist.
     ///
     /// # Errors
-    /// [`FilesystemError::TooManyEntries`] beyond 65536, errors of the path, or whatever keeps the file system from being read.
+    /// [`FilesystemError::TooManyEntries`] if there are more than 65536, errors of the path and of reading.
     pub fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => list(format, &meter, directory))
     }
 
-    /// Returns the target of the symbolic link `name` in the directory at `directory` (links in that path are followed);
-    /// `None` if there is nothing of this name, or something else. At most 4095 bytes.
+    /// Returns the target, at most 4095 bytes, of the symbolic link `name` in the directory at `directory`. Symbolic
+    /// links in the path are followed. Returns `None` if `name` does not exist or is not a symbolic link.
     ///
     /// # Errors
-    /// Errors of the path, or whatever keeps the file system from being read.
+    /// Errors of the path and of reading.
     pub fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => link_target(format, &meter, directory, name))
     }
 
-    /// The value of an extended attribute of what is at `path`, symbolic links followed; `None` if there is nothing at
-    /// `path` or it has no such attribute. Only names that begin with `user.` are looked for.
+    /// Returns the value of an extended attribute of the file at `path`, after following symbolic links. Returns `None`
+    /// if file or attribute do not exist. Only attributes with a name that begins with `user.` are read.
     ///
     /// # Errors
-    /// Errors of the path, or whatever keeps the file system from being read.
+    /// Errors of the path and of reading.
     pub fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
         let Some(name) = name.strip_prefix("user.") else { return Ok(None) };
         let meter = Meter::new(self.source, &self.cache, WORK);

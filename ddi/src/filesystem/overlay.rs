@@ -1,8 +1,9 @@
-//! What overlayfs goes by in a lower layer, and what would hide files of the host therefore once an extension is merged.
+//! Search for overlayfs markers that would hide files of the host after a merge.
 //!
-//! Opaque and redirected directories have an extended attribute, a whiteout is a character device with the number 0:0 (the
-//! kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`"). systemd merges as
-//! root and without the option `userxattr`, so that only `trusted.` attributes count. They get into an image that is
+//! Opaque and redirected directories have an extended attribute. A whiteout is a character device with the number 0:0
+//! (the kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`").
+//! systemd merges as root and without the option `userxattr`, so only `trusted.` attributes count. An image has such
+//! markers if it was made from an upper directory or from an archive of one.
 //! made of an upper directory, or of an archive of one.
 
 use super::format::Format;
@@ -11,22 +12,23 @@ use super::meter::Meter;
 use super::{EntryKind, Filesystem, FilesystemError, Inner};
 use std::collections::HashSet;
 
-/// Directories that are looked at, at most.
+/// Maximum number of searched directories.
 const MAX_DIRECTORIES: usize = 1 << 18;
 
-/// Directories within each other at most.
+/// Maximum depth of directories.
 const MAX_DEPTH: usize = 256;
 
-/// Work that looking for them may take, in bytes read and decompressed: a block of metadata for each directory, mostly.
+/// Limit on the work of a search, in bytes read and decompressed: at most times one block of metadata for each
+/// directory.
 const WORK: u64 = 4 << 30;
 
 impl Filesystem<'_> {
-    /// The first `limit` paths (without a leading slash) below the directories `tops` of the root that would hide files of
-    /// the host, in the order in which they are found.
+    /// Returns the first `limit` paths, without a leading slash, that would hide files of the host, in the order in
+    /// which they are found. Only the directories `tops` of the root are searched.
     ///
     /// # Errors
-    /// [`FilesystemError::TooManyEntries`] beyond 262144 directories, [`FilesystemError::TooManySteps`] beyond 256 within each
-    /// other, or whatever keeps the file system from being read.
+    /// [`FilesystemError::TooManyEntries`] for more than 262144 directories, [`FilesystemError::TooManySteps`] for
+    /// directories more than 256 levels deep, and errors of reading.
     pub fn masks(&self, tops: &[&str], limit: usize) -> Result<Vec<(Vec<u8>, Mask)>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WORK);
         with_format!(self, format => masks(format, &meter, tops, limit))
@@ -66,7 +68,7 @@ fn masks<F: Format>(
             };
             let full = || if path.is_empty() { item.name.to_vec() } else { [&path, item.name].join(&b'/') };
             match kind {
-                // With several names there could be circles.
+                // A directory with several names would permit loops.
                 EntryKind::Directory if seen.insert(item.inode) => {
                     if seen.len() > MAX_DIRECTORIES {
                         return Err(FilesystemError::TooManyEntries { limit: MAX_DIRECTORIES });

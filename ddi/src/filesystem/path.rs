@@ -1,7 +1,7 @@
-//! From paths to nodes, for any format.
+//! Path resolution, for any format.
 //!
-//! Symbolic links are followed as systemd's `chase` follows them with `CHASE_PREFIX_ROOT`
-//! (`src/basic/chase.c`): absolute ones begin at the root of the image, `..` stops there.
+//! Symbolic links are followed as in systemd's `chase` with `CHASE_PREFIX_ROOT` (`src/basic/chase.c`): an absolute
+//! target begins at the root of the image, and `..` cannot leave the root.
 
 use super::format::{Format, Visitor};
 use super::meter::Meter;
@@ -9,17 +9,17 @@ use super::{DirEntry, EntryKind, FilesystemError};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Components that one path may take, those of followed links included. That is systemd's `CHASE_MAX`
-/// (`src/basic/chase.h`); `chase` counts steps, not links, so a longer path makes it fail as well.
+/// Maximum number of components of a path with the targets of all followed links. This is systemd's `CHASE_MAX`
+/// (`src/basic/chase.h`): `chase` counts steps, not links, so a longer path is an error there, too.
 const MAX_STEPS: usize = 32;
 
-/// Longest target of a symbolic link in bytes (the kernel's `PATH_MAX` with its NUL).
+/// Maximum length of the target of a symbolic link in bytes (the kernel's `PATH_MAX` without its NUL).
 pub(super) const MAX_TARGET: u64 = 4095;
 
-/// Longest name in bytes (the kernel's `NAME_MAX`).
+/// Maximum length of a name in bytes (the kernel's `NAME_MAX`).
 const MAX_NAME: usize = 255;
 
-/// The node at `path`, symbolic links followed; `None` if there is none.
+/// Returns the node at `path` after following symbolic links, `None` if it does not exist.
 pub(super) fn resolve<F: Format>(
     format: &F,
     meter: &Meter<'_>,
@@ -27,7 +27,7 @@ pub(super) fn resolve<F: Format>(
 ) -> Result<Option<F::Node>, FilesystemError> {
     let root = format.node(meter, format.root())?;
     let mut trail: Vec<F::Node> = Vec::new();
-    // The next component is the last element.
+    // In reverse order: the next component is the last element.
     let mut todo = components(path);
     let mut steps = 0_usize;
     while let Some(component) = todo.pop() {
@@ -41,7 +41,7 @@ pub(super) fn resolve<F: Format>(
         }
         let Some(node) = find(format, meter, trail.last().unwrap_or(&root), &component)? else { return Ok(None) };
         if F::kind(&node) != EntryKind::Symlink {
-            // Only a directory can be gone through; looked at here, because `..` doesn't look.
+            // All components but the last must be directories. This is checked here, because `..` does not check it.
             if !todo.is_empty() && F::kind(&node) != EntryKind::Directory {
                 return Err(FilesystemError::NotADirectory { found: F::kind(&node) });
             }
@@ -60,7 +60,7 @@ pub(super) fn resolve<F: Format>(
     Ok(Some(trail.pop().unwrap_or(root)))
 }
 
-/// The entry `name` of a directory, not followed.
+/// Returns the entry `name` of a directory, without following it.
 pub(super) fn find<F: Format>(
     format: &F,
     meter: &Meter<'_>,
@@ -77,7 +77,7 @@ pub(super) fn find<F: Format>(
     found.map(|inode| format.node(meter, inode)).transpose()
 }
 
-/// The entries of a directory, up to `limit`, without `.` and `..`.
+/// Returns up to `limit` entries of a directory, without `.` and `..`.
 pub(super) fn list<F: Format>(
     format: &F,
     meter: &Meter<'_>,
@@ -99,7 +99,7 @@ pub(super) fn list<F: Format>(
     Ok(entries)
 }
 
-/// The whole content of a file or symbolic link.
+/// Reads the whole content of a file, or the target of a symbolic link.
 pub(super) fn read<F: Format>(
     format: &F,
     meter: &Meter<'_>,
@@ -114,9 +114,9 @@ pub(super) fn read<F: Format>(
     format.content(meter, node, usize::try_from(size).map_err(|_| too_large())?)
 }
 
-/// Shows the entries of a directory other than `.` and `..`, and insists that they have valid names in
-/// ascending order: the kernel looks names up by halving or stops at the first greater one, so in a
-/// directory without order it might not find what is found here.
+/// Visits the entries of a directory except `.` and `..`, and checks that they have valid names in ascending order. The
+/// kernel uses a binary search or stops at the first greater name, so in an unordered directory it might miss an entry
+/// that is found here.
 pub(super) fn visit<F: Format>(
     format: &F,
     meter: &Meter<'_>,
@@ -139,7 +139,7 @@ pub(super) fn visit<F: Format>(
     })
 }
 
-/// The components of a path in reverse, without empty ones and `.`.
+/// Splits a path into components in reverse order, without empty ones and `.`.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     let mut parts: Vec<Vec<u8>> = parts.map(<[u8]>::to_vec).collect();

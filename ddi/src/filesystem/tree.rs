@@ -1,43 +1,43 @@
-//! What an extension is looked into with, whoever reads its file system: this process, or the kernel.
+//! The interface to the files of an extension, whether read by this process or by the kernel.
 
 use super::{DirEntry, EntryKind, Filesystem, FilesystemError};
 
-/// A tree of files. Paths begin at its root, with or without a slash, and symbolic links never lead out of it.
+/// A tree of files. Paths begin at its root, with or without a slash. Symbolic links cannot leave it.
 pub trait Tree {
-    /// As [`Filesystem::read_file`].
+    /// Reads a file as [`Filesystem::read_file`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::read_file`].
     fn read_file(&self, path: &str, max_len: usize) -> Result<Option<Vec<u8>>, FilesystemError>;
 
-    /// As [`Filesystem::entry`].
+    /// Returns a type as [`Filesystem::entry`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::entry`].
     fn entry(&self, path: &str) -> Result<Option<EntryKind>, FilesystemError>;
 
-    /// As [`Filesystem::entry_nofollow`].
+    /// Returns a type as [`Filesystem::entry_nofollow`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::entry_nofollow`].
     fn entry_nofollow(&self, directory: &str, name: &str) -> Result<Option<EntryKind>, FilesystemError>;
 
-    /// As [`Filesystem::list`].
+    /// Lists a directory as [`Filesystem::list`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::list`].
     fn list(&self, directory: &str) -> Result<Option<Vec<DirEntry>>, FilesystemError>;
 
-    /// As [`Filesystem::link_target`].
+    /// Returns the target of a link as [`Filesystem::link_target`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::link_target`].
     fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError>;
 
-    /// As [`Filesystem::xattr`].
+    /// Returns the value of an attribute as [`Filesystem::xattr`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Filesystem::xattr`].
     fn xattr(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError>;
 }
 

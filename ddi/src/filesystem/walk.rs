@@ -1,4 +1,4 @@
-//! Everything that is in a file system, for those who want to show or compare it.
+//! A complete listing of a file system, to show or compare it.
 
 use super::format::{Attributes, Format};
 use super::meter::Meter;
@@ -6,14 +6,14 @@ use super::path::{MAX_TARGET, read, visit};
 use super::{EntryKind, Filesystem, FilesystemError, Inner};
 use std::collections::HashSet;
 
-/// Names that are walked over at most.
+/// Maximum number of names in a listing.
 const MAX_NODES: usize = 1 << 20;
 
-/// Directories within each other at most.
+/// Maximum depth of directories.
 const MAX_DEPTH: usize = 256;
 
-/// Work that one walk may do, in bytes read and decompressed. Where metadata is compressed, a block of it is
-/// decompressed for each file, so this is enough for a million of them at least.
+/// Limit on the work of a listing, in bytes read and decompressed. If metadata is compressed, one block of it is
+/// decompressed for each file, so this is enough for at least a million files.
 const WALK_WORK: u64 = 16 << 30;
 
 /// A file, directory or link in a file system.
@@ -21,27 +21,27 @@ const WALK_WORK: u64 = 16 << 30;
 pub struct Node {
     /// Its path from the root, without a leading slash.
     pub path: Vec<u8>,
-    /// What it is.
+    /// Type of the file.
     pub kind: EntryKind,
     /// Permissions, set-user-ID, set-group-ID and sticky bits.
     pub mode: u16,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID.
     pub gid: u32,
-    /// Bytes of content; 0 for what isn't a file.
+    /// Length of the content in bytes; 0 if it is not a regular file.
     pub size: u64,
-    /// Where a symbolic link leads.
+    /// Target of a symbolic link.
     pub target: Option<Vec<u8>>,
 }
 
 impl Filesystem<'_> {
-    /// All that is below the root directory: each directory before what is in it, names in the order of their bytes.
-    /// What has several names comes under each of them.
+    /// Lists everything below the root directory: each directory before its entries, names sorted by their bytes. A
+    /// file with several names is listed for each of them.
     ///
     /// # Errors
-    /// [`FilesystemError::TooManyEntries`] beyond 1048576 names, [`FilesystemError::TooManySteps`] beyond 256 directories within
-    /// each other, or whatever keeps the file system from being read.
+    /// [`FilesystemError::TooManyEntries`] for more than 1048576 names, [`FilesystemError::TooManySteps`] for
+    /// directories more than 256 levels deep, and errors of reading.
     pub fn walk(&self) -> Result<Vec<Node>, FilesystemError> {
         let meter = Meter::new(self.source, &self.cache, WALK_WORK);
         with_format!(self, format => walk(format, &meter))
@@ -72,14 +72,14 @@ fn walk<F: Format>(format: &F, meter: &Meter<'_>) -> Result<Vec<Node>, Filesyste
             let separator: &[u8] = if place.path.is_empty() { b"" } else { b"/" };
             let path = [&place.path, separator, item.name].concat();
             let node = format.node(meter, item.inode)?;
-            // A directory has one name; with more there could be circles.
+            // A directory has one name. Several names would permit loops.
             if F::kind(&node) == EntryKind::Directory && !directories.insert(item.inode) {
                 return Err(FilesystemError::corrupt("directory with several names", item.inode));
             }
             todo.push(Place { path, node, depth: place.depth.saturating_add(1) });
             Ok(())
         })?;
-        // The last is taken first.
+        // The last element is processed first.
         if let Some(added) = todo.get_mut(first..) {
             added.reverse();
         }

@@ -1,7 +1,7 @@
-//! Data that is checked against its hash tree when it is read, as dm-verity does it.
+//! Data that is checked against its hash tree whenever it is read, as in dm-verity.
 //!
-//! Each block of the data and of the tree is read into memory, hashed there, and used only from there. A source that returns other
-//! bytes at the next read can make that read fail; it can't make it return a byte that the root hash doesn't cover.
+//! Each block of data and tree is read into memory, hashed there, and used only from there. A source that returns other
+//! bytes at the next read causes an error, and never a byte that the root hash does not cover.
 
 use super::tree::check_areas;
 use super::{Area, Level, MAX_BLOCK_SIZE, RootHash, SaltedHasher, Superblock, TreeError};
@@ -11,13 +11,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Hash blocks that are kept in memory, of at most 4 KiB: more than a tree has levels, so that reading on needs no block twice.
+/// Number of hash blocks, of at most 4 KiB each, that are kept in memory. A tree has fewer levels, so sequential reads
+/// need no block twice.
 const KEPT: usize = 64;
 
-/// A hash block that was checked: its level, its number there, its bytes.
+/// A checked hash block: its level, its number there, its bytes.
 type Kept = (usize, u64, Arc<[u8]>);
 
-/// Data under a hash tree that was checked whole. Each block of the data is checked when it is read.
+/// Data with a completely checked hash tree. Each block of the data is checked when it is read.
 ///
 /// Only [`CheckedData::open`] makes one.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct CheckedData<D, H> {
     root: RootHash,
     hasher: SaltedHasher,
     kept: Mutex<Vec<Kept>>,
-    /// Data blocks that were checked: one bit for each of 64, by the number of the first divided by 64.
+    /// Checked data blocks: a bit for each, in groups of 64. The key is the number of the first block divided by 64.
     checked: Mutex<HashMap<u64, u64>>,
     fault: Mutex<Option<TreeError>>,
 }
@@ -36,11 +37,12 @@ pub struct CheckedData<D, H> {
 impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
     /// Checks all hash blocks from the top down, and the last data block.
     ///
-    /// Nothing signs the superblock. The last block of each level must have its unused slots empty, which tells a number of data
-    /// blocks that is too small; the last data block must match its digest, which tells one that is too large.
+    /// No signature covers the superblock. In the last block of each level unused slots must be zero, which detects a
+    /// number of data blocks that is too small. The last data block must match its digest, which detects a number that
+    /// is too large.
     ///
     /// # Errors
-    /// A [`TreeError`], the first fault.
+    /// [`TreeError`] for the first fault.
     pub fn open(data: D, hash: H, superblock: Superblock, root: RootHash) -> Result<Self, TreeError> {
         check_areas(&data, &hash, &superblock, &root)?;
         let hasher = SaltedHasher::new(superblock.algorithm(), superblock.salt());
@@ -56,16 +58,16 @@ impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
         Ok(this)
     }
 
-    /// The superblock.
+    /// Returns the superblock.
     #[must_use]
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
     }
 
-    /// Checks a range of the data, as far as there is data.
+    /// Checks a range of the data, given in bytes. The part after the end of the data is ignored.
     ///
     /// # Errors
-    /// A [`TreeError`], the first fault.
+    /// [`TreeError`] for the first fault.
     pub fn check(&self, range: Range<u64>) -> Result<(), TreeError> {
         let size = u64::from(self.superblock.data_block_size());
         let end = range.end.min(self.len()).div_ceil(size);
@@ -76,31 +78,31 @@ impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
         Ok(())
     }
 
-    /// Returns how many bytes of the data have been checked, each counted once.
+    /// Returns the number of data bytes that have been checked, each counted once.
     #[must_use]
     pub fn checked_len(&self) -> u64 {
         let blocks = lock(&self.checked).values().map(|bits| u64::from(bits.count_ones())).sum::<u64>();
         blocks.saturating_mul(u64::from(self.superblock.data_block_size()))
     }
 
-    /// Takes the first fault that a read found.
+    /// Takes the first fault that [`ReadAt::read_exact_at`] found.
     pub fn take_fault(&self) -> Option<TreeError> {
         lock(&self.fault).take()
     }
 
-    /// Returns the levels of hash blocks, the top first. The data is one level below the last.
+    /// Returns the levels of hash blocks, the top first. The data is the level below the last.
     fn levels(&self) -> &[Level] {
         self.superblock.geometry().levels()
     }
 
-    /// Returns how many blocks the level below `depth` has.
+    /// Returns the number of blocks in the level below `depth`.
     fn blocks_below(&self, depth: usize) -> u64 {
         let below = depth.checked_add(1).and_then(|below| self.levels().get(below));
         below.map_or(self.superblock.data_blocks(), |level| level.blocks)
     }
 
-    /// Reads block `number` of the level at `depth` (that of the data is the one below the last), and compares its digest with the
-    /// one in the block above it, or with the root hash.
+    /// Reads block `number` of the level at `depth` (the data is at the depth after the last), and compares its digest
+    /// with the one in the block above it, or with the root hash.
     fn read(&self, depth: usize, number: u64, block: &mut [u8]) -> Result<(), TreeError> {
         let size = u64::try_from(block.len()).unwrap_or(u64::MAX);
         let start = number.saturating_mul(size);
@@ -135,7 +137,7 @@ impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
         u64::from(self.superblock.hash_block_size()).checked_div(size).unwrap_or(0)
     }
 
-    /// Returns a hash block that was checked, now or before.
+    /// Returns a checked hash block, from memory or from the source.
     fn hash_block(&self, depth: usize, number: u64) -> Result<Arc<[u8]>, TreeError> {
         {
             let mut kept = lock(&self.kept);
@@ -176,7 +178,7 @@ impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
         })
     }
 
-    /// Reads a data block and checks it.
+    /// Reads and checks a data block.
     fn data_block<'b>(&self, number: u64, buffer: &'b mut [u8; BLOCK]) -> Result<&'b [u8], TreeError> {
         let size = usize::try_from(self.superblock.data_block_size()).unwrap_or(BLOCK);
         let block = buffer.get_mut(..size).unwrap_or_default();
@@ -187,10 +189,10 @@ impl<D: ReadAt, H: ReadAt> CheckedData<D, H> {
     }
 }
 
-/// Longest block.
+/// Maximum length of a block in bytes.
 const BLOCK: usize = 4096;
 const _: () = assert!(BLOCK == 1 << MAX_BLOCK_SIZE.trailing_zeros());
-/// Longest digest: that of SHA-512.
+/// Maximum length of a digest in bytes: that of SHA-512.
 const DIGEST: usize = 64;
 
 impl<D: ReadAt, H: ReadAt> ReadAt for CheckedData<D, H> {
@@ -228,7 +230,7 @@ impl<D: ReadAt, H: ReadAt> ReadAt for CheckedData<D, H> {
     }
 }
 
-/// Locks, also after a panic in another thread: at worst, a block is read again.
+/// Locks a mutex, even after a panic in another thread, which can at worst cause another read of a block.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

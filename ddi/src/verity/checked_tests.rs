@@ -87,7 +87,7 @@ fn every_byte_of_the_tree_is_checked_before_the_data() {
 
 #[test]
 fn the_number_of_blocks_is_that_of_the_tree() {
-    // Of these numbers all have the same number of levels, and some the same number of blocks in each.
+    // All of these numbers give the same number of levels, and some the same number of blocks in each.
     for (real, others) in [(1200, vec![1184, 1185, 1199, 1201, 1216, 1217]), (16, vec![2, 15]), (15, vec![14, 16])] {
         let image = Image::new(HashAlgorithm::Sha256, 512, 512, real);
         for claimed in others {
@@ -101,7 +101,7 @@ fn the_number_of_blocks_is_that_of_the_tree() {
     }
 }
 
-/// Somebody who writes the disk: the reads from some number on bring other bytes.
+/// An attacker with write access to the disk: from some read on, other bytes are returned.
 struct Changing<'a> {
     good: &'a [u8],
     bad: &'a [u8],
@@ -124,7 +124,7 @@ impl ReadAt for Changing<'_> {
 fn whenever_the_disk_changes_no_other_byte_is_ever_read() {
     let image = Image::small();
     let other = Image { data: noise(image.data.len(), 99), ..Image::small() };
-    // A whole image of the attacker's, sound in itself, that takes the place of the good one.
+    // A complete and consistent image of the attacker, which replaces the good one.
     let (_, hash) = build(&other.data, &other.superblock, 2).unwrap();
     let reads = AtomicU64::new(0);
     let run = |from: u64| -> Option<Vec<Vec<u8>>> {
@@ -138,7 +138,7 @@ fn whenever_the_disk_changes_no_other_byte_is_ever_read() {
     assert!(run(u64::MAX).unwrap() == expected);
     let all = reads.load(Ordering::Relaxed);
     for from in 0..all {
-        // Blocks of the tree that are in memory still serve; what follows them is refused.
+        // Blocks of the tree in memory can still be used. Later reads fail.
         assert!(run(from).is_none_or(|found| found == expected), "changed after {from} of {all} reads");
     }
     assert!(run(0).is_none() && run(all / 2).is_none());

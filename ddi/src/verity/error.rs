@@ -1,15 +1,15 @@
-//! Why a tree doesn't prove the data, or can't be built.
+//! Errors of verifying and building a hash tree.
 
 use super::{RootHash, RootHashError};
 use std::io;
 use thiserror::Error;
 
-/// What `Io` was reading.
+/// The area that [`TreeError::Io`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
-    /// The data that the tree covers.
+    /// The data covered by the tree.
     Data,
-    /// Superblock and tree.
+    /// The superblock and the tree.
     Hash,
 }
 
@@ -22,75 +22,75 @@ impl std::fmt::Display for Area {
     }
 }
 
-/// Why a tree doesn't prove the data, or can't be built.
+/// Errors of verifying and building a hash tree.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// The data ends before the last data block.
+    /// The data is shorter than the superblock says.
     #[error("the data is {found} bytes long, its superblock says {needed}")]
     DataTooShort {
-        /// Bytes of all data blocks.
+        /// Length of all data blocks in bytes.
         needed: u64,
-        /// Bytes there are.
+        /// Length of the data in bytes.
         found: u64,
     },
-    /// The hash area ends before the last hash block.
+    /// The hash area is shorter than superblock and tree.
     #[error("the hash area is {found} bytes long, superblock and tree need {needed}")]
     HashAreaTooShort {
-        /// Bytes of superblock and tree.
+        /// Length of superblock and tree in bytes.
         needed: u64,
-        /// Bytes there are.
+        /// Length of the hash area in bytes.
         found: u64,
     },
-    /// The root hash is none of the algorithm that the superblock names.
+    /// The length of the root hash is not that of a digest of the superblock's algorithm.
     #[error("a root hash of {found} bytes is none of {expected}, the digest size of the superblock's algorithm")]
     DigestSizeMismatch {
-        /// Bytes of a digest of the algorithm.
+        /// Length of a digest in bytes.
         expected: usize,
-        /// Bytes of the root hash.
+        /// Length of the root hash in bytes.
         found: usize,
     },
-    /// A block doesn't have the digest that the hash block above it says.
+    /// A block does not match its digest in the hash block above it.
     #[error("block {block} of level {level} (0 is the data), at byte {offset}, does not match its digest")]
     Mismatch {
         /// 0 for a data block, 1 for a hash block with digests of data blocks, and so on to the top.
         level: usize,
         /// Number of the block in its level.
         block: u64,
-        /// Its first byte: in the data for level 0, in the hash area for others.
+        /// Offset of the block in bytes: in the data for level 0, in the hash area for other levels.
         offset: u64,
     },
-    /// A byte of the hash area that holds no digest isn't zero. So looks a tree that was made for more data.
+    /// An unused byte of the hash area is not zero. A tree that was made for more data causes this, too.
     #[error("unused byte {offset} of the hash area is not zero")]
     UnusedNotZero {
-        /// Its position in the hash area.
+        /// Offset in the hash area, in bytes.
         offset: u64,
     },
-    /// The top of the tree has another digest.
+    /// The digest of the top block is not the root hash.
     #[error("the root hash is {computed}, not {expected}")]
     RootMismatch {
-        /// Digest of the top block that is there.
+        /// Digest of the top block.
         computed: RootHash,
-        /// What it should be.
+        /// Expected root hash.
         expected: RootHash,
     },
-    /// The tree is larger than the memory that it is to be built in.
+    /// The tree does not fit into memory.
     #[error("a hash tree of {len} bytes does not fit in memory")]
     TreeTooLarge {
-        /// Bytes of superblock and tree.
+        /// Length of superblock and tree in bytes.
         len: u64,
     },
     /// Reading failed.
     #[error("reading {area} at byte {offset}: {cause}")]
     Io {
-        /// Which of the two.
+        /// The area that was read.
         area: Area,
-        /// First byte of what was to be read.
+        /// Offset of the read in bytes.
         offset: u64,
-        /// The cause.
+        /// Error of the source.
         cause: io::Error,
     },
-    /// The digest of the top block is no root hash.
+    /// The digest of the top block is not a root hash.
     #[error(transparent)]
     RootHash(#[from] RootHashError),
 }

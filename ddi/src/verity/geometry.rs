@@ -1,25 +1,25 @@
-//! Where the blocks of a hash tree lie.
+//! The geometry of a hash tree: offsets and lengths of its levels.
 //!
-//! As cryptsetup's `hash_levels()` and `VERITY_hash_offset_block()` (`lib/verity/verity_hash.c`, `verity.c`) and the
-//! kernel's `verity_ctr()` (`drivers/md/dm-verity-target.c`) compute it.
+//! Computed as in cryptsetup's `hash_levels()` and `VERITY_hash_offset_block()` (`lib/verity/verity_hash.c`,
+//! `verity.c`) and the kernel's `verity_ctr()` (`drivers/md/dm-verity-target.c`).
 
 /// Length of the superblock in bytes. The rest of its hash block is unused.
 pub const SUPERBLOCK_SIZE: usize = 512;
 
-/// One level of a hash tree: a run of hash blocks.
+/// One level of a hash tree: consecutive hash blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// Number of its first block, in hash blocks from the start of the hash area (the superblock's block is 0).
+    /// Number of its first block, in hash blocks from the start of the hash area. The block with the superblock is 0.
     pub first_block: u64,
-    /// How many hash blocks it has, at least 1.
+    /// Number of its hash blocks, at least 1.
     pub blocks: u64,
-    /// First byte in the hash area.
+    /// Offset in the hash area, in bytes.
     pub offset: u64,
     /// Length in bytes.
     pub len: u64,
 }
 
-/// The shape that a superblock gives to data and hash tree.
+/// The geometry of data and hash tree that a superblock describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
     data_len: u64,
@@ -28,9 +28,9 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// `None` where a length exceeds the largest file offset (2^63 − 1), or a size is zero.
+    /// Computes the geometry. Returns `None` if a length exceeds the maximum file offset (2^63 − 1), or a size is zero.
     ///
-    /// Block and digest sizes are powers of two, so that digests fill a hash block without a rest.
+    /// Block and digest sizes are powers of two, so digests fill a hash block completely.
     pub(super) fn new(data_block_size: u32, hash_block_size: u32, digest_size: u64, data_blocks: u64) -> Option<Self> {
         let hash_block_size = u64::from(hash_block_size);
         let digests_per_block = hash_block_size.checked_div(digest_size).filter(|count| *count >= 2)?;
@@ -42,7 +42,7 @@ impl Geometry {
             counts.push(below);
         }
 
-        // The tree begins at the first hash block after the superblock, its top level first.
+        // The tree begins at the first hash block after the superblock, with its top level.
         let mut first_block = u64::try_from(SUPERBLOCK_SIZE).ok()?.div_ceil(hash_block_size);
         let mut levels = Vec::with_capacity(counts.len());
         for blocks in counts.into_iter().rev() {
@@ -56,20 +56,20 @@ impl Geometry {
         (data_len <= largest && hash_area_len <= largest).then_some(Self { data_len, hash_area_len, levels })
     }
 
-    /// Length in bytes of the data that the tree covers.
+    /// Returns the length in bytes of the data that the tree covers.
     #[must_use]
     pub fn data_len(&self) -> u64 {
         self.data_len
     }
 
-    /// Length in bytes of the block of the superblock and the tree behind it.
+    /// Returns the length in bytes of the superblock's block and the tree.
     #[must_use]
     pub fn hash_area_len(&self) -> u64 {
         self.hash_area_len
     }
 
-    /// The levels as they follow each other in the hash area: the top first, the one with the digests of the
-    /// data last. Empty for a single data block, whose digest is the root hash itself.
+    /// Returns the levels in the order in which they are in the hash area: the top level first, the one with the
+    /// digests of the data last. There are none for a single data block, whose digest is the root hash.
     #[must_use]
     pub fn levels(&self) -> &[Level] {
         &self.levels

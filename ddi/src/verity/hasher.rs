@@ -1,4 +1,4 @@
-//! The salted hash of dm-verity over many blocks of the same size.
+//! The salted hash of dm-verity for many blocks of the same size.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use super::sha256::{BlockHasher, Implementation};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashAlgorithm {
-    /// SHA-256, what `systemd-repart` and `veritysetup` take by default.
+    /// SHA-256, the default of `systemd-repart` and `veritysetup`.
     Sha256,
     /// SHA-512.
     Sha512,
 }
 
 impl HashAlgorithm {
-    /// Every algorithm.
+    /// All algorithms.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
 
-    /// The name in the superblock, as the kernel's crypto API has it.
+    /// Returns the name in the superblock, which is that of the kernel's crypto API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// Length of a digest in bytes. Always a power of two, so digests need no padding in a hash block.
+    /// Returns the length of a digest in bytes, a power of two, so that digests in a hash block need no padding.
     #[must_use]
     pub fn digest_size(self) -> usize {
         match self {
@@ -45,17 +45,17 @@ impl fmt::Display for HashAlgorithm {
     }
 }
 
-/// Hashes blocks with a salt before each: `H(salt ‖ block)`, hash type 1 of dm-verity.
+/// Hashes blocks, each after the salt: `H(salt ‖ block)`, hash type 1 of dm-verity.
 pub struct SaltedHasher(Inner);
 
 enum Inner {
     Sha256(BlockHasher),
-    /// The state after the salt.
+    /// The state after hashing the salt.
     Sha512(Sha512),
 }
 
 impl SaltedHasher {
-    /// Takes the fastest implementation that this processor has.
+    /// Chooses the fastest implementation that this processor supports.
     #[must_use]
     pub fn new(algorithm: HashAlgorithm, salt: &[u8]) -> Self {
         Self(match algorithm {
@@ -71,7 +71,7 @@ impl SaltedHasher {
     /// Writes the digest of each block of `blocks` to `digests`, one after the other.
     ///
     /// # Panics
-    /// Where `block_size` is zero, or `digests` has not exactly the room for the digests of all whole blocks.
+    /// If `block_size` is zero, or `digests` does not have exactly the space for the digests of all whole blocks.
     pub fn hash_blocks(&self, block_size: usize, blocks: &[u8], digests: &mut [u8]) {
         match &self.0 {
             Inner::Sha256(hasher) => hasher.hash_blocks(block_size, blocks, digests),

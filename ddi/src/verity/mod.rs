@@ -1,9 +1,9 @@
-//! dm-verity, format version 1: the superblock, the shape of the hash tree, full verification and construction.
+//! dm-verity, format version 1: superblock, geometry of the hash tree, full verification and construction.
 //!
-//! The kernel checks a block when somebody reads it. Here everything is recomputed beforehand: all data and all
-//! of the tree, with the bytes that no digest covers required to be zero. What passes can't fail later, unless
-//! the medium changes, and leaves no place where something could hide. [`CheckedData`] checks all of the tree beforehand, and of the
-//! data what is read, as the kernel does.
+//! The kernel checks a block when it is read. [`verify`] recomputes everything beforehand: all data and the whole tree.
+//! Bytes that no digest covers must be zero. So a verified image cannot fail later unless the medium changes, and it
+//! has no room for hidden bytes. [`CheckedData`] checks the whole tree beforehand, and data when it is read, as the
+//! kernel does.
 //!
 //! Format: the kernel's `Documentation/admin-guide/device-mapper/verity.rst` (the tree) and cryptsetup's
 //! `lib/verity/verity.c` (the superblock, which the kernel never reads).

@@ -1,4 +1,4 @@
-//! The root hash: the few bytes that a signature covers and that everything else hangs on.
+//! The root hash: the digest that a signature covers and that covers everything else.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,41 +9,41 @@ use thiserror::Error;
 use super::HashAlgorithm;
 use crate::bytes;
 
-/// Why something is no root hash.
+/// Errors of parsing a root hash.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RootHashError {
-    /// Neither the size of a SHA-256 digest nor that of a SHA-512 digest.
+    /// The length is neither that of a SHA-256 digest nor that of a SHA-512 digest.
     #[error("root hash of {found} bytes is neither SHA-256 (32 bytes) nor SHA-512 (64 bytes)")]
     Size {
-        /// Bytes there are.
+        /// Length in bytes.
         found: usize,
     },
-    /// Text of a length that can't be the hexadecimal form of a digest.
+    /// The length of the text is not that of a digest in hexadecimal.
     #[error("root hash of {found} characters is neither SHA-256 (64 characters) nor SHA-512 (128 characters)")]
     TextLength {
-        /// Bytes of text there are.
+        /// Length of the text in bytes.
         found: usize,
     },
-    /// A byte other than `0`–`9` and `a`–`f`.
+    /// A byte is not one of `0`–`9` and `a`–`f`.
     #[error("byte {byte:#04x} at position {position} of the root hash is not a lower-case hexadecimal digit")]
     Digit {
-        /// Position in the text, from 0.
+        /// Offset in the text, from 0.
         position: usize,
-        /// The byte found there.
+        /// Value of the byte.
         byte: u8,
     },
 }
 
-/// The digest of the top block of a hash tree, of 32 bytes (SHA-256) or 64 bytes (SHA-512).
+/// The digest of the top block of a hash tree, 32 bytes (SHA-256) or 64 bytes (SHA-512).
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RootHash(Vec<u8>);
 
 impl RootHash {
-    /// Takes the digest itself.
+    /// Makes a root hash from the bytes of a digest.
     ///
     /// # Errors
-    /// [`RootHashError::Size`] for a length that no supported algorithm has.
+    /// [`RootHashError::Size`] if no supported algorithm has digests of this length.
     pub fn from_bytes(digest: &[u8]) -> Result<Self, RootHashError> {
         if HashAlgorithm::ALL.iter().any(|algorithm| algorithm.digest_size() == digest.len()) {
             Ok(Self(digest.to_vec()))
@@ -52,10 +52,10 @@ impl RootHash {
         }
     }
 
-    /// Reads 64 or 128 lower-case hexadecimal digits, nothing before or after them.
+    /// Parses 64 or 128 lower-case hexadecimal digits and nothing else.
     ///
-    /// Lower case only: the text is what gets signed (systemd's `verity_settings_load` and
-    /// `validate_signature_userspace`), so there must be one way to write a root hash.
+    /// Upper case is refused: the signature covers the text (systemd's `verity_settings_load` and
+    /// `validate_signature_userspace`), so a root hash must have exactly one text form.
     ///
     /// # Errors
     /// [`RootHashError::TextLength`] or [`RootHashError::Digit`].
@@ -76,13 +76,13 @@ impl RootHash {
         Ok(Self(digest))
     }
 
-    /// The digest, 32 or 64 bytes.
+    /// Returns the digest, 32 or 64 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether the length is that of a digest of `algorithm`.
+    /// Returns whether the length is that of a digest of `algorithm`.
     #[must_use]
     pub fn fits(&self, algorithm: HashAlgorithm) -> bool {
         self.0.len() == algorithm.digest_size()
@@ -140,7 +140,7 @@ mod tests {
             let byte = bad.as_bytes()[0];
             assert_eq!(RootHash::from_hex(&text), Err(RootHashError::Digit { position, byte }));
         }
-        // Not a character boundary matter: two bytes of one letter are two wrong digits.
+        // The two bytes of one letter are two wrong digits.
         assert!(matches!(RootHash::from_hex(&"é".repeat(32)), Err(RootHashError::Digit { position: 0, .. })));
     }
 

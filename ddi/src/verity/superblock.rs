@@ -22,12 +22,12 @@ use thiserror::Error;
 use super::{Geometry, HashAlgorithm, SUPERBLOCK_SIZE};
 use crate::bytes;
 
-/// Smallest block size in bytes: a sector.
+/// Minimum block size in bytes: a sector.
 pub const MIN_BLOCK_SIZE: u32 = 512;
-/// Largest block size in bytes. `verity_ctr()` refuses blocks larger than a page, and 4096 bytes is the one page
-/// size that all architectures can have.
+/// Maximum block size in bytes. `verity_ctr()` refuses blocks larger than a page, and all architectures can have pages
+/// of 4096 bytes.
 pub const MAX_BLOCK_SIZE: u32 = 4096;
-/// Longest salt in bytes: the room in the superblock.
+/// Maximum length of the salt in bytes: its space in the superblock.
 pub const MAX_SALT_SIZE: usize = 256;
 
 const SIGNATURE: [u8; 8] = *b"verity\0\0";
@@ -39,83 +39,84 @@ const ALGORITHM_OFFSET: usize = 32;
 const ALGORITHM_SIZE: usize = 32;
 const SALT_OFFSET: usize = 88;
 
-/// Why a superblock is refused.
+/// Errors of [`Superblock::new`] and [`Superblock::parse`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SuperblockError {
-    /// Fewer bytes than a superblock has.
+    /// The superblock is shorter than 512 bytes.
     #[error("verity superblock ends after {found} bytes, it has {SUPERBLOCK_SIZE}")]
     Truncated {
-        /// Bytes there are.
+        /// Number of bytes.
         found: usize,
     },
     /// The first eight bytes are not `verity` and two NULs.
     #[error("no verity superblock: it begins with {}", bytes::hex(found))]
     Signature {
-        /// The eight bytes.
+        /// The first eight bytes.
         found: [u8; 8],
     },
-    /// Another version of the superblock.
+    /// The version of the superblock is unknown.
     #[error("verity superblock of version {found}, only {VERSION} is known")]
     Version {
-        /// The version.
+        /// Version number.
         found: u32,
     },
-    /// Another hash type, such as 0 of Chrome OS.
+    /// The hash type is unsupported, such as 0 of Chrome OS.
     #[error("verity hash type {found}, only {HASH_TYPE} is supported")]
     HashType {
-        /// The hash type.
+        /// Number of the hash type.
         found: u32,
     },
-    /// An algorithm other than SHA-256 and SHA-512, or a name with something behind its end.
+    /// The algorithm is neither SHA-256 nor SHA-512, or bytes after the end of its name are not zero.
     #[error("hash algorithm \"{}\" is neither sha256 nor sha512, padded with NULs", found.escape_ascii())]
     Algorithm {
         /// All bytes of the field.
         found: [u8; ALGORITHM_SIZE],
     },
-    /// A data block size that isn't a power of two between 512 and 4096.
+    /// The data block size is not a power of two from 512 to 4096.
     #[error("data block size {found} is not a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE}")]
     DataBlockSize {
-        /// The size in bytes.
+        /// Data block size in bytes.
         found: u32,
     },
-    /// A hash block size that isn't a power of two between 512 and 4096.
+    /// The hash block size is not a power of two from 512 to 4096.
     #[error("hash block size {found} is not a power of two from {MIN_BLOCK_SIZE} to {MAX_BLOCK_SIZE}")]
     HashBlockSize {
-        /// The size in bytes.
+        /// Hash block size in bytes.
         found: u32,
     },
-    /// There is no data block.
+    /// The number of data blocks is zero.
     #[error("no data blocks")]
     NoData,
-    /// Data or tree would be longer than any file can be.
+    /// Data or tree would be longer than the maximum length of a file.
     #[error("{data_blocks} data blocks of {data_block_size} bytes are more than a file can hold")]
     TooLarge {
         /// Number of data blocks.
         data_blocks: u64,
-        /// Size of each in bytes.
+        /// Data block size in bytes.
         data_block_size: u32,
     },
-    /// A salt that is longer than its room.
+    /// The salt is longer than [`MAX_SALT_SIZE`].
     #[error("salt of {found} bytes, the most is {MAX_SALT_SIZE}")]
     SaltSize {
-        /// Length in bytes.
+        /// Length of the salt in bytes.
         found: usize,
     },
-    /// A byte that nothing uses and nothing hashes isn't zero.
+    /// An unused byte, which no digest covers, is not zero.
     #[error("unused byte {offset} of the verity superblock is {found:#04x}, not zero")]
     Padding {
-        /// Position in the superblock.
+        /// Offset in the superblock, in bytes.
         offset: usize,
-        /// The byte.
+        /// Value of the byte.
         found: u8,
     },
 }
 
-/// A superblock whose every value is within bounds.
+/// A superblock with all values within their bounds.
 ///
-/// Nothing signs it: only the hash tree proves its values to be those that the root hash was made with. Not so the
-/// UUID, which has no meaning, and the hash block size where a single data block needs no hash blocks.
+/// No signature covers it. The hash tree proves that its values are those with which the root hash was made, with two
+/// exceptions: the UUID, which has no meaning, and the hash block size if there is a single data block and so no hash
+/// block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     algorithm: HashAlgorithm,
@@ -128,11 +129,11 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Describes a tree that is to be built. Block sizes are in bytes; `uuid` is stored as it is.
+    /// Describes a hash tree to be built. Block sizes are in bytes. `uuid` is stored unchanged.
     ///
     /// # Errors
-    /// A [`SuperblockError`] for a block size that is no power of two from 512 to 4096, no data blocks or more than
-    /// fit a file, or a salt of more than 256 bytes.
+    /// [`SuperblockError`] for a block size that is not a power of two from 512 to 4096, for zero data blocks or more
+    /// than fit into a file, or for a salt of more than 256 bytes.
     pub fn new(
         algorithm: HashAlgorithm,
         data_block_size: u32,
@@ -160,10 +161,10 @@ impl Superblock {
         Ok(Self { algorithm, data_block_size, hash_block_size, data_blocks, salt: salt.to_vec(), uuid, geometry })
     }
 
-    /// Reads the superblock at the start of `bytes`; what follows its 512 bytes is not looked at.
+    /// Parses the superblock in the first 512 bytes of `bytes`. Other bytes are ignored.
     ///
     /// # Errors
-    /// A [`SuperblockError`] for whatever is not exactly as the format wants it, unused bytes included.
+    /// [`SuperblockError`] for the first deviation from the format, which includes unused bytes that are not zero.
     pub fn parse(bytes: &[u8]) -> Result<Self, SuperblockError> {
         let truncated = || SuperblockError::Truncated { found: bytes.len() };
         let block: &[u8; SUPERBLOCK_SIZE] = bytes.first_chunk().ok_or_else(truncated)?;
@@ -193,7 +194,7 @@ impl Superblock {
         let uuid = bytes::array(block, UUID_OFFSET).ok_or_else(truncated)?;
 
         let superblock = Self::new(algorithm, u32_at(64)?, u32_at(68)?, data_blocks, salt, uuid)?;
-        // Whatever has a meaning is the same in both by now, so a difference is a byte without one.
+        // All fields with a meaning are equal in both, so a difference is in an unused byte.
         match superblock.to_bytes().iter().zip(block).position(|(written, found)| written != found) {
             Some(offset) => {
                 let found = block.get(offset).copied().ok_or_else(truncated)?;
@@ -203,10 +204,10 @@ impl Superblock {
         }
     }
 
-    /// The 512 bytes for the start of the verity partition.
+    /// Returns the 512 bytes for the start of the verity partition.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; SUPERBLOCK_SIZE] {
-        // The new() above sees to it that the salt fits.
+        // `new` makes sure that the salt fits.
         let salt_size = u16::try_from(self.salt.len()).unwrap_or(0);
         let fields: [&[u8]; 11] = [
             &SIGNATURE,
@@ -224,43 +225,43 @@ impl Superblock {
         padded(fields.into_iter().flatten())
     }
 
-    /// The hash algorithm.
+    /// Returns the hash algorithm.
     #[must_use]
     pub fn algorithm(&self) -> HashAlgorithm {
         self.algorithm
     }
 
-    /// Size of a data block in bytes.
+    /// Returns the size of a data block in bytes.
     #[must_use]
     pub fn data_block_size(&self) -> u32 {
         self.data_block_size
     }
 
-    /// Size of a hash block in bytes.
+    /// Returns the size of a hash block in bytes.
     #[must_use]
     pub fn hash_block_size(&self) -> u32 {
         self.hash_block_size
     }
 
-    /// Number of data blocks, at least 1.
+    /// Returns the number of data blocks, at least 1.
     #[must_use]
     pub fn data_blocks(&self) -> u64 {
         self.data_blocks
     }
 
-    /// The salt, at most 256 bytes, maybe none.
+    /// Returns the salt of 0 to 256 bytes.
     #[must_use]
     pub fn salt(&self) -> &[u8] {
         &self.salt
     }
 
-    /// The UUID, whose bytes are in the order in which they are written.
+    /// Returns the UUID in the order in which its bytes are written.
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.uuid
     }
 
-    /// How long data and hash area are and where the levels of the tree lie.
+    /// Returns the lengths of data and hash area and the offsets of the levels.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -275,7 +276,7 @@ fn padded_name(algorithm: HashAlgorithm) -> [u8; ALGORITHM_SIZE] {
     padded(algorithm.name().as_bytes())
 }
 
-/// The bytes, filled up with NULs.
+/// Pads bytes with NULs.
 fn padded<'a, const N: usize>(bytes: impl IntoIterator<Item = &'a u8>) -> [u8; N] {
     let mut all = [0; N];
     all.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);

@@ -1,9 +1,9 @@
-//! Hash trees over noise, for tests.
+//! Hash trees over pseudo-random data, for tests.
 #![allow(clippy::unwrap_used)]
 
 use super::{HashAlgorithm, RootHash, Superblock, build};
 
-/// Other bytes for each seed.
+/// Returns pseudo-random bytes, other ones for each seed.
 pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed;
     std::iter::repeat_with(|| {
@@ -21,7 +21,7 @@ pub(super) struct Image {
     pub(super) root: RootHash,
 }
 
-/// Another image for each number of blocks.
+/// Returns an image with other data for each number of blocks.
 pub(super) fn image(algorithm: HashAlgorithm, data_block: u32, hash_block: u32, blocks: u64, salt: &[u8]) -> Image {
     let superblock = Superblock::new(algorithm, data_block, hash_block, blocks, salt, [7; 16]).unwrap();
     let data = noise(usize::try_from(superblock.geometry().data_len()).unwrap(), blocks);

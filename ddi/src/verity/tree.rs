@@ -1,7 +1,7 @@
-//! Verifying and building the hash tree.
+//! Verification and construction of a hash tree.
 //!
-//! Both hash the blocks of a level, which gives the blocks of the level above (see [`super::walk`]). Building keeps
-//! these; verifying compares them, whole, with those on the disk.
+//! Both hash the blocks of a level to get the blocks of the level above (see [`super::walk`]). [`build`] keeps these.
+//! [`verify`] compares them as a whole with those on the disk.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -17,7 +17,7 @@ use super::zeros::first_nonzero_within;
 use super::{RootHash, SUPERBLOCK_SIZE, Superblock};
 use crate::io::ReadAt;
 
-/// Evidence that data and hash tree are, to the last byte, what a root hash stands for. Only [`verify`] makes one.
+/// Evidence that all bytes of data and hash tree match a root hash. Only [`verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedTree {
     root_hash: RootHash,
@@ -26,38 +26,38 @@ pub struct VerifiedTree {
 }
 
 impl VerifiedTree {
-    /// The root hash that was met.
+    /// Returns the root hash that data and tree match.
     #[must_use]
     pub fn root_hash(&self) -> &RootHash {
         &self.root_hash
     }
 
-    /// How many bytes of the data the tree covers. Nothing is known about what follows.
+    /// Returns the length in bytes of the data that the tree covers. Later bytes are not verified.
     #[must_use]
     pub fn data_len(&self) -> u64 {
         self.data_len
     }
 
-    /// How many bytes superblock and tree take. Nothing is known about what follows.
+    /// Returns the length in bytes of superblock and tree. Later bytes are not verified.
     #[must_use]
     pub fn hash_area_len(&self) -> u64 {
         self.hash_area_len
     }
 }
 
-/// Checks all of the data and all of the tree against `root`, from the top down.
+/// Checks all of the data and the whole tree against `root`, from the top down.
 ///
-/// `hash` is the whole hash area with the superblock `superblock` at its start. Both sources may be longer than
-/// what the superblock describes; see [`VerifiedTree::data_len`] and [`super::first_nonzero`] for the rest.
-/// `threads` is at least 1, see [`super::default_threads`]; less than 1 MiB of data is left to a single one.
+/// `hash` is the whole hash area and starts with `superblock`. Both sources may be longer than the superblock
+/// describes; for the other bytes see [`VerifiedTree::data_len`] and [`super::first_nonzero`]. `threads` is at least 1,
+/// see [`super::default_threads`]; less than 1 MiB of data is hashed by one thread.
 ///
-/// Of several faults the one nearest to the top of the tree is reported, and the first one of its level.
+/// If there are several faults, the error is the first one in the level nearest to the top.
 ///
 /// # Errors
-/// A [`TreeError`], the first fault.
+/// [`TreeError`] for that fault.
 ///
 /// # Panics
-/// Where one of the sources panics while it is read.
+/// If a source panics while it is read.
 pub fn verify(
     data: &dyn ReadAt,
     hash: &dyn ReadAt,
@@ -95,8 +95,8 @@ pub fn verify(
     Ok(VerifiedTree { root_hash: root.clone(), data_len: geometry.data_len(), hash_area_len: geometry.hash_area_len() })
 }
 
-/// Checks that both areas hold what the superblock describes, that `root` is of its algorithm, and that what no digest covers
-/// between the superblock and the first hash block is zero.
+/// Checks that both areas are as long as the superblock describes, that the length of `root` fits its algorithm, and
+/// that the bytes between the superblock and the first hash block, which no digest covers, are zero.
 pub(super) fn check_areas(
     data: &dyn ReadAt,
     hash: &dyn ReadAt,
@@ -126,13 +126,14 @@ pub(super) fn check_areas(
     Ok(())
 }
 
-/// Makes the hash area for `data`: the superblock, zeros to the end of its block, the tree. Also the root hash.
+/// Builds the hash area for `data` (the superblock, zeros to the end of its block, the tree) and returns the root hash
+/// with it.
 ///
 /// # Errors
-/// A [`TreeError`] where the data is too short or can't be read.
+/// [`TreeError`] if the data is too short or cannot be read, or the tree does not fit into memory.
 ///
 /// # Panics
-/// Where `data` panics while it is read.
+/// If `data` panics while it is read.
 pub fn build(data: &dyn ReadAt, superblock: &Superblock, threads: usize) -> Result<(RootHash, Vec<u8>), TreeError> {
     check_data_len(data, superblock)?;
     let len = superblock.geometry().hash_area_len();
@@ -145,7 +146,7 @@ pub fn build(data: &dyn ReadAt, superblock: &Superblock, threads: usize) -> Resu
 
     let walk = Walk::new(superblock, threads);
     for (depth, parents) in superblock.geometry().levels().iter().enumerate().rev() {
-        // Every level lies right before the one that it is made from.
+        // Each level is directly before the one that it is made from.
         let end = usize::try_from(parents.offset + parents.len).map_err(|_| too_large())?;
         let start = usize::try_from(parents.offset).map_err(|_| too_large())?;
         let (upper, lower) = area.split_at_mut(end);

@@ -15,7 +15,7 @@ impl Image {
     }
 }
 
-/// The tree as the definition has it: recursively, one block after the other.
+/// Builds a tree by the definition: recursively, block by block.
 fn simple_tree(superblock: &Superblock, data: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let digest = |block: &[u8]| -> Vec<u8> {
         let message = [superblock.salt(), block].concat();
@@ -73,7 +73,7 @@ fn what_follows_data_and_tree_is_left_to_the_caller() {
 
 #[test]
 fn every_flipped_byte_is_found() {
-    // Two levels, the last block of each with unused room; and three levels, for which samples must do.
+    // Two levels with unused space in the last block of each; and three levels, of which only samples are tested.
     for (algorithm, blocks, step) in [(HashAlgorithm::Sha256, 18, 1), (HashAlgorithm::Sha512, 66, 13)] {
         let mut made = image(algorithm, 512, 512, blocks, b"salt");
         for position in (0..made.data.len()).step_by(step) {
@@ -103,7 +103,7 @@ fn every_flipped_bit_of_the_superblock_is_found_but_in_the_uuid() {
         hash[bit / 8] ^= 1 << (bit % 8);
         let accepted = Superblock::parse(&hash)
             .is_ok_and(|superblock| verify(&made.data, &hash, &superblock, &made.root, 1).is_ok());
-        // The UUID means nothing to the tree.
+        // The UUID does not affect the tree.
         assert_eq!(accepted, (16..32).contains(&(bit / 8)), "bit {bit}");
     }
 }
@@ -135,7 +135,7 @@ fn less_or_more_data_than_the_tree_was_made_for_is_refused() {
 
 #[test]
 fn digests_in_unused_slots_are_refused_even_where_the_root_hash_covers_them() {
-    // A root hash made over a top block with something behind its last digest.
+    // A root hash over a top block with a byte after its last digest.
     let mut made = image(HashAlgorithm::Sha256, 512, 512, 3, &[]);
     let unused = 512 + 3 * 32;
     made.hash[unused] = 1;
@@ -199,7 +199,7 @@ fn lengths_that_do_not_fit_are_refused_with_the_numbers() {
     assert!(matches!(error, TreeError::DigestSizeMismatch { expected: 32, found: 64 }), "{error}");
 }
 
-/// Bytes that remember how they were read.
+/// A source that records how it is read.
 struct Counted<'a> {
     bytes: &'a [u8],
     reads: AtomicU64,
@@ -230,7 +230,7 @@ fn data_is_read_once_and_in_bounded_pieces() {
     }
 }
 
-/// Data that fails from some byte on.
+/// A source that fails from some byte on.
 struct Broken {
     len: u64,
     good: u64,

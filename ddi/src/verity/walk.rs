@@ -1,7 +1,7 @@
-//! Going over the levels of a hash tree: the blocks of one are hashed, which gives the blocks of the one above.
+//! Traversal of a hash tree: hashing the blocks of one level yields the blocks of the level above.
 //!
-//! Memory doesn't depend on the size of the image: every thread has buffers of at most 384 KiB together. Numbers
-//! can't overflow: a [`super::Superblock`] has no lengths beyond 2^63 bytes.
+//! The memory does not depend on the size of the image: each thread has buffers of at most 384 KiB together. Arithmetic
+//! cannot overflow, because a [`super::Superblock`] describes lengths of less than 2^63 bytes.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -15,14 +15,14 @@ use super::workers::for_each_unit;
 use super::{Area, Level, MAX_BLOCK_SIZE, RootHash, SaltedHasher, Superblock, TreeError};
 use crate::io::ReadAt;
 
-/// Bytes that a thread reads and hashes at once: they are still in the second-level cache when they are hashed.
+/// Number of bytes that a thread reads and hashes at once. They fit into the second-level cache.
 pub(super) const PIECE: usize = 128 * 1024;
-/// Bytes of data that a thread takes on at once; the data of one hash block of 4096 bytes with SHA-256.
+/// Number of bytes of data in a unit of work: the data of one hash block of 4096 bytes with SHA-256.
 const UNIT: usize = 512 * 1024;
-/// A level with less bytes than this isn't worth a second thread.
+/// Number of bytes from which on a level is hashed by several threads.
 const SINGLE_THREADED: u64 = 1024 * 1024;
 
-/// Bytes that stand at `start` of the hash area.
+/// A source with `bytes` at offset `start` of the hash area.
 pub(super) struct Shifted<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) start: u64,
@@ -38,14 +38,14 @@ impl ReadAt for Shifted<'_> {
     }
 }
 
-/// The blocks of a level, which are to be hashed.
+/// The blocks of a level that are to be hashed.
 pub(super) struct Children<'a> {
     source: &'a dyn ReadAt,
     area: Area,
     offset: u64,
     block_size: usize,
     blocks: u64,
-    /// 0 for data.
+    /// Number of the level. The data is level 0.
     level: usize,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What the level at `depth` (0 is the top) is made from.
+    /// Returns the blocks that are hashed to make the level at `depth` (0 is the top).
     pub(super) fn children<'s>(&self, depth: usize, data: &'s dyn ReadAt, hash: &'s dyn ReadAt) -> Children<'s> {
         let levels = self.superblock.geometry().levels();
         match levels.get(depth + 1) {
@@ -91,7 +91,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Digest of the top block, which is the data block where there is only one.
+    /// Returns the digest of the top block. A single data block is itself the top.
     pub(super) fn root(&self, data: &dyn ReadAt, hash: &dyn ReadAt) -> Result<RootHash, TreeError> {
         let (source, area, offset, size) = match self.superblock.geometry().levels().first() {
             Some(top) => (hash, Area::Hash, top.offset, self.superblock.hash_block_size()),
@@ -109,13 +109,13 @@ impl<'a> Walk<'a> {
         self.hash_block_size / self.digest_size
     }
 
-    /// How many hash blocks are made at once, at least 1. All of them are at most 128 KiB.
+    /// Returns the number of hash blocks in a unit of work, at least 1. Together they have at most 128 KiB.
     pub(super) fn parents_per_unit(&self, children: &Children<'_>) -> usize {
         (UNIT / (self.digests_per_block() * children.block_size)).max(1)
     }
 
-    /// Hashes all of `children` and gives the hash blocks that they make to `sink`, some whole blocks at a time,
-    /// along with the number in their level of the first. Each thread's sink has a state of its own.
+    /// Hashes all `children` and passes the resulting hash blocks to `sink`, several whole blocks at a time, with the
+    /// number in their level of the first one. Each thread has its own state for the sink.
     pub(super) fn parents<S>(
         &self,
         children: &Children<'_>,
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
             let last_child = (first_child + count as u64 * digests_per_block).min(children.blocks);
 
             let output = &mut output[..count * self.hash_block_size];
-            // Digests fill a hash block without a rest, so those of several blocks are one run.
+            // Digests fill a hash block completely, so those of several blocks are contiguous.
             let mut position = 0;
             let mut child = first_child;
             while child < last_child {
@@ -157,7 +157,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What is wrong where byte `position` differs in the hash blocks that begin with number `first` at `offset`.
+    /// Returns the fault for a difference at byte `position` of the hash blocks that begin with number `first` at
+    /// `offset`.
     pub(super) fn fault(&self, children: &Children<'_>, first: u64, offset: u64, position: usize) -> TreeError {
         let block = first * self.digests_per_block() as u64 + (position / self.digest_size) as u64;
         if block < children.blocks {

@@ -1,18 +1,19 @@
-//! Sharing numbered pieces of work among threads.
+//! Distribution of numbered units of work to threads.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-/// The most threads that are worth it: beyond these memory bandwidth is the bound.
+/// Maximum number of threads. With more, memory bandwidth is the limit.
 const MOST_THREADS: usize = 8;
 
-/// From this many units on, 4 MiB of data, it is worth two system calls to have each thread begin on a processor of its
-/// own: below, they cost more than they gain.
+/// Number of units (4 MiB of data) from which on each thread is started on its own processor. For less data, the two
+/// system calls cost more time than they save.
 const WORTH_SPREADING: u64 = 8;
 
-/// How many threads this machine should hash with: one for each processor that the process may use, 8 at most.
+/// Returns the number of threads for hashing on this machine: one for each processor that the process may use, at most
+/// 8.
 #[must_use]
 pub fn default_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS)
@@ -20,9 +21,9 @@ pub fn default_threads() -> usize {
 
 /// Calls `work` for every number below `units`, on the calling thread and up to `threads - 1` others.
 ///
-/// Each thread has a state of its own from `state`. Numbers are handed out in ascending order. After an error no new
-/// ones are, but all that were handed out are finished, so the error of the lowest failing number is the result,
-/// however the threads were scheduled. A panic on any thread becomes a panic of the caller.
+/// Each thread has its own state, made by `state`. Numbers are assigned in ascending order. After an error no more are
+/// assigned, but those already assigned are finished. So the result is the error of the lowest failing number,
+/// independent of scheduling. A panic on any thread becomes a panic of the caller.
 pub(super) fn for_each_unit<S, E: Send>(
     units: u64,
     threads: usize,
@@ -52,7 +53,7 @@ pub(super) fn for_each_unit<S, E: Send>(
 
     let others = usize::try_from(units).unwrap_or(usize::MAX).min(threads).saturating_sub(1);
     let failure = thread::scope(|scope| {
-        // Where the system has no thread left to give, those that there are do all the work.
+        // If the system refuses to start a thread, the others do all the work.
         let handles: Vec<_> = (1..=others)
             .map_while(|number| thread::Builder::new().spawn_scoped(scope, move || run(number)).ok())
             .collect();
@@ -65,11 +66,10 @@ pub(super) fn for_each_unit<S, E: Send>(
     failure.map_or(Ok(()), |(_, error)| Err(error))
 }
 
-/// Moves the calling thread to the processor that stands at `number` among those that it may use, from where the
-/// scheduler may move it again.
+/// Moves the calling thread to the processor at `number` among those that it may use. The scheduler may move it on.
 ///
-/// In a process that was just forked the scheduler leaves new threads on one processor for some milliseconds, which is
-/// 1 % of the time that 1 GiB takes on two. Where a system call fails, the scheduler decides as it would have.
+/// In a new process the scheduler leaves new threads on one processor for some milliseconds, which is 1 % of the time
+/// that 1 GiB takes on two. If a system call fails, the scheduler's choice stays.
 fn begin_on_processor(number: usize) {
     let this_thread = Pid::from_raw(0);
     let Ok(allowed) = sched_getaffinity(this_thread) else { return };
@@ -78,12 +78,12 @@ fn begin_on_processor(number: usize) {
     if processors.nth(number).is_some_and(|processor| one.set(processor).is_ok())
         && sched_setaffinity(this_thread, &one).is_ok()
     {
-        // It can only fail where the machine lost all of these processors meanwhile.
+        // This fails only if the machine lost all of these processors meanwhile.
         let _ = sched_setaffinity(this_thread, &allowed);
     }
 }
 
-/// Keeps the other threads from going through gigabytes before the panic of one is heard of.
+/// Stops the other threads when one panics, so that they do not process gigabytes first.
 struct StopOnPanic<'a>(&'a AtomicBool);
 
 impl Drop for StopOnPanic<'_> {
@@ -129,7 +129,7 @@ mod tests {
                 4,
                 || (),
                 |(), unit| {
-                    // The higher numbers fail at once, the lowest takes its time.
+                    // The higher numbers fail at once, the lowest one fails later.
                     if unit == 10 {
                         thread::yield_now();
                     }

@@ -1,4 +1,4 @@
-//! Proving that bytes which nothing hashes are zero.
+//! Search for bytes that are not zero, in areas that no digest covers.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -10,20 +10,21 @@ use std::io;
 
 use crate::io::ReadAt;
 
-/// How much is read at once, in bytes. Fits the second-level cache beside whatever else is there.
+/// Number of bytes read at once. They fit into the second-level cache.
 const CHUNK: u64 = 128 * 1024;
 
-/// Position of the first byte of `source` at or after `from` that isn't zero, `None` where there is none.
+/// Returns the offset of the first byte of `source` at or after `from` that is not zero. Returns `None` if there is
+/// none.
 ///
-/// Reads in chunks of 128 KiB, whatever the length.
+/// Reads pieces of 128 KiB.
 ///
 /// # Errors
-/// Whatever reading reports.
+/// Errors of [`ReadAt::read_exact_at`].
 pub fn first_nonzero(source: &dyn ReadAt, from: u64) -> io::Result<Option<u64>> {
     first_nonzero_within(source, from, source.len())
 }
 
-/// The same before byte `end`.
+/// As [`first_nonzero`], for bytes before `end`.
 pub(super) fn first_nonzero_within(source: &dyn ReadAt, from: u64, end: u64) -> io::Result<Option<u64>> {
     let mut position = from;
     let mut buffer = Vec::new();
@@ -40,7 +41,7 @@ pub(super) fn first_nonzero_within(source: &dyn ReadAt, from: u64, end: u64) -> 
 }
 
 fn first_nonzero_in(bytes: &[u8]) -> Option<usize> {
-    // A sum of whole runs without an exit in between is what compilers turn into vector instructions.
+    // Compilers vectorize a sum of whole runs, because it has no early exit.
     const RUN: usize = 256;
     let run = bytes.chunks(RUN).position(|run| run.iter().fold(0, |sum, byte| sum | byte) != 0)?;
     let start = run * RUN;

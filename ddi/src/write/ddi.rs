@@ -1,4 +1,4 @@
-//! From a file system to a signed, verity-protected disk image.
+//! Construction of a signed, verity-protected disk image from a file system.
 
 use super::gpt::{ALIGNMENT, FLAG_READ_ONLY, GptError, NewPartition, Table};
 use super::padded::Padded;
@@ -13,20 +13,20 @@ use openssl::sha::Sha256;
 use std::io::{Seek, Write};
 use thiserror::Error;
 
-/// Why an image can't be built.
+/// Errors of building an image.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A file system without a byte.
+    /// The file system is empty.
     #[error("the file system is empty")]
     Empty,
-    /// No architecture was given, and there are no partition types for this program's own.
+    /// No architecture was given, and there are no partition types for that of this program.
     #[error("no partition types are defined for this architecture, and no other was named")]
     NoArchitecture,
-    /// More bytes than a file can hold.
+    /// The image would exceed the maximum length of a file.
     #[error("the image would be larger than a file can be")]
     TooLarge,
-    /// Verity parameters that the format doesn't allow.
+    /// The format does not allow these verity parameters.
     #[error(transparent)]
     Superblock(#[from] SuperblockError),
     /// Computing the hash tree failed.
@@ -35,12 +35,12 @@ pub enum BuildError {
     /// Signing failed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// Laying out or writing failed.
+    /// The partition table cannot be laid out or written.
     #[error(transparent)]
     Gpt(#[from] GptError),
 }
 
-/// How the hash tree is made.
+/// Parameters of the hash tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerityParams {
     /// Hash algorithm.
@@ -51,16 +51,16 @@ pub struct VerityParams {
     pub hash_block_size: u32,
     /// Salt, at most 256 bytes.
     pub salt: Vec<u8>,
-    /// UUID of the superblock, its bytes in the order of the text form.
+    /// UUID of the superblock, in the byte order of the text form.
     pub uuid: [u8; 16],
 }
 
 impl VerityParams {
-    /// What `systemd-repart` writes: SHA-256, blocks of 4096 bytes, a salt of 32 bytes. Salt and UUID are
-    /// derived from `seed` (the extension's name, say), as repart derives them from its own seed.
+    /// Returns the parameters of `systemd-repart`: SHA-256, blocks of 4096 bytes, a salt of 32 bytes. Salt and UUID are
+    /// derived from `seed`, such as the extension's name, as repart derives them from its own seed.
     ///
-    /// The salt need not be secret or unforeseeable: what it prevents is that one table of block hashes
-    /// serves against all images.
+    /// The salt need not be secret or unpredictable. It prevents that one table of block hashes can be used against all
+    /// images.
     #[must_use]
     pub fn derived(seed: &[u8]) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl VerityParams {
     }
 }
 
-/// Settings of an image. `DdiBuilder::new(name)` gives what fits an extension of this name on this machine.
+/// A builder of images.
 #[derive(Debug, Clone)]
 pub struct DdiBuilder {
     architecture: Option<Architecture>,
@@ -83,8 +83,8 @@ pub struct DdiBuilder {
 }
 
 impl DdiBuilder {
-    /// Starts from the defaults: the architecture of this program (if it has partition types), sectors of 512 bytes,
-    /// [`VerityParams::derived`] from `seed`.
+    /// Makes a builder with the defaults: the architecture of this program (if it has partition types), sectors of 512
+    /// bytes, [`VerityParams::derived`] from `seed`.
     #[must_use]
     pub fn new(seed: &str) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl DdiBuilder {
         }
     }
 
-    /// Makes the partitions those of `architecture`.
+    /// Sets the architecture of the partition types.
     #[must_use]
     pub fn architecture(self, architecture: Architecture) -> Self {
         Self { architecture: Some(architecture), ..self }
@@ -107,23 +107,23 @@ impl DdiBuilder {
         Self { sector_size, ..self }
     }
 
-    /// Sets how the hash tree is made.
+    /// Sets the parameters of the hash tree.
     #[must_use]
     pub fn verity(self, verity: VerityParams) -> Self {
         Self { verity, ..self }
     }
 
-    /// Sets how many threads compute the hash tree. The result doesn't depend on it.
+    /// Sets the number of threads that compute the hash tree. The result does not depend on it.
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
         Self { threads, ..self }
     }
 
-    /// Computes the hash tree of `filesystem`, padded with zeros to 4 KiB. The tree is kept in memory
-    /// (1/128 of the data with SHA-256), the data isn't.
+    /// Computes the hash tree of `filesystem`, padded with zeros to 4 KiB. The tree is kept in memory (1/128 of the
+    /// data with SHA-256), the data is not.
     ///
     /// # Errors
-    /// [`BuildError`], but never `Sign` or `Gpt`.
+    /// [`BuildError`] except `Sign` and `Gpt`.
     pub fn protect<'a>(&self, filesystem: &'a dyn ReadAt) -> Result<Parts<'a>, BuildError> {
         let architecture = self.architecture.ok_or(BuildError::NoArchitecture)?;
         if filesystem.is_empty() {
@@ -139,10 +139,10 @@ impl DdiBuilder {
     }
 }
 
-/// What goes into an image. Plain data: each part may be exchanged before it is laid out.
+/// The parts of an image. All fields are public: each part may be replaced before the layout.
 #[derive(Debug, Clone)]
 pub struct Parts<'a> {
-    /// Whose partition types are used.
+    /// Architecture of the partition types.
     pub architecture: Architecture,
     /// Sector size in bytes.
     pub sector_size: u32,
@@ -152,7 +152,7 @@ pub struct Parts<'a> {
     pub verity: Vec<u8>,
     /// Root hash of the tree.
     pub root_hash: RootHash,
-    /// Content of the signature partition; without it there will be no such partition.
+    /// Content of the signature partition, `None` for an image without one.
     pub signature: Option<Vec<u8>>,
 }
 
@@ -166,16 +166,16 @@ impl<'a> Parts<'a> {
         Ok(self.attach(&pkcs7, &fingerprint(signer.certificate)?))
     }
 
-    /// Adds a signature partition around a PKCS#7 signature (DER) that was made elsewhere.
-    /// `fingerprint` is lower-case hexadecimal and merely informs.
+    /// Adds a signature partition with an external PKCS#7 signature (DER). `fingerprint` is lower-case hexadecimal and
+    /// only for information.
     #[must_use]
     pub fn attach(self, pkcs7: &[u8], fingerprint: &str) -> Self {
         let text = signature_json(&self.root_hash, fingerprint, pkcs7);
         Self { signature: Some(signature_partition(text.as_bytes())), ..self }
     }
 
-    /// The partitions in the order in which `systemd-repart` places them. The UUIDs of root and
-    /// root-verity are the first and last 128 bits of the root hash; that of the signature is derived.
+    /// Returns the partitions in the order of `systemd-repart`. The UUIDs of root and root-verity are the first and
+    /// last 128 bits of the root hash. The UUID of the signature partition is derived from the root hash.
     #[must_use]
     pub fn partitions(&'a self) -> Vec<NewPartition<'a>> {
         let root_hash = self.root_hash.as_bytes();
@@ -184,7 +184,7 @@ impl<'a> Parts<'a> {
             type_guid: kind.type_guid(self.architecture),
             uuid,
             name: kind.systemd_name(self.architecture),
-            // systemd-repart 257 sets none for the signature.
+            // systemd-repart 257 sets no flags for the signature partition.
             flags: if kind == PartitionKind::RootVeritySig { 0 } else { FLAG_READ_ONLY },
             content,
         };
@@ -199,7 +199,7 @@ impl<'a> Parts<'a> {
             .collect()
     }
 
-    /// The layout of the whole image.
+    /// Lays out the whole image.
     ///
     /// # Errors
     /// [`BuildError::Gpt`].
@@ -207,13 +207,13 @@ impl<'a> Parts<'a> {
         Ok(Table::place(self.sector_size, self.disk_guid(), self.partitions())?)
     }
 
-    /// The disk's id, derived from the root hash.
+    /// Returns the disk GUID, which is derived from the root hash.
     #[must_use]
     pub fn disk_guid(&self) -> Guid {
         Guid::from_id128(derive_uuid("disk", self.root_hash.as_bytes()))
     }
 
-    /// Writes the image from the start of `out` on.
+    /// Writes the image to `out`, from its start on.
     ///
     /// # Errors
     /// [`BuildError::Gpt`].
@@ -231,8 +231,8 @@ fn derive(purpose: &str, seed: &[u8]) -> [u8; 32] {
     hash.finish()
 }
 
-/// A UUID that depends on `purpose` and `seed` and nothing else: version 4 of RFC 9562, section 5.4, in the order of the
-/// text form.
+/// Derives a UUID from `purpose` and `seed` only: version 4 of RFC 9562, section 5.4, in the byte order of the text
+/// form.
 #[must_use]
 pub fn derive_uuid(purpose: &str, seed: &[u8]) -> [u8; 16] {
     let number = u128::from_be_bytes(derive(purpose, seed).first_chunk().copied().unwrap_or_default());

@@ -1,7 +1,7 @@
-//! Writing a GUID partition table (UEFI specification 2.10, section 5.3) and the partitions with it.
+//! Writer of a GUID partition table (UEFI specification 2.10, section 5.3) and of the partitions.
 //!
-//! This is the low level: it places any list of partitions, and every field of the headers can be
-//! overridden, because the tests of the parser need tables that no honest tool writes.
+//! This is the low level. It writes any list of partitions, and every field of the headers can be overridden, because
+//! the tests of the parser need invalid tables that no other tool writes.
 
 pub use super::header::{HEADER_SIZE, Header, fix_header_crc};
 use crate::Guid;
@@ -9,48 +9,48 @@ use crate::io::ReadAt;
 use std::io::{self, Seek, SeekFrom, Write};
 use thiserror::Error;
 
-/// Place of the first partition in bytes, as libfdisk and so `systemd-repart` choose it.
+/// Offset of the first partition in bytes, as in libfdisk and `systemd-repart`.
 pub const FIRST_PARTITION: u64 = 1 << 20;
-/// Partitions begin and end at multiples of this, in bytes (`systemd-repart`'s grain on image files).
+/// Alignment of partitions in bytes (`systemd-repart`'s grain for image files).
 pub const ALIGNMENT: u64 = 4096;
-/// Number of entries in the table, used or not: the least that the specification allows at their size.
+/// Number of entries in the table, used or not: the minimum in the specification for entries of this size.
 pub const ENTRY_COUNT: u32 = 128;
 /// Size of an entry in bytes.
 pub const ENTRY_SIZE: u32 = 128;
-/// Sector with the entries of the primary table.
+/// First sector of the primary table's entries.
 pub const PRIMARY_ENTRIES_LBA: u64 = 2;
-/// Longest name, in UTF-16 units.
+/// Maximum length of a name in UTF-16 units.
 pub const NAME_UNITS: usize = 36;
-/// Flag of a partition that is to be mounted read-only (Discoverable Partitions Specification).
+/// Flag of a partition that should be mounted read-only (Discoverable Partitions Specification).
 pub const FLAG_READ_ONLY: u64 = 1 << 60;
 
-/// Bytes that are copied at once.
+/// Number of bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
 const ENTRIES_LEN: u64 = 128 * 128;
 
-/// Why a table can't be written.
+/// Errors of writing a table.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum GptError {
-    /// A sector size that disks don't have.
+    /// No disk has this sector size.
     #[error("sector size {found} is none of 512, 1024, 2048, 4096")]
     SectorSize {
-        /// What was asked for.
+        /// Requested sector size in bytes.
         found: u32,
     },
-    /// More partitions than entries.
+    /// There are more partitions than entries.
     #[error("{found} partitions don't fit into {ENTRY_COUNT} entries")]
     TooMany {
-        /// How many were given.
+        /// Number of partitions.
         found: usize,
     },
-    /// A partition without content.
+    /// A partition has no content.
     #[error("partition {name:?} has no bytes")]
     Empty {
         /// Its name.
         name: String,
     },
-    /// A name that doesn't fit its field.
+    /// A name is longer than its field.
     #[error("partition name {name:?} has {found} UTF-16 units, the most is {NAME_UNITS}")]
     Name {
         /// The name.
@@ -58,7 +58,7 @@ pub enum GptError {
         /// Its length in UTF-16 units.
         found: usize,
     },
-    /// A place beyond what a file can hold.
+    /// The image would exceed the maximum length of a file.
     #[error("the image would be larger than a file can be")]
     TooLarge,
     /// Reading a partition's content or writing the image failed.
@@ -72,22 +72,22 @@ impl From<io::Error> for GptError {
     }
 }
 
-/// A partition before it has a place.
+/// A partition before the layout.
 #[derive(Clone)]
 pub struct NewPartition<'a> {
     /// Type, in the byte order of the disk.
     pub type_guid: Guid,
-    /// Unique id, in the byte order of the disk.
+    /// Unique ID, in the byte order of the disk.
     pub uuid: Guid,
     /// Name, at most [`NAME_UNITS`] UTF-16 units.
     pub name: String,
     /// Attribute bits.
     pub flags: u64,
-    /// What is in it. The partition is this long, rounded up to [`ALIGNMENT`].
+    /// Content. The partition has its length, rounded up to [`ALIGNMENT`].
     pub content: &'a dyn ReadAt,
 }
 
-/// A partition with its entry in the table as it is to be written, sensible or not.
+/// A partition and the fields of its entry. They are written unchanged, even if they are invalid.
 #[derive(Clone)]
 pub struct RawPartition<'a> {
     /// `PartitionTypeGUID`
@@ -100,16 +100,16 @@ pub struct RawPartition<'a> {
     pub flags: u64,
     /// `StartingLBA`
     pub first_lba: u64,
-    /// `EndingLBA`, which still belongs to the partition.
+    /// `EndingLBA`, the last sector of the partition.
     pub last_lba: u64,
-    /// Where the content goes, in bytes. Normally the first sector times its size.
+    /// Offset of the content in bytes, normally that of the first sector.
     pub start: u64,
-    /// What goes there.
+    /// Content, written at `start`.
     pub content: &'a dyn ReadAt,
 }
 
 impl RawPartition<'_> {
-    /// The 128 bytes of its entry.
+    /// Returns the 128 bytes of the entry.
     ///
     /// # Errors
     /// [`GptError::Name`].
@@ -132,7 +132,7 @@ impl RawPartition<'_> {
     }
 }
 
-/// A whole disk: its size, its partitions in the order of their entries, and where each lies.
+/// A whole disk: its size, its partitions in the order of their entries, and their offsets.
 #[derive(Clone)]
 pub struct Table<'a> {
     /// Sector size in bytes.
@@ -146,11 +146,11 @@ pub struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Places `partitions` one after the other from [`FIRST_PARTITION`] on, with room for the backup
-    /// table behind the last.
+    /// Places `partitions` one after the other from [`FIRST_PARTITION`] on, with space for the backup table after the
+    /// last.
     ///
     /// # Errors
-    /// [`GptError`], but never `Io`.
+    /// [`GptError`] except `Io`.
     pub fn place(
         sector_size: u32,
         disk_guid: Guid,
@@ -184,19 +184,19 @@ impl<'a> Table<'a> {
         Ok(Self { sector_size, disk_guid, sectors, partitions: placed })
     }
 
-    /// Length of the image in bytes.
+    /// Returns the length of the image in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.sectors.saturating_mul(u64::from(self.sector_size))
     }
 
-    /// Whether there are no bytes at all, which no table made by [`Table::place`] has.
+    /// Returns whether the length is zero. That of a table made by [`Table::place`] never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The 16 KiB of entries, unused ones zero.
+    /// Returns the 16 KiB of entries. Unused ones are zero.
     ///
     /// # Errors
     /// [`GptError::Name`], [`GptError::TooMany`].
@@ -213,7 +213,7 @@ impl<'a> Table<'a> {
         Ok(bytes)
     }
 
-    /// The header in the second sector.
+    /// Returns the header for the second sector.
     ///
     /// # Errors
     /// As [`Table::entries`].
@@ -238,7 +238,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// The header in the last sector.
+    /// Returns the header for the last sector.
     ///
     /// # Errors
     /// As [`Table::entries`].
@@ -252,8 +252,8 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Writes the image from the start of `out` on. Contents are streamed; what lies between is
-    /// written as zeros, so `out` need not be empty before (but should not be longer).
+    /// Writes the image to `out`, from its start on. Contents are streamed, and the gaps between them are written as
+    /// zeros. `out` need not be empty before, but should not be longer than the image.
     ///
     /// # Errors
     /// [`GptError`].
@@ -261,8 +261,8 @@ impl<'a> Table<'a> {
         self.write_with(out, &self.primary_header()?, &self.backup_header()?)
     }
 
-    /// As [`Table::write_to`], with headers of the caller's making. They are put where honest ones
-    /// would be, whatever they say.
+    /// As [`Table::write_to`], with given headers. They are written where valid ones would be, whatever their fields
+    /// are.
     ///
     /// # Errors
     /// [`GptError`].
@@ -294,7 +294,7 @@ fn check_sector_size(size: u32) -> Result<u64, GptError> {
     }
 }
 
-/// An output whose every byte up to `end` has been written.
+/// An output that has been written completely up to `end`.
 struct Writer<'a, W> {
     out: &'a mut W,
     end: u64,
@@ -333,8 +333,8 @@ impl<W: Write + Seek> Writer<'_, W> {
     }
 }
 
-/// The first sector's 512 bytes: one partition of type 0xEE over the whole disk
-/// (UEFI specification 2.10, section 5.2.3).
+/// Returns the first 512 bytes: an MBR with one partition of type 0xEE over the whole disk (UEFI specification 2.10,
+/// section 5.2.3).
 fn protective_mbr(sectors: u64) -> [u8; 512] {
     let covered = u32::try_from(sectors.saturating_sub(1)).unwrap_or(u32::MAX);
     let mut entry = [0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0];

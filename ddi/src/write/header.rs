@@ -2,7 +2,7 @@
 
 use crate::Guid;
 
-/// Size of a header in bytes; the rest of its sector is zero.
+/// Size of a header in bytes. The rest of its sector is zero.
 pub const HEADER_SIZE: usize = 92;
 /// Offset of `HeaderCRC32` in a header.
 const HEADER_CRC: usize = 16;
@@ -16,7 +16,7 @@ pub struct Header {
     pub revision: u32,
     /// `HeaderSize` in bytes
     pub header_size: u32,
-    /// `HeaderCRC32`; `None` to have it computed.
+    /// `HeaderCRC32`; `None` computes it.
     pub header_crc: Option<u32>,
     /// `MyLBA`
     pub my_lba: u64,
@@ -39,7 +39,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// The 92 bytes of the header.
+    /// Returns the 92 bytes of the header.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let with_crc = |crc: u32| {
@@ -65,7 +65,7 @@ impl Header {
     }
 }
 
-/// Recomputes the checksum of the header at the start of `sector`, after one of its fields was changed.
+/// Recomputes the checksum of the header at the start of `sector`, after a change of a field.
 pub fn fix_header_crc(sector: &mut [u8]) {
     if let Some(header) = sector.get_mut(..HEADER_SIZE) {
         let end = HEADER_CRC.saturating_add(4);

@@ -1,20 +1,19 @@
-//! Writing disk images of extensions, byte for byte the same for the same input.
+//! Writer of disk images of extensions, reproducible byte for byte.
 //!
-//! The steps are apart, so that each can be had alone:
+//! Each step can be used alone:
 //!
 //! 1. [`DdiBuilder::protect`] computes the hash tree of a file system: [`Parts`] with a root hash.
-//! 2. [`Parts::sign`] adds a signature partition. It may be left out, made elsewhere, or replaced:
-//!    [`Parts`] is plain data.
-//! 3. [`Parts::table`] lays the partitions out, [`gpt::Table::write_to`] writes them with their
-//!    partition table, streaming the file system.
+//! 2. [`Parts::sign`] adds a signature partition. It can be omitted, made elsewhere or replaced, because all fields of
+//!    [`Parts`] are public.
+//! 3. [`Parts::table`] lays out the partitions, and [`gpt::Table::write_to`] writes them with their partition table. It
+//!    streams the file system.
 //!
-//! Nothing is drawn from a random source or a clock. So two builds of one tree with one RSA key give the
-//! same bytes, and whoever rebuilds an extension can compare. (An ECDSA signature holds a random number
-//! and differs each time; all else stays the same.)
+//! No step uses random numbers or a clock. Two builds of one tree with one RSA key are identical, so a rebuild can be
+//! compared with the original. (An ECDSA signature contains a random number, so it differs each time. Everything else
+//! is the same.)
 //!
-//! The shape is that of `systemd-repart --make-ddi=sysext` (systemd 257, `src/repart/repart.c`):
-//! partitions from 1 MiB on, aligned to 4 KiB, names after their types, the UUIDs of data and hash tree
-//! from the root hash.
+//! The layout is that of `systemd-repart --make-ddi=sysext` (systemd 257, `src/repart/repart.c`): partitions from 1 MiB
+//! on, aligned to 4 KiB, named after their types, with the UUIDs of data and hash tree from the root hash.
 
 mod ddi;
 pub mod gpt;

@@ -1,12 +1,12 @@
-//! A source made longer by zeros.
+//! A source padded with zeros.
 
 use crate::io::ReadAt;
 use std::io;
 
-/// A source followed by as many zeros as make its length a multiple of something.
+/// A source followed by zeros up to a multiple of a given length.
 ///
-/// A partition is a whole number of 4 KiB blocks and so is the data that a hash tree protects, but
-/// `mksquashfs -nopad` and tools like it end their file where the file system ends.
+/// A partition, and the data that a hash tree protects, is a whole number of 4 KiB blocks. Files of `mksquashfs -nopad`
+/// and similar tools end where the file system ends.
 #[derive(Clone, Copy)]
 pub struct Padded<'a> {
     source: &'a dyn ReadAt,
@@ -14,7 +14,7 @@ pub struct Padded<'a> {
 }
 
 impl<'a> Padded<'a> {
-    /// Pads `source` to a multiple of `multiple` bytes; `None` where that exceeds what a file can hold.
+    /// Pads `source` to a multiple of `multiple` bytes. Returns `None` if that exceeds the maximum length of a file.
     #[must_use]
     pub fn new(source: &'a dyn ReadAt, multiple: u64) -> Option<Self> {
         let len = source.len().checked_next_multiple_of(multiple)?;

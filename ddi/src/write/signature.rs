@@ -1,4 +1,4 @@
-//! The signature partition: a signed root hash (Discoverable Partitions Specification, "Verity").
+//! Writer of the signature partition: a signed root hash (Discoverable Partitions Specification, "Verity").
 
 use crate::bytes::hex;
 use crate::verity::RootHash;
@@ -13,18 +13,18 @@ use openssl::x509::X509Ref;
 use std::fmt;
 use thiserror::Error;
 
-/// Length of the partition in bytes (`VERITY_SIG_SIZE` of systemd 257's `src/repart/repart.c`).
-/// A longer signature gets a longer partition.
+/// Length of the partition in bytes (`VERITY_SIG_SIZE` of systemd 257's `src/repart/repart.c`). A longer signature has
+/// a longer partition.
 pub const SIGNATURE_PARTITION_SIZE: usize = 16 * 1024;
 
-/// Why a root hash can't be signed.
+/// Errors of signing a root hash.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignError {
-    /// Key and certificate aren't a pair.
+    /// Key and certificate are not a pair.
     #[error("the private key does not belong to the certificate")]
     KeyMismatch,
-    /// OpenSSL refused.
+    /// OpenSSL failed.
     #[error("OpenSSL: {0}")]
     OpenSsl(ErrorStack),
 }
@@ -35,24 +35,24 @@ impl From<ErrorStack> for SignError {
     }
 }
 
-/// Who signs.
+/// A signing key and its certificate.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
     /// The private key.
     pub key: &'a PKeyRef<Private>,
-    /// The certificate that it belongs to.
+    /// The certificate of that key.
     pub certificate: &'a X509Ref,
 }
 
 impl Signer<'_> {
-    /// A detached PKCS#7 signature, DER, over the lower-case hexadecimal root hash without newline, with
-    /// the flags of systemd 257's `sign_verity_roothash()`: no signed attributes, so no time either, and
-    /// the certificate embedded.
+    /// Returns a detached PKCS#7 signature (DER) of the lower-case hexadecimal root hash without newline. The flags are
+    /// those of systemd 257's `sign_verity_roothash()`: no signed attributes, and so no time, and an embedded
+    /// certificate.
     ///
     /// # Errors
     /// [`SignError`].
     pub fn sign(&self, root_hash: &RootHash) -> Result<Vec<u8>, SignError> {
-        // OpenSSL notices too, but says it in a way that nobody understands.
+        // OpenSSL detects this, too, but its message is hard to understand.
         if !self.certificate.public_key()?.public_eq(self.key) {
             return Err(SignError::KeyMismatch);
         }
@@ -68,22 +68,22 @@ impl fmt::Debug for Signer<'_> {
     }
 }
 
-/// What `certificateFingerprint` holds: SHA-256 of the certificate's DER, lower-case hexadecimal.
+/// Returns the value of `certificateFingerprint`: SHA-256 of the certificate's DER, in lower-case hexadecimal.
 ///
 /// # Errors
-/// Where OpenSSL can't encode the certificate.
+/// If OpenSSL cannot encode the certificate.
 pub fn fingerprint(certificate: &X509Ref) -> Result<String, SignError> {
     Ok(hex(&certificate.digest(MessageDigest::sha256())?))
 }
 
-/// The JSON text, with its members in the order in which `systemd-repart` writes them.
+/// Returns the JSON text, with its members in the order of `systemd-repart`.
 #[must_use]
 pub fn signature_json(root_hash: &RootHash, fingerprint: &str, pkcs7: &[u8]) -> String {
     let signature = STANDARD.encode(pkcs7);
     format!(r#"{{"rootHash":"{root_hash}","certificateFingerprint":"{fingerprint}","signature":"{signature}"}}"#)
 }
 
-/// `text` padded with NULs, at least one, to [`SIGNATURE_PARTITION_SIZE`] or the next multiple of 4 KiB.
+/// Pads `text` with at least one NUL to [`SIGNATURE_PARTITION_SIZE`] or to the next multiple of 4 KiB.
 #[must_use]
 pub fn signature_partition(text: &[u8]) -> Vec<u8> {
     let mut bytes = text.to_vec();

@@ -1,4 +1,4 @@
-//! An image that is there already, taken apart so that it can be signed.
+//! Splits an existing image into its parts, so that it can be signed.
 
 use super::{BuildError, Padded, Parts};
 use crate::Architecture;
@@ -12,47 +12,47 @@ use crate::verity::{self, RootHash, SUPERBLOCK_SIZE, Superblock, first_nonzero};
 use std::io;
 use thiserror::Error;
 
-/// Why an image can't be signed.
+/// Errors of [`take_apart`].
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum UnsignedError {
-    /// Its partition table.
+    /// The partition table is invalid.
     #[error(transparent)]
     Gpt(#[from] crate::gpt::GptError),
-    /// Other partitions than those of an extension.
+    /// The partitions are not those of an extension.
     #[error("it has {found}, and an extension has a root partition, its hash tree and nothing else")]
     Partitions {
-        /// What there is
+        /// Description of the partitions.
         found: String,
     },
     /// Reading failed.
     #[error("reading it: {0}")]
     Io(io::Error),
-    /// Hash tree.
+    /// The superblock of the hash tree is invalid.
     #[error(transparent)]
     Superblock(#[from] verity::SuperblockError),
-    /// Hash tree.
+    /// Computing the hash tree failed.
     #[error(transparent)]
     Tree(#[from] verity::TreeError),
-    /// The hash tree isn't the one of the data.
+    /// The hash tree does not match the data.
     #[error("its hash tree does not fit its data: one of them has been damaged since it was built")]
     Damaged,
-    /// Other data than what its signature is about.
+    /// The data does not match the existing signature.
     #[error(
         "its root hash is {found}, and its signature is about {signed}: its data has been damaged since it was signed"
     )]
     SignedOther {
-        /// The root hash of what is there
+        /// Root hash of the data.
         found: RootHash,
-        /// The root hash that is signed
+        /// Root hash that is signed.
         signed: RootHash,
     },
-    /// Data of one block, of which neither a signature nor a UUID says what its digest was.
+    /// The data is one block, and neither a signature nor a UUID proves its digest.
     #[error(
         "its partition UUIDs do not derive from its root hash, and its data is one block without a hash tree: it may have been damaged since it was built"
     )]
     Unproven,
-    /// It can't be laid out again.
+    /// The image cannot be laid out again.
     #[error(transparent)]
     Build(#[from] BuildError),
 }
@@ -63,11 +63,11 @@ impl From<io::Error> for UnsignedError {
     }
 }
 
-/// What is in an image besides its signature, if it has one. The hash tree is computed again and has to be the one that
-/// is there, so what will be signed is what was built.
+/// Splits an image into its parts, without its signature if it has one. The hash tree is computed again and must equal
+/// the existing one, so the parts are what was built.
 ///
 /// # Errors
-/// [`UnsignedError`]
+/// [`UnsignedError`] for the first fault.
 pub fn take_apart<'a>(
     image: &'a dyn ReadAt,
     data: &'a mut Option<Window<'a>>,
@@ -94,8 +94,8 @@ pub fn take_apart<'a>(
     if found != tree || first_nonzero(&area, ReadAt::len(&tree))?.is_some() {
         return Err(UnsignedError::Damaged);
     }
-    // The root hash itself isn't in the tree. Where a signature is about it, it says what was built; otherwise the UUIDs
-    // do, if they derive from it. Without either, the tree has to be enough, and for data of one block there is none.
+    // The root hash is not part of the tree. An existing signature proves it; else the UUIDs do, if they derive from
+    // it. Without either, the tree must be enough, and data of one block has no tree.
     match signature.and_then(|partition| claimed_root_hash(image, partition)) {
         Some(signed) if signed != root_hash => return Err(UnsignedError::SignedOther { found: root_hash, signed }),
         None if [root.uuid, hash.uuid] != partition_uuids(&root_hash) && superblock.geometry().levels().is_empty() => {
@@ -108,7 +108,7 @@ pub fn take_apart<'a>(
     Ok(Parts { architecture, sector_size, data, verity: tree, root_hash, signature: None })
 }
 
-/// The root hash that a signature partition is about, if it can be read.
+/// Returns the root hash in a signature partition, if that can be parsed.
 fn claimed_root_hash(image: &dyn ReadAt, partition: &Partition) -> Option<RootHash> {
     let len = usize::try_from(partition.len).ok().filter(|_| partition.len <= signature_partition::MAX_SIZE)?;
     let mut bytes = vec![0; len];

@@ -1,8 +1,9 @@
 //! LZ4 blocks (`doc/lz4_Block_format.md` of the LZ4 project).
 //!
-//! Written here because erofs refers to beginnings of blocks, and no crate stops in the middle of one.
+//! An own implementation, because erofs needs only the beginning of a block, and no crate can stop in the middle of
+//! one.
 
-/// The first `max` bytes of what `input` holds.
+/// Decompresses at most the first `max` bytes of `input`'s content.
 pub(super) fn decode(mut input: &[u8], max: usize) -> Option<Vec<u8>> {
     let mut output = Vec::with_capacity(max.min(input.len().saturating_mul(4)));
     while output.len() < max {
@@ -22,8 +23,8 @@ pub(super) fn decode(mut input: &[u8], max: usize) -> Option<Vec<u8>> {
     Some(output)
 }
 
-/// Repeats `count` bytes that stand `distance` before the end, which may overlap with what is being written,
-/// until `output` has `max` bytes.
+/// Repeats `count` bytes from `distance` bytes before the end of `output`, until `output` has `max` bytes. The source
+/// may overlap with the bytes that are written.
 pub(super) fn copy_match(output: &mut Vec<u8>, distance: usize, count: usize, max: usize) -> Option<()> {
     if distance == 0 {
         return None;
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn literals_and_overlapping_matches() {
-        // "ab", then 7 bytes from 2 back, then "c".
+        // "ab", then 7 bytes from distance 2, then "c".
         let block = [0x23, b'a', b'b', 2, 0, 0x10, b'c'];
         assert_eq!(decode(&block, 100).as_deref(), Some(b"ababababac".get(..10).unwrap_or_default()));
         for len in 0..10 {

@@ -1,14 +1,15 @@
-//! LZO1X streams, as the kernel's `Documentation/staging/lzo.rst` describes them.
+//! LZO1X streams (the kernel's `Documentation/staging/lzo.rst`).
 //!
-//! Written here because the crates for it are either under the GPL or without a limit on their output.
+//! An own implementation, because the available crates have the GPL as licence or no limit on their output.
 
 use super::lz4::copy_match;
 
-/// The first `max` bytes of what `input` holds. An end without the end marker is an error, unless `max` came first.
+/// Decompresses at most the first `max` bytes of `input`'s content. An end of `input` before the end marker is an
+/// error, unless `max` was reached.
 pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
     let mut stream = Stream { input };
     let mut output = Vec::with_capacity(max.min(input.len().saturating_mul(4)));
-    // Literals that the last instruction copied: 0 to 3, or 4 for "4 or more".
+    // Number of literals that the last instruction copied: 0 to 3, or 4 for 4 and more.
     let mut state = 0_usize;
     match stream.input.first()? {
         first @ 18.. => {
@@ -17,7 +18,8 @@ pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
             stream.literals(&mut output, count, max)?;
             state = count.min(4);
         }
-        // 17 announces a variant (run length encoding) that squashfs doesn't use; nothing can be repeated yet.
+        // 17 marks a variant (run length encoding) that squashfs does not use. 16 would repeat bytes, and there are
+        // none yet.
         16 | 17 => return None,
         _ => {}
     }
@@ -78,7 +80,7 @@ impl Stream<'_> {
         Some(usize::from(u16::from_le_bytes([self.byte()?, self.byte()?])))
     }
 
-    /// A length of which the instruction holds `bits`; zero means that it is `full` plus what follows.
+    /// Reads a length. Zero in the instruction's `bits` means that it is `full` plus the following bytes.
     fn length(&mut self, bits: usize, full: usize) -> Option<usize> {
         if bits != 0 {
             return Some(bits);

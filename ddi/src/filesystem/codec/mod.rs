@@ -1,4 +1,4 @@
-//! Decompression, up to a given length and never beyond.
+//! Decompression up to a given length.
 
 mod lz4;
 mod lzo;
@@ -12,10 +12,10 @@ use ruzstd::decoding::StreamingDecoder;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Largest window of Zstandard in bytes: both mkfs.erofs (`dictsize`) and mksquashfs (its block) stop there.
+/// Maximum window of Zstandard in bytes, the same in mkfs.erofs (`dictsize`) and mksquashfs (its block).
 const MAX_ZSTD_WINDOW: usize = 1 << 20;
 
-/// How data is compressed.
+/// A compression format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     /// LZ4 block without a frame.
@@ -26,7 +26,7 @@ pub(super) enum Codec {
     Deflate,
     /// Deflate in a zlib stream (RFC 1950).
     Zlib,
-    /// LZMA as in an .lzma file whose header is one byte, the complement of the properties.
+    /// LZMA as in an .lzma file with a header of one byte, the complement of the properties.
     MicroLzma,
     /// The .xz container.
     Xz,
@@ -47,8 +47,8 @@ impl Codec {
         }
     }
 
-    /// The first `max` bytes that `input` decompresses to, or fewer if there aren't so many; what follows in
-    /// `input` isn't looked at. `offset` is only for the error.
+    /// Decompresses at most the first `max` bytes of `input`'s content. The rest of `input` is ignored. `offset` is for
+    /// the error only.
     pub(super) fn decode(
         self,
         meter: &Meter<'_>,
@@ -66,7 +66,7 @@ impl Codec {
             Self::Xz => xz::decode(input, max),
             Self::Zstd => zstd(input, max),
         };
-        // Most of these are other people's code: a panic in it is the fault of the data.
+        // Most of these are third-party code. A panic in it is treated as an error of the data.
         catch_unwind(AssertUnwindSafe(decode))
             .ok()
             .flatten()
@@ -92,8 +92,8 @@ fn micro_lzma(input: &[u8], max: usize) -> Option<Vec<u8>> {
     }
     let (lc, lp, pb) =
         (properties.checked_rem(9)?, properties.checked_div(9)?.checked_rem(5)?, properties.checked_div(45)?);
-    // The byte was put where the range coder has a zero. No match can reach further back than to the beginning of the
-    // output, so a window of that size is enough, whatever the file system says about its dictionary.
+    // The property byte has replaced the first byte of the range coder, which is zero. No match refers to bytes before
+    // the beginning of the output, so a window of its size is enough, whatever dictionary size the file system has.
     let input = [0_u8].as_slice().chain(rest);
     let reader = LzmaReader::new(input, u64::MAX, lc, lp, pb, window(max)?, None).ok()?;
     up_to(reader, max)
@@ -104,12 +104,12 @@ fn zstd(input: &[u8], max: usize) -> Option<Vec<u8>> {
     up_to(StreamingDecoder::new_with_max_window_size(input, limit).ok()?, max)
 }
 
-/// A window for LZMA that reaches over all of the output.
+/// Returns the size of an LZMA window that covers the whole output.
 fn window(max: usize) -> Option<u32> {
     u32::try_from(max.max(4096)).ok()
 }
 
-/// Reads to the end or until there are `max` bytes.
+/// Reads to the end, or until there are `max` bytes.
 fn up_to(mut reader: impl Read, max: usize) -> Option<Vec<u8>> {
     let mut output = vec![0; max];
     let mut done = 0_usize;

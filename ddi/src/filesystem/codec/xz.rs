@@ -1,6 +1,6 @@
-//! The .xz container (`doc/xz-file-format.txt` of XZ Utils), as far as squashfs uses it: one stream, one block.
+//! The .xz container (`doc/xz-file-format.txt` of XZ Utils) as squashfs uses it: one stream, one block.
 //!
-//! Checksums aren't compared, because the data has been verified by its hash tree.
+//! Checksums are not compared, because the hash tree has verified the data.
 
 use super::{up_to, window};
 use crate::bytes::u32_at;
@@ -10,16 +10,16 @@ use lzma_rust2::filter::bcj::BcjReader;
 const MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
 const STREAM_HEADER: usize = 12;
 
-/// Identifier of the LZMA2 filter.
+/// ID of the LZMA2 filter.
 const LZMA2: u64 = 0x21;
 
-/// The first `max` bytes of what `input` holds.
+/// Decompresses at most the first `max` bytes of `input`'s content.
 pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
     if !input.starts_with(&MAGIC) {
         return None;
     }
     let block = input.get(STREAM_HEADER..)?;
-    // A size of 0 is the index: no block, no data.
+    // A size of 0 marks the index: there is no block and no data.
     let size = usize::from(*block.first()?).checked_add(1)?.checked_mul(4)?;
     if size == 4 {
         return Some(Vec::new());
@@ -27,7 +27,7 @@ pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
     let (header, data) = block.split_at_checked(size)?;
     let flags = *header.get(1)?;
     let mut fields = header.get(2..)?;
-    // Reserved bits, and at most two filters: the kernel allows one before LZMA2.
+    // Reserved bits must be zero. There are at most two filters: the kernel allows one before LZMA2.
     if flags & 0x3e != 0 {
         return None;
     }
@@ -47,7 +47,7 @@ pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
     if id != LZMA2 || properties.len() != 1 {
         return None;
     }
-    // No match reaches further back than to the beginning of the output, whatever the dictionary's size.
+    // No match refers to bytes before the beginning of the output, whatever the dictionary size.
     let lzma = Lzma2Reader::new(data, window(max)?, None);
     match branch {
         None => up_to(lzma, max),
@@ -63,7 +63,7 @@ pub(super) fn decode(input: &[u8], max: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// Identifier and properties of a filter.
+/// Reads ID and properties of a filter.
 fn filter<'a>(fields: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
     let id = number(fields)?;
     let size = usize::try_from(number(fields)?).ok()?;
@@ -72,7 +72,7 @@ fn filter<'a>(fields: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
     Some((id, properties))
 }
 
-/// A number of variable length, at most 9 bytes of 7 bits, least significant first.
+/// Reads a number of variable length: at most 9 bytes of 7 bits, least significant first.
 fn number(fields: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..63_u32).step_by(7) {

@@ -1,7 +1,7 @@
-//! Compressed files of erofs: which cluster holds which part of the content.
+//! Compressed files of erofs: the map from content to physical clusters.
 //!
-//! Content is cut into logical clusters of a block or a few. An index entry for each says whether a new
-//! extent, which is one physical cluster, begins in it, or which one goes on (`fs/erofs/zmap.c`).
+//! Content is divided into logical clusters of one or several blocks. Each has an index entry: either a new extent
+//! begins in the logical cluster, or an earlier one continues. An extent is one physical cluster (`fs/erofs/zmap.c`).
 
 mod index;
 
@@ -13,13 +13,13 @@ use crate::filesystem::codec::Codec;
 use crate::filesystem::meter::Meter;
 use index::{Entry, Head, Index};
 
-/// Largest physical cluster in bytes (`Z_EROFS_PCLUSTER_MAX_SIZE`).
+/// Maximum size of a physical cluster in bytes (`Z_EROFS_PCLUSTER_MAX_SIZE`).
 const MAX_ENCODED: u64 = 1 << 20;
 
-/// Largest extent in bytes (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
+/// Maximum size of an extent in bytes (`Z_EROFS_PCLUSTER_MAX_DSIZE`).
 const MAX_DECODED: u64 = 12 << 20;
 
-/// `h_advise` of `struct z_erofs_map_header`.
+/// Flags: `h_advise` of `struct z_erofs_map_header`.
 mod advise {
     pub(super) const COMPACTED_2B: u16 = 0x1;
     pub(super) const BIG_CLUSTERS_1: u16 = 0x2;
@@ -30,43 +30,43 @@ mod advise {
     pub(super) const KNOWN: u16 = 0x3f;
 }
 
-/// Where the content of an extent is.
+/// The storage of an extent's content.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Storage {
-    /// As it is.
+    /// Uncompressed.
     Stored,
-    /// As it is but rotated within its block, so that it has the same place in it as in the file.
+    /// Uncompressed, and rotated within its block so that the offset in the block is the same as in the file.
     Rotated,
     /// Compressed.
     Compressed { codec: Codec },
-    /// In the packed file.
+    /// In the packed file, at this offset in bytes.
     Fragment { at: u64 },
 }
 
-/// A stretch of content that is stored in one piece.
+/// A range of content that is stored in one physical cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Extent {
-    /// First byte of content.
+    /// Offset of its first byte in the content.
     pub(super) start: u64,
-    /// First byte of content after it.
+    /// Offset in the content of the byte after it.
     pub(super) end: u64,
     pub(super) storage: Storage,
-    /// Where its physical cluster is.
+    /// Offset of the physical cluster in the image.
     at: u64,
-    /// Bytes of that.
+    /// Length of the physical cluster in bytes.
     len: u64,
 }
 
 /// The map of a compressed file.
 pub(super) struct Clusters {
     place: Place,
-    /// Where its header is, for errors.
+    /// Offset of the header, for errors.
     header: u64,
     size: u64,
 }
 
 enum Place {
-    /// All of it is in the packed file.
+    /// The whole content is in the packed file, from offset `at` on.
     Fragment {
         at: u64,
     },
@@ -78,15 +78,15 @@ struct Indexed {
     algorithms: u8,
     available: u16,
     interlaced: bool,
-    /// Bytes of the last physical cluster if that follows the index.
+    /// Length in bytes of the last physical cluster, if that follows the index.
     inline: Option<u16>,
-    /// Where in the packed file the last extent is: the low 32 bits.
+    /// Lower 32 bits of the offset of the last extent in the packed file.
     fragment: Option<u32>,
     block_size: u64,
 }
 
 impl Clusters {
-    /// Reads the header that follows the inode.
+    /// Reads the header after the inode.
     pub(super) fn read(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode) -> Result<Self, FilesystemError> {
         let corrupt = || FilesystemError::corrupt("compression header", inode.tail);
         let header = inode.tail.checked_next_multiple_of(8).ok_or_else(corrupt)?;
@@ -132,7 +132,7 @@ impl Clusters {
         })
     }
 
-    /// The extent that holds the byte at `offset`, which is inside the file.
+    /// Returns the extent with the byte at `offset`, which must be inside the file.
     pub(super) fn extent(&self, meter: &Meter<'_>, offset: u64) -> Result<Extent, FilesystemError> {
         match &self.place {
             Place::Fragment { at } => {
@@ -157,7 +157,7 @@ impl Indexed {
         let last = end == size;
         let (at, len, storage);
         if let Some(low) = self.fragment.filter(|_| last) {
-            // Full indexes have the high bits where the block number of the last extent would be.
+            // Full indexes have the high bits in place of the block number of the last extent.
             let high = if self.index.compact() { 0 } else { u64::from(head.block) << 32 };
             return Ok(Extent { start, end, storage: Storage::Fragment { at: high | u64::from(low) }, at: 0, len: 0 });
         }
@@ -169,7 +169,7 @@ impl Indexed {
             }
         } else {
             at = u64::from(head.block).saturating_mul(self.block_size);
-            // Stored extents always have one logical cluster.
+            // Uncompressed extents always have one logical cluster.
             len = match blocks.filter(|_| head.kind != index::HeadKind::Plain) {
                 Some(blocks) => u64::from(blocks).saturating_mul(self.block_size),
                 None => self.index.cluster_size(),
@@ -187,14 +187,14 @@ impl Indexed {
         Ok(Extent { start, end, storage, at, len })
     }
 
-    /// The head of the extent that holds `offset`, and the cluster in which it begins.
+    /// Returns the cluster in which the extent with `offset` begins, and the extent's head.
     fn head(&self, meter: &Meter<'_>, offset: u64, header: u64) -> Result<(u64, Head), FilesystemError> {
         let corrupt = || FilesystemError::corrupt("compression index", header);
         let mut cluster = offset.checked_shr(self.index.cluster_bits()).ok_or_else(corrupt)?;
         loop {
             let back = match self.index.entry(meter, cluster)? {
                 Entry::Head(head) if self.index.position(cluster, head) <= offset => return Ok((cluster, head)),
-                // It begins further on in this cluster, so what is wanted began before.
+                // The head is after `offset` in this cluster, so the wanted extent begins before the cluster.
                 Entry::Head(_) => 1,
                 Entry::Continued { back, .. } => u64::from(back),
             };
@@ -205,7 +205,8 @@ impl Indexed {
         }
     }
 
-    /// Where the extent that begins in `cluster` ends, and how many blocks its physical cluster has if that is said.
+    /// Returns the end of the extent that begins in `cluster`, and the number of blocks of its physical cluster if the
+    /// index has it.
     fn end(
         &self,
         meter: &Meter<'_>,
@@ -223,7 +224,7 @@ impl Indexed {
             match self.index.entry(meter, next)? {
                 Entry::Head(head) => break self.index.position(next, head),
                 Entry::Continued { blocks: said, .. } => {
-                    // Only the first one after the head can say it.
+                    // Only the first entry after the head can have it.
                     if next == cluster.saturating_add(1) {
                         blocks = said;
                     }
@@ -258,7 +259,7 @@ impl Indexed {
 }
 
 impl Extent {
-    /// Fills `buf` with content from `offset` on, which is inside.
+    /// Fills `buf` with content from `offset` on, which must be inside the extent.
     pub(super) fn read(
         &self,
         erofs: &Erofs,
@@ -289,7 +290,7 @@ impl Extent {
             }
             Storage::Compressed { codec } => {
                 let data = meter.data(self.at, len, "compressed cluster")?;
-                // All but the first way of storing LZ4 put the data at the end.
+                // Except in the oldest form of LZ4, the data is at the end of the cluster, after zeros.
                 let padded = codec != Codec::Lz4 || erofs.zero_padding;
                 let begin = if padded { data.iter().position(|byte| *byte != 0).ok_or_else(corrupt)? } else { 0 };
                 codec.decode(meter, data.get(begin..).ok_or_else(corrupt)?, wanted, self.at)?

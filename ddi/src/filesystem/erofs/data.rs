@@ -1,4 +1,4 @@
-//! Content of files of erofs, in every layout.
+//! Content of files in erofs, in every layout.
 
 use super::cluster::{Clusters, Storage};
 use super::inode::Layout;
@@ -7,19 +7,19 @@ use crate::bytes::u32_at;
 use crate::filesystem::FilesystemError;
 use crate::filesystem::meter::Meter;
 
-/// Where a stretch of content is.
+/// The storage of a range of content.
 enum Stretch {
-    /// As it is, from this byte on.
+    /// Uncompressed, at offset `at` of the image.
     Stored { at: u64, len: u64 },
-    /// Nowhere: zeros.
+    /// Not stored: zeros.
     Hole { len: u64 },
     /// In a compressed cluster.
     Packed { cluster: super::cluster::Extent, len: u64 },
-    /// In the packed file, from this byte on.
+    /// In the packed file, at offset `at`.
     Fragment { at: u64, len: u64 },
 }
 
-/// Fills `buf` with the content of `inode` from `offset` on; the caller has checked that it is so long.
+/// Fills `buf` with the content of `inode` from `offset` on. The caller has checked that the content is long enough.
 pub(super) fn read(
     erofs: &Erofs,
     meter: &Meter<'_>,
@@ -30,7 +30,7 @@ pub(super) fn read(
     read_nested(erofs, meter, inode, offset, buf, true)
 }
 
-/// `fragments`: whether it may refer to the packed file, which can't refer to itself.
+/// `fragments`: whether references to the packed file are allowed. The packed file itself cannot have any.
 fn read_nested(
     erofs: &Erofs,
     meter: &Meter<'_>,
@@ -103,7 +103,7 @@ fn flat(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode, offset: u64) -> Result<
             if offset < tail {
                 return Ok(Stretch::Stored { at: first.saturating_add(offset), len: tail.saturating_sub(offset) });
             }
-            // The tail may not go over the end of the block in which it begins.
+            // The tail must not exceed the block in which it begins.
             let size = inode.size.saturating_sub(tail);
             if erofs.within_block(inode.tail).saturating_add(size) > erofs.block_size {
                 return Err(corrupt());
@@ -114,7 +114,8 @@ fn flat(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode, offset: u64) -> Result<
     }
 }
 
-/// A file of chunks: an array of block numbers, or of `struct erofs_inode_chunk_index`, follows the inode.
+/// Finds a range of a file of chunks. An array of block numbers or of `struct erofs_inode_chunk_index` follows the
+/// inode.
 fn chunk(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode, offset: u64) -> Result<Stretch, FilesystemError> {
     const SIZE_BITS: u32 = 0x1f;
     const INDEXES: u32 = 0x20;

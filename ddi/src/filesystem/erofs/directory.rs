@@ -6,10 +6,10 @@ use crate::filesystem::format::{Item, Visitor};
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{EntryKind, FilesystemError};
 
-/// Bytes of an entry without its name.
+/// Size of an entry in bytes, without its name.
 const ENTRY: usize = 12;
 
-/// Bytes that are read at once; a multiple of every block size.
+/// Number of bytes that are read at once, a multiple of every block size.
 const PIECE: u64 = 64 << 10;
 
 pub(super) fn visit(
@@ -35,7 +35,7 @@ pub(super) fn visit(
 
 fn visit_block(block: &[u8], offset: u64, visitor: &mut Visitor<'_>) -> Result<(), FilesystemError> {
     let corrupt = || FilesystemError::corrupt("directory", offset);
-    // The first name follows the last entry, and so tells how many there are.
+    // The first name follows the last entry, so its offset determines the number of entries.
     let names = usize::from(u16_at(block, 8).ok_or_else(corrupt)?);
     if names < ENTRY || !names.is_multiple_of(ENTRY) {
         return Err(corrupt());
@@ -46,7 +46,7 @@ fn visit_block(block: &[u8], offset: u64, visitor: &mut Visitor<'_>) -> Result<(
         let start = usize::from(u16_at(entry, 8).ok_or_else(corrupt)?);
         let name = match entries.peek() {
             Some(next) => block.get(start..usize::from(u16_at(next, 8).ok_or_else(corrupt)?)),
-            // The last name ends with the block or with the first NUL.
+            // The last name ends at the end of the block or at the first NUL.
             None => block.get(start..).and_then(|rest| rest.split(|byte| *byte == 0).next()),
         };
         let kind = match entry.get(10).ok_or_else(corrupt)? {

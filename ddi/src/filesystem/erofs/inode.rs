@@ -6,38 +6,38 @@ use crate::filesystem::format::Attributes;
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{EntryKind, FilesystemError};
 
-/// Inodes are counted in slots of this many bytes.
+/// Size in bytes of a slot. Inodes are numbered in slots.
 const SLOT: u64 = 32;
 
-/// How the content of a file is laid out, `EROFS_INODE_*`.
+/// The layout of a file's content, `EROFS_INODE_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::filesystem) enum Layout {
-    /// Blocks one after the other.
+    /// Consecutive blocks.
     Plain,
     /// Compressed, with indexes of 8 bytes.
     CompressedFull,
-    /// Blocks one after the other, the last of which follows the inode.
+    /// Consecutive blocks, with the last one after the inode.
     Inline,
     /// Compressed, with packed indexes.
     CompressedCompact,
-    /// Chunks of blocks anywhere.
+    /// Chunks of blocks at any offset.
     Chunks,
 }
 
-/// What an inode says.
+/// A parsed inode. Positions are offsets in the image in bytes.
 #[derive(Debug, Clone)]
 pub(in crate::filesystem) struct Inode {
-    /// Where it is.
+    /// Offset of the inode.
     pub(super) offset: u64,
     pub(super) kind: EntryKind,
     pub(super) layout: Layout,
-    /// Bytes of content.
+    /// Length of the content in bytes.
     pub(super) size: u64,
-    /// First block, or chunk format; depends on the layout.
+    /// First block, chunk format or device number, depending on type and layout.
     pub(super) location: u32,
-    /// Where its attributes begin.
+    /// Offset of the attributes.
     pub(super) xattrs: u64,
-    /// Where they end, and what belongs to the layout begins.
+    /// Offset of the end of the attributes, where the data of the layout begins.
     pub(super) tail: u64,
 }
 
@@ -65,7 +65,7 @@ impl Inode {
         let size = if extended { u64_at(&bytes, 8) } else { u32_at(&bytes, 8).map(u64::from) }.ok_or_else(corrupt)?;
         let mode = u16_at(&bytes, 4).ok_or_else(corrupt)?;
         let count = u64::from(u16_at(&bytes, 2).ok_or_else(corrupt)?);
-        // The first unit is a header of 12 bytes, each further one has 4 bytes.
+        // The first unit is a header of 12 bytes, all others have 4 bytes.
         let xattr_size = count.checked_sub(1).map_or(0, |units| units.saturating_mul(4).saturating_add(12));
         let xattrs = offset.saturating_add(if extended { 64 } else { 32 });
         Ok(Self {
@@ -81,7 +81,7 @@ impl Inode {
 }
 
 impl Inode {
-    /// Who may do what with it.
+    /// Reads permissions and ownership.
     pub(super) fn attributes(&self, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {
         let corrupt = || FilesystemError::corrupt("inode", self.offset);
         let bytes = meter.metadata::<32>(self.offset, "inode")?;

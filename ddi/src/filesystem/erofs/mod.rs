@@ -1,4 +1,4 @@
-//! erofs, as Linux 6.12 reads it (`fs/erofs/erofs_fs.h`): one device, no 48-bit addresses.
+//! erofs as in Linux 6.12 (`fs/erofs/erofs_fs.h`), with one device and without 48-bit addresses.
 
 mod cluster;
 mod data;
@@ -14,49 +14,49 @@ use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::filesystem::format::Attributes;
 use inode::Inode;
 
-/// Bytes before the superblock, for boot code.
+/// Offset of the superblock in bytes. The space before it is for boot code.
 const SUPERBLOCK: u64 = 1024;
 const MAGIC: u32 = 0xe0f5_e1e2;
 
-/// Block sizes from 512 bytes to 64 KiB. A kernel mounts up to its page size.
+/// Logarithm of the block size: 512 bytes to 64 KiB. A kernel mounts block sizes up to its page size.
 const BLOCK_BITS: std::ops::RangeInclusive<u8> = 9..=16;
 
 /// Incompatible features, `EROFS_FEATURE_INCOMPAT_*`.
 mod feature {
-    /// LZ4 data stands at the end of its cluster, after zeros.
+    /// LZ4 data is at the end of its cluster, after zeros.
     pub(super) const ZERO_PADDING: u32 = 0x1;
     /// The superblock lists the compressions in use.
     pub(super) const CONFIGURATIONS: u32 = 0x2;
     /// Files may end in a fragment of the packed file.
     pub(super) const FRAGMENTS: u32 = 0x20;
-    /// All that this reader and Linux 6.12 know.
+    /// All features that this reader and Linux 6.12 support.
     pub(super) const KNOWN: u32 = 0x7f;
 }
 
-/// What the superblock says.
+/// A parsed superblock.
 #[derive(Debug)]
 pub(super) struct Erofs {
     block_bits: u32,
     block_size: u64,
-    /// Where inodes are counted from, in bytes.
+    /// Offset in bytes from which inodes are numbered.
     meta: u64,
-    /// Where shared attributes are counted from, in bytes.
+    /// Offset in bytes from which shared attributes are numbered.
     shared_xattrs: u64,
     root: u64,
-    /// The inode of the file that holds fragments.
+    /// Number of the inode of the packed file, which has the fragments.
     packed: Option<u64>,
     zero_padding: bool,
-    /// A bit for each compression.
+    /// A bit for each available compression.
     algorithms: u16,
 }
 
 impl Erofs {
-    /// Size of a block in bytes.
+    /// Returns the size of a block in bytes.
     pub(super) fn block_size(&self) -> u64 {
         self.block_size
     }
 
-    /// Reads the superblock; `None` if it is none of erofs.
+    /// Reads the superblock. Returns `None` without the magic number of erofs.
     pub(super) fn open(meter: &Meter<'_>, len: u64) -> Result<Option<Self>, FilesystemError> {
         if len < SUPERBLOCK.saturating_add(128) {
             return Ok(None);
@@ -109,7 +109,7 @@ impl Erofs {
         })
     }
 
-    /// Bytes of the block before `offset`.
+    /// Returns the offset within a block.
     fn within_block(&self, offset: u64) -> u64 {
         offset & self.block_size.saturating_sub(1)
     }
@@ -149,7 +149,7 @@ impl Format for Erofs {
     }
 
     fn device(inode: &Inode) -> Option<u32> {
-        // `i_u` is the number of a device in the place of a first block.
+        // For a device, `i_u` is its number; for a file, the first block.
         matches!(inode.kind, EntryKind::CharacterDevice | EntryKind::BlockDevice).then_some(inode.location)
     }
 

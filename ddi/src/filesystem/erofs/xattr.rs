@@ -1,4 +1,4 @@
-//! Extended attributes of erofs: after the inode, or shared by several inodes in an area of their own.
+//! Extended attributes of erofs: after the inode, or shared by several inodes in a separate area.
 
 use super::{Erofs, Inode};
 use crate::bytes::{u16_at, u32_at};
@@ -6,22 +6,22 @@ use crate::filesystem::mask::{ATTRIBUTES, Mask};
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{FilesystemError, MAX_XATTR};
 
-/// Bytes before the list of shared attributes (`struct erofs_xattr_ibody_header`).
+/// Size in bytes of the header before the list of shared attributes (`struct erofs_xattr_ibody_header`).
 const HEADER: u64 = 12;
 
-/// Bytes before a name (`struct erofs_xattr_entry`).
+/// Size in bytes of the header before a name (`struct erofs_xattr_entry`).
 const ENTRY: u64 = 4;
 
-/// Namespace `user.`
+/// Namespace `user.`.
 const USER: u8 = 1;
 
-/// Namespace `trusted.`
+/// Namespace `trusted.`.
 const TRUSTED: u8 = 4;
 
-/// Set where the beginning of a name stands in a table.
+/// Flag of a name whose prefix is in a table.
 const LONG_PREFIX: u8 = 0x80;
 
-/// The value of attribute `user.NAME`.
+/// Returns the value of the attribute `user.NAME`.
 pub(super) fn user(
     erofs: &Erofs,
     meter: &Meter<'_>,
@@ -33,7 +33,7 @@ pub(super) fn user(
     })
 }
 
-/// What the attributes `trusted.overlay.…` of a directory make overlayfs hide.
+/// Returns the effect of a directory's attributes `trusted.overlay.…` in overlayfs.
 pub(super) fn mask(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
     first(erofs, meter, inode, &mut |entry| {
         for (name, mask) in ATTRIBUTES {
@@ -45,12 +45,12 @@ pub(super) fn mask(erofs: &Erofs, meter: &Meter<'_>, inode: &Inode) -> Result<Op
     })
 }
 
-/// The first answer of `look`, which is shown one attribute after the other.
+/// Calls `select` for one attribute after the other, and returns its first result.
 fn first<T>(
     erofs: &Erofs,
     meter: &Meter<'_>,
     inode: &Inode,
-    look: &mut dyn FnMut(&Entry) -> Result<Option<T>, FilesystemError>,
+    select: &mut dyn FnMut(&Entry) -> Result<Option<T>, FilesystemError>,
 ) -> Result<Option<T>, FilesystemError> {
     if inode.tail <= inode.xattrs {
         return Ok(None);
@@ -61,7 +61,7 @@ fn first<T>(
     for _ in 0..shared {
         let id = u32_at(&meter.metadata::<4>(at, "attributes")?, 0).unwrap_or_default();
         let entry = Entry::read(meter, erofs.shared_xattrs.saturating_add(u64::from(id).saturating_mul(4)))?;
-        if let Some(found) = look(&entry)? {
+        if let Some(found) = select(&entry)? {
             return Ok(Some(found));
         }
         at = at.saturating_add(4);
@@ -71,7 +71,7 @@ fn first<T>(
         if entry.next > inode.tail {
             return Err(FilesystemError::corrupt("attributes", at));
         }
-        if let Some(found) = look(&entry)? {
+        if let Some(found) = select(&entry)? {
             return Ok(Some(found));
         }
         at = entry.next;
@@ -84,7 +84,7 @@ struct Entry {
     name_len: u8,
     namespace: u8,
     value_len: u16,
-    /// Where the next one begins: entries are padded to 4 bytes.
+    /// Offset of the next entry. Entries are padded to 4 bytes.
     next: u64,
 }
 
@@ -99,9 +99,9 @@ impl Entry {
         Ok(Self { name, name_len, namespace, value_len, next })
     }
 
-    /// Whether it is the attribute of this name.
+    /// Returns whether the entry has this namespace and name.
     fn is(&self, meter: &Meter<'_>, namespace: u8, wanted: &[u8]) -> Result<bool, FilesystemError> {
-        // Overlooking an attribute could make one of two candidates look like the only one.
+        // Skipping an attribute could make one of two candidates appear to be the only one.
         if self.namespace & LONG_PREFIX != 0 {
             return Err(FilesystemError::Unsupported { what: "attribute prefix", value: self.namespace.into() });
         }

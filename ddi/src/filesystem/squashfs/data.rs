@@ -1,4 +1,4 @@
-//! Content of files and symbolic links of squashfs.
+//! Content of files and symbolic links in squashfs.
 
 use super::metadata::table_entry;
 use super::{Inode, Squashfs};
@@ -6,13 +6,13 @@ use crate::bytes::{u32_at, u64_at};
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{EntryKind, FilesystemError};
 
-/// Set in the size of a block that isn't compressed (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
+/// Flag in the size of a block that is not compressed (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
 const STORED: u32 = 1 << 24;
 
-/// Blocks whose sizes are read at once.
+/// Number of block sizes that are read at once.
 const SIZES: usize = 512;
 
-/// The first `len` bytes.
+/// Reads the first `len` bytes of a file or of the target of a symbolic link.
 pub(super) fn content(
     squashfs: &Squashfs,
     meter: &Meter<'_>,
@@ -26,7 +26,7 @@ pub(super) fn content(
         return Ok(target);
     }
     let block_size = usize::try_from(squashfs.block_size).map_err(|_| corrupt())?;
-    // The end of a file that isn't a whole block is in a fragment, if there is one.
+    // If a file has a fragment, it has the bytes after the last whole block.
     let blocks = match inode.fragment {
         Some(_) => inode.size.checked_div(squashfs.block_size).ok_or_else(corrupt)?,
         None => inode.size.div_ceil(squashfs.block_size),
@@ -66,7 +66,7 @@ pub(super) fn content(
     Ok(content)
 }
 
-/// The first `wanted` bytes of a block, whose `word` has its size and whether it is compressed.
+/// Reads the first `wanted` bytes of a block. `word` has its size and the compression flag.
 fn block(
     squashfs: &Squashfs,
     meter: &Meter<'_>,

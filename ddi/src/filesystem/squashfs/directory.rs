@@ -1,4 +1,4 @@
-//! Directories of squashfs: runs of up to 256 entries whose inodes are in one metadata block.
+//! Directories of squashfs: runs of up to 256 entries with their inodes in one metadata block.
 
 use super::inode::kind_of_type;
 use super::metadata::Cursor;
@@ -8,10 +8,10 @@ use crate::filesystem::FilesystemError;
 use crate::filesystem::format::{Item, Visitor};
 use crate::filesystem::meter::Meter;
 
-/// Bytes that every directory's size counts for `.` and `..`, which aren't there.
+/// Bytes that a directory's size includes for `.` and `..`, which are not stored.
 const DOTS: u64 = 3;
 
-/// Entries that follow one header at most (`SQUASHFS_DIR_COUNT`).
+/// Maximum number of entries after one header (`SQUASHFS_DIR_COUNT`).
 const MAX_RUN: u32 = 256;
 
 pub(super) fn visit(

@@ -1,4 +1,4 @@
-//! Inodes of squashfs: a common header, then what belongs to the type, in a short and a long form.
+//! Inodes of squashfs: a common header and fields that depend on the type, in a short and a long form.
 
 use super::Squashfs;
 use super::metadata::Cursor;
@@ -8,31 +8,31 @@ use crate::filesystem::format::Attributes;
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{EntryKind, FilesystemError};
 
-/// Bytes that begin every inode.
+/// Size in bytes of the header of every inode.
 const HEADER: usize = 16;
 
-/// Means "none" for fragments and attributes.
+/// Value for no fragment and no attributes.
 const NONE: u32 = u32::MAX;
 
-/// What an inode says.
+/// A parsed inode.
 #[derive(Debug, Clone)]
 pub(in crate::filesystem) struct Inode {
-    /// Where it is, as others refer to it.
+    /// Reference to the inode: block and offset.
     pub(super) reference: u64,
     pub(super) kind: EntryKind,
-    /// Bytes of content; of a directory those of its listing.
+    /// Length of the content in bytes; for a directory, of its listing.
     pub(super) size: u64,
-    /// Of a file the position of its first block, of a directory that of its listing's metadata block.
+    /// Offset of the first block of a file, or of the metadata block with a directory's listing.
     pub(super) start: u64,
-    /// Offset of a directory's listing in its metadata block, of a file's end in its fragment.
+    /// Offset of a directory's listing in its metadata block, or of a file's end in its fragment.
     pub(super) offset: u32,
-    /// Number of the fragment that holds the end of a file.
+    /// Number of the fragment with the end of a file.
     pub(super) fragment: Option<u32>,
     /// Number of the set of attributes.
     pub(super) xattrs: Option<u32>,
-    /// Number of a device.
+    /// Device number.
     pub(super) device: Option<u32>,
-    /// Bytes of the inode before its list of blocks, or before the target of a link.
+    /// Length in bytes of the inode before its list of blocks, or before the target of a link.
     pub(super) head: usize,
 }
 
@@ -105,7 +105,7 @@ impl Inode {
         Ok(inode)
     }
 
-    /// A cursor at what follows the fixed part of the inode.
+    /// Returns a cursor after the fixed part of the inode.
     pub(super) fn rest<'m, 's>(
         &self,
         squashfs: &Squashfs,
@@ -120,7 +120,7 @@ impl Inode {
 }
 
 impl Inode {
-    /// Who may do what with it. Owner and group are numbers of entries in a table.
+    /// Reads permissions and ownership. User and group are numbers of entries in a table.
     pub(super) fn attributes(&self, squashfs: &Squashfs, meter: &Meter<'_>) -> Result<Attributes, FilesystemError> {
         let corrupt = || FilesystemError::corrupt("inode", self.reference);
         let mut cursor = Cursor::at_reference(meter, squashfs.codec, squashfs.inodes, self.reference)?;
@@ -136,7 +136,7 @@ impl Inode {
     }
 }
 
-/// The kind that a type of inode or of directory entry stands for.
+/// Returns the type for a number in an inode or directory entry.
 pub(super) fn kind_of_type(number: u16) -> Option<EntryKind> {
     match number {
         1 | 8 => Some(EntryKind::Directory),

@@ -1,4 +1,4 @@
-//! Metadata of squashfs: a chain of blocks of up to 8 KiB, each compressed for itself.
+//! Metadata of squashfs: a chain of blocks of up to 8 KiB, each compressed separately.
 
 use crate::filesystem::FilesystemError;
 use crate::filesystem::cache::Block;
@@ -6,25 +6,25 @@ use crate::filesystem::codec::Codec;
 use crate::filesystem::meter::Meter;
 use std::rc::Rc;
 
-/// Bytes of a metadata block before compression (`SQUASHFS_METADATA_SIZE`).
+/// Maximum size in bytes of a metadata block before compression (`SQUASHFS_METADATA_SIZE`).
 pub(super) const BLOCK: usize = 8192;
 
-/// Set in the header of a block that isn't compressed (`SQUASHFS_COMPRESSED_BIT`).
+/// Flag in the header of a block that is not compressed (`SQUASHFS_COMPRESSED_BIT`).
 const STORED: u16 = 1 << 15;
 
-/// Reads metadata from some place on, over the ends of blocks.
+/// Reads consecutive metadata across the ends of blocks.
 pub(super) struct Cursor<'m, 's> {
     meter: &'m Meter<'s>,
     codec: Codec,
     block: Rc<[u8]>,
-    /// In `block`.
+    /// Offset in `block`, in bytes.
     position: usize,
-    /// Where the next block is.
+    /// Offset of the next block in the image.
     next: u64,
 }
 
 impl<'m, 's> Cursor<'m, 's> {
-    /// Begins `within` bytes into the metadata block at `start`.
+    /// Starts at offset `within` of the metadata block at `start`.
     pub(super) fn new(meter: &'m Meter<'s>, codec: Codec, start: u64, within: usize) -> Result<Self, FilesystemError> {
         let mut cursor = Self { meter, codec, block: Rc::default(), position: 0, next: start };
         cursor.load()?;
@@ -35,7 +35,8 @@ impl<'m, 's> Cursor<'m, 's> {
         Ok(cursor)
     }
 
-    /// Begins at a reference: the block counted from `table` in the upper 48 bits, the offset in it in the lower 16.
+    /// Starts at a reference: the upper 48 bits are the offset of the block from `table`, the lower 16 bits the offset
+    /// in the block.
     pub(super) fn at_reference(
         meter: &'m Meter<'s>,
         codec: Codec,
@@ -46,14 +47,14 @@ impl<'m, 's> Cursor<'m, 's> {
         Self::new(meter, codec, table.saturating_add(reference >> 16), within)
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], FilesystemError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// The next bytes, as many as there is room for.
+    /// Fills `buf` with the next bytes.
     pub(super) fn fill(&mut self, mut buf: &mut [u8]) -> Result<(), FilesystemError> {
         self.meter.charge(buf.len())?;
         while !buf.is_empty() {
@@ -86,7 +87,7 @@ fn read_block(meter: &Meter<'_>, codec: Codec, at: u64) -> Result<Block, Filesys
     let corrupt = || FilesystemError::corrupt("metadata block", at);
     let header = u16::from_le_bytes(meter.metadata::<2>(at, "metadata block")?);
     let size = usize::from(header & !STORED);
-    // An empty block would make us go round for nothing.
+    // An empty block would cause an endless loop.
     if size == 0 || size > BLOCK {
         return Err(corrupt());
     }
@@ -100,7 +101,8 @@ fn read_block(meter: &Meter<'_>, codec: Codec, at: u64) -> Result<Block, Filesys
     Ok(Block { content: content.into(), next })
 }
 
-/// Entry `number` of `N` bytes of a table: an array of the positions of metadata blocks, which hold the entries.
+/// Reads entry `number`, of `N` bytes, of a table. A table is an array of the offsets of metadata blocks with the
+/// entries.
 pub(super) fn table_entry<const N: usize>(
     meter: &Meter<'_>,
     codec: Codec,

@@ -1,4 +1,4 @@
-//! Squashfs 4.0, as Linux reads it (`fs/squashfs/squashfs_fs.h`).
+//! Squashfs 4.0 as in Linux (`fs/squashfs/squashfs_fs.h`).
 
 mod data;
 mod directory;
@@ -17,10 +17,10 @@ use inode::Inode;
 
 const MAGIC: u32 = 0x7371_7368;
 
-/// Block sizes from 4 KiB to 1 MiB (`SQUASHFS_FILE_MAX_SIZE`).
+/// Logarithm of the block size: 4 KiB to 1 MiB (`SQUASHFS_FILE_MAX_SIZE`).
 const BLOCK_LOG: std::ops::RangeInclusive<u16> = 12..=20;
 
-/// What the superblock says.
+/// A parsed superblock. Positions are offsets in bytes.
 #[derive(Debug)]
 pub(super) struct Squashfs {
     codec: Codec,
@@ -29,15 +29,15 @@ pub(super) struct Squashfs {
     inodes: u64,
     directories: u64,
     fragments: u64,
-    /// Table of owners and groups, and how many there are.
+    /// Offset of the table of user and group IDs, and its number of entries.
     ids: (u64, u16),
     fragment_count: u32,
-    /// `None` in a file system without attributes.
+    /// Offset of the attribute table, `None` if the file system has no attributes.
     xattrs: Option<u64>,
 }
 
 impl Squashfs {
-    /// Reads the superblock; `None` if it is none of squashfs.
+    /// Reads the superblock. Returns `None` without the magic number of squashfs.
     pub(super) fn open(meter: &Meter<'_>, len: u64) -> Result<Option<Self>, FilesystemError> {
         if len < 96 {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Extended attributes of squashfs: sets of attributes in metadata, found by number.
+//! Extended attributes of squashfs: numbered sets in metadata.
 
 use super::metadata::{Cursor, table_entry};
 use super::{Inode, Squashfs};
@@ -10,23 +10,23 @@ use crate::filesystem::{EntryKind, FilesystemError, MAX_XATTR};
 /// Namespace `user.` in the lower byte of a type.
 const USER: u16 = 0;
 
-/// Namespace `trusted.`, as above.
+/// Namespace `trusted.` in the lower byte of a type.
 const TRUSTED: u16 = 1;
 
-/// Set in the type where the value is somewhere else and a reference to it stands in its place.
+/// Flag in the type of an attribute whose value is stored elsewhere, with a reference in its place.
 const ELSEWHERE: u16 = 0x100;
 
-/// Longest name in bytes (the kernel's `XATTR_NAME_MAX`).
+/// Maximum length of a name in bytes (the kernel's `XATTR_NAME_MAX`).
 const MAX_NAME: usize = 255;
 
-/// An attribute as it stands in its set.
+/// An attribute as it is in its set.
 struct Found<'a> {
     kind: u16,
     name: &'a [u8],
     value: Vec<u8>,
 }
 
-/// The value of attribute `user.NAME`.
+/// Returns the value of the attribute `user.NAME`.
 pub(super) fn user(
     squashfs: &Squashfs,
     meter: &Meter<'_>,
@@ -48,7 +48,7 @@ pub(super) fn user(
     self::value(&mut cursor, corrupt).map(Some)
 }
 
-/// What the attributes `trusted.overlay.…` of a directory make overlayfs hide.
+/// Returns the effect of a directory's attributes `trusted.overlay.…` in overlayfs.
 pub(super) fn mask(squashfs: &Squashfs, meter: &Meter<'_>, inode: &Inode) -> Result<Option<Mask>, FilesystemError> {
     first(squashfs, meter, inode, &mut |found| {
         let mut known = ATTRIBUTES.iter().filter(|(name, _)| found.kind & 0xff == TRUSTED && found.name == *name);
@@ -56,14 +56,14 @@ pub(super) fn mask(squashfs: &Squashfs, meter: &Meter<'_>, inode: &Inode) -> Res
     })
 }
 
-/// The first answer of `look`, which is shown one attribute after the other.
+/// Calls `select` for one attribute after the other, and returns its first result.
 fn first<T>(
     squashfs: &Squashfs,
     meter: &Meter<'_>,
     inode: &Inode,
-    look: &mut dyn FnMut(&Found<'_>) -> Option<T>,
+    select: &mut dyn FnMut(&Found<'_>) -> Option<T>,
 ) -> Result<Option<T>, FilesystemError> {
-    // Links have no attributes of these namespaces, and are followed before anyway.
+    // Links have no attributes of these namespaces, and have been followed before.
     if inode.kind == EntryKind::Symlink {
         return Ok(None);
     }
@@ -84,7 +84,7 @@ fn first<T>(
         let name = name.get_mut(..usize::from(len)).ok_or_else(corrupt)?;
         cursor.fill(name)?;
         let value = value(&mut cursor, corrupt)?;
-        if let Some(found) = look(&Found { kind, name, value }) {
+        if let Some(found) = select(&Found { kind, name, value }) {
             return Ok(Some(found));
         }
     }

@@ -1,4 +1,4 @@
-//! What all implementations with several messages at once have in common: salt, padding and odd ends.
+//! Common code of the implementations that hash several messages at once: salt, padding, and the rest of a message.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -13,11 +13,11 @@ use super::{BLOCK, DIGEST_SIZE};
 /// The eight working variables between two blocks.
 pub(super) type State = [u32; 8];
 
-/// FIPS 180-4, section 5.3.3.
+/// Initial hash value (FIPS 180-4, section 5.3.3).
 const INITIAL: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// FIPS 180-4, section 4.2.2.
+/// Round constants (FIPS 180-4, section 4.2.2).
 pub(super) const ROUND_CONSTANTS: [u32; 64] = [
     0x428a_2f98,
     0x7137_4491,
@@ -87,17 +87,17 @@ pub(super) const ROUND_CONSTANTS: [u32; 64] = [
 
 /// The compression function over `N` messages at once.
 pub(super) trait Lanes<const N: usize>: Copy {
-    /// Takes each message into its state. All are equally long, a multiple of 64 bytes, maybe nothing.
+    /// Processes each message into its state. All have the same length, a multiple of 64 bytes which may be zero.
     fn compress(self, states: &mut [State; N], messages: [&[u8]; N]);
 }
 
-/// What the salt does to every message.
+/// The state after the salt, with which every message begins.
 pub(super) struct Midstate {
-    /// After the whole blocks of the salt.
+    /// State after the whole blocks of the salt.
     state: State,
-    /// The rest of the salt, at the start of a block that data will fill up.
+    /// The rest of the salt, at the start of a block that data will fill.
     head: [u8; BLOCK],
-    /// Length of that rest.
+    /// Length of that rest in bytes.
     head_len: usize,
     salt_len: usize,
 }
@@ -120,7 +120,7 @@ impl Midstate {
         digests: &mut [[u8; DIGEST_SIZE]],
     ) {
         for (group, digests) in blocks.chunks(block_size * N).zip(digests.chunks_mut(N)) {
-            // Lanes for which there is no block repeat the last one.
+            // Lanes without a block repeat the last one.
             let last = digests.len() - 1;
             let messages = array::from_fn(|lane| &group[lane.min(last) * block_size..][..block_size]);
             let states = self.hash(lanes, block_size, messages);
@@ -147,7 +147,7 @@ impl Midstate {
         lanes.compress(&mut states, messages.map(|message| &message[taken..][..whole]));
         taken += whole;
 
-        // FIPS 180-4, section 5.1.1: a one bit, zeros, and the length in bits fill up the last block, or two.
+        // FIPS 180-4, section 5.1.1: a one bit, zeros and the length in bits fill the last block or the last two.
         let rest = block_size - taken;
         let end = if rest < BLOCK - 8 { BLOCK } else { 2 * BLOCK };
         let bits = 8 * (self.salt_len + block_size) as u64;

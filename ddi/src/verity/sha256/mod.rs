@@ -1,8 +1,8 @@
-//! SHA-256 of many messages that are equally long and begin with the same salt.
+//! SHA-256 of many messages of the same length that begin with the same salt.
 //!
-//! One stream of SHA-256 leaves most of a processor idle: each step waits for the one before. Blocks of a hash tree
-//! are independent of each other, so several are hashed at once, their instructions interleaved or in the lanes of a
-//! vector. The state after the whole 64-byte blocks of the salt is computed once.
+//! A single stream of SHA-256 leaves most of a processor idle, because each step waits for the one before. The blocks
+//! of a hash tree are independent of each other, so several are hashed at once, with their instructions interleaved or
+//! in the lanes of a vector. The state after the whole 64-byte blocks of the salt is computed once.
 
 #[cfg(target_arch = "x86_64")]
 mod lanes;
@@ -17,10 +17,10 @@ use portable::Portable;
 
 /// Length of a digest in bytes.
 pub const DIGEST_SIZE: usize = 32;
-/// Length in bytes of what the compression function takes at once.
+/// Block size of the compression function in bytes.
 const BLOCK: usize = 64;
 
-/// A way to compute SHA-256 that this processor has.
+/// An implementation of SHA-256 that this processor supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Implementation(Kind);
 
@@ -34,7 +34,7 @@ enum Kind {
 }
 
 impl Implementation {
-    /// All that this processor has, the fastest first.
+    /// Returns all implementations that this processor supports, the fastest first.
     #[must_use]
     pub fn available() -> Vec<Self> {
         let kinds = [
@@ -47,13 +47,13 @@ impl Implementation {
         kinds.into_iter().flatten().map(Self).collect()
     }
 
-    /// The fastest that this processor has.
+    /// Returns the fastest implementation that this processor supports.
     #[must_use]
     pub fn best() -> Self {
         Self::available().first().copied().unwrap_or(Self(Kind::Portable))
     }
 
-    /// A name for people.
+    /// Returns a name for messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
@@ -69,7 +69,7 @@ impl Implementation {
 /// Computes `SHA-256(salt ‖ block)` of blocks.
 pub struct BlockHasher(Salted);
 
-/// The salt, taken in by one of the implementations.
+/// The state of an implementation after the salt.
 enum Salted {
     #[cfg(target_arch = "x86_64")]
     ShaNi(x86::ShaNi, Midstate),
@@ -79,7 +79,7 @@ enum Salted {
 }
 
 impl BlockHasher {
-    /// Takes the salt in.
+    /// Hashes the salt.
     #[must_use]
     pub fn new(implementation: Implementation, salt: &[u8]) -> Self {
         Self(match implementation.0 {
@@ -91,7 +91,7 @@ impl BlockHasher {
         })
     }
 
-    /// What it computes with.
+    /// Returns the implementation.
     #[must_use]
     pub fn implementation(&self) -> Implementation {
         Implementation(match &self.0 {
@@ -106,8 +106,8 @@ impl BlockHasher {
     /// Writes the digest of each block of `block_size` bytes to `digests`, one after the other.
     ///
     /// # Panics
-    /// Where `block_size` is zero or no multiple of 64, or `digests` has not exactly the room for the digests of all
-    /// blocks.
+    /// If `block_size` is zero or not a multiple of 64, or `digests` does not have exactly the space for the digests of
+    /// all blocks.
     pub fn hash_blocks(&self, block_size: usize, blocks: &[u8], digests: &mut [u8]) {
         assert!(block_size != 0 && block_size.is_multiple_of(BLOCK), "block size {block_size} is no multiple of 64");
         let (digests, rest) = digests.as_chunks_mut::<DIGEST_SIZE>();

@@ -1,5 +1,5 @@
-//! One message at a time by OpenSSL, which is linked anyway and has assembly for most processors (aarch64 with its
-//! SHA instructions among them).
+//! OpenSSL's SHA-256, one message at a time. OpenSSL is linked anyway and has assembly for most processors, such as the
+//! SHA instructions of aarch64.
 
 use openssl::sha::Sha256;
 

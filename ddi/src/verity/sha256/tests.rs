@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The definition, by another implementation.
+/// Computes the digests by the definition, with another implementation of SHA-256.
 fn expected(salt: &[u8], block_size: usize, blocks: &[u8]) -> Vec<u8> {
     let digest = |block: &[u8]| sha::sha256(&[salt, block].concat());
     blocks.chunks(block_size).flat_map(digest).collect()
@@ -47,7 +47,7 @@ fn every_number_of_blocks_fills_the_lanes_rightly() {
     for implementation in Implementation::available() {
         let hasher = BlockHasher::new(implementation, &salt);
         for count in 0..=40 {
-            // A block size that isn't a power of two will do as well, and the smallest.
+            // Block sizes that are not powers of two work, too, as does the smallest.
             for block_size in [64, 192, 512] {
                 let blocks = noise(count * block_size, count as u64);
                 let mut digests = vec![0xaa; count * DIGEST_SIZE];

@@ -1,14 +1,14 @@
 //! SHA-256 with the vector instructions of x86-64.
 //!
-//! The only unsafe code of the hash. Two facts carry it: a value of [`ShaNi`] or [`Avx2`] exists only where
-//! `detect()` found the instructions, and every load is from a slice or array that is at least as long.
+//! This is the only unsafe code of the hash. It is sound for two reasons: a value of [`ShaNi`] or [`Avx2`] exists only
+//! if `detect()` found the instructions, and every load is from a slice or array that is at least as long.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::indexing_slicing,
     reason = "lanes and rounds, whose numbers are constants"
 )]
-// The variables have the names of FIPS 180-4; lanes and blocks index several arrays at once.
+// The variables have the names of FIPS 180-4. Lane and block numbers index several arrays at once.
 #![allow(clippy::many_single_char_names, clippy::needless_range_loop)]
 
 use std::arch::x86_64::{
@@ -23,10 +23,10 @@ use std::arch::x86_64::{
 use super::BLOCK;
 use super::lanes::{Lanes, ROUND_CONSTANTS, State};
 
-/// Proof that the processor has the SHA instructions.
+/// Evidence that the processor has the SHA instructions.
 ///
-/// Two messages at once: `sha256rnds2` takes four cycles and can begin every two, and the registers for two messages
-/// are just there.
+/// Two messages are hashed at once: `sha256rnds2` takes four cycles, one can begin every two, and there are enough
+/// registers for two messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShaNi(());
 
@@ -51,7 +51,7 @@ impl Lanes<2> for ShaNi {
 fn sha_ni<const N: usize>(states: &mut [State; N], messages: [&[u8]; N]) {
     let messages = messages.map(|message| message.as_chunks::<BLOCK>().0);
     let blocks = messages.iter().map(|message| message.len()).min().unwrap_or(0);
-    // The instructions want the variables as A B E F and C D G H, the first in the highest lane.
+    // The instructions need the variables as A B E F and C D G H, the first in the highest lane.
     let mut abef = [_mm_set_epi64x(0, 0); N];
     let mut cdgh = abef;
     for lane in 0..N {
@@ -66,7 +66,7 @@ fn sha_ni<const N: usize>(states: &mut [State; N], messages: [&[u8]; N]) {
         for lane in 0..N {
             words[lane] = load_block(&messages[lane][block]);
         }
-        // Four rounds at a time; the messages take turns, so that one computes while the other waits.
+        // Four rounds at a time, alternating between the messages, so that one computes while the other waits.
         macro_rules! four_rounds {
             ($($group:literal)*) => {$(
                 let constants: [u32; 4] = [
@@ -103,7 +103,7 @@ fn sha_ni<const N: usize>(states: &mut [State; N], messages: [&[u8]; N]) {
     }
 }
 
-/// The first word goes to the lowest lane.
+/// Loads four words, the first into the lowest lane.
 #[target_feature(enable = "sse2")]
 fn load_words(words: [u32; 4]) -> __m128i {
     // SAFETY: the array has the 16 bytes that are read, and the load needs no alignment.
@@ -118,7 +118,7 @@ fn store_words(vector: __m128i) -> [u32; 4] {
     words
 }
 
-/// The sixteen big-endian words of a block.
+/// Loads the sixteen big-endian words of a block.
 #[target_feature(enable = "sse2,ssse3")]
 fn load_block(block: &[u8; BLOCK]) -> [__m128i; 4] {
     let swap = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
@@ -132,7 +132,7 @@ fn load_block(block: &[u8; BLOCK]) -> [__m128i; 4] {
     words
 }
 
-/// Proof that the processor has AVX2. Eight messages at once, each in a lane of its own.
+/// Evidence that the processor has AVX2. Eight messages are hashed at once, each in its own lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx2(());
 
@@ -153,7 +153,7 @@ impl Lanes<8> for Avx2 {
 fn avx2(states: &mut [State; 8], messages: [&[u8]; 8]) {
     let messages = messages.map(|message| message.as_chunks::<BLOCK>().0);
     let blocks = messages.iter().map(|message| message.len()).min().unwrap_or(0);
-    // Row n holds variable n of all messages.
+    // Row n has variable n of all messages.
     let mut rows = [_mm256_setzero_si256(); 8];
     for (row, words) in rows.iter_mut().zip(&*states) {
         // SAFETY: the state has the 32 bytes that are read, and the load needs no alignment.
@@ -179,7 +179,7 @@ fn avx2(states: &mut [State; 8], messages: [&[u8]; 8]) {
             words[8 * half..][..8].copy_from_slice(&transpose(rows));
         }
         let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = state;
-        // Written out, so that words and variables stay in registers wherever there are enough of them.
+        // Unrolled, so that words and variables stay in registers if there are enough.
         macro_rules! sixteen_rounds {
             ($constants:expr, $schedule:literal: $($round:literal)*) => {$(
                 if $schedule {
@@ -224,7 +224,7 @@ fn load_half(bytes: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
-/// Rotates each word to the right; the two amounts make 32 together.
+/// Rotates each word to the right by `RIGHT` bits. `LEFT` is 32 less `RIGHT`.
 #[target_feature(enable = "avx2")]
 fn rotate<const RIGHT: i32, const LEFT: i32>(words: __m256i) -> __m256i {
     const { assert!(RIGHT + LEFT == 32) };
@@ -236,7 +236,7 @@ fn xor3(first: __m256i, second: __m256i, third: __m256i) -> __m256i {
     _mm256_xor_si256(first, _mm256_xor_si256(second, third))
 }
 
-/// Turns eight rows of eight words into their columns.
+/// Transposes eight rows of eight words.
 #[target_feature(enable = "avx2")]
 fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
     let [r0, r1, r2, r3, r4, r5, r6, r7] = rows;
@@ -247,7 +247,7 @@ fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
         (_mm256_unpacklo_epi32(r6, r7), _mm256_unpackhi_epi32(r6, r7)),
     ];
     let [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] = pairs;
-    // Columns 0 to 3 of the upper and the lower four rows; columns 4 to 7 are in their upper halves.
+    // Columns 0 to 3 of the upper and of the lower four rows. Columns 4 to 7 are in the upper halves.
     let upper = [
         _mm256_unpacklo_epi64(l0, l1),
         _mm256_unpackhi_epi64(l0, l1),

@@ -1,24 +1,24 @@
-//! Index entries of compressed files: 8 bytes each, or packed at 2 or 4 bytes each.
+//! Index entries of compressed files: 8 bytes each, or packed into 2 or 4 bytes each.
 //!
-//! Packed, 2 entries of 16 bits or 16 entries of 14 bits share a block number at the end of their pack;
-//! the block number of each is that plus the blocks of the extents before it in the pack
-//! (`fs/erofs/zmap.c`, `z_erofs_load_compact_lcluster`).
+//! In a pack, 2 entries of 16 bits or 16 entries of 14 bits share the block number at its end. The block number of an
+//! entry is that number plus the blocks of the earlier extents in the pack (`fs/erofs/zmap.c`,
+//! `z_erofs_load_compact_lcluster`).
 
 use crate::bytes::{u16_at, u32_at};
 use crate::filesystem::FilesystemError;
 use crate::filesystem::meter::Meter;
 
-/// Marks a distance as a number of blocks instead (`Z_EROFS_LI_D0_CBLKCNT`).
+/// Flag of a distance that is a number of blocks instead (`Z_EROFS_LI_D0_CBLKCNT`).
 const BLOCK_COUNT: u16 = 1 << 11;
 
-/// What begins in a cluster.
+/// The storage of the extent that begins in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadKind {
     /// Not compressed.
     Plain,
-    /// Compressed in the first way that the file uses.
+    /// Compressed with the first algorithm of the file.
     First,
-    /// Compressed in the second way.
+    /// Compressed with the second algorithm of the file.
     Second,
 }
 
@@ -26,53 +26,53 @@ pub(super) enum HeadKind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) kind: HeadKind,
-    /// Bytes of its cluster that still belong to the extent before.
+    /// Number of bytes of its cluster that belong to the extent before.
     within: u16,
     /// First block of its physical cluster.
     pub(super) block: u32,
 }
 
-/// What an index says about one cluster.
+/// The index entry of one cluster.
 pub(super) enum Entry {
     /// An extent begins in it.
     Head(Head),
     /// No extent begins in it.
     Continued {
-        /// The head, or another entry of the same extent, is so many clusters before.
+        /// Number of clusters back to the head or to another entry of the same extent.
         back: u16,
-        /// Blocks of the physical cluster, in the first entry after the head.
+        /// Number of blocks of the physical cluster, in the first entry after the head.
         blocks: Option<u16>,
     },
 }
 
-/// The flags that the form of the index depends on.
+/// The flags that determine the form of the index.
 #[derive(Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent bits on disk")]
 pub(super) struct Form {
     pub(super) compact: bool,
-    /// Part of the entries are packed at 2 bytes.
+    /// Some entries are packed into 2 bytes.
     pub(super) short: bool,
-    /// Physical clusters of the first kind may have several blocks.
+    /// Physical clusters of the first algorithm may have several blocks.
     pub(super) big_1: bool,
-    /// The same for the second kind.
+    /// Physical clusters of the second algorithm may have several blocks.
     pub(super) big_2: bool,
 }
 
 /// The index of one file.
 pub(super) struct Index {
     form: Form,
-    /// Where the first entry is.
+    /// Offset of the first entry in the image.
     start: u64,
     cluster_bits: u32,
     /// Number of entries.
     count: u64,
-    /// Packed entries of 4 bytes before those of 2 bytes, for the alignment of these.
+    /// Number of packed entries of 4 bytes before those of 2 bytes, which aligns the latter.
     initial: u64,
-    /// Packed entries of 2 bytes, a multiple of 16.
+    /// Number of packed entries of 2 bytes, a multiple of 16.
     middle: u64,
 }
 
-/// Where an entry is: the pack, the number in it, and its size and bits per entry.
+/// The place of an entry: offset and size of its pack in bytes, its number in it, and bits per entry.
 struct Pack {
     offset: u64,
     slot: usize,
@@ -90,7 +90,7 @@ impl Index {
     ) -> Result<Self, FilesystemError> {
         let unsupported = || FilesystemError::Unsupported { what: "erofs cluster bits", value: cluster_bits.into() };
         let cluster_size = 1_u64.checked_shl(cluster_bits).filter(|_| cluster_bits < 24).ok_or_else(unsupported)?;
-        // Offsets in a cluster have no more room in packed entries.
+        // Packed entries have no more bits for offsets in a cluster.
         if form.compact && (cluster_bits > 14 || (form.short && cluster_bits > 12)) {
             return Err(unsupported());
         }
@@ -98,7 +98,7 @@ impl Index {
             return Err(FilesystemError::corrupt("compression header", header));
         }
         let start = header.saturating_add(if form.compact { 8 } else { 16 });
-        // Packs are laid out for blocks, even where clusters are larger.
+        // Packs are laid out for blocks, even if clusters are larger.
         let total = file_size.div_ceil(block_size);
         let initial = (32_u64.saturating_sub(start & 31) >> 2) & 7;
         let middle = if form.short && initial < total { total.saturating_sub(initial) & !15 } else { 0 };
@@ -121,17 +121,17 @@ impl Index {
         self.position_of(1)
     }
 
-    /// Where in the file a cluster begins.
+    /// Returns the offset in the file at which a cluster begins.
     pub(super) fn position_of(&self, cluster: u64) -> u64 {
         cluster.saturating_mul(1_u64.checked_shl(self.cluster_bits).unwrap_or(u64::MAX))
     }
 
-    /// Where in the file an extent begins.
+    /// Returns the offset in the file at which an extent begins.
     pub(super) fn position(&self, cluster: u64, head: Head) -> u64 {
         self.position_of(cluster).saturating_add(head.within.into())
     }
 
-    /// Where the pack of the last entry ends, which is where an inline cluster begins.
+    /// Returns the end of the pack with the last entry, where an inline cluster begins.
     pub(super) fn after_last(&self) -> Result<u64, FilesystemError> {
         let last = self.count.saturating_sub(1);
         if !self.form.compact {
@@ -188,7 +188,7 @@ impl Index {
         })
     }
 
-    /// The low part and the type of an entry in a pack.
+    /// Returns the low part and the type of an entry in a pack.
     fn field(&self, bytes: &[u8], pack: &Pack, slot: usize) -> Option<(u16, u16)> {
         let bit = slot.checked_mul(pack.bits)?;
         let word = u32_at(bytes, bit >> 3)?.checked_shr(u32::try_from(bit & 7).ok()?)?;
@@ -203,7 +203,7 @@ impl Index {
         if let Some(kind) = head_kind(kind) {
             let base = u32_at(bytes, pack.size.checked_sub(4)?)?;
             let before = self.blocks_before(bytes, pack)?;
-            // Legacy images count from -1, so this wraps.
+            // Old images count from -1, so this wraps.
             return Some(Entry::Head(Head { kind, within: low, block: base.wrapping_add(before) }));
         }
         if low & BLOCK_COUNT != 0 {
@@ -213,7 +213,8 @@ impl Index {
         if !last {
             return Some(Entry::Continued { back: low, blocks: None });
         }
-        // The last entry of a pack has the distance to the next head, so the one before tells the way back.
+        // The last entry of a pack has the distance to the next head. So the distance back is computed from the entry
+        // before.
         let (low, kind) = self.field(bytes, pack, pack.slot.checked_sub(1)?)?;
         let back = match head_kind(kind) {
             Some(_) => 1,
@@ -223,7 +224,8 @@ impl Index {
         Some(Entry::Continued { back, blocks: None })
     }
 
-    /// Blocks between the one that the pack names and the first of the extent that begins in its slot.
+    /// Returns the number of blocks from the block number of the pack to the first block of the extent that begins in
+    /// its slot.
     fn blocks_before(&self, bytes: &[u8], pack: &Pack) -> Option<u32> {
         let big = self.form.big_1;
         let mut blocks = u32::from(!big);
@@ -236,7 +238,7 @@ impl Index {
                 continue;
             }
             if !big {
-                // Straight to the head of this extent, which may be in an earlier pack.
+                // Skip to the head of this extent, which may be in an earlier pack.
                 match slot.checked_sub(low.into()) {
                     Some(head) => slot = head,
                     None => break,
@@ -246,7 +248,7 @@ impl Index {
                 blocks = blocks.checked_add((low & !BLOCK_COUNT).into())?;
                 slot = slot.saturating_sub(1);
             } else {
-                // To the entry after the head, which has the number of blocks.
+                // Skip to the entry after the head, which has the number of blocks.
                 let back = usize::from(low).checked_sub(2)?;
                 match slot.checked_sub(back) {
                     Some(first) => slot = first,
@@ -258,7 +260,7 @@ impl Index {
     }
 }
 
-/// An entry of 8 bytes (`struct z_erofs_lcluster_index`).
+/// Parses an entry of 8 bytes (`struct z_erofs_lcluster_index`).
 fn full(bytes: [u8; 8]) -> Option<Entry> {
     let kind = u16_at(&bytes, 0)? & 3;
     if let Some(kind) = head_kind(kind) {
@@ -272,7 +274,7 @@ fn full(bytes: [u8; 8]) -> Option<Entry> {
     })
 }
 
-/// `None`: no extent begins there.
+/// Returns the kind of head, `None` if no extent begins in the cluster.
 fn head_kind(kind: u16) -> Option<HeadKind> {
     match kind {
         0 => Some(HeadKind::Plain),
