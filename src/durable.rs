@@ -1,29 +1,30 @@
-//! Writing files so that nobody ever sees half of one.
+//! Atomic writes: other processes see a file completely or not at all.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// How temporary names begin.
+/// Prefix of temporary names.
 const PREFIX: &str = ".#";
-/// How they end. Neither `.raw` nor `.crt`: whoever lists the directory meanwhile must not take it for the file.
+/// Suffix of temporary names. It differs from `.raw` and `.crt`, so that no reader of the directory takes a temporary
+/// file for an image or certificate.
 const SUFFIX: &str = ".tmp";
 
-/// Writes `content` under a temporary name beside `path`, syncs it, and renames it into place.
+/// Writes `content` to a temporary file beside `path`, syncs it, and renames it to `path`.
 ///
 /// # Errors
-/// The first thing that failed; the temporary file is then gone, and what was at `path` is untouched.
+/// The first error. The temporary file is then removed, and a file at `path` is unchanged.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = Temporary::create(temporary_name(path)?)?;
     temporary.file.write_all(content)?;
     temporary.persist(path, mode)
 }
 
-/// Reads a file of ours.
+/// Reads a file that the agent wrote.
 ///
 /// # Errors
-/// As `open(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] where it has more than `limit` bytes.
+/// Errors of `open(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] if the file is larger than `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut content)?;
@@ -33,10 +34,10 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Removes a file that may be gone already.
+/// Removes a file, which may not exist.
 ///
 /// # Errors
-/// As `unlink(2)`.
+/// Errors of `unlink(2)`.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -44,10 +45,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The name beside `path` under which it is prepared.
+/// Returns the temporary path for `path`, in the same directory.
 ///
 /// # Errors
-/// Where `path` has no file name.
+/// [`io::ErrorKind::InvalidInput`] if `path` has no file name.
 pub fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut temporary = std::ffi::OsString::from(PREFIX);
@@ -56,13 +57,13 @@ pub fn temporary_name(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-/// The name of the file that is prepared under this one; `None` where it is no temporary name.
+/// Returns the final name for a temporary name. Returns `None` if `temporary` is not a temporary name.
 #[must_use]
 pub fn final_name(temporary: &str) -> Option<&str> {
     temporary.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)
 }
 
-/// A file under a temporary name, removed unless it is given its final one.
+/// A file with a temporary name. It is removed on drop unless it was renamed.
 #[derive(Debug)]
 pub struct Temporary {
     file: File,
@@ -71,26 +72,26 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Makes an empty file at `path`, readable by its owner only, in place of what a killed process left there.
+    /// Makes an empty file at `path`, readable by its owner only. A file that a killed process left there is replaced.
     ///
     /// # Errors
-    /// As `open(2)` and `unlink(2)`.
+    /// Errors of `open(2)` and `unlink(2)`.
     pub fn create(path: PathBuf) -> io::Result<Self> {
         remove(&path)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { file, path, kept: false })
     }
 
-    /// The open file.
+    /// Returns the open file.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Renames it to `path`, and nothing else: it is for the caller to sync what has to be, in the order that is right.
+    /// Renames the file to `path` and does not sync anything. The caller syncs in the order that it needs.
     ///
     /// # Errors
-    /// As `dup(2)` and `rename(2)`.
+    /// Errors of `dup(2)` and `rename(2)`.
     pub fn rename(mut self, path: &Path) -> io::Result<File> {
         let file = self.file.try_clone()?;
         fs::rename(&self.path, path)?;
@@ -98,13 +99,13 @@ impl Temporary {
         Ok(file)
     }
 
-    /// Syncs the file, sets its mode, and renames it to `path`.
+    /// Sets the mode, syncs the file, and renames it to `path`.
     pub(crate) fn persist(self, path: &Path, mode: u32) -> io::Result<()> {
         self.file.set_permissions(Permissions::from_mode(mode))?;
         self.place(path)
     }
 
-    /// Syncs the file and renames it to `path`. Nothing but the rename touches it.
+    /// Syncs the file and renames it to `path`. Apart from the rename the file is unchanged.
     pub(crate) fn place(mut self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, path)?;
@@ -117,7 +118,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.kept {
-            // Nothing can be done about a failure here, and the next run removes it too.
+            // A failure cannot be handled here. The next run removes the file as well.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,25 +1,25 @@
-//! What each reason means and what to do about it.
+//! Meaning and remedy of each reason.
 //!
-//! `docs/reasons.md` is the only place where that is written: the journal, `sextant explain` and sextant-reasons(7) quote it.
+//! The only source is `docs/reasons.md`: the journal, `sextant explain` and sextant-reasons(7) quote it.
 
 use crate::reason::Reason;
 
 const PAGE: &str = include_str!("../docs/reasons.md");
 
-/// The manual page with all reasons, as `DOCUMENTATION=` of a journal entry names it (systemd.journal-fields(7)).
+/// The manual page with all reasons, in the form of `DOCUMENTATION=` of a journal entry (systemd.journal-fields(7)).
 pub const MANUAL: &str = "man:sextant-reasons(7)";
 
-/// The row of `docs/reasons.md` about one reason, as plain text.
+/// The row of one reason in `docs/reasons.md`, as plain text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// Which rule was broken, and why that is a rule.
+    /// The rule that was broken, and its purpose.
     pub meaning: String,
-    /// What the operator of a machine, or the maker of the image, can do.
+    /// Actions for the operator of a machine or the maker of the image.
     pub remedy: String,
 }
 
 impl Explanation {
-    /// The explanation of `reason`. A test sees to it that every reason has a row.
+    /// Returns the explanation of `reason`. A test ensures that every reason has a row.
     #[must_use]
     pub fn of(reason: Reason) -> Self {
         let row = PAGE.lines().find_map(|line| {
@@ -29,7 +29,7 @@ impl Explanation {
         Self { meaning: plain(meaning), remedy: plain(remedy) }
     }
 
-    /// The first sentence of the meaning.
+    /// Returns the first sentence of the meaning.
     #[must_use]
     pub fn summary(&self) -> &str {
         let end = self.meaning.find(". ").and_then(|end| end.checked_add(1)).unwrap_or(self.meaning.len());
@@ -37,7 +37,7 @@ impl Explanation {
     }
 }
 
-/// Markdown of a table cell without its marks: code, emphasis, and links, of which the text stays.
+/// Removes the markup from a table cell: code, emphasis, and links, whose text is kept.
 fn plain(cell: &str) -> String {
     let mut out = String::with_capacity(cell.len());
     let mut is_code = false;

@@ -1,6 +1,6 @@
 //! Decides, in the initrd of a Trusted Boot machine, which system extensions may become part of `/usr`.
 
-// What is logged goes through `report::Event`, which makes text from outside harmless.
+// All log messages go through `report::Event`, which escapes text from outside.
 #![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 

@@ -1,25 +1,25 @@
-//! Why an image was refused: the tokens that reports, journal entries and scripts rely on.
+//! Reasons of refusals: stable tokens for reports, journal entries and scripts.
 
 use ddi::text::Message;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// Defines the tokens once: variant, text, and the sentence that the catalogue of reasons shows.
+/// Defines each reason in one place: documentation, variant and token.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $token:literal,)*) => {
-        /// The rule that an image broke, in the order in which the rules are looked at.
+        /// The rule that an image broke, in the order in which the rules are checked.
         ///
-        /// The text of each (see [`Reason::token`]) is an interface: it never changes its meaning.
+        /// Each token (see [`Reason::token`]) is an interface: it never changes its meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Reason { $($(#[$doc])* $variant,)* }
 
         impl Reason {
-            /// Every reason there is, in the order of the rules.
+            /// All reasons, in the order of the rules.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The stable token.
+            /// Returns the stable token.
             #[must_use]
             pub const fn token(self) -> &'static str {
                 match self { $(Self::$variant => $token,)* }
@@ -29,81 +29,81 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Not a regular file, or its name isn't that of an extension.
+    /// The file is not a regular file, or its name is not that of an extension.
     BadName = "bad-name",
-    /// The sealed configuration can't be used, so nothing is staged.
+    /// The sealed configuration is invalid, so nothing is staged.
     BadConfiguration = "bad-configuration",
-    /// The firmware's variables can't be read, so nobody knows whom to trust or what is revoked.
+    /// The firmware's variables cannot be read, so trust anchors and revocations are unknown.
     FirmwareUnreadable = "firmware-unreadable",
-    /// dbx can't be read to its end, so a revocation may be missing.
+    /// dbx cannot be read completely, so a revocation may be missing.
     DbxUnreadable = "dbx-unreadable",
     /// The boot entry may not have extensions.
     EntryDenied = "entry-denied",
-    /// Secure Boot isn't enforced, so the firmware's certificates prove nothing.
+    /// Secure Boot is not enforced, so the firmware's certificates prove nothing.
     SecureBootOff = "secure-boot-off",
-    /// One file, all files, or the copy in memory would exceed a limit.
+    /// One file, all files together, or the copy in memory would exceed a limit.
     TooLarge = "too-large",
-    /// More files than the limit allows.
+    /// There are more images than the limit allows.
     TooMany = "too-many",
-    /// The file can't be opened or read.
+    /// The file cannot be opened or read, or changed while it was in use.
     Unreadable = "unreadable",
-    /// No valid GUID partition table.
+    /// The file has no valid GUID partition table.
     BadGpt = "bad-gpt",
-    /// A `usr` partition: systemd up to 257 would mount it without checking anything.
+    /// The image has a `usr` partition, which systemd up to 257 would mount unverified.
     UsrPartition = "usr-partition",
-    /// The partitions are those of another architecture.
+    /// The partitions are for another architecture.
     WrongArchitecture = "wrong-architecture",
-    /// A partition that doesn't belong into an extension.
+    /// The image has a partition that an extension may not have.
     ExtraPartition = "extra-partition",
-    /// Two partitions of one kind.
+    /// The image has two partitions of one kind.
     DuplicatePartition = "duplicate-partition",
-    /// No root partition with a hash tree.
+    /// The image has no root partition with a hash tree.
     NoVerity = "no-verity",
-    /// No signature partition.
+    /// The image has no signature partition.
     NoSignature = "no-signature",
-    /// A partition is flagged, or named, not to be used.
+    /// A partition has the flag `no-auto` or the name `_empty`.
     NoAuto = "no-auto",
-    /// The signature partition isn't what the specification says.
+    /// The signature partition violates its specification.
     BadSignaturePartition = "bad-signature-partition",
-    /// Signed by a certificate that isn't trusted.
+    /// The signer is not a trust anchor.
     UnknownSigner = "unknown-signer",
-    /// A digest, key or padding that isn't accepted.
+    /// The signature uses a digest, key or padding that is too weak.
     WeakSignature = "weak-signature",
-    /// The signature doesn't fit the root hash.
+    /// The signature does not match the root hash.
     BadSignature = "bad-signature",
-    /// Signed by a certificate that the firmware's dbx revokes.
+    /// dbx revokes the signer.
     RevokedSigner = "revoked-signer",
-    /// The sealed configuration denies this root hash.
+    /// The sealed configuration denies the root hash.
     RevokedImage = "revoked-image",
-    /// The dm-verity superblock doesn't fit the partitions.
+    /// The dm-verity superblock does not match the partitions.
     BadSuperblock = "bad-superblock",
-    /// Data or hash tree don't give the signed root hash.
+    /// Data or hash tree do not match the signed root hash.
     Corrupt = "corrupt",
-    /// dm-verity or the file system refuses it.
+    /// dm-verity or the file system driver refuses the image.
     NotMountable = "not-mountable",
-    /// No extension-release file for this name and machine.
+    /// There is no extension-release file for this name and architecture.
     WrongExtensionRelease = "wrong-extension-release",
-    /// Not meant for a system that has booted.
+    /// The extension is not for a booted system.
     WrongScope = "wrong-scope",
-    /// It brings an os-release of its own.
+    /// The extension has its own os-release.
     ContainsOsRelease = "contains-os-release",
-    /// Something that systemd can't read, or would wait for, among the files that it reads before it merges.
+    /// One of the files that systemd reads before a merge cannot be read by systemd, or would block it.
     BadMetadata = "bad-metadata",
-    /// Something that isn't a directory where systemd merges directories, or a name of systemd's own in one.
+    /// Where systemd merges directories, the extension has a file of another type, or a name that systemd uses itself.
     BadHierarchy = "bad-hierarchy",
-    /// Made for another operating system or version.
+    /// The extension is for another operating system or version.
     IncompatibleHost = "incompatible-host",
-    /// An image of this name was accepted before.
+    /// An image of the same name was accepted before.
     DuplicateName = "duplicate-name",
-    /// An image of this root hash was accepted before, under another name.
+    /// An image of the same root hash was accepted before, under another name.
     DuplicateImage = "duplicate-image",
-    /// No room to stage it.
+    /// There is not enough space to stage the image.
     NoSpace = "no-space",
-    /// Staging failed though everything was fine.
+    /// Staging the verified image failed.
     NotStaged = "not-staged",
-    /// Reading it took too long.
+    /// The image was not processed in time.
     OutOfTime = "out-of-time",
-    /// A fault in sextant itself, confined to this image.
+    /// A fault in sextant itself. It affects only this image.
     InternalError = "internal-error",
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A refusal: the token for programs and a sentence for people.
+/// A refusal: a token for programs and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     reason: Reason,
@@ -135,25 +135,25 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Refuses for `reason`; `detail` is the cause without subject, such as
+    /// Makes a refusal for `reason`. `detail` is the cause without subject, such as
     /// `signer "CN=Acme" is not one of the 4 trust anchors`.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: Message::new(detail) }
     }
 
-    /// The rule that was broken.
+    /// Returns the rule that was broken.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The cause as a sentence.
+    /// Returns the cause as a sentence.
     #[must_use]
     pub fn detail(&self) -> &str {
         self.detail.as_str()
     }
 
-    /// The same, for a row or an event.
+    /// Returns the cause as a message for a row or an event.
     #[must_use]
     pub fn message(&self) -> &Message {
         &self.detail

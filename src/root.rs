@@ -1,4 +1,4 @@
-//! The directory below which every path is taken: `/` on a machine, any tree for tests and image builds.
+//! The directory below which all paths are resolved: `/` on a machine, or any tree for tests and image builds.
 
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// By which systemd, and the units in `systemd-units/`, tell an initrd from a host (systemd 257,
+/// The file by which systemd and the units in `systemd-units/` distinguish an initrd from a host (systemd 257,
 /// `src/basic/initrd-util.c`, `in_initrd`).
 pub(crate) const INITRD_RELEASE: &str = "/etc/initrd-release";
 
-/// A root directory. Symbolic links met on the way are resolved inside it, like `chroot` would
-/// (`openat2(2)`, `RESOLVE_IN_ROOT`): an absolute link in a tree never leads to the host.
+/// A root directory. Symbolic links are resolved inside it, as after `chroot` (`openat2(2)`, `RESOLVE_IN_ROOT`): an
+/// absolute link in a tree never leads to the host.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
@@ -22,10 +22,11 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens `path`. The machine's own root directory is known by its identity, not by its name: `/.`, a link to `/` and a
-    /// bind mount of it are the machine too.
+    /// Opens `path`. The machine's own root directory is recognized by its identity, not by its name: `/.`, a link to
+    /// `/` and a bind mount of it are the machine, too.
     ///
     /// # Errors
+    /// If `path` is not a directory or cannot be opened.
     /// Where it is no directory that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
@@ -36,26 +37,26 @@ impl Root {
         Ok(Self { is_machine: is_same(&metadata, &fs::metadata("/")?), directory: directory.into() })
     }
 
-    /// Whether this is the machine's own root.
+    /// Returns whether this is the machine's own root.
     #[must_use]
     pub const fn is_machine(&self) -> bool {
         self.is_machine
     }
 
-    /// The host that an initrd has mounted; `None` where there is none.
+    /// Returns the host that an initrd has mounted, `None` if there is none.
     pub(crate) fn sysroot(&self) -> Option<Self> {
         Self::open(&self.directory("/sysroot").ok()??).ok()
     }
 
-    /// Whether this is the root of an initrd of dracut's kind, as systemd tells one from a host.
+    /// Returns whether this is the root of an initrd of dracut's kind, by the rule of systemd.
     pub(crate) fn is_initrd(&self) -> bool {
         self.open_file(INITRD_RELEASE).is_ok()
     }
 
-    /// Whether `path` below this root is the very directory or file that the machine has there.
+    /// Returns whether `path` below this root is the same file or directory as `path` on the machine.
     ///
     /// # Errors
-    /// As `openat2(2)`.
+    /// Errors of `openat2(2)`.
     pub(crate) fn shares(&self, path: &str) -> io::Result<bool> {
         match (self.metadata(path), fs::metadata(path)) {
             (Ok(ours), Ok(machines)) => Ok(is_same(&ours, &machines)),
@@ -64,13 +65,14 @@ impl Root {
         }
     }
 
-    /// The place of a directory that is there, links on the way resolved inside the root; `None` where there is none.
+    /// Returns the path of an existing directory, with links resolved inside the root. Returns `None` if it does not
+    /// exist.
     ///
     /// # Errors
-    /// As `openat2(2)`.
+    /// Errors of `openat2(2)`.
     pub fn directory(&self, path: &str) -> io::Result<Option<PathBuf>> {
         if self.is_machine {
-            // Nothing can be outside of this root, and /proc need not be mounted yet.
+            // All paths are inside this root, and /proc may not be mounted yet.
             return match fs::metadata(path) {
                 Ok(metadata) if metadata.is_dir() => Ok(Some(PathBuf::from(path))),
                 Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
@@ -85,10 +87,10 @@ impl Root {
         }
     }
 
-    /// The place of a directory, which is made if it isn't there, and those above it.
+    /// Returns the path of a directory. Makes it and its parents if they do not exist.
     ///
     /// # Errors
-    /// As `openat2(2)` and `mkdir(2)`.
+    /// Errors of `openat2(2)` and `mkdir(2)`.
     pub fn make_directory(&self, path: &str) -> io::Result<PathBuf> {
         if let Some(directory) = self.directory(path)? {
             return Ok(directory);
@@ -98,7 +100,7 @@ impl Root {
         let directory = self.make_directory(parent)?.join(name);
         match fs::create_dir(&directory) {
             Ok(()) => Ok(directory),
-            // A link of this name that leads to nothing inside the root must not be followed out of it.
+            // A dangling link of this name must not be followed out of the root.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.directory(path)?.ok_or(io::ErrorKind::NotADirectory.into())
             }
@@ -106,19 +108,19 @@ impl Root {
         }
     }
 
-    /// Opens a file for reading, links resolved inside the root.
+    /// Opens a file for reading, with links resolved inside the root.
     ///
     /// # Errors
-    /// As `openat2(2)`.
+    /// I/O errors of `openat2(2)`, including `ELOOP` for loops of links.
     pub fn open_file(&self, path: &str) -> io::Result<File> {
-        // Without O_NONBLOCK a FIFO under one of the names would stop the boot.
+        // Without O_NONBLOCK, a FIFO of this name would block the boot.
         self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).map(File::from)
     }
 
-    /// A regular file's content, at most `limit` bytes; `None` where there is no such file.
+    /// Reads a regular file of at most `limit` bytes. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// As `openat2(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] beyond `limit`.
+    /// Errors of `openat2(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] if the file is larger than `limit`.
     pub fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(path) {
             Ok(file) => file,
@@ -138,15 +140,15 @@ impl Root {
         Ok(Some(content))
     }
 
-    /// What is at `path`, links resolved inside the root.
+    /// Returns the metadata of `path`, with links resolved inside the root.
     ///
     /// # Errors
-    /// As `openat2(2)`.
+    /// Errors of `openat2(2)`.
     pub fn metadata(&self, path: &str) -> io::Result<Metadata> {
         File::from(self.resolve(path, OFlag::O_PATH)?).metadata()
     }
 
-    /// Whether there is anything of this name, be it a link that leads nowhere.
+    /// Returns whether `path` exists, even as a dangling link.
     #[must_use]
     pub fn has_name(&self, path: &str) -> bool {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("/", path));
@@ -154,18 +156,18 @@ impl Root {
         matches!(self.list(parent), Ok(Some(names)) if names.iter().any(|found| found == name))
     }
 
-    /// Names in a directory, sorted by bytes; `None` where there is no such directory.
+    /// Returns the names in a directory, sorted by bytes. Returns `None` if the directory does not exist.
     ///
     /// # Errors
-    /// As `openat2(2)` and `getdents(2)`.
+    /// Errors of `openat2(2)` and `getdents(2)`.
     pub fn list(&self, path: &str) -> io::Result<Option<Vec<std::ffi::OsString>>> {
         self.list_some(path, usize::MAX)
     }
 
-    /// The same of at most `limit` names, the first that the directory gives.
+    /// As [`Root::list`], for at most `limit` names: the first that the directory returns.
     ///
     /// # Errors
-    /// As `openat2(2)` and `getdents(2)`.
+    /// Errors of `openat2(2)` and `getdents(2)`.
     pub fn list_some(&self, path: &str, limit: usize) -> io::Result<Option<Vec<std::ffi::OsString>>> {
         use std::os::unix::ffi::OsStringExt;
         let directory = match self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
@@ -193,7 +195,8 @@ impl Root {
     }
 }
 
-/// Bind mounts of one directory have the same numbers; file systems, subvolumes and overlays differ in the first.
+/// Compares device and inode. They are equal for bind mounts of one directory. File systems, subvolumes and overlays
+/// differ in the device.
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

@@ -1,19 +1,19 @@
-//! Sizes as people write them, in the configuration and on the command line.
+//! Parser of sizes in the configuration and on the command line.
 
 use thiserror::Error;
 
-/// Text that isn't a size.
+/// The error for text that is not a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "a size is a number of bytes, or a number with K, M, G or T (KiB, MiB, GiB, TiB) for powers of 1024, such as 64M"
 )]
 pub struct SizeError;
 
-/// Parses a number of bytes: `67108864`, `64M`, `64MiB`, `2 GiB`. Units are powers of 1024, in upper case, as
-/// `parse_size()` of systemd 257's `src/basic/parse-util.c` takes them; `KiB` and the like say the same.
+/// Parses a number of bytes: `67108864`, `64M`, `64MiB`, `2 GiB`. Units are powers of 1024 in upper case, as in
+/// `parse_size()` of systemd 257's `src/basic/parse-util.c`. `KiB` is the same as `K`, and so on.
 ///
 /// # Errors
-/// [`SizeError`], also for what doesn't fit into 64 bits.
+/// [`SizeError`] if the text is not a size, or exceeds 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let text = text.trim();
     let digits = text.len().saturating_sub(text.trim_start_matches(|character: char| character.is_ascii_digit()).len());

@@ -1,18 +1,18 @@
-//! Noticing that a file isn't what it was.
+//! Detection of changes to a file.
 //!
-//! The kernel sets a file's time of change (`st_ctime`) to the present when the file is written through a descriptor, truncated,
-//! renamed, linked or unlinked, and when its attributes change. No call sets it to anything else. So a stamp notices all of
-//! these, except for
+//! The kernel sets a file's time of change (`st_ctime`) to the current time when the file is written through a
+//! descriptor, truncated, renamed, linked or unlinked, and when its attributes change. No system call sets it to
+//! another value. So a stamp detects all of these changes, with three exceptions:
 //!
-//! - **a write through a shared mapping**: the first write to each page sets the time, further ones don't. On tmpfs the first one
-//!   doesn't either if the page was read through the mapping before (Linux 6.12, `mm/memory.c`, `fault_dirty_shared_page`;
-//!   `mm/mmap.c`, `vma_wants_writenotify`; measured on 6.18);
-//! - **a write in the same tick of the clock**: until Linux 6.12 times are those of the last timer interrupt, 1 to 10 ms apart,
-//!   so a write in the tick in which the stamp was taken may go unseen. Since 6.13 a time that was looked at is followed by a
-//!   later one on tmpfs, ext4, XFS and Btrfs (`FS_MGTIME`), not on ramfs;
-//! - **a change of the clock**: who may set it can bring an earlier time back.
+//! - **A write through a shared mapping**: only the first write to each page sets the time. On tmpfs not even that one
+//!   does if the page was read through the mapping before (Linux 6.12, `mm/memory.c`, `fault_dirty_shared_page`;
+//!   `mm/mmap.c`, `vma_wants_writenotify`; measured on 6.18).
+//! - **A write in the same tick of the clock**: up to Linux 6.12 times are those of the last timer interrupt, 1 to 10
+//!   ms apart, so a write in the tick in which the stamp was taken may be missed. From 6.13 on, a time that was read is
+//!   followed by a later one on tmpfs, ext4, XFS and Btrfs (`FS_MGTIME`), but not on ramfs.
+//! - **A change of the clock**: a process that may set the clock can restore an earlier time.
 //!
-//! Each of them takes a process that is privileged in the initrd, or owns the file.
+//! Each of them needs a process that is privileged in the initrd or owns the file.
 
 use crate::reason::{Reason, Refusal};
 use std::fmt;
@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 
-/// Which file it is, how long, and when it was changed.
+/// Identity, size in bytes and times of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -38,20 +38,20 @@ impl Stamp {
     /// Takes the stamp of an open file.
     ///
     /// # Errors
-    /// As `fstat(2)`.
+    /// Errors of `fstat(2)`.
     pub fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::from(&metadata))
     }
 
-    /// Why a file is refused whose stamp can't be taken.
+    /// Returns the refusal of a file whose stamp cannot be taken.
     pub(crate) fn refusal(error: &io::Error) -> Refusal {
         Refusal::new(Reason::Unreadable, format_args!("reading the file's identity and time of change: {error}"))
     }
 
-    /// Makes sure that an open file still has this stamp.
+    /// Checks that an open file still has this stamp.
     ///
     /// # Errors
-    /// [`Reason::Unreadable`]
+    /// [`Reason::Unreadable`] if the file changed or `fstat(2)` fails.
     pub(crate) fn check(&self, file: &File) -> Result<(), Refusal> {
         let now = Self::of(file).map_err(|error| Self::refusal(&error))?;
         if now == *self {
@@ -65,9 +65,8 @@ impl Stamp {
         Err(Refusal::new(Reason::Unreadable, format_args!("the image changed after it was opened: {what}")))
     }
 
-    /// Whether `self` may be what `before` became by a rename: everything is equal but the time of change, which file
-    /// systems set when they rename (Linux 6.12, `fs/libfs.c`, `simple_rename_timestamp`). A write in between sets the time
-    /// of modification too.
+    /// Returns whether `self` differs from `before` by at most a rename, which sets only the time of change (Linux
+    /// 6.12, `fs/libfs.c`, `simple_rename_timestamp`). A write in between would set the time of modification, too.
     pub(crate) fn is_renamed(&self, before: &Self) -> bool {
         Self { changed: before.changed, ..*self } == *before
     }
@@ -92,7 +91,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The text isn't that of a stamp.
+/// The error for text that is not a stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAStamp;
 
@@ -127,7 +126,7 @@ mod tests {
         let stamp = |name| File::open(path(name)).and_then(|file| Stamp::of(&file)).unwrap();
         std::fs::write(path("a"), "content").unwrap();
         let before = stamp("a");
-        // Longer than a tick of the clock.
+        // Wait longer than a tick of the clock.
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::rename(path("a"), path("b")).unwrap();
         assert!(stamp("b").is_renamed(&before));

@@ -1,7 +1,7 @@
-//! What one run of the agent leaves for the next: small, and read by nothing else.
+//! The state that one run of the agent leaves for the next. Only the agent reads it.
 //!
-//! `merge` and `confirm` decide by this file. The report is for people and programs; it may be long, and it may be lost
-//! without any extension being lost with it.
+//! `merge` and `confirm` decide by this small file, not by the report. The report is for people and other programs; it
+//! may be long, and its loss affects no extension.
 
 use crate::durable;
 use crate::root::Root;
@@ -11,52 +11,52 @@ use ddi::text::{Message, Text};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 
-/// Where the state of this boot lies.
+/// Path of the state of this boot.
 pub const PATH: &str = "/run/sextant/state.json";
 const DIRECTORY: &str = "/run/sextant";
 const FILE: &str = "state.json";
-/// Largest state that is read, in bytes.
+/// Maximum size in bytes of a state that is read.
 const MAX_LEN: u64 = 1 << 20;
-/// Version of its form.
+/// Version of the format.
 const VERSION: u32 = 1;
 
-/// What was staged in this boot, and how far the agent got.
+/// The staged extensions of this boot and the progress of the agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
     version: u32,
     /// SHA-256 fingerprints of the trust anchors.
     #[serde(default)]
     pub anchors: Vec<Text>,
-    /// Everything that was staged.
+    /// All extensions that were staged.
     pub staged: Vec<StagedExtension>,
-    /// Images of the host's own, as they were judged before the last merge.
+    /// Images of the host itself, as judged before the last merge.
     #[serde(default)]
     pub host: Vec<HostImage>,
-    /// Why `stage` could not do its job; `null` where it could.
+    /// Error that prevented `stage` from working, `None` if it succeeded.
     pub error: Option<Message>,
-    /// Whether `merge` handed over what was staged.
+    /// Whether `merge` requested the merge of the staged extensions.
     pub requested: bool,
 }
 
-/// An extension that was staged.
+/// A staged extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedExtension {
-    /// What it extends.
+    /// Its class.
     pub class: Class,
     /// Its name.
     pub name: Text,
-    /// The file in which it was found.
+    /// Name of the file in which it was found.
     pub file: Text,
     /// Its signed root hash.
     pub root_hash: Option<Text>,
     /// Subject and source of its signer.
     pub signer: Option<Message>,
-    /// Where `adopt` found it; `null` where it came from beside the UKI.
+    /// The file that `adopt` staged, `None` if the extension comes from beside the UKI.
     #[serde(default)]
     pub source: Option<Source>,
-    /// Why it was taken back; `null` where it is still staged.
+    /// Cause of its withdrawal, `None` if it is still staged.
     pub withdrawn: Option<Message>,
-    /// Whether that was for the sake of its owner, who removed the file that it was adopted from.
+    /// Whether the cause is that its owner removed the file from which it was adopted.
     #[serde(default)]
     pub is_removed: bool,
 }
@@ -64,7 +64,7 @@ pub struct StagedExtension {
 /// An image in a directory of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostImage {
-    /// What it extends.
+    /// Its class.
     pub class: Class,
     /// Its name.
     pub name: Text,
@@ -72,39 +72,39 @@ pub struct HostImage {
     pub path: Text,
     /// Its signed root hash.
     pub root_hash: Option<Text>,
-    /// What was decided.
+    /// The decision about it.
     pub judgement: Judgement,
 }
 
-/// What was decided about an image in a directory of the host.
+/// The decision about an image in a directory of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// It was verified.
+    /// The image was verified.
     Good,
-    /// systemd passes over it, and merges the others. The text says why.
+    /// systemd skips the image and merges the others. The text is the cause.
     PassedOver(Message),
-    /// systemd may refuse all extensions for its sake. The text says why.
+    /// systemd may refuse to merge any extension because of the image. The text is the cause.
     Bad(Message),
 }
 
-/// The file of an extension that lies outside of what this boot left in RAM, as others know it.
+/// A file of an extension outside of those that this boot loaded into RAM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Its path.
     pub path: Text,
-    /// Which file it was, and when it had been changed.
+    /// Its stamp (see [`Stamp`](crate::stamp::Stamp)).
     pub stamp: Text,
 }
 
 impl StagedExtension {
-    /// Whether it is the extension `name` of `class`.
+    /// Returns whether this is the extension `name` of `class`.
     #[must_use]
     pub fn is(&self, class: Class, name: &str) -> bool {
         self.class == class && self.name == *name
     }
 
-    /// Whether `file` is its name in the staging directory of `class`.
+    /// Returns whether `file` is the name of this extension in the staging directory of `class`.
     #[must_use]
     pub fn is_staged_as(&self, class: Class, file: &OsStr) -> bool {
         self.class == class && *file == *format!("{}.raw", self.name)
@@ -112,7 +112,7 @@ impl StagedExtension {
 }
 
 impl State {
-    /// Nothing is staged yet, and the run may still fail: `error` says how.
+    /// Makes a state with nothing staged. `error` is the error that is recorded until the run succeeds.
     #[must_use]
     pub fn new(error: &str) -> Self {
         Self {
@@ -125,10 +125,10 @@ impl State {
         }
     }
 
-    /// Reads the state of this boot; `None` where there is none.
+    /// Reads the state of this boot. Returns `None` if there is none.
     ///
     /// # Errors
-    /// Where it can't be read, or is of another version.
+    /// If the file cannot be read or parsed, or has another version.
     pub fn read(root: &Root) -> Result<Option<Self>> {
         let context = || format!("reading {PATH}");
         let Some(text) = root.read(PATH, MAX_LEN).with_context(context)? else { return Ok(None) };
@@ -139,23 +139,23 @@ impl State {
         Ok(Some(state))
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the state atomically.
     ///
     /// # Errors
-    /// Where it can't be written.
+    /// If the file cannot be written.
     pub fn write(&self, root: &Root) -> Result<()> {
         let text = serde_json::to_vec(self).with_context(|| format!("encoding {PATH}"))?;
         let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
         durable::write(&directory.join(FILE), &text, 0o644).with_context(|| format!("writing {PATH}"))
     }
 
-    /// Whether the extension `name` of `class` is still staged.
+    /// Returns whether the extension `name` of `class` is still staged.
     #[must_use]
     pub fn is_left(&self, class: Class, name: &str) -> bool {
         self.left().any(|extension| extension.is(class, name))
     }
 
-    /// Everything that was staged, each extension as it was staged last: one that was withdrawn may have been staged again.
+    /// Iterates over the latest record of each extension. An extension that was withdrawn may have been staged again.
     pub fn latest(&self) -> impl Iterator<Item = &StagedExtension> {
         self.staged.iter().enumerate().filter_map(|(index, extension)| {
             let mut later = self.staged.iter().skip(index.saturating_add(1));
@@ -164,7 +164,7 @@ impl State {
         })
     }
 
-    /// What is still staged.
+    /// Iterates over the extensions that are still staged.
     pub fn left(&self) -> impl Iterator<Item = &StagedExtension> {
         self.staged.iter().filter(|extension| extension.withdrawn.is_none())
     }

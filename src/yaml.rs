@@ -1,9 +1,9 @@
-//! YAML from outside, bounded before a parser sees it.
+//! Bounds on YAML from outside, checked before it is parsed.
 //!
-//! libyaml, which `serde_yaml` is made of, looks at every open bracket again at each token: 60 kB of `[` take it ten
-//! seconds. And it replays what an alias stands for as often as it is asked to. So documents are gone through here first, by
-//! the rules by which libyaml 0.2.5's `src/scanner.c` finds tokens, without keeping any. Where a document isn't YAML the
-//! parser stops, and so what is counted behind that place doesn't matter.
+//! libyaml, on which `serde_yaml` is based, visits every open bracket again at each token: 60 kB of `[` take ten
+//! seconds. It also expands an alias every time it is used. So documents are scanned here first, by the rules by which
+//! `src/scanner.c` of libyaml 0.2.5 finds tokens, without storing any. The parser stops at an error, so counts after
+//! that position do not matter.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -15,47 +15,47 @@
 
 use thiserror::Error;
 
-/// Longest document in bytes.
+/// Maximum length of a document in bytes.
 pub const MAX_LEN: usize = 1 << 20;
-/// How deep lists and mappings may lie within each other, in brackets or by indentation. Stage files need ten.
+/// Maximum nesting of lists and mappings, by brackets or indentation. Stage files need ten levels.
 pub const MAX_NESTING: usize = 64;
-/// Most aliases (`*name`) in a document. Each may stand for a list of others.
+/// Maximum number of aliases (`*name`) in a document. Each may stand for a list of other aliases.
 pub const MAX_ALIASES: usize = 16;
-/// Longest document that may have aliases, in bytes.
+/// Maximum length of a document with aliases, in bytes.
 pub const MAX_LEN_WITH_ALIASES: usize = 64 << 10;
 
-/// Why a document isn't given to the parser.
+/// The bound that a document exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum YamlLimit {
-    /// Longer than [`MAX_LEN`].
+    /// The document is longer than [`MAX_LEN`].
     #[error("document is {found} bytes; the limit is {MAX_LEN}")]
     TooLong {
-        /// Bytes
+        /// Length in bytes.
         found: usize,
     },
-    /// Deeper than [`MAX_NESTING`].
+    /// The nesting is deeper than [`MAX_NESTING`].
     #[error("lists and mappings are nested more than {MAX_NESTING} deep at line {line}")]
     TooDeep {
-        /// Line, from 1
+        /// Line, from 1.
         line: usize,
     },
-    /// More than [`MAX_ALIASES`].
+    /// There are more than [`MAX_ALIASES`] aliases.
     #[error("more than {MAX_ALIASES} aliases at line {line}")]
     TooManyAliases {
-        /// Line, from 1
+        /// Line, from 1.
         line: usize,
     },
-    /// Longer than [`MAX_LEN_WITH_ALIASES`].
+    /// The document has aliases and is longer than [`MAX_LEN_WITH_ALIASES`].
     #[error("document with aliases is {found} bytes; the limit is {MAX_LEN_WITH_ALIASES}")]
     TooLongForAliases {
-        /// Bytes
+        /// Length in bytes.
         found: usize,
     },
 }
 
 impl YamlLimit {
-    /// The line at which the document was refused, from 1.
+    /// Returns the line at which the bound is exceeded, from 1.
     #[must_use]
     pub const fn line(self) -> usize {
         match self {
@@ -65,19 +65,19 @@ impl YamlLimit {
     }
 }
 
-/// Returns a parser for `text`, which is within all bounds.
+/// Returns a parser for `text` after checking all bounds.
 ///
 /// # Errors
-/// [`YamlLimit`]
+/// [`YamlLimit`] for the first bound that is exceeded.
 pub fn deserializer(text: &str) -> Result<serde_yaml::Deserializer<'_>, YamlLimit> {
     check(text)?;
     Ok(serde_yaml::Deserializer::from_str(text))
 }
 
-/// Checks the bounds of a document, which needn't be YAML.
+/// Checks the bounds of a document, which may not be valid YAML.
 ///
 /// # Errors
-/// [`YamlLimit`]
+/// [`YamlLimit`] for the first bound that is exceeded.
 pub fn check(text: &str) -> Result<(), YamlLimit> {
     if text.len() > MAX_LEN {
         return Err(YamlLimit::TooLong { found: text.len() });
@@ -90,7 +90,7 @@ pub fn check(text: &str) -> Result<(), YamlLimit> {
     Ok(())
 }
 
-/// Where a token begins that may turn out to be a key.
+/// The beginning of a token that may be a key.
 #[derive(Clone, Copy)]
 struct Key {
     line: usize,
@@ -102,26 +102,26 @@ struct Scanner<'a> {
     text: &'a [u8],
     /// Position in bytes.
     at: usize,
-    /// The same in characters.
+    /// Position in characters.
     index: usize,
-    /// Counted from 0.
+    /// Line, from 0.
     line: usize,
-    /// In characters, counted from 0.
+    /// Column in characters, from 0.
     column: usize,
-    /// Open brackets.
+    /// Number of open brackets.
     flow: usize,
-    /// Columns, plus one, of the lists and mappings that indentation has opened.
+    /// Columns, plus one, of the lists and mappings opened by indentation.
     indents: Vec<usize>,
-    /// Whether a key may begin here.
+    /// Whether a key may begin at the position.
     key_allowed: bool,
-    /// A key outside of brackets that may end here.
+    /// A possible key, outside of brackets, that may end at the position.
     key: Option<Key>,
     aliases: usize,
-    /// Most lists and mappings that lay within each other.
+    /// Maximum nesting so far.
     deepest: usize,
 }
 
-/// Most characters of a key that isn't marked as one.
+/// Maximum length in characters of a key without `?`.
 const MAX_KEY: usize = 1024;
 
 impl<'a> Scanner<'a> {
@@ -141,7 +141,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The byte `offset` behind the position; NUL at the end of the text, as in the parser.
+    /// Returns the byte `offset` bytes after the position, NUL at the end of the text, as in the parser.
     fn peek(&self, offset: usize) -> u8 {
         self.at.checked_add(offset).and_then(|at| self.text.get(at)).copied().unwrap_or_default()
     }
@@ -154,7 +154,7 @@ impl<'a> Scanner<'a> {
         matches!(self.peek(offset), b' ' | b'\t')
     }
 
-    /// Bytes of the end of a line (two of `\r\n`), 0 if there is none.
+    /// Returns the length in bytes of a line end (2 for `\r\n`), 0 if there is none.
     fn line_end(&self, offset: usize) -> usize {
         let behind = |more: usize| self.peek(offset.saturating_add(more));
         match behind(0) {
@@ -170,7 +170,7 @@ impl<'a> Scanner<'a> {
         self.line_end(0) > 0
     }
 
-    /// A blank, the end of a line or that of the text.
+    /// Returns whether there is a blank, a line end or the end of the text.
     fn is_space(&self, offset: usize) -> bool {
         self.is_blank(offset) || self.line_end(offset) > 0 || self.peek(offset) == 0
     }
@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
         self.column = self.column.saturating_add(1);
     }
 
-    /// Skips the end of a line, if there is one.
+    /// Skips a line end, if there is one.
     fn skip_line_end(&mut self) {
         let width = self.line_end(0);
         if width > 0 {
@@ -210,7 +210,7 @@ impl<'a> Scanner<'a> {
         self.column == 0 && (is_mark(b'-') || is_mark(b'.')) && self.is_space(3)
     }
 
-    /// One more than the column of the innermost list or mapping that indentation has opened, 0 without one.
+    /// Returns the column, plus one, of the innermost list or mapping opened by indentation, 0 if there is none.
     fn indent(&self) -> usize {
         self.indents.last().copied().unwrap_or_default()
     }
@@ -225,7 +225,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Closes those that are indented more than what comes next.
+    /// Closes the lists and mappings that are indented more than the next token.
     fn close(&mut self, columns: usize) {
         while self.flow == 0 && self.indent() > columns {
             self.indents.pop();
@@ -240,7 +240,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// What begins here may be a key.
+    /// Records that the token at the position may be a key.
     fn may_be_key(&mut self) {
         if self.flow == 0 {
             if self.key_allowed {
@@ -250,14 +250,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// What begins here is none, and a key may begin behind it.
+    /// Records that the token at the position is not a key, and whether a key may follow it.
     fn is_no_key(&mut self, key_allowed: bool) {
         if self.flow == 0 {
             (self.key, self.key_allowed) = (None, key_allowed);
         }
     }
 
-    /// Goes on behind the next token; `false` where the parser stops.
+    /// Skips the next token. Returns `false` if the parser stops there.
     fn token(&mut self) -> Result<bool, YamlLimit> {
         self.skip_to_token();
         if self.key.is_some_and(|key| key.line < self.line || key.index.saturating_add(MAX_KEY) < self.index) {
@@ -354,7 +354,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// An anchor or alias.
+    /// Skips an anchor or alias.
     fn name(&mut self) {
         self.may_be_key();
         self.skip();
@@ -376,7 +376,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A scalar without quotes; `false` if there is none.
+    /// Skips a scalar without quotes. Returns `false` if there is none.
     fn plain(&mut self) -> bool {
         self.may_be_key();
         let (start, mut new_line) = (self.at, false);
@@ -414,7 +414,7 @@ impl<'a> Scanner<'a> {
         self.at > start
     }
 
-    /// A scalar in quotes; `false` if it has no end.
+    /// Skips a scalar in quotes. Returns `false` if the closing quote is missing.
     fn quoted(&mut self, quote: u8) -> bool {
         self.may_be_key();
         self.skip();
@@ -439,7 +439,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A scalar that ends where its indentation does; `false` if it isn't one.
+    /// Skips a block scalar, which ends with its indentation. Returns `false` if its header is invalid.
     fn block_scalar(&mut self) -> bool {
         self.is_no_key(true);
         self.skip();
@@ -476,7 +476,7 @@ impl<'a> Scanner<'a> {
         true
     }
 
-    /// Skips lines without text and the indentation of the first that has some, up to `indent`. Returns the largest
+    /// Skips lines without text, and the indentation, up to `indent`, of the first line with text. Returns the largest
     /// indentation.
     fn empty_lines(&mut self, indent: Option<usize>) -> usize {
         let mut widest = 0;

@@ -1,8 +1,8 @@
-//! The boot entry that this boot came from.
+//! The boot entry of this boot.
 //!
-//! systemd-boot says which entry it started (`LoaderEntrySelected`), systemd-stub says which file it was
-//! loaded from (`StubImageIdentifier`); both are described in systemd's Boot Loader Interface. Neither is
-//! authenticated, so they steer a policy ("a recovery system gets no extensions") and never trust.
+//! systemd-boot publishes the entry that it started (`LoaderEntrySelected`), systemd-stub the file from which it was
+//! loaded (`StubImageIdentifier`). Both are part of systemd's Boot Loader Interface. Neither is authenticated, so they
+//! can select a policy ("a recovery system gets no extensions") but never establish trust.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -14,30 +14,30 @@
 
 use ddi::bytes::strip_suffix_ignore_case;
 
-/// Longest name that is looked at, in UTF-16 units.
+/// Maximum length of a name, in UTF-16 units. Longer names are truncated.
 const MAX_UNITS: usize = 1024;
 
-/// The names that the boot loader and the stub give.
+/// The names of the boot entry from the boot loader and from the stub.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootEntry {
-    /// From `LoaderEntrySelected`.
+    /// Name from `LoaderEntrySelected`.
     pub loader: Option<String>,
-    /// From `StubImageIdentifier`.
+    /// Name from `StubImageIdentifier`.
     pub stub: Option<String>,
 }
 
 impl BootEntry {
-    /// The name to show: the loader's, for it is the one that a person chose in the menu.
+    /// Returns the name to show: the loader's, which was selected in the menu, else the stub's.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.loader.as_deref().or(self.stub.as_deref())
     }
 
-    /// The first name that one of `patterns` matches. Both names count: an entry `work.conf` may
-    /// well start `recovery.efi`.
+    /// Returns the first name that matches one of `patterns`. Both names count: an entry `work.conf` may start
+    /// `recovery.efi`.
     ///
-    /// A pattern matches the name itself and what a boot menu derives from it with an underscore
-    /// (`recovery` matches `recovery_serial`), in any case, as FAT names have none.
+    /// A pattern matches the name itself and names that a boot menu derives from it with an underscore (`recovery`
+    /// matches `recovery_serial`). Case is ignored, as in FAT names.
     #[must_use]
     pub fn matched_by(&self, patterns: &[String]) -> Option<&str> {
         [self.loader.as_deref(), self.stub.as_deref()].into_iter().flatten().find(|name| {
@@ -47,8 +47,8 @@ impl BootEntry {
     }
 }
 
-/// The name in `LoaderEntrySelected`: an entry identifier such as `active.conf`, less its suffix and
-/// boot counter.
+/// Parses `LoaderEntrySelected`: an entry identifier such as `active.conf`. Returns the name without suffix and boot
+/// counter.
 #[must_use]
 pub fn from_loader(data: &[u8]) -> Option<String> {
     let id = utf16(data)?;
@@ -56,7 +56,8 @@ pub fn from_loader(data: &[u8]) -> Option<String> {
     named(strip_counter(id))
 }
 
-/// The name in `StubImageIdentifier`: the stem of the path of a UKI such as `\EFI\kairos\active.efi`.
+/// Parses `StubImageIdentifier`: the path of a UKI such as `\EFI\kairos\active.efi`. Returns the name without
+/// directory, suffix and boot counter.
 #[must_use]
 pub fn from_stub(data: &[u8]) -> Option<String> {
     let path = utf16(data)?;
@@ -64,7 +65,7 @@ pub fn from_stub(data: &[u8]) -> Option<String> {
     named(strip_counter(strip_suffix_ignore_case(file, ".efi").unwrap_or(file)))
 }
 
-/// The same of a file's name: `active` for `active+3.conf` and for `active.efi`.
+/// Returns the name for a file name: `active` for `active+3.conf` and for `active.efi`.
 #[must_use]
 pub fn from_file_name(file: &str) -> Option<String> {
     let stem =
@@ -72,7 +73,7 @@ pub fn from_file_name(file: &str) -> Option<String> {
     named(strip_counter(stem))
 }
 
-/// The UUID in `LoaderDevicePartUUID`, in lower case as udev writes it.
+/// Parses `LoaderDevicePartUUID`. Returns the UUID in lower case, as udev writes it.
 #[must_use]
 pub fn partition_uuid(data: &[u8]) -> Option<String> {
     let text = utf16(data)?.to_ascii_lowercase();
@@ -86,7 +87,7 @@ fn named(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Strings of the Boot Loader Interface are UTF-16LE up to a NUL.
+/// Decodes a string of the Boot Loader Interface: UTF-16LE up to a NUL.
 fn utf16(data: &[u8]) -> Option<String> {
     let units: Vec<u16> = data
         .chunks_exact(2)
@@ -97,7 +98,7 @@ fn utf16(data: &[u8]) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// Takes `+LEFT` or `+LEFT-DONE` off (systemd, Automatic Boot Assessment).
+/// Removes a boot counter, `+LEFT` or `+LEFT-DONE` (systemd, Automatic Boot Assessment).
 fn strip_counter(name: &str) -> &str {
     let Some((stem, counter)) = name.rsplit_once('+') else { return name };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

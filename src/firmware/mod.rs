@@ -1,5 +1,4 @@
-//! What the firmware says: whether Secure Boot is enforced, which boot entry was chosen, and the
-//! certificates that it trusts and revokes.
+//! The state of the firmware: Secure Boot, the boot entry, and the certificates that it trusts and revokes.
 
 pub mod entry;
 pub mod signature_list;
@@ -11,22 +10,22 @@ use serde::Serialize;
 use signature_list::SignatureDatabase;
 use std::fmt;
 
-/// Whether the firmware's certificates were what decided about this boot.
+/// The state of Secure Boot. It determines whether the firmware's certificates prove anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SecureBoot {
-    /// On, and only the holder of the platform key can change that.
+    /// On. Only the holder of the platform key can change that.
     Enforcing,
-    /// Anybody can enrol keys (setup or audit mode).
+    /// Setup or audit mode: keys can be enrolled without authorization.
     SetupMode,
     /// Off.
     Disabled,
-    /// No EFI firmware, or one without Secure Boot.
+    /// There is no EFI firmware, or one without Secure Boot.
     Unavailable,
 }
 
 impl SecureBoot {
-    /// The report's word for it.
+    /// Returns the token in the report.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,12 +43,12 @@ impl fmt::Display for SecureBoot {
     }
 }
 
-/// Everything that sextant wants to know from the firmware.
+/// The state of the firmware as far as sextant needs it.
 #[derive(Debug, Clone)]
 pub struct Firmware {
     /// State of Secure Boot.
     pub secure_boot: SecureBoot,
-    /// Names of the boot entry, as the boot loader and as the stub tell it; either may be missing.
+    /// Names of the boot entry from boot loader and stub. Each may be missing.
     pub entries: entry::BootEntry,
     /// Platform key.
     pub pk: SignatureDatabase,
@@ -62,16 +61,17 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// Reads all of it.
+    /// Reads the state.
     ///
     /// # Errors
-    /// [`VariableError`] where a variable is there and can't be read. That must end the matter: a dbx that
-    /// can't be read would make a revoked signer a trusted one.
+    /// [`VariableError`] if a variable exists and cannot be read. Callers must treat this as fatal: with an unreadable
+    /// dbx a revoked signer would be trusted.
     pub fn read(variables: &dyn Variables) -> Result<Self, VariableError> {
         let database = |name| -> Result<SignatureDatabase, VariableError> {
             Ok(variables.read(name)?.map(|data| signature_list::parse(&data)).unwrap_or_default())
         };
-        // A list of dbx is read as far as the firmware would, one of the others only if it makes sense as a whole.
+        // Of a damaged list in dbx, all entries are read that the firmware would read. In the other variables a damaged
+        // list is refused as a whole.
         let dbx = variables.read(Name::Dbx)?.map(|data| signature_list::parse_revocations(&data));
         Ok(Self {
             secure_boot: secure_boot(variables)?,
@@ -87,8 +87,8 @@ impl Firmware {
     }
 }
 
-/// UEFI specification 2.10, section 32.3: `SecureBoot` says whether images are verified; `SetupMode`
-/// and `AuditMode` say that nobody holds the platform key, or that violations are merely recorded.
+/// Returns the state of Secure Boot (UEFI specification 2.10, section 32.3). `SecureBoot` is 1 if images are verified.
+/// `SetupMode` is 1 if no platform key is enrolled, `AuditMode` if violations are only recorded.
 fn secure_boot(variables: &dyn Variables) -> Result<SecureBoot, VariableError> {
     if !variables.available()? {
         return Ok(SecureBoot::Unavailable);
@@ -96,7 +96,7 @@ fn secure_boot(variables: &dyn Variables) -> Result<SecureBoot, VariableError> {
     let flag =
         |name| -> Result<Option<bool>, VariableError> { Ok(variables.read(name)?.map(|data| data.as_slice() == [1])) };
     let secure_boot = flag(Name::SecureBoot)?;
-    // Whatever isn't plainly zero counts as setup mode here: the doubt must not be in favour of trust.
+    // Any value but zero counts as setup mode, so that an unclear value never establishes trust.
     let unowned =
         |name| -> Result<bool, VariableError> { Ok(variables.read(name)?.is_some_and(|data| data.as_slice() != [0])) };
     let unowned = unowned(Name::SetupMode)? || unowned(Name::AuditMode)?;

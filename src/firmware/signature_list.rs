@@ -1,9 +1,9 @@
-//! `EFI_SIGNATURE_LIST`: what PK, KEK, db and dbx consist of (UEFI specification 2.10, section 32.4.1).
+//! Parser of `EFI_SIGNATURE_LIST`, the content of PK, KEK, db and dbx (UEFI specification 2.10, section 32.4.1).
 //!
-//! Entries are judged one by one: a list of a type that means nothing here (a bare hash of a boot
-//! loader, an RSA key without certificate, a vendor's own) is skipped, whatever is in it, and spoils nothing
-//! around it. Sizes are judged strictly: once the size of a list makes no sense, the next one can't be found,
-//! and the rest is left alone.
+//! Parsing is lenient for entries: a list of a type that is irrelevant here (an image hash, an RSA key without
+//! certificate, a vendor's type) is skipped, whatever its content, and does not affect other lists. Parsing is strict
+//! for sizes: after a list with an invalid size the start of the next one is unknown, so the rest of the variable is
+//! ignored.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -18,9 +18,9 @@ use ddi::bytes::{array, u32_at};
 use std::fmt;
 use thiserror::Error;
 
-/// `SignatureType` + `SignatureListSize` + `SignatureHeaderSize` + `SignatureSize`, in bytes.
+/// Size of `SignatureType` + `SignatureListSize` + `SignatureHeaderSize` + `SignatureSize`, in bytes.
 const LIST_HEADER: usize = 28;
-/// `SignatureOwner`, the GUID in front of each entry's data, in bytes.
+/// Size of `SignatureOwner`, the GUID before each entry's data, in bytes.
 const OWNER: usize = 16;
 
 const X509: Guid = Guid::from_fields(0xa5c0_59a1, 0x94e4, 0x4aa7, 0x87b5, 0xab15_5c2b_f072);
@@ -28,7 +28,7 @@ const X509_SHA256: Guid = Guid::from_fields(0x3bd2_a492, 0x96c0, 0x4079, 0xb420,
 const X509_SHA384: Guid = Guid::from_fields(0x7076_876e, 0x80c2, 0x4ee6, 0xaad2, 0x28b3_49a6_865b);
 const X509_SHA512: Guid = Guid::from_fields(0x446d_bf63, 0x2502, 0x4cda, 0xbcfa, 0x2465_d2b0_fe9d);
 
-/// Types that are normal in a firmware variable and say nothing about certificates.
+/// Types that are normal in a firmware variable and irrelevant for certificates.
 const OTHER_TYPES: &[(Guid, &str)] = &[
     (Guid::from_fields(0x826c_a512, 0xcf10, 0x4ac9, 0xb187, 0xbe01_4966_31bd), "SHA-1 image hash"),
     (Guid::from_fields(0x0b6e_5233, 0xa65c, 0x44c9, 0x9407, 0xd9ab_83bf_c8bd), "SHA-224 image hash"),
@@ -40,7 +40,7 @@ const OTHER_TYPES: &[(Guid, &str)] = &[
     (Guid::from_fields(0x67f8_444f, 0x8743, 0x48f1, 0xa328, 0x1eaa_b873_6080), "RSA-2048 signature of SHA-1"),
 ];
 
-/// The digest by which an entry names the certificate that it revokes.
+/// The digest algorithm of an entry that revokes a certificate by its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TbsDigest {
     /// `EFI_CERT_X509_SHA256_GUID`
@@ -52,10 +52,10 @@ pub enum TbsDigest {
 }
 
 impl TbsDigest {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// Length of the digest in bytes.
+    /// Returns the length of the digest in bytes.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
@@ -76,110 +76,110 @@ impl fmt::Display for TbsDigest {
     }
 }
 
-/// What one entry of a list holds.
+/// An entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A DER certificate (not looked into here).
+    /// A DER certificate, not parsed yet.
     Certificate(Vec<u8>),
-    /// The digest of a certificate's `TBSCertificate`. Its revocation time is dropped: an extension's
-    /// signature carries no time that anybody vouches for, so whatever the time says, it revokes.
+    /// The digest of a certificate's `TBSCertificate`. The revocation time is ignored: an extension's signature has no
+    /// trusted time, so any revocation time revokes.
     CertificateDigest {
         /// Digest algorithm.
         digest: TbsDigest,
-        /// The digest itself.
+        /// The digest.
         value: Vec<u8>,
     },
-    /// A type that has no say about certificates.
+    /// An entry of a type that is irrelevant for certificates.
     Other {
         /// The list's `SignatureType`.
         list_type: Guid,
-        /// Its name, where the specification gives it one.
+        /// Name of the type in the specification, if it has one.
         name: Option<&'static str>,
     },
 }
 
-/// Why a list or an entry was left out.
+/// Errors of parsing a list or an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ListError {
-    /// Fewer bytes than a list header.
+    /// The remaining bytes are fewer than a list header has.
     #[error("{found} trailing bytes at offset {offset} are too few for a list header of {LIST_HEADER} bytes")]
     TruncatedHeader {
-        /// Where the bytes begin.
+        /// Offset of the bytes in the variable.
         offset: usize,
-        /// How many there are.
+        /// Number of bytes.
         found: usize,
     },
-    /// `SignatureListSize` is smaller than the header or larger than what is left.
+    /// `SignatureListSize` is smaller than the header or larger than the remaining bytes.
     #[error("list at offset {offset} claims {claimed} bytes; {available} are left")]
     ListSize {
-        /// Where the list begins.
+        /// Offset of the list in the variable, in bytes.
         offset: usize,
-        /// What it claims.
+        /// `SignatureListSize` in bytes.
         claimed: u32,
-        /// What is left of the variable.
+        /// Number of remaining bytes of the variable.
         available: usize,
     },
-    /// `SignatureHeaderSize` reaches beyond the list.
+    /// `SignatureHeaderSize` exceeds the list.
     #[error("list at offset {offset} claims a signature header of {claimed} bytes in a list of {list} bytes")]
     HeaderSize {
-        /// Where the list begins.
+        /// Offset of the list in the variable, in bytes.
         offset: usize,
-        /// What it claims.
+        /// `SignatureHeaderSize` in bytes.
         claimed: u32,
-        /// Size of the list.
+        /// Size of the list in bytes.
         list: u32,
     },
-    /// `SignatureSize` leaves no room for an owner, or doesn't divide the list.
+    /// `SignatureSize` is too small for an owner, or the entries are not a multiple of it.
     #[error("list at offset {offset} has {body} bytes of entries of {entry} bytes each")]
     EntrySize {
-        /// Where the list begins.
+        /// Offset of the list in the variable, in bytes.
         offset: usize,
-        /// `SignatureSize`.
+        /// `SignatureSize` in bytes.
         entry: u32,
-        /// Bytes left for entries.
+        /// Size of all entries in bytes.
         body: usize,
     },
-    /// An entry is shorter than the digest that its type is about.
+    /// An entry is shorter than a digest of its type.
     #[error("an entry of the list at offset {offset} holds {found} bytes; a digest of its type has {expected}")]
     EntryLength {
-        /// Where the list begins.
+        /// Offset of the list in the variable, in bytes.
         offset: usize,
-        /// Bytes found.
+        /// Size of the entry's data in bytes.
         found: usize,
-        /// Bytes expected at least.
+        /// Length of the digest in bytes.
         expected: usize,
     },
 }
 
-/// All that could be read of a variable, and what could not.
+/// The content of a variable and the errors of parsing it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SignatureDatabase {
     /// Entries in the order of the variable.
     pub entries: Vec<Entry>,
-    /// What was left out.
+    /// Errors of the lists and entries that were ignored.
     pub errors: Vec<ListError>,
 }
 
-/// Reads the content of PK, KEK or db (without the attribute bytes of efivarfs): a list whose entries don't fit it
-/// adds no trust anchor.
+/// Parses the content of PK, KEK or db, without the attribute bytes of efivarfs. A list with a size that is not a
+/// multiple of its entry size adds no trust anchor.
 ///
-/// Never fails: what can't be read is in [`SignatureDatabase::errors`]. No length field makes it
-/// allocate more than the variable's own size.
+/// Never fails: errors are in [`SignatureDatabase::errors`]. Memory is bounded by the size of the variable, whatever
+/// its length fields are.
 #[must_use]
 pub fn parse(variable: &[u8]) -> SignatureDatabase {
     read(variable, Remainder::Refused)
 }
 
-/// Reads the content of dbx as [`parse`] does, but takes the whole entries of a list that has a remainder, because
-/// firmware honours them (edk2 `aedf9f7`, `DxeImageVerificationLib.c`, `IsCertHashFoundInDbx`: the number of entries
-/// is a quotient rounded down). The remainder is an error all the same.
+/// Parses the content of dbx as [`parse`] does, except that the whole entries of a list with a remainder count, because
+/// firmware honours them (edk2 `aedf9f7`, `DxeImageVerificationLib.c`, `IsCertHashFoundInDbx`: the number of entries is
+/// a quotient rounded down). The remainder is an error as well.
 #[must_use]
 pub fn parse_revocations(variable: &[u8]) -> SignatureDatabase {
     read(variable, Remainder::Left)
 }
 
-/// What becomes of a list with bytes behind its last whole entry.
+/// The treatment of a list with bytes after its last whole entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remainder {
     /// None of its entries counts.
@@ -215,7 +215,7 @@ fn read(variable: &[u8], remainder: Remainder) -> SignatureDatabase {
     database
 }
 
-/// One list whose outer size fits into the variable.
+/// A list whose size fits into the variable.
 struct List<'a> {
     offset: usize,
     kind: Guid,
@@ -240,8 +240,8 @@ fn split_list(bytes: &[u8], offset: usize) -> Result<(List<'_>, &[u8]), ListErro
     Ok((List { offset, kind: Guid::from_bytes(kind), header_size, entry_size, size: list_size, body }, tail))
 }
 
-/// What is left of a list that claims more bytes than there are: firmware compares its size with that of the whole
-/// variable (edk2 `aedf9f7`, `IsCertHashFoundInDbx`), so entries of it may count there.
+/// Parses a list that claims more bytes than there are. Firmware compares its size with that of the whole variable
+/// (edk2 `aedf9f7`, `IsCertHashFoundInDbx`), so its entries may count there.
 fn cut_short(bytes: &[u8], offset: usize) -> Option<List<'_>> {
     let (kind, size, body) = (array(bytes, 0)?, u32_at(bytes, 16)?, bytes.get(LIST_HEADER..)?);
     let is_longer = usize::try_from(size).is_ok_and(|size| size > bytes.len());
@@ -253,7 +253,7 @@ impl List<'_> {
     fn read_into(&self, database: &mut SignatureDatabase, remainder: Remainder) -> Result<(), ListError> {
         let outcome = self.read_entries(database, remainder);
         if !self.is_about_certificates() && outcome.is_err() {
-            // Nothing that counts here is lost with it.
+            // The list has no entries that count here.
             database.entries.push(self.other());
             return Ok(());
         }
@@ -301,7 +301,8 @@ impl List<'_> {
             X509_SHA512 => TbsDigest::Sha512,
             _ => return Ok(self.other()),
         };
-        // Firmware compares the digest and looks at no length; a time that follows, or is missing, changes nothing here.
+        // Firmware compares the digest and does not check the length. A revocation time after it, or a missing one,
+        // makes no difference here.
         let expected = digest.size();
         match data.get(..expected) {
             Some(value) => Ok(Entry::CertificateDigest { digest, value: value.to_vec() }),

@@ -1,4 +1,4 @@
-//! Where the firmware's variables are read from: the running machine, or a directory that looks like efivarfs.
+//! Access to the firmware's variables: of the running machine, or in a directory in the format of efivarfs.
 
 use ddi::text::Text;
 use efivar::efi::Variable;
@@ -13,11 +13,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Where Linux shows the variables (kernel Documentation/filesystems/efivarfs.rst).
+/// Mount point of efivarfs (kernel Documentation/filesystems/efivarfs.rst).
 pub const EFIVARFS: &str = "/sys/firmware/efi/efivars";
-/// Largest variable that is read, in bytes. Firmware keeps all variables together in some hundred KiB.
+/// Maximum size in bytes of a variable that is read. Firmware has some hundred KiB for all variables together.
 const MAX_VARIABLE: u64 = 1 << 20;
-/// efivarfs puts the attributes in front of the data, in bytes.
+/// Size in bytes of the attributes, which efivarfs puts before the data.
 const ATTRIBUTES: usize = 4;
 
 /// The variables that sextant reads.
@@ -31,19 +31,19 @@ pub enum Name {
     Db,
     /// Revoked signers and images.
     Dbx,
-    /// 1 while the firmware verifies what it boots.
+    /// 1 if the firmware verifies what it boots.
     SecureBoot,
-    /// 1 while anybody may enrol a platform key.
+    /// 1 if a platform key can be enrolled without authorization.
     SetupMode,
-    /// 1 while the firmware records violations instead of enforcing.
+    /// 1 if the firmware records violations instead of preventing them.
     AuditMode,
-    /// 1 when the mode can't be left without a platform key.
+    /// 1 if the mode can only be left with the platform key.
     DeployedMode,
-    /// Entry that systemd-boot started (systemd, Boot Loader Interface).
+    /// The entry that systemd-boot started (systemd, Boot Loader Interface).
     LoaderEntrySelected,
-    /// Path of the UKI that systemd-stub was loaded from (systemd, Boot Loader Interface).
+    /// Path of the UKI from which systemd-stub was loaded (systemd, Boot Loader Interface).
     StubImageIdentifier,
-    /// Partition that the boot loader was started from (systemd, Boot Loader Interface).
+    /// UUID of the partition from which the boot loader was started (systemd, Boot Loader Interface).
     LoaderDevicePartUuid,
 }
 
@@ -51,7 +51,7 @@ pub enum Name {
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// `EFI_IMAGE_SECURITY_DATABASE_GUID` (UEFI specification 2.10, section 32.6.1).
 const SECURITY_DATABASE: &str = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
-/// systemd's Boot Loader Interface.
+/// Vendor GUID of systemd's Boot Loader Interface.
 const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
 impl Name {
@@ -71,7 +71,7 @@ impl Name {
         }
     }
 
-    /// Name of the file in efivarfs.
+    /// Returns the name of the file in efivarfs.
     #[must_use]
     pub fn file_name(self) -> String {
         let (name, vendor) = self.parts();
@@ -85,64 +85,64 @@ impl fmt::Display for Name {
     }
 }
 
-/// Why the firmware's variables, or one that is there, can't be read.
+/// Errors of reading the firmware's variables.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum VariableError {
-    /// The directory is there and can't be opened or listed.
+    /// The directory exists and cannot be opened or listed.
     #[error("listing the firmware variables in {}", directory.display())]
     Directory {
         /// The directory.
         directory: PathBuf,
-        /// What the system said.
+        /// Error of the system call.
         source: io::Error,
     },
-    /// The kernel can reach the firmware, and its variables are not mounted.
+    /// The kernel can access the firmware, but efivarfs is not mounted.
     #[error("efivarfs is not mounted on {EFIVARFS}")]
     NotMounted,
-    /// The operating system refuses.
+    /// The file of a variable cannot be read.
     #[error("reading variable {name}")]
     Io {
         /// The variable.
         name: Name,
-        /// What the system said.
+        /// Error of the system call.
         source: io::Error,
     },
-    /// Something else than a regular file, which could lead elsewhere or block.
+    /// The file of a variable is not a regular file. It could be a link or block.
     #[error("reading variable {name}: it is not a regular file")]
     NotRegular {
         /// The variable.
         name: Name,
     },
-    /// The `efivar` crate refuses.
+    /// The `efivar` crate reports another error.
     #[error("reading variable {name}: {message}")]
     System {
         /// The variable.
         name: Name,
-        /// What the crate said.
+        /// Message of the crate.
         message: Text,
     },
-    /// Not even attribute bytes, or more data than firmware can store.
+    /// The file is shorter than its attribute bytes, or larger than any variable.
     #[error("reading variable {name}: {found} bytes; expected {ATTRIBUTES} attribute bytes and at most 1 MiB of data")]
     Size {
         /// The variable.
         name: Name,
-        /// Bytes found.
+        /// Size of the file in bytes.
         found: u64,
     },
 }
 
 /// A set of firmware variables.
 pub trait Variables {
-    /// The data of a variable without its attributes; `None` where the firmware has no such variable.
+    /// Reads the data of a variable without its attributes. Returns `None` if the variable does not exist.
     ///
     /// # Errors
-    /// [`VariableError`] where it is there and can't be read: that is never the same as absent.
+    /// [`VariableError`] if it exists and cannot be read.
     fn read(&self, name: Name) -> Result<Option<Vec<u8>>, VariableError>;
-    /// Whether there is a firmware with variables at all.
+    /// Returns whether there is a firmware with variables.
     ///
     /// # Errors
-    /// [`VariableError`] where that can't be found out: that is never the same as no firmware.
+    /// [`VariableError`] if that is unknown.
     fn available(&self) -> Result<bool, VariableError>;
 }
 

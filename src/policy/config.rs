@@ -1,5 +1,7 @@
-//! The sealed configuration: read only from where the UKI's signature covers it, and refused as a whole
-//! where anything in it isn't understood. A typing error must not turn into a default.
+//! The sealed configuration.
+//!
+//! It is read only from files that the UKI's signature covers, and refused as a whole if any part of it is unknown or
+//! invalid. A typing error must not result in a default.
 
 use super::directories::{Directory, MAX_DIRECTORIES};
 use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Policy};
@@ -15,54 +17,54 @@ use std::io::{self, Read};
 use std::path::Path;
 use thiserror::Error;
 
-/// Where the configuration is looked for; the first that exists is the one.
+/// Paths of the configuration. The first that exists is used.
 pub const CONFIG_PATHS: [&str; 2] = ["/etc/sextant.yaml", "/usr/lib/sextant.yaml"];
-/// Largest file that is read, in bytes.
+/// Maximum size in bytes of a file that is read.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Why there is no configuration to go by.
+/// Errors of reading the configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// It is there and can't be read.
+    /// The file exists and cannot be read.
     #[error("reading {path}: {cause}")]
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// Error of the system call.
         cause: io::Error,
     },
-    /// It isn't UTF-8.
+    /// The file is not UTF-8.
     #[error("reading {path}: not UTF-8 from byte {offset} on")]
     Utf8 {
         /// The file.
         path: String,
-        /// Where.
+        /// Offset in bytes.
         offset: usize,
     },
-    /// It is beyond the bounds of a document.
+    /// The document exceeds a bound.
     #[error("reading {path}: {limit}")]
     Limit {
         /// The file.
         path: String,
-        /// Which bound.
+        /// The bound.
         limit: YamlLimit,
     },
-    /// A key or value isn't understood.
+    /// A key or value is unknown or invalid.
     #[error("reading {path}, line {line}, {key}: {message}")]
     Yaml {
         /// The file.
         path: String,
         /// Line, from 1.
         line: usize,
-        /// The key, with those that it is below of.
+        /// Path of the key in the document.
         key: String,
-        /// What the parser said.
+        /// Message of the parser.
         message: String,
     },
 }
 
-/// A configuration that has been read and not understood yet.
+/// A configuration that has been read but not parsed.
 #[derive(Debug, Clone)]
 pub struct Text {
     path: String,
@@ -70,16 +72,16 @@ pub struct Text {
 }
 
 impl Text {
-    /// Understands it.
+    /// Parses the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`]
+    /// [`ConfigError`] except `Io`.
     pub fn parse(&self) -> Result<Policy, ConfigError> {
         parse(&self.path, &self.content)
     }
 }
 
-/// Reads the configuration of a machine; `None` where there is none.
+/// Reads the configuration of a machine. Returns `None` if there is none.
 ///
 /// # Errors
 /// [`ConfigError::Io`]
@@ -88,7 +90,7 @@ pub fn find(root: &Root) -> Result<Option<Text>, ConfigError> {
         let error = |cause| ConfigError::Io { path: path.to_owned(), cause };
         match root.read(path, MAX_FILE).map_err(error)? {
             Some(content) => return Ok(Some(Text { path: path.to_owned(), content })),
-            // A link that leads nowhere was meant to be a configuration.
+            // A dangling link is an error, because it was meant to be a configuration.
             None if root.has_name(path) => return Err(error(io::ErrorKind::NotFound.into())),
             None => {}
         }
@@ -96,10 +98,11 @@ pub fn find(root: &Root) -> Result<Option<Text>, ConfigError> {
     Ok(None)
 }
 
-/// Where the configuration of this boot lies once the initrd is gone, or something is mounted over it.
+/// Directory and name of the copy of this boot's configuration, for when the initrd is gone or covered by a mount.
 const KEPT: (&str, &str) = ("/run/sextant", "sextant.yaml");
 
-/// Keeps a configuration for the later runs of this boot: it was sealed into the initrd, and the host has none or another.
+/// Copies the configuration for the later runs of this boot: it was sealed into the initrd, and the host has none or
+/// another.
 ///
 /// # Errors
 /// [`ConfigError::Io`]
@@ -110,10 +113,10 @@ pub fn keep(root: &Root, text: Option<&Text>) -> Result<(), ConfigError> {
     written.map_err(|cause| ConfigError::Io { path: format!("{directory}/{name}"), cause })
 }
 
-/// Loads what [`keep`] left.
+/// Loads the copy that [`keep`] made.
 ///
 /// # Errors
-/// [`ConfigError`], also where nothing is there.
+/// [`ConfigError`], even if there is no copy.
 pub fn kept(root: &Root) -> Result<Policy, ConfigError> {
     let path = format!("{}/{}", KEPT.0, KEPT.1);
     match root.read(&path, MAX_FILE).and_then(|content| content.ok_or(io::ErrorKind::NotFound.into())) {
@@ -122,23 +125,23 @@ pub fn kept(root: &Root) -> Result<Policy, ConfigError> {
     }
 }
 
-/// Loads the configuration of a machine; the defaults where there is none.
+/// Loads the configuration of a machine, or the defaults if there is none.
 ///
 /// # Errors
-/// [`ConfigError`]: nothing may be staged then.
+/// [`ConfigError`]. Nothing may be staged then.
 pub fn load(root: &Root) -> Result<Policy, ConfigError> {
     find(root)?.as_ref().map_or_else(|| Ok(Policy::default()), Text::parse)
 }
 
-/// Loads a configuration that a person named.
+/// Loads the configuration in a given file.
 ///
 /// # Errors
-/// [`ConfigError`]
+/// [`ConfigError`] if it cannot be read or is invalid.
 pub fn load_file(path: &Path) -> Result<Policy, ConfigError> {
     find_file(path)?.parse()
 }
 
-/// Reads a configuration that a person named.
+/// Reads the configuration in a given file.
 ///
 /// # Errors
 /// [`ConfigError::Io`]
@@ -155,10 +158,10 @@ pub fn find_file(path: &Path) -> Result<Text, ConfigError> {
     }
 }
 
-/// Reads a configuration; `path` is for messages.
+/// Parses a configuration. `path` is for messages.
 ///
 /// # Errors
-/// [`ConfigError`]
+/// [`ConfigError`] except `Io`.
 pub fn parse(path: &str, content: &[u8]) -> Result<Policy, ConfigError> {
     let path = path.to_owned();
     let text = match std::str::from_utf8(content) {
@@ -181,7 +184,7 @@ pub fn parse(path: &str, content: &[u8]) -> Result<Policy, ConfigError> {
     Ok(config.unwrap_or_default().into())
 }
 
-/// The line of a key that the parser complains about without saying where: the first that begins with a
+/// Returns the line of a key about which the parser complains without a position: the first line that begins with the
 /// word that the message quotes.
 fn line_of(text: &str, message: &str) -> usize {
     let quoted = message.split('`').nth(1).unwrap_or_default();
@@ -332,7 +335,7 @@ impl<'de> Deserialize<'de> for Paths {
     }
 }
 
-/// Bytes, as a number or as [`parse_size`] takes them.
+/// A number of bytes, as an integer or in the form of [`parse_size`].
 #[derive(Debug)]
 struct Size(u64);
 

@@ -1,30 +1,30 @@
-//! Directories on disks in which extensions lie, in addition to those that the firmware's stub has brought.
+//! Directories on disks with extensions, in addition to those that the firmware's stub has loaded.
 
 use crate::firmware::entry::BootEntry;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest path, in bytes.
+/// Maximum length of a path in bytes.
 const MAX_LEN: usize = 255;
-/// Most directories.
+/// Maximum number of directories.
 pub(super) const MAX_DIRECTORIES: usize = 64;
 
-/// Why a path names no such directory.
+/// Errors of the path of such a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// Not a path from the root, or with empty, `.` or `..` components.
+    /// The path is not absolute, or has empty, `.` or `..` components.
     #[error("not an absolute path without empty, \".\" and \"..\" components")]
     NotAbsolute,
-    /// Too long.
+    /// The path is longer than 255 bytes.
     #[error("longer than {MAX_LEN} bytes")]
     TooLong,
-    /// What lies there is the kernel's, or was left for the boot.
+    /// The path is in a file system of the kernel, in `/run`, or in `/.extra`.
     #[error("not on a disk: below /run, /proc, /sys, /dev or /.extra")]
     NoDisk,
 }
 
-/// How much of an image is verified before it is staged.
+/// The coverage: how much of an image is verified before it is staged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verify {
@@ -36,7 +36,7 @@ pub enum Verify {
 }
 
 impl Verify {
-    /// The word for it, in the configuration and in reports.
+    /// Returns the token in the configuration and in reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -53,16 +53,16 @@ pub struct Directory {
     /// Its path.
     #[serde(deserialize_with = "path")]
     pub directory: String,
-    /// Boot entries that get what lies there; `None` for all.
+    /// Boot entries to which the directory applies, `None` for all.
     #[serde(default)]
     pub entries: Option<Vec<String>>,
-    /// How much of the images there is verified before they are staged.
+    /// Coverage for the images in the directory.
     #[serde(default)]
     pub verify: Verify,
 }
 
 impl Directory {
-    /// Whether the boot entry that was started gets what lies there.
+    /// Returns whether the directory applies to the boot entry.
     #[must_use]
     pub fn is_for(&self, entry: &BootEntry) -> bool {
         self.entries.as_ref().is_none_or(|entries| entry.matched_by(entries).is_some())

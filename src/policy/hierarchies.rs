@@ -1,4 +1,4 @@
-//! Where extensions are merged, as far as the configuration says so.
+//! Hierarchies: the directories into which extensions are merged.
 
 use ddi::Class;
 use std::collections::BTreeSet;
@@ -6,60 +6,60 @@ use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Most hierarchies of one class: each is an overlay that is mounted.
+/// Maximum number of hierarchies of one class. Each is an overlay mount.
 const MAX_HIERARCHIES: usize = 64;
-/// Longest path of one, in bytes.
+/// Maximum length of a path in bytes.
 const MAX_LEN: usize = 255;
 
-/// Why a list of hierarchies isn't one that systemd can use.
+/// Errors of a list of hierarchies.
 ///
-/// It would refuse the whole merge for one that it doesn't like (systemd 257, `src/basic/env-util.c`,
-/// `getenv_path_list`; an empty list too).
+/// systemd refuses the whole merge for such a list (systemd 257, `src/basic/env-util.c`, `getenv_path_list`), even for
+/// an empty one.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum HierarchyError {
-    /// Not an absolute path, or one with a detour in it.
+    /// A path is not absolute, or not normalized.
     #[error("`{0}` is not an absolute path without `.`, `..`, doubled and trailing slashes, and not `/` itself")]
     NotNormal(String),
-    /// Something in it would mean something else in an environment file, a list or a table of mounts.
+    /// A path has a character with a meaning in an environment file, a list or a mount table.
     #[error("`{path}` has a {character:?} in it, and may have letters, digits and any of `._+@-`")]
     Character {
         /// The path.
         path: String,
-        /// What is in it.
+        /// The first such character.
         character: char,
     },
-    /// A path of more bytes than a name may have.
+    /// A path is longer than 255 bytes.
     #[error("path of {0} bytes; the limit is {MAX_LEN}")]
     TooLong(usize),
-    /// There twice.
+    /// A path is listed twice.
     #[error("`{0}` is listed twice")]
     Twice(String),
-    /// One would be mounted inside the other, and carried off with it when systemd merges again.
+    /// One hierarchy is inside another one. It would be unmounted with the outer one when systemd merges again.
     #[error("`{inner}` lies within `{outer}`")]
     Nested {
-        /// The one above.
+        /// The outer path.
         outer: String,
-        /// The one below.
+        /// The inner path.
         inner: String,
     },
-    /// Nothing in it.
+    /// The list is empty.
     #[error("empty list: systemd would merge nothing; omit the key for the defaults")]
     Empty,
-    /// More paths than anybody needs.
+    /// The list has more than 64 paths.
     #[error("{0} paths; the limit is {MAX_HIERARCHIES}")]
     TooMany(usize),
 }
 
-/// A list that systemd takes.
+/// A list of hierarchies that systemd accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HierarchyList(Vec<String>);
 
 impl HierarchyList {
-    /// Looks at each path, and at all of them together.
+    /// Checks each path, and all of them together.
     ///
     /// # Errors
-    /// [`HierarchyError`]: the first that is found.
+    /// [`HierarchyError`] for the first fault.
     pub fn new(paths: Vec<String>) -> Result<Self, HierarchyError> {
         if paths.is_empty() {
             return Err(HierarchyError::Empty);
@@ -101,8 +101,8 @@ fn check(path: &str) -> Result<(), HierarchyError> {
     }
 }
 
-/// The form of `$SYSTEMD_SYSEXT_HIERARCHIES`, absolute paths with colons between (systemd, `docs/ENVIRONMENT.md`). As
-/// there a path may end with a slash, which then means nothing.
+/// Parses the form of `$SYSTEMD_SYSEXT_HIERARCHIES`: absolute paths separated by colons (systemd,
+/// `docs/ENVIRONMENT.md`). A trailing slash is ignored, as in systemd.
 impl FromStr for HierarchyList {
     type Err = HierarchyError;
 
@@ -115,24 +115,24 @@ impl FromStr for HierarchyList {
     }
 }
 
-/// As `$SYSTEMD_SYSEXT_HIERARCHIES` has it.
+/// Writes the form of `$SYSTEMD_SYSEXT_HIERARCHIES`.
 impl fmt::Display for HierarchyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(":"))
     }
 }
 
-/// Where extensions of each class are merged. None: wherever systemd and the distribution have it.
+/// The configured hierarchies of each class. `None` means the defaults of systemd and the distribution.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hierarchies {
-    /// Those of system extensions.
+    /// Hierarchies of system extensions.
     pub sysext: Option<HierarchyList>,
-    /// Those of configuration extensions.
+    /// Hierarchies of configuration extensions.
     pub confext: Option<HierarchyList>,
 }
 
 impl Hierarchies {
-    /// What is configured for a class.
+    /// Returns the configured hierarchies of a class.
     #[must_use]
     pub fn of(&self, class: Class) -> Option<&HierarchyList> {
         match class {
@@ -141,7 +141,7 @@ impl Hierarchies {
         }
     }
 
-    /// Where extensions of a class are merged: what is configured, else where systemd does it by itself.
+    /// Iterates over the hierarchies of a class: the configured ones, else systemd's defaults.
     pub fn paths(&self, class: Class) -> impl Iterator<Item = &str> {
         let default = class.hierarchies();
         let configured = self.of(class).map(|list| list.0.iter().map(String::as_str));
@@ -150,8 +150,8 @@ impl Hierarchies {
     }
 }
 
-/// Where Kairos merges system extensions, by a drop-in that it writes in the initrd after the images have been verified
-/// (`99_sysext.yaml` of kairos-init).
+/// Hierarchies of system extensions in Kairos. It sets them in a drop-in, which it writes in the initrd after the
+/// images have been verified (`99_sysext.yaml` of kairos-init).
 const KAIROS: [&str; 12] = [
     "/usr/bin",
     "/usr/sbin",
@@ -167,7 +167,7 @@ const KAIROS: [&str; 12] = [
     "/usr/local/src",
 ];
 
-/// Where the host's own units have extensions merged, as far as that is known: `$SYSTEMD_SYSEXT_HIERARCHIES` and
+/// The hierarchies in the host's own units, as far as they are known: `$SYSTEMD_SYSEXT_HIERARCHIES` and
 /// `$SYSTEMD_CONFEXT_HIERARCHIES`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostHierarchies {
@@ -175,8 +175,8 @@ pub struct HostHierarchies {
 }
 
 impl HostHierarchies {
-    /// Takes the paths of a list as the host has it. What systemd can't use is left out, and so is what goes beyond the number
-    /// of paths that a list may have.
+    /// Adds the paths of a list in the host's units. Paths that systemd would refuse, and those over the maximum
+    /// number, are left out.
     pub fn add(&mut self, class: Class, list: &str) {
         let [sysext, confext] = &mut self.paths;
         let paths = match class {
@@ -190,7 +190,7 @@ impl HostHierarchies {
         }
     }
 
-    /// Those of a class, by name.
+    /// Iterates over the hierarchies of a class, sorted by name.
     pub fn paths(&self, class: Class) -> impl Iterator<Item = &str> {
         let [sysext, confext] = &self.paths;
         let paths = match class {
@@ -200,9 +200,9 @@ impl HostHierarchies {
         paths.iter().map(String::as_str)
     }
 
-    /// Wherever a host may merge extensions of a class, whatever is configured: systemd's defaults, which count for who
-    /// calls systemd-sysext by hand; what the host's units were found to say; and where Kairos does it, whose units say so
-    /// only after the images have been verified.
+    /// Iterates over all hierarchies into which a host may merge extensions of a class, whatever is configured:
+    /// systemd's defaults, which apply if systemd-sysext is called by hand; those found in the host's units; and those
+    /// of Kairos, which are in its units only after the images have been verified.
     pub fn possible(&self, class: Class) -> impl Iterator<Item = &str> {
         let kairos: &[&str] = match class {
             Class::Sysext => &KAIROS,

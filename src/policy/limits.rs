@@ -1,4 +1,4 @@
-//! Bounds on how many and how large, so that no set of files can exhaust the machine.
+//! Limits on number and size of images, so that no set of files can exhaust the machine.
 
 use super::{Hierarchies, HostHierarchies};
 use crate::reason::{Reason, Refusal};
@@ -8,18 +8,18 @@ use std::collections::BTreeSet;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// The bounds.
+/// The limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most images that are staged.
+    /// Maximum number of staged images.
     pub images: usize,
-    /// Largest file, in bytes.
+    /// Maximum size of a file in bytes.
     pub image_size: u64,
-    /// All staged images together, in bytes.
+    /// Maximum total size of all staged images in bytes.
     pub total_size: u64,
-    /// Memory that staging by copy may take, in bytes; the free space of `/run` bounds it in any case.
+    /// Maximum memory in bytes for images that are staged by copy. The free space of `/run` is a limit in any case.
     pub memory: u64,
-    /// Free space that copies leave in `/run`, in bytes.
+    /// Minimum free space in bytes that copies leave in `/run`.
     pub keep_free: u64,
 }
 
@@ -29,17 +29,17 @@ impl Default for Limits {
     }
 }
 
-/// Longest text that `mount(2)` takes options from, in bytes: a page, less the NUL at its end (Linux 6.12,
-/// `fs/namespace.c`, `copy_mount_options`). What is longer is cut off, without an error.
+/// Maximum length in bytes of the options of `mount(2)`: a page without the NUL at its end (Linux 6.12,
+/// `fs/namespace.c`, `copy_mount_options`). Longer text is cut off without an error.
 const MOUNT_OPTIONS: usize = 4095;
-/// What systemd may have to say there besides the layers, such as where changes are kept
-/// (systemd 257, `src/sysext/sysext.c`, `mount_overlayfs`).
+/// Length in bytes reserved for systemd's other options, such as the directory for changes (systemd 257,
+/// `src/sysext/sysext.c`, `mount_overlayfs`).
 const OTHER_OPTIONS: usize = 255;
-/// How long the path of a hierarchy is taken to be where nothing is configured: Kairos has /usr/local/include.
+/// Assumed minimum length in bytes of the longest hierarchy if none is configured. Kairos has /usr/local/include.
 const USUAL_HIERARCHY: usize = 20;
 
-/// How long the options become with which systemd mounts all extensions of a class over one hierarchy: each is a layer
-/// (`lowerdir=/run/systemd/sysext/meta/usr:/run/systemd/sysext/extensions/NAME/usr:…:/usr`).
+/// Computes the length of the options with which systemd mounts all extensions of a class over one hierarchy. Each
+/// extension is a layer (`lowerdir=/run/systemd/sysext/meta/usr:/run/systemd/sysext/extensions/NAME/usr:…:/usr`).
 #[derive(Debug, Clone, Copy)]
 pub struct Overlay {
     hierarchy: usize,
@@ -47,7 +47,8 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Where extensions of `class` are merged: as configured, else by default or as the units of the host say.
+    /// Makes it for `class`, with the configured hierarchies, else with systemd's defaults and those of the host's
+    /// units.
     #[must_use]
     pub fn of(class: Class, hierarchies: &Hierarchies, host: &HostHierarchies) -> Self {
         let longest = hierarchies.paths(class).map(str::len).max().unwrap_or_default();
@@ -59,51 +60,50 @@ impl Overlay {
         Self { hierarchy, directory: "/run/systemd/".len().saturating_add(class.as_str().len()) }
     }
 
-    /// Bytes that the path of a hierarchy is taken to have at most.
+    /// Returns the assumed maximum length of a hierarchy in bytes.
     #[must_use]
     pub fn hierarchy(self) -> usize {
         self.hierarchy
     }
 
-    /// Whether one mount can have all these extensions as its layers.
+    /// Returns whether one mount can have all these extensions as layers.
     pub fn takes<'n>(self, names: impl Iterator<Item = &'n str>) -> bool {
         self.needs(names) <= MOUNT_OPTIONS
     }
 
-    /// Bytes of mount options.
+    /// Returns the length of the mount options in bytes.
     fn needs<'n>(self, names: impl Iterator<Item = &'n str>) -> usize {
         names.map(|name| self.layer(name.len())).fold(self.empty(), usize::saturating_add)
     }
 
-    /// Without any extension.
+    /// Returns the length without any extension.
     fn empty(self) -> usize {
         let paths = self.hierarchy.saturating_mul(2).saturating_add(self.directory);
         OTHER_OPTIONS.saturating_add("lowerdir=/meta:".len()).saturating_add(paths)
     }
 
-    /// What one adds.
+    /// Returns the length that an extension adds.
     fn layer(self, name: usize) -> usize {
         let path = self.directory.saturating_add(name).saturating_add(self.hierarchy);
         path.saturating_add("/extensions/:".len())
     }
 }
 
-/// What has been staged so far. Rejected images don't count: nobody shall keep a good image out by
-/// putting many bad ones beside it.
+/// The number and sizes of staged images. Rejected images do not count, so that junk files cannot exhaust the limits.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     images: usize,
     total_size: u64,
-    /// Of each class, the names of what becomes a layer: the host's own extensions and those that have been staged. Of
-    /// several of one name systemd merges one.
+    /// For each class, the names of the layers: the host's own extensions and the staged ones. Of several extensions
+    /// with one name systemd merges one.
     layers: [BTreeSet<String>; 2],
 }
 
 impl Tally {
-    /// Whether a file of `size` bytes still fits.
+    /// Checks whether a file of `size` bytes is still within the limits.
     ///
     /// # Errors
-    /// [`Reason::TooMany`] or [`Reason::TooLarge`]
+    /// [`Reason::TooMany`] or [`Reason::TooLarge`] if it is not.
     pub fn admit(&self, size: u64, limits: &Limits) -> Result<(), Refusal> {
         if self.images >= limits.images {
             let detail = format_args!("{} images are staged; limits.images is {}", self.images, limits.images);
@@ -122,15 +122,15 @@ impl Tally {
         }
     }
 
-    /// Counts an extension that the host has of its own.
+    /// Counts an extension of the host itself.
     pub fn add_host(&mut self, class: Class, name: String) {
         self.layers_mut(class).insert(name);
     }
 
-    /// Whether systemd can still merge an extension of this name with those that are staged and those of the host.
+    /// Checks whether systemd can still merge an extension of this name with the staged ones and those of the host.
     ///
     /// # Errors
-    /// [`Reason::TooMany`]
+    /// [`Reason::TooMany`] if it cannot.
     pub fn admit_layer(&self, class: Class, name: &str, overlay: Overlay) -> Result<(), Refusal> {
         let layers = self.layers(class);
         let added = (!layers.contains(name)).then_some(name);
@@ -176,7 +176,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// What systemd would have to say to the kernel, written out.
+    /// Builds the mount options of systemd.
     fn options(class: Class, hierarchy: &str, names: &[String]) -> String {
         let layers = names.iter().map(|name| format!("/run/systemd/{}/extensions/{name}{hierarchy}:", class.as_str()));
         format!("lowerdir=/run/systemd/{}/meta{hierarchy}:{}{hierarchy}", class.as_str(), layers.collect::<String>())
@@ -201,7 +201,7 @@ mod tests {
                     names.push(name);
                     break refusal;
                 }
-                // Those of the host take as much room as those that are staged.
+                // Extensions of the host take as much space as staged ones.
                 if names.len().is_multiple_of(2) {
                     tally.add(1, class, &name);
                 } else {
@@ -214,10 +214,10 @@ mod tests {
             assert!(options(class, hierarchy, &names).len() > room, "{class:?}: too early");
             assert!(options(class, hierarchy, &names[..names.len() - 1]).len() <= room, "{class:?}: too late");
             assert!(names.len() > 20, "{class:?}: {}", names.len());
-            // The other class has a mount of its own.
+            // The other class has its own mount.
             let other = if class == Class::Sysext { Class::Confext } else { Class::Sysext };
             assert_eq!(tally.admit_layer(other, "name", overlay), Ok(()));
-            // One that the host has under the same name is the same layer.
+            // An extension of the host with the same name is the same layer.
             assert_eq!(tally.admit_layer(class, &names[0], overlay), Ok(()));
             let all = names.iter().map(String::as_str);
             assert!(!overlay.takes(all.clone()) && overlay.takes(all.take(names.len() - 1)));

@@ -1,4 +1,4 @@
-//! What the sealed configuration asks for, and the decisions that follow from it without looking into an image.
+//! The sealed policy, and the decisions that follow from it without the contents of an image.
 
 mod config;
 mod directories;
@@ -17,28 +17,28 @@ use crate::trust::{Source, TrustStore};
 use ddi::Class;
 use ddi::verity::RootHash;
 
-/// Everything that can be configured, with the defaults that hold where nothing is.
+/// The policy, with defaults for everything that is not configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Whether the firmware must enforce Secure Boot.
     pub require_secure_boot: bool,
-    /// Kinds of trust anchors that count.
+    /// Sources of trust anchors that are admitted.
     pub sources: Vec<Source>,
-    /// Whether dbx must be readable to its end.
+    /// Whether dbx must be completely readable.
     pub require_whole_dbx: bool,
-    /// Boot entries that get no extensions.
+    /// Boot entries that may not have extensions.
     pub denied_entries: Vec<String>,
-    /// Root hashes that are refused whoever signed them.
+    /// Root hashes that are refused, even with a trusted signature.
     pub denied_root_hashes: Vec<RootHash>,
-    /// Bounds on number and size.
+    /// Limits on number and size of images.
     pub limits: Limits,
-    /// Where extensions are merged.
+    /// Configured hierarchies.
     pub hierarchies: Hierarchies,
-    /// Where the host merges them if nothing is configured. Not a key of the configuration: found on the host.
+    /// Hierarchies in the host's own units. They are not part of the configuration, but found on the host.
     pub host_hierarchies: HostHierarchies,
-    /// Directories on disks in which extensions lie too, in the order of the search.
+    /// Directories on disks with extensions, in the order of the search.
     pub directories: Vec<Directory>,
-    /// Whether an image on the host that keeps systemd from merging anything is renamed.
+    /// Whether an image on the host that prevents systemd from merging is renamed.
     pub quarantine: bool,
 }
 
@@ -60,16 +60,16 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What the options of the mounts are reckoned with, over all hierarchies of a class.
+    /// Returns the computation of mount options over all hierarchies of a class.
     #[must_use]
     pub fn overlay(&self, class: Class) -> Overlay {
         Overlay::of(class, &self.hierarchies, &self.host_hierarchies)
     }
 
-    /// Whether all revocations are known.
+    /// Checks that all revocations are known.
     ///
     /// # Errors
-    /// [`Reason::DbxUnreadable`]
+    /// [`Reason::DbxUnreadable`] if dbx must be completely readable and is not.
     pub fn admit_dbx(&self, trust: &TrustStore) -> Result<(), Refusal> {
         match trust.dbx_faults().first() {
             Some(fault) if self.require_whole_dbx => {
@@ -81,19 +81,19 @@ impl Policy {
         }
     }
 
-    /// Whether this boot may have extensions at all.
+    /// Checks whether this boot may have extensions at all.
     ///
     /// # Errors
-    /// [`Reason::EntryDenied`] or [`Reason::SecureBootOff`]
+    /// [`Reason::EntryDenied`] or [`Reason::SecureBootOff`] if it may not.
     pub fn admit_boot(&self, firmware: &Firmware) -> Result<(), Refusal> {
         self.admit_entry(&firmware.entries)?;
         self.admit_secure_boot(firmware.secure_boot)
     }
 
-    /// Whether an entry may have extensions.
+    /// Checks whether a boot entry may have extensions.
     ///
     /// # Errors
-    /// [`Reason::EntryDenied`]
+    /// [`Reason::EntryDenied`] if it may not.
     pub fn admit_entry(&self, entries: &BootEntry) -> Result<(), Refusal> {
         match entries.matched_by(&self.denied_entries) {
             Some(entry) => {
@@ -104,10 +104,10 @@ impl Policy {
         }
     }
 
-    /// Whether this state of the firmware makes its certificates proof of anything.
+    /// Checks whether the firmware's certificates prove anything in this state of Secure Boot.
     ///
     /// # Errors
-    /// [`Reason::SecureBootOff`]
+    /// [`Reason::SecureBootOff`] if they do not and the policy requires it.
     pub fn admit_secure_boot(&self, state: SecureBoot) -> Result<(), Refusal> {
         let detail = match state {
             _ if !self.require_secure_boot => return Ok(()),
@@ -119,13 +119,13 @@ impl Policy {
         Err(Refusal::new(Reason::SecureBootOff, detail))
     }
 
-    /// Returns the directories that are searched for the boot entry that was started, in the order of the search.
+    /// Returns the directories that are searched for the boot entry, in the order of the search.
     pub fn directories_for<'s>(&'s self, entry: &'s BootEntry) -> impl Iterator<Item = &'s Directory> {
         self.directories.iter().filter(|directory| directory.is_for(entry))
     }
 
-    /// Returns how much of the image at `path` is verified before it is staged: what the first directory says that is searched
-    /// for `entry` and holds it.
+    /// Returns the coverage of the image at `path`: that of the first directory that is searched for `entry` and
+    /// contains it.
     #[must_use]
     pub fn verify_at(&self, path: &str, entry: &BootEntry) -> Verify {
         let parent = path.rsplit_once('/').map(|(parent, _)| parent);
@@ -133,10 +133,10 @@ impl Policy {
         found.map_or(Verify::Full, |directory| directory.verify)
     }
 
-    /// Whether a root hash is not denied.
+    /// Checks that a root hash is not denied.
     ///
     /// # Errors
-    /// [`Reason::RevokedImage`]
+    /// [`Reason::RevokedImage`] if it is.
     pub fn admit_root_hash(&self, root_hash: &RootHash) -> Result<(), Refusal> {
         if self.denied_root_hashes.contains(root_hash) {
             let detail = format_args!("the configuration denies root hash {root_hash}");

@@ -1,4 +1,4 @@
-//! One X.509 certificate and what is asked of it.
+//! X.509 certificates and the properties that trust decisions need.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -21,21 +21,21 @@ use std::time::SystemTime;
 use thiserror::Error;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Largest certificate that is looked at, in bytes.
+/// Maximum size of a certificate in bytes.
 const MAX_CERTIFICATE: usize = 64 * 1024;
 
-/// SHA-256 of a certificate's DER encoding: how reports name it.
+/// SHA-256 of a certificate's DER encoding, which identifies it in reports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of any bytes, also of such as are no certificate.
+    /// Computes the fingerprint of any bytes, which need not be a certificate.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
         Self(openssl::sha::sha256(der))
     }
 
-    /// The digest.
+    /// Returns the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -54,45 +54,46 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Why bytes are no certificate that can be used.
+/// Errors of reading a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// More bytes than any real certificate has.
+    /// The certificate is larger than any real one.
     #[error("certificate of {found} bytes is larger than {MAX_CERTIFICATE}")]
     TooLarge {
-        /// Bytes found.
+        /// Size in bytes.
         found: usize,
     },
-    /// Not DER, or not a certificate.
+    /// The bytes are not DER, or not a certificate.
     #[error("not a DER certificate: {message}")]
     Malformed {
-        /// What the parser said.
+        /// Message of the parser.
         message: Text,
     },
-    /// Bytes after the certificate.
+    /// The certificate is followed by other bytes.
     #[error("{found} bytes follow the certificate")]
     Trailing {
-        /// How many.
+        /// Number of these bytes.
         found: usize,
     },
-    /// The file that should hold it can't be read.
+    /// The file of the certificate cannot be read.
     #[error("reading the certificate: {message}")]
     Unreadable {
-        /// What the system said.
+        /// Error of the system call.
         message: Text,
     },
-    /// No certificate between PEM markers.
+    /// The file has no certificate between PEM markers.
     #[error("no PEM certificate (systemd reads only PEM from files named *.crt)")]
     NotPem,
 }
 
-/// A public key, however it is written: equal for two certificates of one key.
+/// Identity of a public key, independent of its encoding.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct KeyId(Vec<u8>);
 
 impl KeyId {
-    /// The key in a `SubjectPublicKeyInfo`: the modulus of an RSA key, the point of an elliptic curve, else the bytes.
+    /// Returns the identity of the key in a `SubjectPublicKeyInfo`: the modulus of an RSA key, the point of an elliptic
+    /// curve key, else the bytes.
     pub(super) fn of(info: &[u8]) -> Self {
         let key = PKey::public_key_from_der(info).ok();
         Self(key.and_then(|key| Self::number(&key)).unwrap_or_else(|| info.to_vec()))
@@ -123,11 +124,10 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a DER certificate.
+    /// Parses a DER certificate.
     ///
     /// # Errors
-    /// [`CertificateError`]; both parsers (x509-parser for the fields, OpenSSL for the key) must agree
-    /// that it is one.
+    /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the key) accept it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
@@ -138,8 +138,8 @@ impl Certificate {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
         let x509 = X509::from_der(der).map_err(|error| malformed(&error))?;
-        // What systemd gets is what OpenSSL writes. Of a part that nothing signs it can write something that it
-        // doesn't read itself; images of that signer would then be staged here and refused there.
+        // systemd gets the certificate as OpenSSL encodes it. In parts that no signature covers, OpenSSL can write an
+        // encoding that it cannot read again. Images of that signer would then be staged here and refused by systemd.
         if x509.to_der().ok().as_deref() != Some(der) {
             return Err(malformed(&"OpenSSL would write it in another way"));
         }
@@ -156,61 +156,61 @@ impl Certificate {
         })
     }
 
-    /// Reads the first certificate of a PEM text, as systemd does with the files of `verity.d`
-    /// (systemd 257, `validate_signature_userspace`, which calls `PEM_read_X509` once a file).
+    /// Parses the first certificate of a PEM text, as systemd does with the files of `verity.d` (systemd 257,
+    /// `validate_signature_userspace`, which calls `PEM_read_X509` once per file).
     ///
     /// # Errors
-    /// [`CertificateError::NotPem`] where there is none, else as [`Certificate::from_der`].
+    /// [`CertificateError::NotPem`] if there is none, else those of [`Certificate::from_der`].
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
         let x509 = X509::from_pem(text).map_err(|_| CertificateError::NotPem)?;
         let der = x509.to_der().map_err(|_| CertificateError::NotPem)?;
         Self::from_der(&der)
     }
 
-    /// The DER encoding.
+    /// Returns the DER encoding.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The certificate in OpenSSL's form.
+    /// Returns the certificate as an OpenSSL object.
     #[must_use]
     pub fn x509(&self) -> &X509 {
         &self.x509
     }
 
-    /// Subject as text.
+    /// Returns the subject as text.
     #[must_use]
     pub fn subject(&self) -> &Text {
         &self.subject
     }
 
-    /// SHA-256 of the DER encoding.
+    /// Returns the SHA-256 digest of the DER encoding.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether issuer and serial number, by which PKCS#7 names a signer, are those given (DER of the name,
-    /// content of the integer).
+    /// Returns whether the certificate has this issuer (DER of the name) and serial number (content of the integer), by
+    /// which PKCS#7 identifies a signer.
     #[must_use]
     pub fn is_named(&self, issuer: &[u8], serial: &[u8]) -> bool {
         self.issuer == issuer && self.serial == serial
     }
 
-    /// The `TBSCertificate`: the part that the issuer signed.
+    /// Returns the `TBSCertificate`, the part that the issuer signed.
     #[must_use]
     pub(super) fn tbs(&self) -> &[u8] {
         &self.tbs
     }
 
-    /// The public key.
+    /// Returns the identity of the public key.
     #[must_use]
     pub(super) fn key(&self) -> &KeyId {
         &self.key
     }
 
-    /// Digest of the `TBSCertificate`, by which dbx may name a certificate.
+    /// Computes the digest of the `TBSCertificate`, by which dbx may revoke a certificate.
     #[must_use]
     pub fn tbs_digest(&self, digest: TbsDigest) -> Option<Vec<u8>> {
         let algorithm = match digest {
@@ -221,7 +221,7 @@ impl Certificate {
         hash(algorithm, &self.tbs).ok().map(|bytes| bytes.to_vec())
     }
 
-    /// Whether the certificate's last day lies before `now`.
+    /// Returns whether the certificate's validity ended before `now`.
     #[must_use]
     pub fn expired_at(&self, now: SystemTime) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());

@@ -1,4 +1,4 @@
-//! The trust anchors as systemd reads them.
+//! Export of the trust anchors for systemd.
 
 use super::others::{DIRECTORY, Others, Removed};
 use super::{Anchor, SealedFile, Source};
@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 
-/// Writes each anchor to its file under `/run/verity.d`, one PEM certificate a file since systemd reads no
-/// more. Removes files that an earlier run wrote for certificates no longer trusted, and those of others that hold anything
-/// but an anchor: systemd would trust them. Returns what it removed of others.
+/// Writes each anchor to its file in `/run/verity.d`, one PEM certificate per file, because systemd reads only the
+/// first. Removes files that an earlier run wrote for certificates that are no longer trusted. Also removes files of
+/// other programs that are not an anchor, because systemd would trust them, and returns these.
 ///
 /// # Errors
-/// The first file that can't be written or removed.
+/// The first file that cannot be written or removed.
 pub fn export(root: &Root, anchors: &[Anchor]) -> Result<Removed> {
     let context = || format!("writing trust anchors to {DIRECTORY}");
     let directory = root.make_directory(DIRECTORY).with_context(context)?;
@@ -37,11 +37,11 @@ pub fn export(root: &Root, anchors: &[Anchor]) -> Result<Removed> {
     Ok(others.removed)
 }
 
-/// The certificates that the initrd of this boot sealed, as [`export`] left them: on the host the sealed
-/// directories of the initrd are gone. Files that can't be read are in the result.
+/// Reads the certificates that were sealed in the initrd of this boot, as [`export`] wrote them: on the host, the
+/// sealed directories of the initrd no longer exist. The result includes files that cannot be read.
 ///
 /// # Errors
-/// Where the directory is there and can't be listed.
+/// If the directory exists and cannot be listed.
 pub fn read_exported_sealed(root: &Root) -> std::io::Result<Vec<SealedFile>> {
     let names = root.list(DIRECTORY)?.unwrap_or_default();
     let sealed = names.iter().filter_map(|name| name.to_str()).filter(|name| is_of(Source::Sealed, name));

@@ -1,4 +1,4 @@
-//! Whom to trust: the firmware's certificates less what it revokes, and those sealed into the initrd.
+//! Trust anchors: the firmware's certificates that it does not revoke, and those sealed into the initrd.
 
 mod certificate;
 mod export;
@@ -18,10 +18,10 @@ use revocation::Revocations;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a certificate of a source that the configuration leaves out is ignored.
+/// Reason for ignoring a certificate of a source that the configuration does not admit.
 const NOT_ADMITTED: &str = "not admitted by the configuration (trust.sources)";
 
-/// Where a trust anchor comes from.
+/// The source of a trust anchor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// The firmware's platform key.
@@ -30,14 +30,14 @@ pub enum Source {
     Kek,
     /// The firmware's allowed signers.
     Db,
-    /// A file under `verity.d` that the UKI's signature covers.
+    /// A file in `verity.d` that the UKI's signature covers.
     Sealed,
-    /// A file that the user of the command line named.
+    /// A file named on the command line.
     File,
 }
 
 impl Source {
-    /// The word for it in reports, the configuration and names of files.
+    /// Returns the name in reports, the configuration and file names.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,9 +49,9 @@ impl Source {
         }
     }
 
-    /// Every kind.
+    /// All sources.
     pub const ALL: [Self; 5] = [Self::Pk, Self::Kek, Self::Db, Self::Sealed, Self::File];
-    /// All that the configuration may name.
+    /// All sources that the configuration may name.
     pub const CONFIGURABLE: [Self; 4] = [Self::Pk, Self::Kek, Self::Db, Self::Sealed];
 }
 
@@ -70,63 +70,63 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// The certificate.
+    /// Returns the certificate.
     #[must_use]
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// Where it comes from.
+    /// Returns the source.
     #[must_use]
     pub fn source(&self) -> Source {
         self.source
     }
 
-    /// Name of its file in `/run/verity.d`: `<source>-<n>.crt`, counted from 1 within the source.
+    /// Returns the name of its file in `/run/verity.d`: `<source>-<n>.crt`, counted from 1 for each source.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{}-{}.crt", self.source, self.number)
     }
 }
 
-/// Something that was offered as a trust anchor and isn't one.
+/// An offered certificate that is not a trust anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
-    /// Where it was found: a variable (`PK`, `KEK`, `db`, `dbx`), or a file's path.
+    /// Origin: a variable (`PK`, `KEK`, `db`, `dbx`) or the path of a file.
     pub origin: Text,
-    /// Fingerprint, where the bytes could be told apart.
+    /// Fingerprint, `None` if the bytes of the certificate are unknown.
     pub sha256: Option<Fingerprint>,
-    /// Why.
+    /// Cause, such as a parse error or a revocation.
     pub reason: Message,
 }
 
-/// A certificate that would be trusted if dbx didn't revoke it, or that dbx itself holds.
+/// A certificate that would be trusted if dbx did not revoke it, or that is in dbx itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
     /// The certificate.
     pub certificate: Certificate,
-    /// How dbx names it, for people.
+    /// The way in which dbx identifies it, for people.
     pub by: Text,
 }
 
-/// Certificates that somebody offers, before anything is decided about them.
+/// A certificate from one of the sources, before the decision about it.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// The certificate, or why there is none.
+    /// The certificate, or the error of reading it.
     pub certificate: Result<Certificate, CertificateError>,
-    /// Kind of place.
+    /// Source.
     pub source: Source,
-    /// Place, for people.
+    /// Origin, for people.
     pub origin: Text,
-    /// Fingerprint of the bytes that were offered.
+    /// Fingerprint of the bytes, `None` if they could not be read.
     pub sha256: Option<Fingerprint>,
 }
 
-/// Most rows about ignored certificates of one source; the last one sums up the others. A variable of 1 MiB has room
-/// for 60,000 entries that are no certificates.
+/// Maximum number of rows about ignored certificates of one source. The last row summarizes the rest. A variable of 1
+/// MiB can have 60,000 entries that are not certificates.
 const MAX_IGNORED: usize = 64;
 
-/// The trust anchors of this boot. Made only by [`TrustStore::decide`] and its shorthands.
+/// The trust anchors of this boot. Made only by [`TrustStore::decide`] and its variants.
 #[derive(Debug, Clone, Default)]
 pub struct TrustStore {
     anchors: Vec<Anchor>,
@@ -136,7 +136,7 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// The anchors of a firmware and of sealed files, as far as `sources` admits them.
+    /// Decides about the certificates of a firmware and of sealed files, as far as `sources` admits them.
     #[must_use]
     pub fn of_machine(firmware: &Firmware, sealed: &[SealedFile], sources: &[Source]) -> Self {
         let mut offers = offers_of_firmware(firmware);
@@ -146,13 +146,13 @@ impl TrustStore {
         store
     }
 
-    /// Sorts offers into trusted, revoked and ignored.
+    /// Sorts offers into trusted, revoked and ignored ones.
     #[must_use]
     pub fn decide(offers: Vec<Offer>, dbx: &SignatureDatabase) -> Self {
         Self::decide_among(offers, &Source::ALL, dbx)
     }
 
-    /// Sorts offers of `sources` into trusted, revoked and ignored; all others are ignored.
+    /// As [`TrustStore::decide`]. Offers of other sources than `sources` are ignored.
     #[must_use]
     pub fn decide_among(offers: Vec<Offer>, sources: &[Source], dbx: &SignatureDatabase) -> Self {
         let mut store = Self::default();
@@ -194,7 +194,7 @@ impl TrustStore {
         self.ignored.add(offer.source.as_str(), ignored);
     }
 
-    /// Adds what couldn't be read of PK, KEK and db, which only means fewer anchors.
+    /// Adds the parse errors of PK, KEK and db as ignored certificates. They only mean fewer anchors.
     pub fn note_faults(&mut self, firmware: &Firmware) {
         for (source, database) in databases(firmware) {
             for error in &database.errors {
@@ -204,41 +204,41 @@ impl TrustStore {
         }
     }
 
-    /// Trusts only those whose fingerprint is `known`.
+    /// Removes all anchors for whose fingerprint `known` returns `false`.
     pub fn retain(&mut self, known: impl Fn(&Fingerprint) -> bool) {
         self.anchors.retain(|anchor| known(&anchor.certificate.fingerprint()));
     }
 
-    /// The trusted certificates, PK before KEK before db before sealed.
+    /// Returns the trust anchors, in the order PK, KEK, db, sealed.
     #[must_use]
     pub fn anchors(&self) -> &[Anchor] {
         &self.anchors
     }
 
-    /// The revoked certificates.
+    /// Returns the revoked certificates.
     #[must_use]
     pub fn revoked(&self) -> &[Revoked] {
         &self.revoked
     }
 
-    /// What was offered in vain.
+    /// Returns the certificates that were ignored, with the reason.
     #[must_use]
     pub fn ignored(&self) -> &[Ignored] {
         &self.ignored.rows
     }
 
-    /// What couldn't be understood of dbx, and may be a revocation.
+    /// Returns the parts of dbx that could not be parsed. Each may be a revocation.
     #[must_use]
     pub fn dbx_faults(&self) -> &[Ignored] {
         &self.dbx_faults.rows
     }
 }
 
-/// Rows about what was ignored, a bounded number of each source.
+/// Rows about ignored certificates, a bounded number for each source.
 #[derive(Debug, Clone, Default)]
 struct Ignorings {
     rows: Vec<Ignored>,
-    /// How many there are of each source, and the place of the row that sums up those beyond the limit.
+    /// For each source, the number of certificates, and the index of the row that summarizes those over the limit.
     sources: BTreeMap<&'static str, (usize, usize)>,
 }
 
@@ -262,12 +262,12 @@ impl Ignorings {
     }
 }
 
-/// The variables that offer anchors, in their order.
+/// Returns the variables with possible anchors, in the order of precedence.
 fn databases(firmware: &Firmware) -> [(Source, &SignatureDatabase); 3] {
     [(Source::Pk, &firmware.pk), (Source::Kek, &firmware.kek), (Source::Db, &firmware.db)]
 }
 
-/// What the firmware offers: the certificates of PK, KEK and db, in this order.
+/// Returns the certificates of PK, KEK and db, in this order.
 #[must_use]
 pub fn offers_of_firmware(firmware: &Firmware) -> Vec<Offer> {
     databases(firmware).into_iter().flat_map(|(source, database)| offers_of(source, database)).collect()
@@ -281,7 +281,7 @@ fn offers_of(source: Source, database: &SignatureDatabase) -> impl Iterator<Item
             origin: source.as_str().into(),
             sha256: Some(Fingerprint::of(der)),
         }),
-        // A hash of a boot loader is no offer, and nothing to complain about.
+        // An image hash is normal and not a certificate.
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
-//! Certificates that others have put where systemd looks for those that may sign images.
+//! Certificates that other programs put where systemd looks for signers of images.
 //!
-//! immucore writes all of PK, KEK and db there and doesn't ask dbx, so a signer that dbx revokes would be trusted by systemd
-//! (immucore 0.20.4, `pkg/state/steps_uki.go`, `ExtractCerts`).
+//! immucore writes all of PK, KEK and db there and does not consult dbx, so systemd would trust a signer that dbx
+//! revokes (immucore 0.20.4, `pkg/state/steps_uki.go`, `ExtractCerts`).
 
 use super::{Anchor, Fingerprint, SealedFile, Source};
 use crate::root::Root;
@@ -14,21 +14,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Where systemd looks for certificates that may sign images (systemd 257, `validate_signature_userspace`).
+/// Directory in which systemd looks for signers of images (systemd 257, `validate_signature_userspace`).
 pub(super) const DIRECTORY: &str = "/run/verity.d";
-/// Most files that are told one by one.
+/// Maximum number of removed files that are listed.
 const MAX_TOLD: usize = 64;
 
-/// What was removed.
+/// The files that were removed.
 #[derive(Debug, Default)]
 pub struct Removed {
-    /// Files and why they were removed, the first ones.
+    /// The first files, with the reasons.
     pub files: Vec<(Text, Message)>,
-    /// How many more there were.
+    /// Number of further files.
     pub more: usize,
 }
 
-/// Files in [`DIRECTORY`] that aren't ours.
+/// Files in [`DIRECTORY`] that sextant did not write.
 pub(super) struct Others<'a> {
     root: &'a Root,
     directory: &'a Path,
@@ -42,10 +42,10 @@ impl<'a> Others<'a> {
         Self { root, directory, anchors, removed: Removed::default() }
     }
 
-    /// Removes the file called `name` unless systemd passes it over or it holds an anchor.
+    /// Removes the file `name`, unless systemd ignores it or it is a trust anchor.
     ///
-    /// systemd reads what is called `*.crt` and is a regular file or a link to one (systemd 257, `conf_files_list` with
-    /// `CONF_FILES_REGULAR`). What a link leads to can be another file by then, so no link stays.
+    /// systemd reads regular files, and links to them, with a name that ends in `.crt` (systemd 257, `conf_files_list`
+    /// with `CONF_FILES_REGULAR`). The target of a link can change before systemd reads it, so all links are removed.
     pub(super) fn judge(&mut self, name: &OsStr) -> Result<()> {
         let path = self.directory.join(name);
         let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
@@ -64,7 +64,7 @@ impl<'a> Others<'a> {
         Ok(())
     }
 
-    /// Why systemd mustn't read the file.
+    /// Returns the reason why systemd must not read the file, `None` if it is a trust anchor.
     fn fault(&self, name: &OsStr, is_file: bool) -> Option<Message> {
         if !is_file {
             return Some("not a regular file".into());
@@ -83,7 +83,7 @@ impl<'a> Others<'a> {
         self.anchors.contains(fingerprint.as_bytes())
     }
 
-    /// Nothing is deleted that a disk keeps: the directory can be a mount.
+    /// Checks that the directory is in memory. Files on a disk are never deleted, and the directory can be a mount.
     fn is_in_memory(&self) -> Result<()> {
         let device = |path: &str| self.root.metadata(path).map(|metadata| metadata.dev());
         if device(DIRECTORY)? != device("/run")? {

@@ -1,4 +1,4 @@
-//! What dbx revokes (UEFI specification 2.10, sections 32.4.1 and 32.6.3).
+//! Revocations in dbx (UEFI specification 2.10, sections 32.4.1 and 32.6.3).
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -17,22 +17,22 @@ use std::collections::HashSet;
 use x509_parser::asn1_rs::{Any, FromBer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// How dbx names a certificate that it holds.
+/// dbx contains the certificate.
 pub(super) const ITSELF: &str = "the certificate itself";
-/// How dbx names a certificate of which it holds another version.
+/// dbx contains another certificate of the same key.
 const SAME_KEY: &str = "a certificate with the same public key";
-/// How dbx names a certificate whose issuer it revokes.
+/// dbx revokes the issuer of the certificate.
 const ISSUER: &str = "the certificate that issued it";
 
-/// Everything that dbx says about certificates.
+/// The revocations of certificates in dbx.
 ///
-/// More is revoked than what firmware finds by comparing bytes: a certificate that was encoded or issued anew for a key
-/// that dbx names is the same signer.
+/// They cover more than the firmware finds by comparing bytes: a certificate that was encoded or issued again for a
+/// revoked key is the same signer.
 #[derive(Debug, Default)]
 pub(super) struct Revocations {
-    /// The certificates that dbx holds, as far as they can be shown.
+    /// The certificates in dbx, as far as they can be shown.
     pub(super) certificates: Vec<Certificate>,
-    /// What can't be understood, and may be a revocation.
+    /// The entries that cannot be parsed. Each may be a revocation.
     pub(super) faults: Vec<Ignored>,
     parts: HashSet<Vec<u8>>,
     keys: HashSet<KeyId>,
@@ -41,7 +41,7 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    /// Reads the entries of dbx.
+    /// Parses the entries of dbx.
     pub(super) fn read(dbx: &SignatureDatabase) -> Self {
         let mut this = Self::default();
         let fault = |sha256, reason| Ignored { origin: "dbx".into(), sha256, reason: Message::new(reason) };
@@ -65,9 +65,9 @@ impl Revocations {
         this
     }
 
-    /// Adds the certificate that `data` begins with, as firmware reads it: bytes behind it are padding, and its encoding
-    /// may be one that is refused for a trust anchor (edk2 `131641e`, `CryptPkcs7VerifyCommon.c`, `Pkcs7Verify`, which
-    /// calls OpenSSL's `d2i_X509`). Returns whether it could be read.
+    /// Adds the certificate at the start of `data`, as firmware reads it: later bytes are padding, and the encoding may
+    /// be one that is refused for a trust anchor (edk2 `131641e`, `CryptPkcs7VerifyCommon.c`, `Pkcs7Verify`, which
+    /// calls OpenSSL's `d2i_X509`). Returns whether it could be parsed.
     fn add(&mut self, data: &[u8]) -> bool {
         let x509 = X509::from_der(data).ok();
         let again = x509.as_ref().and_then(|x509| x509.to_der().ok());
@@ -96,11 +96,11 @@ impl Revocations {
         is_read || again.is_some()
     }
 
-    /// How dbx revokes each of `certificates`, if it does.
+    /// Returns for each of `certificates` how dbx revokes it, `None` if it does not.
     ///
-    /// Firmware builds a chain from the signer to a certificate that dbx holds (edk2 `131641e`, `Pkcs7Verify`, which sets
-    /// `X509_V_FLAG_PARTIAL_CHAIN`), so those that a revoked certificate issued are revoked too, as far as it is known:
-    /// in dbx or among `certificates`.
+    /// Firmware builds a chain from the signer to a certificate in dbx (edk2 `131641e`, `Pkcs7Verify`, which sets
+    /// `X509_V_FLAG_PARTIAL_CHAIN`). So certificates issued by a revoked certificate are revoked, too, if the issuer is
+    /// known: from dbx or from `certificates`.
     pub(super) fn judge(&self, certificates: &[Option<&Certificate>]) -> Vec<Option<Text>> {
         let named = |certificate: Option<&Certificate>| certificate.and_then(|certificate| self.name(certificate));
         let mut judged: Vec<_> = certificates.iter().copied().map(named).collect();
@@ -122,7 +122,7 @@ impl Revocations {
         judged
     }
 
-    /// How dbx names `certificate`, if it does. The time of a revocation doesn't count.
+    /// Returns how dbx itself identifies `certificate`, `None` if it does not. The time of a revocation is ignored.
     fn name(&self, certificate: &Certificate) -> Option<Text> {
         if self.parts.contains(certificate.tbs()) {
             return Some(ITSELF.into());
@@ -138,14 +138,14 @@ impl Revocations {
     }
 }
 
-/// The `TBSCertificate` of a certificate in any encoding: the first element of the first element.
+/// Returns the `TBSCertificate` of a certificate in any encoding: the first element of the first element.
 fn signed_part(encoding: &[u8]) -> Option<&[u8]> {
     let (_, outer) = Any::from_ber(encoding).ok()?;
     let (rest, _) = Any::from_ber(outer.data).ok()?;
     outer.data.get(..outer.data.len().checked_sub(rest.len())?)
 }
 
-/// Whether `issuer` signed `certificate`.
+/// Returns whether `issuer` signed `certificate`.
 fn has_issued(issuer: &X509, certificate: &X509) -> bool {
     issuer.issued(certificate) == X509VerifyResult::OK
         && issuer.public_key().is_ok_and(|key| certificate.verify(&key).unwrap_or(false))

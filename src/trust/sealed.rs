@@ -1,4 +1,4 @@
-//! Certificates in files: those sealed into the initrd, and those named on the command line.
+//! Certificates in files: sealed into the initrd, or named on the command line.
 
 use super::{Certificate, CertificateError, Fingerprint, Offer, Source};
 use crate::root::Root;
@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-/// Directories of the initrd that the UKI's signature covers. A file in the first hides a file of the
-/// same name in the second, as in all of systemd's configuration (systemd.unit(5), `conf_files_list`).
+/// Directories of the initrd that the UKI's signature covers. A file in the first overrides a file of the same name in
+/// the second, as in all configuration of systemd (systemd.unit(5), `conf_files_list`).
 pub const SEALED_DIRECTORIES: [&str; 2] = ["/etc/verity.d", "/usr/lib/verity.d"];
-/// Largest file that is read, in bytes.
+/// Maximum size in bytes of a file that is read.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A file that is meant to hold a certificate.
+/// A file of a certificate.
 #[derive(Debug)]
 pub struct SealedFile {
-    /// Its path, for people.
+    /// Path, for people.
     pub path: String,
-    /// Its content, or why it can't be read.
+    /// Content, or the error of reading it.
     pub content: io::Result<Vec<u8>>,
 }
 
@@ -29,7 +29,7 @@ impl SealedFile {
         Self { path, content }
     }
 
-    /// The certificate that it offers.
+    /// Parses the file as a certificate of `source`.
     #[must_use]
     pub fn offer(&self, source: Source) -> Offer {
         let (certificate, sha256) = match &self.content {
@@ -44,10 +44,10 @@ impl SealedFile {
     }
 }
 
-/// Reads `*.crt` of the sealed directories, in the order in which systemd looks at them: by name.
+/// Reads `*.crt` of the sealed directories, sorted by name, as systemd does.
 ///
 /// # Errors
-/// Where a directory is there and can't be listed. A file that can't be read is in the result.
+/// If a directory exists and cannot be listed. A file that cannot be read is part of the result.
 pub fn read_sealed(root: &Root) -> io::Result<Vec<SealedFile>> {
     let mut files = BTreeMap::new();
     for directory in SEALED_DIRECTORIES {

@@ -28,7 +28,7 @@ fn name(common_name: &str) -> X509Name {
     name.build()
 }
 
-/// A certificate for a key, with a serial number, from an issuer and its key.
+/// Issues a certificate for a key, with a serial number, by an issuer with its key.
 fn issue(common_name: &str, key: &PKey<Private>, serial: u32, issuer: (&str, &PKey<Private>)) -> X509 {
     let mut builder = X509::builder().unwrap();
     builder.set_version(2).unwrap();
@@ -68,8 +68,8 @@ fn anchors_keep_their_order_and_are_counted_within_their_source() {
 
 #[test]
 fn a_certificate_that_openssl_would_write_otherwise_is_none() {
-    // ecdsa-with-SHA256 at the end, behind the signed part; then a shorter identifier with parameters of a
-    // type that there isn't, which OpenSSL reads but writes as the end of something.
+    // ecdsa-with-SHA256 at the end, after the signed part; then a shorter identifier with parameters of an undefined
+    // type, which OpenSSL reads but writes as an end marker.
     const SOUND: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
     const ODD: &[u8] = &[0x30, 10, 6, 6, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 0x20, 0];
     let mut der = certificate("odd").to_der().unwrap();
@@ -129,7 +129,7 @@ fn dbx_revokes_by_certificate_and_by_each_digest_of_its_signed_part() {
     assert_eq!(store.anchors().len(), 1, "the digest of the whole certificate is not that of its signed part");
 }
 
-/// How dbx revokes a certificate if it has these entries.
+/// Returns how dbx with these entries revokes a certificate.
 fn revoked_by(der: &[u8], entries: &[Entry]) -> Option<String> {
     let store = TrustStore::decide(vec![offer(Source::Db, der)], &database(entries.to_vec()));
     assert!(store.dbx_faults().is_empty(), "{:?}", store.dbx_faults());
@@ -142,7 +142,7 @@ fn dbx_revokes_by_a_certificate_however_it_is_encoded() {
     const ITSELF: Option<&str> = Some("revoked by dbx (the certificate itself)");
     let der = certificate("bad").to_der().unwrap();
     let padded = |len: usize| [der.as_slice(), &vec![0; len]].concat();
-    // The outermost length in one byte more than it needs, and in the indefinite form.
+    // The outermost length in one byte more than necessary, and in the indefinite form.
     let body = der.get(4..).unwrap();
     assert_eq!(der.get(..2), Some(&[0x30, 0x82][..]));
     let long = [&[0x30, 0x83, 0][..], der.get(2..).unwrap()].concat();
@@ -163,7 +163,7 @@ fn dbx_revokes_every_certificate_of_a_key_that_it_names() {
     let [old, new] = [1, 2].map(|serial| issue("signer", &key, serial, ("signer", &key)).to_der().unwrap());
     let by = revoked_by(&new, &[Entry::Certificate(old)]);
     assert_eq!(by.as_deref(), Some("revoked by dbx (a certificate with the same public key)"));
-    // The point of a key in the two forms (SEC 1, section 2.3.3), behind the same algorithm identifier.
+    // The point of a key in the two forms (SEC 1, section 2.3.3), after the same algorithm identifier.
     let key = key.ec_key().unwrap();
     let info = |form| {
         let mut context = BigNumContext::new().unwrap();
@@ -185,7 +185,7 @@ fn what_a_revoked_certificate_issued_is_revoked_down_to_the_last() {
     let root = issue("root", &top, 1, ("root", &top)).to_der().unwrap();
     let between = issue("between", &middle, 2, ("root", &top)).to_der().unwrap();
     let end = issue("end", &leaf, 3, ("between", &middle)).to_der().unwrap();
-    // Named like the issuer, and signed by another key.
+    // A certificate with the name of the issuer, signed by another key.
     let stranger = issue("stranger", &leaf, 4, ("root", &middle)).to_der().unwrap();
     let digest = Certificate::from_der(&root).unwrap().tbs_digest(TbsDigest::Sha256).unwrap();
     let digest = Entry::CertificateDigest { digest: TbsDigest::Sha256, value: digest };

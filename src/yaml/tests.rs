@@ -23,7 +23,7 @@ fn nesting_is_refused_in_brackets_and_by_indentation() {
     }
     assert_eq!(check(&format!("a: 1\nb:\n{}", indented(65).replace("a:", " a:"))).unwrap_err().line(), 66);
     assert_eq!(check(&"a".repeat(MAX_LEN + 1)), Err(YamlLimit::TooLong { found: MAX_LEN + 1 }));
-    // A mapping in brackets that indentation has led to.
+    // A mapping in brackets at a position reached by indentation.
     assert!(check(&format!("{}{}{}", indented(33), " ".repeat(40), brackets(32))).is_err());
 }
 
@@ -43,7 +43,7 @@ fn brackets_that_open_nothing_do_not_count() {
     ] {
         assert!(deepest(&text) <= 2, "{text}");
     }
-    // And those that do, behind what looks like text.
+    // And brackets that do, after a construct that looks like text.
     assert!(check(&format!("[!<x,'> a, {many}")).is_err());
     assert!(check(&format!("- |\n a\n- {many}")).is_err());
     assert!(check(&format!("it's:\n {many}")).is_err());
@@ -59,7 +59,7 @@ fn aliases_are_counted() {
     assert!(matches!(check(&long), Err(YamlLimit::TooLongForAliases { .. })));
 }
 
-/// Where the parser of stage files is made busy by what isn't nested, that has to end too.
+/// Structures without nesting that slow down the parser of stage files must have an end, too.
 #[test]
 fn nothing_else_keeps_the_parser_busy() {
     for piece in [
@@ -89,7 +89,7 @@ fn nothing_else_keeps_the_parser_busy() {
             if check(&text).is_ok() {
                 let _ = Value::deserialize(deserializer(&text).unwrap());
             }
-            // A quarter of the largest document, in a parser that is compiled without optimization.
+            // A quarter of the largest document, with a parser that is compiled without optimization.
             assert!(started.elapsed() < Duration::from_secs(5), "{start:?} {piece:?}: {:?}", started.elapsed());
         }
     }
@@ -109,8 +109,8 @@ fn depth(value: &Value) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..Default::default() })]
 
-    /// What the parser finds within each other was counted. It may be twice as deep: pairs in lists have no brackets
-    /// of their own, and lists may be indented as the mapping that they are in.
+    /// The nesting that the parser finds was counted. It may be twice as deep: pairs in lists have no brackets of their
+    /// own, and lists may have the indentation of the mapping that contains them.
     #[test]
     fn no_nesting_is_overlooked(pieces in prop::collection::vec(
         prop::sample::select(vec![
