@@ -1,16 +1,16 @@
-//! Faults on demand: what an image could make of the process that reads it, if there were a mistake in a parser.
+//! Fault injection: simulates what an image could do to the process that reads it if a parser had a bug.
 //!
-//! Only where debug assertions are on, so not in what is released. `SEXTANT_FAULT=NAME/STEP/KIND` makes the reading of the extension
-//! called NAME go wrong at STEP.
+//! Available only with debug assertions, so not in releases. `SEXTANT_FAULT=NAME/STEP/KIND` injects a fault of a KIND
+//! at STEP when the extension called NAME is read.
 
-/// The steps at which hostile bytes are read, in their order.
+/// The steps at which hostile bytes are read, in order.
 pub const STEPS: [&str; 4] = ["table", "signature", "contents", "look"];
 
-/// Goes wrong here if that is asked for.
+/// Does nothing in a release build.
 #[cfg(not(debug_assertions))]
 pub(crate) fn at(_: &str, _: &str) {}
 
-/// Goes wrong here if that is asked for.
+/// Injects the fault that the environment requests for this extension and step.
 #[cfg(debug_assertions)]
 pub(crate) fn at(name: &str, step: &str) {
     let Ok(fault) = std::env::var("SEXTANT_FAULT") else { return };
@@ -35,7 +35,7 @@ fn go_wrong(kind: &str) {
         "loop" => loop {
             std::hint::spin_loop();
         },
-        // Waits for what never comes, without using the processor.
+        // Waits forever without using the processor.
         "sleep" => loop {
             std::thread::park();
         },
@@ -45,11 +45,11 @@ fn go_wrong(kind: &str) {
                 hoard.push(vec![1; 16 << 20]);
             }
         }
-        // Says yes, in words of its own, and goes on as if nothing had been.
+        // Sends a forged answer and continues.
         "nonsense" => {
             let _ = send(0, b"{\"Answer\":{\"Ok\":null}}", None);
         }
-        // Says more than anybody wants to hear.
+        // Sends more than any message may have.
         "flood" => {
             let junk = [0xff; 1 << 12];
             let junk = std::io::IoSlice::new(&junk);
@@ -59,16 +59,16 @@ fn go_wrong(kind: &str) {
         "exit" => {
             process::leave(3);
         }
-        // What code of an attacker's would try. That none of it works is what the others are spared by.
+        // Tries what an attacker's code would try. All attempts must fail.
         "escape" => {
             let attempts = [
                 std::fs::read("/etc/passwd").is_ok(),
                 std::fs::write("/tmp/sextant-escape", "x").is_ok(),
                 std::process::Command::new("/bin/true").spawn().is_ok(),
                 std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
-                // The parent's number is not to be had; that of init is known.
+                // The parent's process ID is unavailable. That of init is known.
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None).is_ok(),
-                // It may use the same processors.
+                // The processor affinity of another process.
                 nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
                     .and_then(|processors| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(1), &processors))
                     .is_ok(),

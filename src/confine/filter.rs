@@ -1,4 +1,4 @@
-//! The system calls that are left (seccomp(2)).
+//! The system call filter of a worker (seccomp(2)).
 
 use super::SOCKET;
 use crate::sys;
@@ -10,7 +10,7 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Those that take any argument: to read what is open, for memory, threads, and to come to an end.
+/// System calls with any arguments: to read open files, for memory, for threads, and to exit.
 const FREE: &[libc::c_long] = &[
     libc::SYS_pread64,
     libc::SYS_close,
@@ -34,24 +34,25 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_getpid,
     libc::SYS_exit,
     libc::SYS_exit_group,
-    // Answered with ENOSYS by the second filter, so that the C library falls back to clone(2), whose flags can be seen.
+    // The second filter answers it with ENOSYS, so that the C library falls back to clone(2), whose flags can be
+    // filtered.
     libc::SYS_clone3,
 ];
 
-/// The filters, in the order in which they are put in place: where two disagree, the stricter one counts.
+/// The filters, in the order in which they are installed. If two disagree, the stricter one applies.
 static FILTERS: LazyLock<Option<[BpfProgram; 2]>> = LazyLock::new(|| compile().ok());
 
-/// Compiles what [`apply`] puts in place, which a process does once for all that it forks.
+/// Compiles the filters for [`apply`]. A process does that once for all its workers.
 pub(super) fn prepare() {
     LazyLock::force(&FILTERS);
 }
 
-/// Leaves this process no other system calls. What it may not call fails with `EPERM`.
+/// Restricts this process to the permitted system calls. Others fail with `EPERM`.
 ///
-/// Where the kernel has no seccomp (`CONFIG_SECCOMP_FILTER`) everything else still holds.
+/// If the kernel has no seccomp (`CONFIG_SECCOMP_FILTER`), the other restrictions still apply.
 ///
 /// # Errors
-/// As `prctl(2)`, `PR_SET_SECCOMP`.
+/// Errors of `prctl(2)` with `PR_SET_SECCOMP`.
 pub(super) fn apply() -> Result<(), Errno> {
     for filter in FILTERS.as_ref().ok_or(Errno::ENOTSUP)? {
         match sys::filter::install(filter) {
@@ -73,21 +74,21 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let masked = |argument, mask, value| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         Ok(vec![SeccompRule::new(vec![is(argument, mask, value)?])?])
     };
-    // Questions come from, and answers go to, one descriptor.
+    // Questions and answers use one descriptor.
     let socket = number(SOCKET);
     rules.insert(libc::SYS_recvmsg, masked(0, u64::from(u32::MAX), socket)?);
     rules.insert(libc::SYS_sendmsg, masked(0, u64::from(u32::MAX), socket)?);
-    // Memory that can be executed is not to be had, and none that is shared: a write to it would reach the image.
+    // Memory cannot be executable or shared: a write to shared memory would change the image.
     let private = [is(2, number(libc::PROT_EXEC), 0)?, is(3, number(libc::MAP_TYPE), number(libc::MAP_PRIVATE))?];
     rules.insert(libc::SYS_mmap, vec![SeccompRule::new(private.to_vec())?]);
     rules.insert(libc::SYS_mprotect, masked(2, number(libc::PROT_EXEC), 0)?);
-    // Threads, but no process.
+    // Threads, but not processes.
     let thread = number(libc::CLONE_THREAD);
     rules.insert(libc::SYS_clone, masked(0, thread, thread)?);
-    // Each thread for itself: with another's number a worker could bind processes that have no capabilities either.
+    // Only for the calling thread: otherwise a worker could set the affinity of other processes without capabilities.
     rules.insert(libc::SYS_sched_setaffinity, masked(0, u64::from(u32::MAX), 0)?);
-    // No signal, not even to itself: abort(3) then ends by an instruction that is not allowed. With kill(2) or tgkill(2) a
-    // worker could end other processes of root.
+    // No signals, even to itself: with kill(2) or tgkill(2) a worker could end other processes of root. abort(3)
+    // therefore ends by an illegal instruction.
     let allowed = SeccompFilter::new(rules, errno(Errno::EPERM), SeccompAction::Allow, arch)?;
     let without_clone3 = SeccompFilter::new(
         BTreeMap::from([(libc::SYS_clone3, Vec::new())]),

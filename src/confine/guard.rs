@@ -1,12 +1,12 @@
-//! Confining a fault of our own to the image that brought it to light.
+//! Confinement of a panic to the image that caused it.
 
 use crate::reason::{Reason, Refusal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `attempt`; a panic in it becomes a refusal that says so.
+/// Runs `attempt`, and turns a panic in it into a refusal.
 ///
 /// # Errors
-/// What `attempt` returns, or [`Reason::InternalError`].
+/// The error of `attempt`, or [`Reason::InternalError`] after a panic.
 pub fn guard<T>(attempt: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
     catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());

@@ -1,4 +1,4 @@
-//! What the process gives up before it reads a byte.
+//! Privileges that a worker drops before it reads hostile bytes.
 
 use super::{SOCKET, filter};
 use crate::sys::process;
@@ -9,27 +9,28 @@ use nix::sys::signal::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::os::fd::RawFd;
 
-/// Descriptors that it may have: that one, and images that it is handed.
+/// Maximum number of descriptors: the socket and images.
 const DESCRIPTORS: u64 = 4;
-/// Processor seconds after which the kernel ends it, whatever becomes of the process that watches it.
+/// Processor time in seconds after which the kernel ends the worker, even if its watching process is gone.
 const PROCESSOR: u64 = 3600;
 
-/// Gives up everything but reading what it is handed, computing, and talking through [`SOCKET`], which becomes `socket`.
+/// Drops all privileges except reading images, computing, and communicating through [`SOCKET`], which becomes `socket`.
 ///
-/// - It ends with the process that made it, and cannot be traced or dump its memory.
-/// - No descriptor but that one, and no way to get another one but to be handed it (`RLIMIT_NOFILE`, and the filter).
-/// - No file of any size (`RLIMIT_FSIZE`), no core file, `memory` bytes of address space, a bounded processor time.
-/// - No capability, none to be gained by executing something, and no way to execute something.
-/// - No system call but those of [`filter`].
+/// - The process ends with its parent, and cannot be traced or dump its memory.
+/// - It has no other descriptor, and can only get more by receiving them (`RLIMIT_NOFILE` and the filter).
+/// - It cannot write files (`RLIMIT_FSIZE`) or dump core, has `memory` bytes of address space, and limited processor
+///   time.
+/// - It has no capabilities, cannot execute programs, and cannot gain privileges.
+/// - It has no system calls but those of [`filter`].
 ///
 /// # Errors
-/// What could not be given up.
+/// The step that failed.
 pub(super) fn enter(socket: RawFd, memory: u64) -> Result<(), (&'static str, Errno)> {
     let at = |step: &'static str| move |errno: Errno| (step, errno);
     process::keep_only(socket, SOCKET).map_err(at("closing descriptors"))?;
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(at("ending with the agent"))?;
     prctl::set_dumpable(false).map_err(at("refusing to be traced"))?;
-    // One arena is enough for the few threads that hash, and the others would each reserve 64 MiB of address space.
+    // One arena is enough for the few threads that hash. Each of the others would reserve 64 MiB of address space.
     process::one_arena();
     let limits = [
         (Resource::RLIMIT_CORE, 0),
@@ -48,7 +49,7 @@ pub(super) fn enter(socket: RawFd, memory: u64) -> Result<(), (&'static str, Err
     filter::apply().map_err(at("filtering system calls"))
 }
 
-/// Sets a limit, or leaves one that is lower already.
+/// Lowers a limit. A limit that is already lower stays.
 fn lower(resource: Resource, limit: u64) -> Result<(), Errno> {
     let (_, now) = getrlimit(resource)?;
     setrlimit(resource, limit.min(now), limit.min(now))

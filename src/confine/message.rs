@@ -1,4 +1,4 @@
-//! Messages between a worker and the process that asks it: a length, then JSON, and with a question perhaps a descriptor.
+//! Messages between a worker and its parent: a length, then JSON, and for some questions a descriptor.
 
 use crate::sys::process;
 use nix::errno::Errno;
@@ -6,15 +6,15 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// Longest message, in bytes. What an image consists of is told in a few thousand.
+/// Maximum length of a message in bytes. The structure of an image takes a few thousand.
 pub(super) const MAX_LEN: usize = 1 << 20;
-/// Bytes of the length that goes before a message, little-endian.
+/// Length in bytes of a message's header, its little-endian length.
 pub(super) const HEADER: usize = 4;
 
-/// Sends `message`, and `descriptor` with it.
+/// Sends `message`, with `descriptor` if there is one.
 ///
 /// # Errors
-/// As `sendmsg(2)`; `EMSGSIZE` for a message that is too long.
+/// Errors of `sendmsg(2)`; `EMSGSIZE` if the message is too long.
 pub(super) fn send(socket: RawFd, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
     let len = u32::try_from(message.len()).ok().filter(|_| message.len() <= MAX_LEN).ok_or(Errno::EMSGSIZE)?;
     let frame = [&len.to_le_bytes()[..], message].concat();
@@ -28,7 +28,7 @@ pub(super) fn send(socket: RawFd, message: &[u8], descriptor: Option<BorrowedFd<
         match sendmsg::<()>(socket, &[IoSlice::new(rest)], &control, MsgFlags::MSG_NOSIGNAL, None) {
             Ok(sent) => {
                 rest = rest.get(sent..).unwrap_or_default();
-                // It went with the first byte.
+                // The descriptor was sent with the first byte.
                 control.clear();
             }
             Err(Errno::EINTR) => {}
@@ -38,29 +38,29 @@ pub(super) fn send(socket: RawFd, message: &[u8], descriptor: Option<BorrowedFd<
     Ok(())
 }
 
-/// A message that is being received. The two sides speak by turns, so as much is read at once as has come.
+/// A message that is being received. The two sides take turns, so all bytes that have arrived belong to one message.
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     received: usize,
 }
 
 impl Incoming {
-    /// Bytes that are read at once. Nearly every message is shorter.
+    /// Number of bytes that are read at once. Nearly every message is shorter.
     const CHUNK: usize = 8192;
 
     pub(super) fn new() -> Self {
         Self { bytes: vec![0; Self::CHUNK], received: 0 }
     }
 
-    /// Where the next bytes go; never empty.
+    /// Returns the buffer for the next bytes, which is never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.received..).unwrap_or_default()
     }
 
-    /// Counts `count` bytes that were put into [`Self::room`]. Returns the message once it is whole.
+    /// Counts `count` bytes that were read into [`Self::room`]. Returns the message when it is complete.
     ///
     /// # Errors
-    /// `InvalidData` where it is longer than [`MAX_LEN`], or something follows it.
+    /// `InvalidData` if the message is longer than [`MAX_LEN`], or other bytes follow it.
     pub(super) fn add(&mut self, count: usize) -> io::Result<Option<&[u8]>> {
         self.received = self.received.saturating_add(count);
         let Some((header, _)) = self.bytes.get(..self.received).and_then(<[u8]>::split_first_chunk::<HEADER>) else {
@@ -79,10 +79,10 @@ impl Incoming {
     }
 }
 
-/// Receives a question; `None` where there will be no more. Waits as long as it takes.
+/// Receives a question, without a timeout. Returns `None` after the last one.
 ///
 /// # Errors
-/// As `recvmsg(2)`; `InvalidData` for what is no message.
+/// Errors of `recvmsg(2)`; `InvalidData` for an invalid message.
 pub(super) fn receive(socket: RawFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
     let mut descriptor = None;
     let mut incoming = Incoming::new();
@@ -114,7 +114,7 @@ pub(super) fn receive(socket: RawFd) -> io::Result<Option<(Vec<u8>, Option<Owned
 mod tests {
     use super::*;
 
-    /// What comes of `parts`, each of which arrives at once.
+    /// Receives `parts`, each of which arrives at once.
     fn receive(parts: &[&[u8]]) -> io::Result<Option<Vec<u8>>> {
         let mut incoming = Incoming::new();
         for part in parts {

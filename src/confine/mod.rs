@@ -1,13 +1,13 @@
-//! Running work on hostile bytes in a process that can do nothing else.
+//! Processing of hostile bytes in a confined process.
 //!
-//! The process is forked and executes no program. Before it looks at a byte it gives up its capabilities, its descriptors and
-//! nearly every system call; what is left is to read the image that it is handed, to compute, and to answer (`lockdown`). Its memory,
-//! its processor time and the time that it is waited for are bounded. So whatever an image makes of our parsers (a crash, an
-//! endless loop, a memory bomb, even code of the attacker's choice) costs the verdict about this image and nothing else: an
-//! answer is data of bounded size, and the caller believes it about this image alone.
+//! The process is forked and executes no program. Before it reads a byte, it drops its capabilities, its descriptors
+//! and nearly every system call. It can still read the image that it receives, compute, and answer (`lockdown`). Its
+//! memory, its processor time and the time that its parent waits for it are bounded. So a fault that an image causes in
+//! a parser (a crash, an endless loop, excessive memory, even code of the attacker) affects only the verdict about this
+//! image: an answer is data of bounded size, and the caller uses it for this image only.
 //!
-//! What runs in there takes no lock that another thread of the parent may have held, and does not log: it has no descriptor to
-//! log to.
+//! Code in the worker must not take a lock that another thread of the parent may hold, and must not log: it has no
+//! descriptor for that.
 
 pub mod fault;
 mod filter;
@@ -22,51 +22,52 @@ pub use worker::{Worker, WorkerError};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-/// The descriptor through which a worker is asked and answers. Nothing writes to standard input by mistake.
+/// The descriptor for questions and answers. It is standard input, to which nothing is written by mistake.
 const SOCKET: RawFd = 0;
 
-/// Where hostile bytes are read.
+/// The place where hostile bytes are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Confinement {
-    /// In a process of its own, which is not waited for longer than this, whatever its [`Bounds`] say.
+    /// In a worker process. No answer is waited for after `until`, whatever [`Bounds`] allow.
     Worker {
-        /// When the whole run has to hand over what it has; `None` for no limit.
+        /// End of the whole run, `None` for no limit.
         until: Option<Instant>,
     },
-    /// In this process: for tests and fuzzing, which are such a process themselves.
+    /// In this process, for tests and fuzzing.
     #[default]
     InProcess,
 }
 
-/// What one piece of work may take.
+/// Limits of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Processor time of all threads together.
     pub processor: Duration,
-    /// Time on the clock.
+    /// Wall clock time.
     pub clock: Duration,
 }
 
-/// Address space that a worker may have beyond that of the process it was forked from, in bytes.
+/// Address space in bytes that a worker may have in addition to that of its parent.
 pub const MEMORY: u64 = 256 << 20;
 
 impl Bounds {
-    /// Processor seconds for work whose extent does not depend on the size of the image.
+    /// Processor seconds for work that does not depend on the size of the image.
     const BASE: u64 = 5;
-    /// Bytes of an image that are hashed in a processor second even by a processor that is emulated in software.
+    /// Number of bytes of an image that are hashed per processor second, even by a processor that is emulated in
+    /// software.
     const BYTES_PER_SECOND: u64 = 4 << 20;
 
-    /// For looking at what an image consists of.
+    /// Returns the limits for reading the structure of an image.
     #[must_use]
     pub fn of_structure() -> Self {
         Self::of_contents(0)
     }
 
-    /// For reading all of an image of `size` bytes.
+    /// Returns the limits for reading all of an image of `size` bytes.
     #[must_use]
     pub fn of_contents(size: u64) -> Self {
         let seconds = Self::BASE.saturating_add(size / Self::BYTES_PER_SECOND);
-        // Other processes want the processor too.
+        // Other processes use the processor, too.
         Self { processor: Duration::from_secs(seconds), clock: Duration::from_secs(seconds.saturating_mul(2)) }
     }
 }

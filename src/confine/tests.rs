@@ -21,7 +21,7 @@ fn image() -> File {
     file
 }
 
-/// Asks one worker one question.
+/// Asks a worker one question.
 fn ask<A: Serialize + DeserializeOwned>(work: impl Fn() -> A) -> Result<A, WorkerError> {
     ask_within(BOUNDS, None, work)
 }
@@ -74,7 +74,7 @@ fn nothing_can_be_opened_started_or_executed() {
             pipe().is_ok(),
             dup(std::io::stdin().as_fd()).is_ok(),
             nix::sys::signal::kill(getppid(), None).is_ok(),
-            // SAFETY: it would be a process without anything to do.
+            // SAFETY: the process would do nothing.
             unsafe { fork() }.is_ok(),
             nix::sys::prctl::set_dumpable(true).is_ok(),
             setrlimit(Resource::RLIMIT_NOFILE, 0, 0).is_ok(),
@@ -90,7 +90,7 @@ fn a_file_that_can_be_written_to_is_not_written_to_there() {
     let mut worker = Worker::start(|(), image: Option<OwnedFd>| {
         let image = File::from(image.unwrap());
         let writable = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a mapping that nothing reads or writes.
+        // SAFETY: the mapping is neither read nor written.
         let mapping =
             unsafe { libc::mmap(std::ptr::null_mut(), 4096, writable, libc::MAP_SHARED, image.as_raw_fd(), 0) };
         [
@@ -122,7 +122,7 @@ fn each_end_without_an_answer_is_told_apart() {
     assert!(matches!(ask::<()>(|| std::process::abort()), Err(WorkerError::Killed(_))));
     // SAFETY: _exit(2) does not return.
     assert_eq!(ask::<()>(|| unsafe { libc::_exit(3) }), Err(WorkerError::Exited(3)));
-    // On a busy machine the processor's time passes slowly.
+    // On a busy machine, processor time passes slowly.
     let patient = Bounds { clock: Duration::from_mins(10), ..BOUNDS };
     let looping = ask_within::<()>(patient, None, || {
         loop {
@@ -141,14 +141,14 @@ fn each_end_without_an_answer_is_told_apart() {
     let mut worker = Worker::start(|(), _| "text").unwrap();
     worker.ask(&(), None).unwrap();
     assert_eq!(worker.answer::<u64>(BOUNDS, None), Err(WorkerError::Nonsense));
-    // Who is gone already can't be asked.
+    // A worker that has ended cannot be asked.
     let mut worker = Worker::start(|(), _| std::process::abort() as ()).unwrap();
     worker.ask(&(), None).unwrap();
     assert_eq!(worker.answer::<()>(BOUNDS, None), Err(WorkerError::Killed(Signal::SIGSEGV)));
     assert!(worker.ask(&(), None).is_err());
 }
 
-/// The limit is counted from what the process has when it forks, which other tests change all the time.
+/// The limit is based on the size of the process when it forks, which other tests change all the time.
 #[test]
 fn memory_is_bounded() {
     const ALONE: &str = "SEXTANT_TEST_ALONE";
@@ -164,16 +164,16 @@ fn memory_is_bounded() {
         );
         return;
     }
-    // Mapped, not allocated: the allocator also has address space in reserve from before the fork.
+    // Mapped, not allocated: the allocator has reserved address space since before the fork.
     let hoard = ask(|| {
         let (writable, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: new mappings, which nothing uses.
+        // SAFETY: these are new mappings, which are not used.
         let map = || unsafe { libc::mmap(std::ptr::null_mut(), 16 << 20, writable, private, -1, 0) };
         (0..1000).take_while(|_| map() != libc::MAP_FAILED).count()
     });
     let most = usize::try_from(MEMORY).unwrap() / (16 << 20);
     assert!((4..=most).contains(&hoard.clone().unwrap()), "{hoard:?} pieces of 16 MiB");
-    // What doesn't ask first is ended.
+    // An allocation whose failure is not handled ends the process.
     assert!(matches!(ask(|| black_box(vec![1_u8; 1 << 30]).len()), Err(WorkerError::Killed(_))));
 }
 

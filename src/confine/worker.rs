@@ -1,4 +1,4 @@
-//! A process that answers questions about images, one after the other.
+//! A worker: a process that answers questions about images, one after the other.
 
 use super::{Bounds, MEMORY, filter, lockdown, message};
 use crate::reason::Reason;
@@ -19,43 +19,43 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// How often the processor time of a worker is looked at while it is waited for.
+/// Interval at which a worker's processor time is checked while its parent waits for an answer.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a worker that has closed its end may take to end. It has nothing to do any more.
+/// Maximum time for a worker to end after it has closed its socket.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Why there is no answer.
+/// Errors of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// No process could be made, or it can't be reached.
+    /// The process cannot be started, or its socket cannot be used.
     #[error("starting the process that reads the image: {0}")]
     Start(Errno),
-    /// It could not give up what it has.
+    /// The process could not be confined.
     #[error("confining the process that reads the image: {0}")]
     Lockdown(Text),
-    /// It ended without an answer.
+    /// The process was killed before it answered.
     #[error("the process that reads the image crashed or ran out of memory ({0})")]
     Killed(Signal),
-    /// It ended without an answer, by itself.
+    /// The process exited before it answered.
     #[error("the process that reads the image ended with status {0} and gave no answer")]
     Exited(i32),
-    /// What it said is no answer.
+    /// The answer is invalid.
     #[error("the process that reads the image returned an invalid answer")]
     Nonsense,
-    /// It used up the processor time that it may have.
+    /// The process used more processor time than allowed.
     #[error("reading the image took more than {} seconds of processor time", .0.as_secs())]
     Processor(Duration),
-    /// It did not end.
+    /// The process did not answer in time.
     #[error("reading the image took more than {} seconds", .0.as_secs_f64())]
     Clock(Duration),
-    /// No time is left in this run.
+    /// The run has no time left.
     #[error("no time is left: the run must end before the timeout of its unit")]
     Budget,
 }
 
 impl WorkerError {
-    /// The rule that was broken.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -65,32 +65,33 @@ impl WorkerError {
     }
 }
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Serialize, Deserialize)]
 enum Said<T> {
     /// The answer to a question.
     Answer(T),
-    /// It could not be confined, so it has read nothing and ends.
+    /// The process could not be confined. It has read nothing and exits.
     Unconfined(Text),
 }
 
-/// A process at work. It ends when this is dropped.
+/// A worker process. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Worker {
     process: Pid,
-    /// Counts its processor time; `None` where that can't be asked.
+    /// Its processor clock, `None` if that is not available.
     clock: Option<ClockId>,
-    /// What [`Self::clock`] showed when it was asked last.
+    /// Value of [`Self::clock`] when the last question was sent.
     before: Duration,
     socket: OwnedFd,
     ended: bool,
 }
 
 impl Worker {
-    /// Forks a worker. In it `serve` is called for each question, with the descriptor that came along; in this process it
-    /// does nothing.
+    /// Forks a worker, which calls `serve` for each question and the descriptor sent with it. `serve` is not called in
+    /// this process.
     ///
     /// # Errors
+    /// [`WorkerError::Start`]
     /// [`WorkerError::Start`]
     pub fn start<Q: DeserializeOwned, A: Serialize>(
         mut serve: impl FnMut(Q, Option<OwnedFd>) -> A,
@@ -99,7 +100,7 @@ impl Worker {
         let memory = address_space().saturating_add(MEMORY);
         let (here, there) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
             .map_err(WorkerError::Start)?;
-        // What runs in there takes no lock that another thread of this process could have held, and does not log.
+        // Code in the worker takes no lock that another thread of this process may hold, and does not log.
         let child = process::fork_for(|| match lockdown::enter(there.as_raw_fd(), memory) {
             Ok(()) => answer_all(&mut serve),
             Err((step, errno)) => say(&Said::<()>::Unconfined(Text::new(format_args!("{step}: {errno}")))),
@@ -109,10 +110,11 @@ impl Worker {
         Ok(Self { process: child, clock, before: Duration::ZERO, socket: here, ended: false })
     }
 
-    /// Asks a question. The answer is to be fetched with [`Self::answer`] before the next one is asked; until then this
-    /// process can do something else. After an error the worker is of no use any more.
+    /// Sends a question. Its answer must be received with [`Self::answer`] before the next question; this process can
+    /// do other work until then. After an error the worker must not be used again.
     ///
     /// # Errors
+    /// [`WorkerError`]
     /// [`WorkerError`]
     pub fn ask<Q: Serialize>(&mut self, question: &Q, image: Option<BorrowedFd<'_>>) -> Result<(), WorkerError> {
         self.before = self.processor_time();
@@ -120,10 +122,11 @@ impl Worker {
         message::send(self.socket.as_raw_fd(), &question, image).map_err(|_| self.end(false))
     }
 
-    /// Waits for the answer to the last question, no longer than `bounds` and `until` allow. After an error the worker is of
-    /// no use any more.
+    /// Waits for the answer to the last question, within `bounds` and not after `until`. After an error the worker must
+    /// not be used again.
     ///
     /// # Errors
+    /// [`WorkerError`]
     /// [`WorkerError`]
     pub fn answer<A: DeserializeOwned>(&mut self, bounds: Bounds, until: Option<Instant>) -> Result<A, WorkerError> {
         let started = Instant::now();
@@ -135,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// Waits for what the worker says.
+    /// Waits for a message of the worker.
     fn listen<T: DeserializeOwned>(&mut self, limit: &Limit) -> Result<T, WorkerError> {
         let mut incoming = message::Incoming::new();
         let mut has_spoken = false;
@@ -162,17 +165,17 @@ impl Worker {
             if let Some(message) = message {
                 return serde_json::from_slice(message).map_err(|_| WorkerError::Nonsense);
             }
-            // Whoever sends byte by byte is looked at all the same.
+            // Also for a worker that sends single bytes.
             processor = self.processor_time();
         }
     }
 
-    /// Processor time that it has used until now; zero where that can't be asked.
+    /// Returns the processor time that the worker has used, zero if that is unknown.
     fn processor_time(&self) -> Duration {
         self.clock.and_then(|clock| clock_gettime(clock).ok()).map_or(Duration::ZERO, Duration::from)
     }
 
-    /// Returns how the worker ended. One that closed its socket and goes on is given up.
+    /// Returns how the worker ended. One that closed its socket and continues is given up.
     fn end(&mut self, has_spoken: bool) -> WorkerError {
         let started = Instant::now();
         loop {
@@ -196,25 +199,25 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if !self.ended {
-            // It has nothing to lose, so it need not be asked to end.
+            // The worker has no state that would be lost.
             let _ = kill(self.process, Signal::SIGKILL);
             while waitpid(self.process, None) == Err(Errno::EINTR) {}
         }
     }
 }
 
-/// How long one answer is waited for.
+/// The limits of waiting for one answer.
 struct Limit {
     bounds: Bounds,
     started: Instant,
-    /// What was left of the whole run when it began.
+    /// Remaining time of the run when the wait began.
     budget: Option<Duration>,
-    /// Processor time that the worker had used when it was asked.
+    /// Processor time that the worker had used before the question.
     processor: Duration,
 }
 
 impl Limit {
-    /// How long to wait before looking again.
+    /// Returns the time until the next check.
     fn check(&self, processor: Duration) -> Result<Duration, WorkerError> {
         let elapsed = self.started.elapsed();
         if self.budget.is_some_and(|budget| elapsed >= budget) {
@@ -232,7 +235,7 @@ impl Limit {
     }
 }
 
-/// In the worker: answers until there are no more questions.
+/// In the worker: answers all questions.
 fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Option<OwnedFd>) -> A) {
     while let Ok(Some((question, descriptor))) = message::receive(super::SOCKET) {
         let Ok(question) = serde_json::from_slice(&question) else { return };
@@ -240,7 +243,7 @@ fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Optio
     }
 }
 
-/// In the worker: where this fails the other side finds out by itself.
+/// In the worker: sends a message. The parent detects if this fails.
 fn say(said: &impl Serialize) {
     let bytes = serde_json::to_vec(said).unwrap_or_default();
     if message::send(super::SOCKET, &bytes, None).is_err() {
@@ -248,8 +251,8 @@ fn say(said: &impl Serialize) {
     }
 }
 
-/// Bytes of address space that this process has (proc(5), `/proc/pid/statm`), which a forked one begins with. Where it cannot
-/// be read: more than the agent has.
+/// Returns the size in bytes of this process' address space (proc(5), `/proc/pid/statm`), with which a forked process
+/// starts. If that cannot be read, it is more than the agent has.
 fn address_space() -> u64 {
     const PAGE: u64 = 4096;
     const UNKNOWN: u64 = 1 << 30;

@@ -1,8 +1,7 @@
-//! Whether an extension fits the host, as systemd judges it.
+//! Compatibility of an extension with the host, as systemd judges it.
 //!
-//! The rules are those of `src/shared/extension-util.c`, `extension_release_validate`. 257 compares
-//! `ID` with the host's `ID` alone, later versions with the words of its `ID_LIKE` too; the first is
-//! stricter and is what is done here.
+//! The rules are those of `src/shared/extension-util.c`, `extension_release_validate`. systemd 257 compares `ID` only
+//! with the host's `ID`, later versions also with the words of its `ID_LIKE`. The stricter rule of 257 is used here.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -17,13 +16,13 @@ use ddi::ReleaseFile;
 use ddi::{Architecture, Class};
 use serde::{Deserialize, Serialize};
 
-/// Stands for every operating system or architecture.
+/// Value that stands for every operating system or architecture.
 const ANY: &str = "_any";
 
-/// Where an extension may be used if it doesn't say.
+/// Scope of an extension whose release file has none.
 const DEFAULT_SCOPE: &str = "system portable";
 
-/// What the host's os-release file says that matters to extensions.
+/// The fields of the host's os-release file that matter to extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRelease {
     id: String,
@@ -33,7 +32,7 @@ pub struct HostRelease {
 }
 
 impl HostRelease {
-    /// Takes what matters out of the host's os-release file. A missing field is the same as an empty one.
+    /// Makes it from the host's os-release file. A missing field is the same as an empty one.
     #[must_use]
     pub fn new(file: &ReleaseFile) -> Self {
         let field = |key| file.get(key).unwrap_or_default().to_owned();
@@ -53,24 +52,24 @@ impl HostRelease {
     }
 }
 
-/// Why an extension fits.
+/// The reason why an extension is compatible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fit {
-    /// It says that it fits every operating system.
+    /// The extension is for every operating system.
     AnyHost,
-    /// Same operating system, same level.
+    /// Operating system and level are equal.
     SameLevel,
-    /// Same operating system, same version.
+    /// Operating system and version are equal.
     SameVersion,
-    /// Same operating system, which has no versions.
+    /// The operating system is the same and has no versions.
     RollingHost,
-    /// The extension has no level, and the host has nothing but a level.
+    /// The extension has no level, and the host has a level but no version.
     NoVersionAsked,
-    /// Nobody knows what the host is: only what doesn't depend on it has been judged.
+    /// The host is unknown. Only the rules that do not depend on it were checked.
     HostUnknown,
 }
 
-/// Evidence that an extension fits. Only [`judge`] makes one.
+/// Evidence that an extension is compatible. Only [`judge`] makes one.
 ///
 /// ```compile_fail,E0423
 /// let compatible = sextant::extension::Compatible(sextant::extension::Fit::AnyHost);
@@ -79,76 +78,76 @@ pub enum Fit {
 pub struct Compatible(Fit);
 
 impl Compatible {
-    /// Why it fits.
+    /// Returns the reason.
     #[must_use]
     pub const fn fit(self) -> Fit {
         self.0
     }
 
-    /// Returns the same evidence in the process that waited while another one judged the extension.
+    /// Makes the evidence in the agent, after a worker judged the extension.
     pub(crate) const fn attested(fit: Fit) -> Self {
         Self(fit)
     }
 }
 
-/// Why an extension doesn't fit.
+/// Errors of [`judge`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatible {
-    /// A release file that assigns nothing.
+    /// The release file has no assignments.
     #[error("the release file is empty")]
     Empty,
-    /// Not made for this use.
+    /// The extension is for another scope.
     #[error("{key}=\"{found}\" does not include {wanted}")]
     Scope {
         /// `SYSEXT_SCOPE` or `CONFEXT_SCOPE`.
         key: &'static str,
-        /// What the extension says.
+        /// Scope of the extension.
         found: String,
-        /// What it is wanted for.
+        /// Required scope.
         wanted: String,
     },
-    /// Made for another processor.
+    /// The extension is for another architecture.
     #[error("ARCHITECTURE={found}, this machine is {native}")]
     Architecture {
-        /// What the extension says.
+        /// Architecture of the extension.
         found: String,
-        /// The machine's.
+        /// Architecture of the machine.
         native: Architecture,
     },
-    /// Nothing says for which operating system it is made.
+    /// The extension has no `ID`.
     #[error("ID is missing or empty")]
     NoId,
-    /// systemd merges nothing at all on such a host.
+    /// The host has no `ID`. systemd merges nothing on such a host.
     #[error("the host's os-release has no ID")]
     HostWithoutId,
-    /// Made for another operating system.
+    /// The extension is for another operating system.
     #[error("ID={found}, the host is {host}")]
     Id {
-        /// What the extension says.
+        /// `ID` of the extension.
         found: String,
         /// The host's `ID`.
         host: String,
     },
-    /// Made for another level.
+    /// The extension is for another level.
     #[error("{key}={found}, the host has {host}")]
     Level {
         /// `SYSEXT_LEVEL` or `CONFEXT_LEVEL`.
         key: &'static str,
-        /// What the extension says.
+        /// Level of the extension.
         found: String,
-        /// The host's.
+        /// Level of the host.
         host: String,
     },
-    /// Neither a level to compare nor a version.
+    /// The extension has neither a level to compare nor a version.
     #[error("VERSION_ID is missing or empty, the host has {host}")]
     NoVersion {
         /// The host's `VERSION_ID`.
         host: String,
     },
-    /// Made for another version.
+    /// The extension is for another version.
     #[error("VERSION_ID={found}, the host has {host}")]
     Version {
-        /// What the extension says.
+        /// `VERSION_ID` of the extension.
         found: String,
         /// The host's `VERSION_ID`.
         host: String,
@@ -156,7 +155,7 @@ pub enum Incompatible {
 }
 
 impl Incompatible {
-    /// The rule that the extension breaks.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -171,11 +170,11 @@ impl Incompatible {
     }
 }
 
-/// Judges the release file of an extension of `class` for use in `scope` (`system` after the boot)
-/// on a machine of architecture `native` that runs `host` (`None` where its os-release can't be read).
+/// Judges the release file of an extension of `class`. `scope` is the required scope (`system` after the boot),
+/// `native` the architecture of the machine, and `host` its release (`None` if its os-release cannot be read).
 ///
 /// # Errors
-/// The first of systemd's rules that the extension breaks.
+/// [`Incompatible`] for the first of systemd's rules that the extension breaks.
 pub fn judge(
     extension: &ReleaseFile,
     class: Class,
@@ -194,7 +193,7 @@ pub fn judge(
         return Err(Incompatible::Architecture { found: found.to_owned(), native });
     }
     let id = extension.get_non_empty("ID").ok_or(Incompatible::NoId)?;
-    // systemd looks whether the host has an ID before it looks at any image.
+    // systemd checks the host's ID before it reads any image.
     if host.is_some_and(|host| host.id.is_empty()) {
         return Err(Incompatible::HostWithoutId);
     }
@@ -210,7 +209,7 @@ pub fn judge(
 
 fn check_scope(extension: &ReleaseFile, class: Class, wanted: &str) -> Result<(), Incompatible> {
     let key = class.scope_key();
-    // An empty list is a list without the wanted word, unlike a missing one.
+    // An empty list lacks the required word. A missing list is the default.
     let found = extension.get(key).unwrap_or(DEFAULT_SCOPE);
     if found.split([' ', '\t', '\n', '\r']).any(|word| word == wanted) {
         return Ok(());
@@ -324,7 +323,7 @@ mod tests {
         assert_eq!(sysext("ID=debian\nVERSION_ID=13", DEBIAN), Ok(Fit::SameVersion));
         let (reason, cause) = text(sysext("ID=fedora\nVERSION_ID=13", DEBIAN));
         assert_eq!((reason, cause.as_str()), (Reason::IncompatibleHost, "ID=fedora, the host is debian"));
-        // 257 doesn't know ID_LIKE, so an extension that needs it would be skipped there.
+        // 257 does not know ID_LIKE, so it would skip an extension that needs it.
         assert!(matches!(sysext("ID=gnu\nVERSION_ID=13", DEBIAN), Err(Incompatible::Id { .. })));
         assert!(matches!(sysext("ID=Debian\nVERSION_ID=13", DEBIAN), Err(Incompatible::Id { .. })));
     }

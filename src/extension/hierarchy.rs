@@ -1,4 +1,4 @@
-//! The directories of an extension that systemd puts over those of the host.
+//! The directories of an extension that systemd merges into those of the host.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -12,19 +12,20 @@ use super::LookupError;
 use ddi::filesystem::{EntryKind, Tree};
 use ddi::text::Text;
 
-/// Components that one path may take, as `chase` counts them (systemd 257, `src/basic/chase.h`, `CHASE_MAX`; 128 in 262).
+/// Maximum number of components of a path, as `chase` counts them (systemd 257, `src/basic/chase.h`, `CHASE_MAX`; 128
+/// in 262).
 const MAX_STEPS: usize = 32;
 
-/// What systemd makes itself at the top of each hierarchy that it merges (systemd 257 and 262, `src/sysext/sysext.c`,
+/// Names that systemd makes at the top of each merged hierarchy (systemd 257 and 262, `src/sysext/sysext.c`,
 /// `image_class_info`).
 const RESERVED: [&str; 2] = [".systemd-sysext", ".systemd-confext"];
 
-/// Refuses what systemd can't merge: where it merges, an extension has a directory or nothing. It gives up the whole
-/// merge for anything else, and for the detour of a link it would need room among the options of the mount
-/// (systemd 257, `src/sysext/sysext.c`, `determine_used_extensions`).
+/// Refuses an extension in which a hierarchy, or a directory above one, is not a directory. systemd gives up the whole
+/// merge for any other file type, and the target of a link would need space in the mount options (systemd 257,
+/// `src/sysext/sysext.c`, `determine_used_extensions`).
 ///
 /// # Errors
-/// [`LookupError::NotADirectory`], or [`LookupError::Filesystem`].
+/// [`LookupError::NotADirectory`], [`LookupError::Reserved`], or [`LookupError::Filesystem`].
 pub fn refuse_odd_hierarchies<'p>(
     filesystem: &dyn Tree,
     hierarchies: impl Iterator<Item = &'p str>,
@@ -44,12 +45,14 @@ pub fn refuse_odd_hierarchies<'p>(
     Ok(())
 }
 
-/// Refuses what systemd couldn't merge on a host that merges into one of these directories. Less strict than
-/// [`refuse_odd_hierarchies`]: a link to a directory passes, as in systemd (an extension for a system on which `/usr/sbin`
-/// is a link to `bin` has that link too), if the path that it leads to has at most `longest` bytes, or those of the hierarchy.
+/// Refuses an extension that systemd cannot merge on a host with these hierarchies. Less strict than
+/// [`refuse_odd_hierarchies`]: a link to a directory is accepted, as in systemd, if its target has at most `longest`
+/// bytes or at most the length of the hierarchy. (An extension for a system on which `/usr/sbin` is a link to `bin` has
+/// that link, too.)
 ///
 /// # Errors
-/// [`LookupError::NotADirectory`], [`LookupError::LongDetour`], [`LookupError::Reserved`], or [`LookupError::Filesystem`].
+/// [`LookupError::NotADirectory`], [`LookupError::LongDetour`], [`LookupError::Reserved`], or
+/// [`LookupError::Filesystem`].
 pub fn refuse_possible_hierarchies<'p>(
     filesystem: &dyn Tree,
     hierarchies: impl Iterator<Item = &'p str>,
@@ -66,9 +69,9 @@ pub fn refuse_possible_hierarchies<'p>(
     Ok(())
 }
 
-/// Refuses systemd's own directories in a hierarchy. What systemd writes there is put over them, but what it doesn't write
-/// stays visible: after a merge that can't be changed it finds the extension's `work_dir` there and, when it unmerges,
-/// deletes the directory that is named in it, with all that is in that directory (systemd 257 and 262, `src/sysext/sysext.c`,
+/// Refuses systemd's own directories in a hierarchy. systemd's files override those of the extension there, but the
+/// extension's other files stay visible. After an immutable merge systemd reads the extension's `work_dir` and, when it
+/// unmerges, deletes the directory named in it with all its content (systemd 257 and 262, `src/sysext/sysext.c`,
 /// `determine_top_lower_dirs`, `write_work_dir_file`, `unmerge_hierarchy`).
 fn refuse_reserved(filesystem: &dyn Tree, hierarchy: &str) -> Result<(), LookupError> {
     for name in RESERVED {
@@ -80,12 +83,12 @@ fn refuse_reserved(filesystem: &dyn Tree, hierarchy: &str) -> Result<(), LookupE
     Ok(())
 }
 
-/// The directory that `path` leads to, links followed as systemd's `chase` follows them with `CHASE_PREFIX_ROOT`
-/// (`src/basic/chase.c`); `None` where there is nothing.
+/// Returns the directory to which `path` leads, with links followed as in systemd's `chase` with `CHASE_PREFIX_ROOT`
+/// (`src/basic/chase.c`). Returns `None` if it does not exist.
 fn resolve(filesystem: &dyn Tree, path: &str) -> Result<Option<String>, LookupError> {
     let reading = || LookupError::reading(path);
     let mut trail: Vec<String> = Vec::new();
-    // The next component is the last element.
+    // In reverse order: the next component is the last element.
     let mut todo: Vec<String> = components(path).collect();
     for _ in 0..MAX_STEPS {
         let Some(name) = todo.pop() else { return Ok(Some(joined(&trail))) };
@@ -99,7 +102,7 @@ fn resolve(filesystem: &dyn Tree, path: &str) -> Result<Option<String>, LookupEr
             Some(EntryKind::Directory) => trail.push(name),
             Some(EntryKind::Symlink) => {
                 let target = filesystem.link_target(&above, &name).map_err(reading())?.unwrap_or_default();
-                // No hierarchy has such a path, and none can be told to systemd.
+                // A hierarchy with such a path cannot be configured.
                 let Ok(target) = std::str::from_utf8(&target) else {
                     return Err(LookupError::NotADirectory {
                         path: format!("{above}/{name}"),
@@ -114,7 +117,7 @@ fn resolve(filesystem: &dyn Tree, path: &str) -> Result<Option<String>, LookupEr
             Some(found) => return Err(LookupError::NotADirectory { path: format!("{above}/{name}"), found }),
         }
     }
-    // Links in a circle, mostly.
+    // In most cases a loop of links.
     if todo.is_empty() {
         return Ok(Some(joined(&trail)));
     }

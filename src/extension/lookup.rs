@@ -1,7 +1,7 @@
-//! The release file of an extension inside its file system.
+//! Search for the release file of an extension in its file system.
 //!
-//! systemd 257: `src/basic/os-util.c`, `open_extension_release_at`, and `src/shared/extension-util.c`,
-//! `extension_has_forbidden_content`, as `src/shared/dissect-image.c`, `dissected_image_mount`, calls them.
+//! As in systemd 257: `src/basic/os-util.c`, `open_extension_release_at`, and `src/shared/extension-util.c`,
+//! `extension_has_forbidden_content`, which `src/shared/dissect-image.c`, `dissected_image_mount`, calls.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -19,122 +19,122 @@ use ddi::image_name_is_valid;
 use ddi::text::Text;
 use ddi::{ExtensionName, ReleaseError, ReleaseFile};
 
-/// Says `false` on a release file that may be used for an image of another name.
+/// Attribute of a release file. With the value `false` the file may be used for an image of another name.
 const STRICT_ATTRIBUTE: &str = "user.extension-release.strict";
 
-/// How names of release files begin.
+/// Prefix of the names of release files.
 const RELEASE_PREFIX: &str = "extension-release.";
 
-/// A release file that was found and read.
+/// A release file that was found and parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRelease {
-    /// Where it is in the file system of the extension, without a leading slash.
+    /// Path in the file system of the extension, without a leading slash.
     pub path: String,
-    /// What it says.
+    /// Content.
     pub file: ReleaseFile,
 }
 
-/// Why no usable release file was found.
+/// Errors of the checks in this module and its siblings.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// The file system can't be read.
+    /// The file system cannot be read.
     #[error("{path}: {error}")]
     Filesystem {
-        /// What was looked for.
+        /// Path that was read.
         path: String,
-        /// Why it can't be read.
+        /// Error of the file system.
         error: FilesystemError,
     },
-    /// No release file for this name, and none that may be used for another one.
+    /// There is no release file for this name, and none that may be used for other names.
     #[error("there is no {path}")]
     Missing {
-        /// The path that fits the name.
+        /// Expected path.
         path: String,
     },
-    /// None of this name, and two that systemd can't choose between.
+    /// There is no release file for this name, and two that may be used for other names.
     #[error("there is no {path}, and {first} and {second} are ambiguous")]
     Ambiguous {
-        /// The path that fits the name.
+        /// Expected path.
         path: String,
-        /// The end of a name in the same directory.
+        /// Suffix of the first file's name.
         first: String,
-        /// Another one.
+        /// Suffix of the second file's name.
         second: String,
     },
-    /// A directory or device where the file should be.
+    /// The release file is a directory or device.
     #[error("{path} is {found} and not a regular file")]
     NotAFile {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// What it is.
+        /// Type of the file.
         found: EntryKind,
     },
-    /// The file can't be understood.
+    /// The release file cannot be parsed.
     #[error("{path}: {error}")]
     Malformed {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// What is wrong with it.
+        /// Error of the parser.
         error: ReleaseError,
     },
-    /// Something that systemd may wait for, or that may lead to something else, once the extension is merged.
+    /// A release file could block systemd, or lead it to another file, after the merge.
     #[error("{path} is {found}, which may lead to another file when systemd reads it again after the merge")]
     OddRelease {
-        /// Its path.
+        /// Path of the file.
         path: Text,
-        /// What it is.
+        /// Type of the file.
         found: EntryKind,
     },
-    /// Something else where systemd reads a regular file before it merges.
+    /// A file that systemd reads before a merge is not a regular file.
     #[error("{path} is {found}; expected a regular file, which systemd reads before the merge")]
     OddMetadata {
-        /// Its path.
+        /// Path of the file.
         path: Text,
-        /// What it is.
+        /// Type of the file.
         found: EntryKind,
     },
-    /// A file that systemd reads before it merges, and can't.
+    /// A file that systemd reads before a merge cannot be read.
     #[error("{path}, which systemd reads before it merges: {error}")]
     UnreadableMetadata {
-        /// Its path.
+        /// Path of the file.
         path: Text,
-        /// Why it can't be read.
+        /// Error of the file system.
         error: FilesystemError,
     },
-    /// A name that is systemd's own inside a hierarchy.
+    /// A hierarchy has a name that is reserved for systemd.
     #[error("it contains {path}, which systemd reserves for its own records")]
     Reserved {
-        /// Its path.
+        /// Path of the file.
         path: Text,
     },
-    /// A link in the place of a hierarchy whose target has a path without end, or too long a one.
+    /// A hierarchy is a link whose target has a path that is too long.
     #[error("{path} is a link to a path of {found} bytes; the limit is {limit}")]
     LongDetour {
-        /// The hierarchy.
+        /// Path of the hierarchy.
         path: Text,
-        /// Bytes of the path that it leads to.
+        /// Length of the target in bytes.
         found: usize,
-        /// The limit.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// Something else where directories are merged.
+    /// A hierarchy, or a directory above one, is not a directory.
     #[error("{path} is {found}; expected a directory")]
     NotADirectory {
-        /// Its path.
+        /// Path of the file.
         path: String,
-        /// What it is.
+        /// Type of the file.
         found: EntryKind,
     },
-    /// The extension would change what the host says it is.
+    /// The extension has an os-release file, which would override the host's.
     #[error("it contains {path}")]
     ContainsOsRelease {
-        /// Its path.
+        /// Path of the file.
         path: &'static str,
     },
 }
 
 impl LookupError {
-    /// The rule that the extension breaks.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -160,17 +160,17 @@ impl LookupError {
     }
 }
 
-/// Finds and reads the release file of extension `name`.
+/// Finds and parses the release file of extension `name`.
 ///
-/// It is the file of exactly this name, or else the only other one in its directory which systemd
-/// would take: called like the name without its version, or marked by the extended attribute
-/// `user.extension-release.strict` with a false value.
+/// It is the file of exactly this name. If there is none, it is the only file in its directory that systemd would use
+/// instead: with the name without version, or marked by the extended attribute `user.extension-release.strict` with a
+/// false value.
 ///
 /// # Errors
-/// [`LookupError`]. Two files to choose from are an error, because then systemd merges nothing at all.
+/// [`LookupError`]. Several candidates are an error, because systemd then gives up the whole merge.
 pub fn find_release(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<FoundRelease, LookupError> {
-    // systemd looks for a sysext in every image first, and gives up on everything if that fails
-    // in another way than not finding one.
+    // systemd looks for the release file of a sysext in every image first, and gives up the whole merge for any error
+    // but a missing file.
     if class == Class::Confext {
         match locate(filesystem, Class::Sysext, name) {
             Ok(_) | Err(LookupError::Missing { .. }) => {}
@@ -192,13 +192,14 @@ pub fn find_release(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -
     Ok(FoundRelease { path, file })
 }
 
-/// Refuses an extension that brings an os-release file into what it extends.
+/// Refuses an extension that would override the host's os-release file.
 ///
-/// systemd skips an image of either class with `usr/lib/os-release`. Stricter than systemd in two ways:
-/// a dangling symbolic link counts, since it would hide the host's file just as well, and so does
-/// `etc/os-release` in a confext, which is what `/etc` is overlaid with.
+/// systemd skips an image of either class with `usr/lib/os-release`. This function is stricter in two ways: it refuses
+/// a dangling symbolic link, which would hide the host's file as well, and `etc/os-release` in a confext, which is
+/// merged into `/etc`.
 ///
 /// # Errors
+/// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
 /// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
 pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), LookupError> {
     refuse_in(filesystem, "usr/lib", "usr/lib/os-release")?;
@@ -208,13 +209,13 @@ pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), Look
     }
 }
 
-/// Refuses what isn't a regular file among all release files of a class, and links on the way to them, but for one to a name
-/// beside it.
+/// Refuses an extension if one of its release files, or a directory above them, is not what it seems: all release files
+/// must be regular files, or links to another release file in the same directory.
 ///
-/// Before the merge systemd follows links inside the image. After it, it reads the release file of each extension once more to
-/// see whether the manager has to be reloaded, and then through the merged system. What one extension has under the name of
-/// another is read there in its place, and a link may lead to the host's files. At a FIFO or a terminal systemd would wait
-/// (systemd 257, `src/sysext/sysext.c`, `need_reload`; 262, `get_extension_release_metadata`).
+/// Before the merge systemd follows links inside the image. After the merge it reads the release file of each extension
+/// again, through the merged system, to decide whether to reload the manager. A file that one extension has under the
+/// name of another is then read instead, and a link may lead to a file of the host. A FIFO or a terminal would block
+/// systemd (systemd 257, `src/sysext/sysext.c`, `need_reload`; 262, `get_extension_release_metadata`).
 fn refuse_odd_releases(filesystem: &dyn Tree, class: Class) -> Result<(), LookupError> {
     let directory = class.release_directory();
     let odd = |path: String, found| Err(LookupError::OddRelease { path: Text::new(path), found });
@@ -232,7 +233,7 @@ fn refuse_odd_releases(filesystem: &dyn Tree, class: Class) -> Result<(), Lookup
         if entry.kind == EntryKind::File || !name.starts_with(RELEASE_PREFIX) {
             continue;
         }
-        // All that a link to a name beside it can lead to is looked at here too. No release file has a name that isn't UTF-8.
+        // The target of such a link is checked in this loop, too. The name of a release file is always UTF-8.
         let target = filesystem.link_target(directory, &name).map_err(reading())?;
         if !target.is_some_and(|target| target.starts_with(RELEASE_PREFIX.as_bytes()) && !target.contains(&b'/')) {
             return odd(format!("{directory}/{name}"), entry.kind);
@@ -242,14 +243,14 @@ fn refuse_odd_releases(filesystem: &dyn Tree, class: Class) -> Result<(), Lookup
 }
 
 fn refuse_in(filesystem: &dyn Tree, directory: &'static str, path: &'static str) -> Result<(), LookupError> {
-    // Looked at without following the last link, so that a dangling one is seen.
+    // The last link is not followed, so that a dangling one is found.
     match filesystem.entry_nofollow(directory, "os-release").map_err(LookupError::reading(path))? {
         Some(_) => Err(LookupError::ContainsOsRelease { path }),
         None => Ok(()),
     }
 }
 
-/// The path of the file that systemd would open.
+/// Returns the path of the release file that systemd would open.
 pub(super) fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -> Result<String, LookupError> {
     let directory = class.release_directory();
     let exact = format!("{directory}/extension-release.{name}");
@@ -275,12 +276,12 @@ pub(super) fn locate(filesystem: &dyn Tree, class: Class, name: &ExtensionName) 
     found.map(|suffix| format!("{directory}/extension-release.{suffix}")).ok_or_else(missing)
 }
 
-/// Whether a release file is marked as usable for other names. systemd takes an attribute that it
-/// can't understand for a mark to the contrary.
+/// Returns whether a release file may be used for images of other names. An attribute with an invalid value means no,
+/// as in systemd.
 fn is_lenient(filesystem: &dyn Tree, path: &str) -> Result<bool, LookupError> {
     let value = filesystem.xattr(path, STRICT_ATTRIBUTE).map_err(LookupError::reading(path))?;
     Ok(value.is_some_and(|value| {
-        // It is a C string there.
+        // systemd reads the value as a C string.
         let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
         boolean(text) == Some(false)
     }))

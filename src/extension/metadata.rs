@@ -1,18 +1,20 @@
-//! Files of an image that systemd reads before it merges anything.
+//! Files of an image that systemd reads before a merge.
 //!
-//! For every image that it finds, `systemd-sysext` reads what a system would say of itself, whether or not that is merged
-//! (systemd 254, 257 and 262, `src/sysext/sysext.c`, `image_discover_and_read_metadata`; `src/shared/discover-image.c`,
-//! `image_read_metadata`; `src/shared/dissect-image.c`, `dissected_image_acquire_metadata`). A child opens each file, links
-//! followed inside the image, with `O_RDONLY|O_CLOEXEC|O_NOCTTY`, and copies it into a pipe to its end. One image decides over
-//! all of them there:
+//! For every image that it finds, `systemd-sysext` reads files that describe a system, whether or not the image will be
+//! merged (systemd 254, 257 and 262, `src/sysext/sysext.c`, `image_discover_and_read_metadata`;
+//! `src/shared/discover-image.c`, `image_read_metadata`; `src/shared/dissect-image.c`,
+//! `dissected_image_acquire_metadata`). A child process opens each file with `O_RDONLY|O_CLOEXEC|O_NOCTTY`, follows
+//! links inside the image, and copies the whole file into a pipe. One image can affect all others:
 //!
-//! - a FIFO blocks the child in `open`, its parent in `read`, and the boot with them, for the unit has no timeout;
-//! - a directory is opened, can't be read (`EISDIR`), and the whole merge fails. A damaged file does the same;
-//! - of `etc/hostname` and `etc/machine-id` the parent reads a line and closes the pipe. A child that isn't done by then is
-//!   killed by `SIGPIPE`, and the whole merge fails: seen with files of 65,535 bytes and more;
-//! - anything but "not there" on the way to `os-release`, such as a link to itself or a file called `etc`, fails the whole
-//!   merge as well (`src/basic/os-util.c`, `open_os_release_at`, called by `dissected_image_mount`);
-//! - devices (`MS_NODEV`) and sockets (`ENXIO`) are passed over. No extension needs them there: they are refused too.
+//! - A FIFO blocks the child in `open`, its parent in `read`, and with them the boot, because the unit has no timeout.
+//! - A directory can be opened but not read (`EISDIR`), and the whole merge fails. A damaged file has the same effect.
+//! - Of `etc/hostname` and `etc/machine-id` the parent reads one line and closes the pipe. If the child has not
+//!   finished by then, `SIGPIPE` kills it, and the whole merge fails. This was observed with files of 65,535 bytes and
+//!   more.
+//! - Any error but "not found" on the path to `os-release`, such as a link to itself or a file called `etc`, fails the
+//!   whole merge (`src/basic/os-util.c`, `open_os_release_at`, called by `dissected_image_mount`).
+//! - Devices (`MS_NODEV`) and sockets (`ENXIO`) are skipped. They are refused all the same, because no extension needs
+//!   them there.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -29,8 +31,8 @@ use ddi::filesystem::{EntryKind, FilesystemError, Tree};
 use ddi::text::Text;
 use ddi::{ExtensionName, ReleaseFile};
 
-/// What is opened under a fixed name, and the largest file that passes. `usr/lib/os-release` is read too, and is not there:
-/// see [`refuse_os_release`](super::refuse_os_release).
+/// Files with fixed names, and their maximum sizes in bytes. systemd also reads `usr/lib/os-release`, which
+/// [`refuse_os_release`](super::refuse_os_release) refuses.
 const FIXED: [(&str, usize); 6] = [
     ("etc/hostname", MAX_LINE),
     ("etc/machine-id", MAX_LINE),
@@ -40,11 +42,11 @@ const FIXED: [(&str, usize); 6] = [
     ("usr/lib/initrd-release", ReleaseFile::MAX_LEN),
 ];
 
-/// Largest file in bytes of which only a line is read: it gets into a pipe in one piece.
+/// Maximum size in bytes of a file of which only a line is read. It fits into a pipe.
 const MAX_LINE: usize = 4096;
 
-/// Refuses an extension in which systemd would find something else than a small regular file, or nothing, under one of the
-/// names that it reads before it merges. The release file of the other class is one of them.
+/// Refuses an extension in which one of the files that systemd reads before a merge exists and is not a small regular
+/// file. The release file of the other class is one of these files.
 ///
 /// # Errors
 /// [`LookupError::OddMetadata`] or [`LookupError::UnreadableMetadata`].
@@ -58,7 +60,7 @@ pub fn refuse_odd_metadata(filesystem: &dyn Tree, class: Class, name: &Extension
     };
     match locate(filesystem, other, name) {
         Ok(path) => refuse_odd(filesystem, &path, ReleaseFile::MAX_LEN),
-        // Then systemd reads none.
+        // systemd reads no release file then.
         Err(LookupError::Missing { .. } | LookupError::Ambiguous { .. }) => Ok(()),
         Err(LookupError::Filesystem { path, error }) => Err(unreadable(&path)(error)),
         Err(error) => Err(error),

@@ -1,7 +1,7 @@
-//! Whether a file system is an extension for this host.
+//! Checks whether a file system is an extension for this host.
 //!
-//! Everything here answers as systemd 257 and 262 do; where the two differ, the stricter answer is
-//! given, because one extension that systemd refuses keeps all others from being merged.
+//! All checks agree with systemd 257 and 262. Where the two differ, the stricter one decides, because one extension
+//! that systemd refuses prevents the merge of all others.
 
 mod compat;
 mod hierarchy;

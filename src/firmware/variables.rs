@@ -146,7 +146,7 @@ pub trait Variables {
     fn available(&self) -> Result<bool, VariableError>;
 }
 
-/// The running machine's variables.
+/// The variables of the running machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemVariables;
 
@@ -155,9 +155,9 @@ impl Variables for SystemVariables {
         if !self.available()? {
             return Ok(None);
         }
-        // The crate reads to the end of whatever is there, so kind and size are looked at before. Nor does it get as
-        // far as the kernel's older interface (/sys/firmware/efi/vars, which cuts variables off at 1024 bytes): that
-        // is its choice only where efivarfs is empty.
+        // The crate reads a file to its end, whatever it is, so type and size are checked before. It never uses the
+        // kernel's older interface here (/sys/firmware/efi/vars, which truncates variables at 1024 bytes), because it
+        // does that only if efivarfs is empty.
         if DirectoryVariables::new(EFIVARFS).open(name)?.is_none() {
             return Ok(None);
         }
@@ -175,8 +175,9 @@ impl Variables for SystemVariables {
         }
     }
 
-    /// The directory is there where the kernel can reach the firmware, and empty until efivarfs is mounted on it, for
-    /// which systemd needs modprobe. That isn't the same as no firmware.
+    /// Returns whether there is a firmware. The directory exists if the kernel can access the firmware, and is empty
+    /// until efivarfs is mounted on it, for which systemd needs modprobe. An empty directory therefore does not mean
+    /// that there is no firmware.
     fn available(&self) -> Result<bool, VariableError> {
         match DirectoryVariables::new(EFIVARFS).is_empty()? {
             None => Ok(false),
@@ -186,7 +187,7 @@ impl Variables for SystemVariables {
     }
 }
 
-/// Variables in the form that efivarfs shows them in, below any directory.
+/// Variables in a directory in the format of efivarfs.
 #[derive(Debug, Clone)]
 pub struct DirectoryVariables {
     directory: PathBuf,
@@ -198,7 +199,7 @@ impl DirectoryVariables {
         Self { directory: directory.as_ref().to_owned() }
     }
 
-    /// The directory; `None` where there is none.
+    /// Opens the directory. Returns `None` if it does not exist.
     fn open_directory(&self) -> Result<Option<OwnedFd>, VariableError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(&self.directory, flags, Mode::empty()) {
@@ -208,7 +209,7 @@ impl DirectoryVariables {
         }
     }
 
-    /// Whether the directory has no entry; `None` where there is no directory.
+    /// Returns whether the directory is empty, `None` if it does not exist.
     fn is_empty(&self) -> Result<Option<bool>, VariableError> {
         let Some(directory) = self.open_directory()? else { return Ok(None) };
         let mut directory = Dir::from_fd(directory).map_err(|errno| self.error(errno))?;
@@ -221,13 +222,13 @@ impl DirectoryVariables {
         Ok(Some(true))
     }
 
-    /// The file of a variable, of a size that firmware can store; `None` where there is none. No link is followed and
-    /// no FIFO waited for.
+    /// Opens the file of a variable after checking its size. Returns `None` if it does not exist. Links are not
+    /// followed, and FIFOs do not block.
     fn open(&self, name: Name) -> Result<Option<File>, VariableError> {
         let Some(directory) = self.open_directory()? else { return Ok(None) };
         let io = |errno: Errno| VariableError::Io { name, source: errno.into() };
         let file_name = name.file_name();
-        // The kind is asked first, because opening some devices has effects of its own.
+        // The type is checked before opening, because opening some devices has side effects.
         match fstatat(&directory, file_name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(status) if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG => {}
             Ok(_) => return Err(VariableError::NotRegular { name }),
@@ -267,7 +268,7 @@ impl Variables for DirectoryVariables {
         Ok(Some(content.split_off(ATTRIBUTES)))
     }
 
-    /// A directory without a single entry is what a machine without EFI shows.
+    /// Returns whether the directory has any entry. On a machine without EFI it has none.
     fn available(&self) -> Result<bool, VariableError> {
         Ok(self.is_empty()? == Some(false))
     }

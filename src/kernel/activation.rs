@@ -1,4 +1,4 @@
-//! The kernel's say about an image.
+//! Trial activation: the kernel mounts an image once before it is staged.
 
 use super::cmdline::only_kernel_verifies;
 use super::devices::PartitionDevice;
@@ -13,21 +13,21 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use sys_mount::{Mount, MountFlags, UnmountFlags};
 
-/// Where the file system is mounted, seen by one thread only.
+/// Mount point of the file system, visible to one thread only.
 const MOUNT_POINT: &str = "/run/sextant/look";
 
-/// Activates images through loop and dm-verity and mounts their file systems, after this process has looked into
-/// them: the kernel sees nothing that isn't signed, intact, and well-formed as far as we can tell.
+/// Activates images through loop devices and dm-verity, and mounts their file systems. The agent has verified an image
+/// before, so the kernel reads only data that is signed, intact and, as far as the agent can tell, well-formed.
 #[derive(Debug, Clone, Copy)]
 pub struct Activation {
     kernel_only: bool,
 }
 
 impl Activation {
-    /// Reads the kernel's command line for whose word counts about signatures.
+    /// Reads from the kernel's command line whether only the kernel may verify signatures.
     #[must_use]
     pub fn new() -> Self {
-        // Where it can't be read nobody knows that anything else is allowed.
+        // If it cannot be read, the stricter rule applies.
         Self { kernel_only: fs::read_to_string(COMMAND_LINE).map_or(true, |text| only_kernel_verifies(&text)) }
     }
 
@@ -45,7 +45,7 @@ impl Activation {
             return Err(KernelError::NotAFile.into());
         };
         let device = VerityDevice::activate(image, &data, &hash, self.kernel_only)?;
-        // The device mapper holds them now; they clear themselves when it lets go.
+        // The device mapper keeps these devices open. They detach themselves when it closes them.
         drop((root, verity));
         let Some(node) = device.path() else { return Err(KernelError::NotAFile.into()) };
         let cannot_mount = |cause| KernelError::Mount { kind: kind.clone(), cause };
@@ -76,7 +76,7 @@ impl Activate for Activation {
     fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError> {
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
         let outcome = namespace::enter(|| self.mount(image, kind, file, look));
-        // Only an empty directory is removed; the next image would make it again.
+        // This removes only an empty directory. The next image would make it again.
         let _ = fs::remove_dir(MOUNT_POINT);
         outcome
     }

@@ -1,18 +1,17 @@
-//! What the kernel's command line says about verity. A UKI's is covered by its signature, and all that it can say
-//! here makes the rules stricter.
+//! The switches about verity on the kernel's command line. A UKI's signature covers it, and its switches can only make
+//! the rules stricter.
 
 use ddi::bytes::boolean;
 
-/// The switch of systemd (since 256) that leaves the check of signatures to the kernel alone
-/// (kernel-command-line(7)).
+/// The switch of systemd (256 and later) that permits only the kernel to verify signatures (kernel-command-line(7)).
 pub(super) const ALLOW_USERSPACE: &str = "systemd.allow_userspace_verity";
 
-/// Characters between words (`src/fundamental/string-util-fundamental.h`, `WHITESPACE`).
+/// Characters that separate words (`src/fundamental/string-util-fundamental.h`, `WHITESPACE`).
 const SEPARATORS: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// Whether only the kernel may decide that a signature is good, as systemd reads the switch: of several values the last
-/// counts, the bare word changes none, `-` is as good as `_`, and a value that is no boolean means yes (systemd 257,
-/// `src/basic/proc-cmdline.c`, `proc_cmdline_get_key`; `src/shared/dissect-image.c`, `validate_signature_userspace`).
+/// Returns whether only the kernel may verify signatures, by systemd's rules: the last value counts, the word without
+/// value is ignored, `-` equals `_`, and an invalid boolean means yes (systemd 257, `src/basic/proc-cmdline.c`,
+/// `proc_cmdline_get_key`; `src/shared/dissect-image.c`, `validate_signature_userspace`).
 pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
     let value = |word: &String| {
         let (key, value) = word.split_once('=')?;
@@ -21,16 +20,16 @@ pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
     words(cmdline).iter().filter_map(value).next_back().is_some_and(|said| said != Some(true))
 }
 
-/// Whether the last value of the switch `key` is a clear no. It is compared as it is spelt in the conditions of systemd's units
-/// (systemd 262, `units/systemd-sysext.service.in`).
+/// Returns whether the last value of the switch `key` is a valid boolean and false. The spelling of the key must be
+/// exact, as in the conditions of systemd's units (systemd 262, `units/systemd-sysext.service.in`).
 pub(crate) fn is_off(cmdline: &str, key: &str) -> bool {
     let words = words(cmdline);
     let mut values = words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     values.next_back().is_some_and(|value| boolean(value.as_bytes()) == Some(false))
 }
 
-/// Splits a command line into words. Quotes of both kinds keep what they enclose in one word and are taken off, also in
-/// the midst of it; one that isn't closed reaches to the end; a backslash is a character like any other (systemd 257,
+/// Splits a command line into words. Quotes of both kinds keep spaces in a word and are removed, even in the middle of
+/// it. An unclosed quote extends to the end. A backslash has no special meaning (systemd 257,
 /// `src/basic/proc-cmdline.c`, `proc_cmdline_strv_internal`: `EXTRACT_UNQUOTE|EXTRACT_RELAX|EXTRACT_RETAIN_ESCAPE`;
 /// `src/basic/extract-word.c`, `extract_first_word`).
 fn words(cmdline: &str) -> Vec<String> {

@@ -7,10 +7,10 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// How often a free device is asked for, since another process may take the one that was free.
+/// Maximum number of attempts to get a free device, since another process may take it first.
 const ATTEMPTS: u32 = 64;
 
-/// A range of a file as a read-only block device. It clears itself when nobody has it open any more.
+/// A range of a file as a read-only block device. It detaches itself when its last user closes it.
 #[derive(Debug)]
 pub(super) struct PartitionDevice {
     device: LoopDevice,
@@ -26,7 +26,7 @@ impl PartitionDevice {
     ) -> Result<Self, KernelError> {
         let failed = |cause| KernelError::Loop { partition, cause };
         let control = LoopControl::open().map_err(KernelError::NoLoop)?;
-        // The device may write if its file can be written to: a descriptor of its own can't.
+        // A writable descriptor would make the device writable, so the file is opened again, read-only.
         let file = File::open(Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())).map_err(failed)?;
         let mut attempt = 1;
         loop {
@@ -34,14 +34,14 @@ impl PartitionDevice {
             let options = device.with().offset(offset).size_limit(len).autoclear(true).read_only(true);
             match options.attach_fd(file.as_raw_fd()) {
                 Ok(()) => return Ok(Self { device }),
-                // Somebody else has taken it meanwhile, or older kernels found pages of it that udev had read.
+                // Another process took the device, or an older kernel found pages of it that udev had read.
                 Err(error) if attempt < ATTEMPTS && is_passing(&error) => attempt += 1,
                 Err(error) => return Err(failed(error)),
             }
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the device node.
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.device.path()
     }

@@ -1,4 +1,4 @@
-//! dm-verity over two block devices.
+//! dm-verity devices over two block devices.
 
 use super::cmdline::ALLOW_USERSPACE;
 use super::error::{describe, errno};
@@ -11,23 +11,24 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Bytes of the unit in which the device mapper counts.
+/// Size in bytes of the device mapper's unit.
 const SECTOR: u64 = 512;
-/// Says `Y` where an activation without signature is refused.
+/// Kernel parameter: `Y` if the kernel refuses an activation without signature.
 const REQUIRE_SIGNATURES: &str = "/sys/module/dm_verity/parameters/require_signatures";
 
-/// A device that shows exactly the bytes which the signed root hash covers. It goes away when it isn't open any more.
+/// A device with exactly the bytes that the signed root hash covers. The kernel removes it when its last user closes
+/// it.
 pub(super) struct VerityDevice {
     dm: DM,
     name: DmNameBuf,
-    /// The node, and what keeps it open.
+    /// Path of the node, and the descriptor that keeps the device open.
     node: Option<(PathBuf, File)>,
 }
 
 impl VerityDevice {
-    /// Activates `image`, whose data and hash tree are on two devices. With `kernel_only` the kernel has to accept
-    /// the signature; otherwise it is offered, for there are kernels that insist on one, and who doesn't know the
-    /// signer activates without: the agent has verified it.
+    /// Activates `image`, whose data and hash tree are on two devices. With `kernel_only` the kernel must accept the
+    /// signature. Otherwise the signature is passed because some kernels require one; if the kernel does not know the
+    /// signer, the image is activated without it, because the agent has verified it.
     pub(super) fn activate(
         image: Rooted<'_>,
         data: &Path,
@@ -40,7 +41,7 @@ impl VerityDevice {
         let info =
             dm.device_create(&name, Some(&uuid), readonly).map_err(|error| failed("creating a device", &error))?;
         let minor = info.device().minor;
-        // From here on dropping it removes the device.
+        // From here on, dropping the value removes the device.
         let mut this = Self { dm, name, node: None };
         this.load(image, &Table::new(image, data, hash), kernel_only, readonly)?;
         let id = DevId::Name(this.name());
@@ -53,7 +54,7 @@ impl VerityDevice {
         Ok(this)
     }
 
-    /// Its node in `/dev`.
+    /// Returns the path of its node in `/dev`.
     pub(super) fn path(&self) -> Option<&Path> {
         self.node.as_ref().map(|(path, _)| path.as_path())
     }
@@ -103,7 +104,7 @@ impl VerityDevice {
         failed("loading its table", error)
     }
 
-    /// Whether the kernel has the target, once it was asked to load a table with it.
+    /// Returns whether the kernel has the verity target. Valid only after an attempt to load a table with it.
     fn has_verity(&self) -> bool {
         self.dm.list_versions().is_ok_and(|targets| targets.iter().any(|(name, ..)| name == "verity"))
     }
@@ -112,9 +113,9 @@ impl VerityDevice {
 impl Drop for VerityDevice {
     fn drop(&mut self) {
         match self.node.take() {
-            // It is marked: the kernel removes it once this and the mount are gone.
+            // The device is marked for removal: the kernel removes it when this descriptor and the mount are closed.
             Some((_, file)) => drop(file),
-            // It never got so far. What can't be removed now is swept later.
+            // The device is not marked yet. If the removal fails, a later sweep removes it.
             None => drop(self.remove_when_closed()),
         }
     }

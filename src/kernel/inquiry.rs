@@ -1,6 +1,7 @@
-//! What the kernel says about block devices that are in use: tables of the device mapper, and files behind loop devices.
+//! Queries about block devices in use: tables of the device mapper, and files of loop devices.
 //!
-//! Both take the device node of the machine, and the first takes `CAP_SYS_ADMIN` (Linux 6.12, `drivers/md/dm-ioctl.c`).
+//! Both need the machine's device nodes. The device mapper also needs `CAP_SYS_ADMIN` (Linux 6.12,
+//! `drivers/md/dm-ioctl.c`).
 
 use crate::sys::loop_device::{LOOP_INFO, status};
 use ddi::bytes::array;
@@ -9,12 +10,12 @@ use nix::fcntl::OFlag;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
-/// A file, by its file system and its number there (`stat(2)`).
+/// Identity of a file: its file system and inode (`stat(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileIdentity {
-    /// Device number of the file system, as `st_dev` has it.
+    /// Device number of the file system, in the encoding of `st_dev`.
     pub device: u64,
-    /// Number of the inode.
+    /// Inode number.
     pub inode: u64,
 }
 
@@ -33,19 +34,19 @@ pub struct Target {
     pub parameters: String,
 }
 
-/// Answers about block devices. `None` is "not known".
+/// Queries about block devices. `None` means unknown.
 pub trait Devices {
-    /// Whether device-mapper tables can be read at all.
+    /// Returns whether device-mapper tables can be read.
     fn has_tables(&self) -> bool;
 
-    /// The active table of the device-mapper device that has this name.
+    /// Returns the active table of the device-mapper device with this name.
     fn table(&self, name: &str) -> Option<Vec<Target>>;
 
-    /// The file behind a loop device (`loop0`).
+    /// Returns the file of a loop device, such as `loop0`.
     fn backing(&self, device: &str) -> Option<FileIdentity>;
 }
 
-/// For directory trees: nothing is known but what their files say.
+/// For directory trees, in which nothing is known about block devices.
 #[derive(Debug, Clone, Copy)]
 pub struct NoDevices;
 
@@ -63,14 +64,14 @@ impl Devices for NoDevices {
     }
 }
 
-/// Those of the running kernel.
+/// Queries to the running kernel.
 pub struct KernelDevices(Option<DM>);
 
 impl KernelDevices {
     /// Opens the device mapper, if there is one.
     #[must_use]
     pub fn open() -> Self {
-        // Opening succeeds without the privilege to ask.
+        // Opening succeeds even without the privilege to list devices.
         Self(DM::new().ok().filter(|dm| dm.list_devices().is_ok()))
     }
 }
@@ -94,8 +95,9 @@ impl Devices for KernelDevices {
     }
 }
 
-/// Members `lo_device` and `lo_inode`, the first two. The kernel encodes the device as `stat(2)` does for its first 12 bits of major
-/// number (Linux 6.12, `drivers/block/loop.c`, `loop_get_status`; `linux/kdev_t.h`, `huge_encode_dev`).
+/// Reads `lo_device` and `lo_inode`, the first two members. The kernel encodes the device as `stat(2)` does for the
+/// first 12 bits of the major number (Linux 6.12, `drivers/block/loop.c`, `loop_get_status`; `linux/kdev_t.h`,
+/// `huge_encode_dev`).
 fn backing_file(info: &[u8; LOOP_INFO]) -> Option<FileIdentity> {
     let member = |offset| array(info, offset).map(u64::from_ne_bytes);
     Some(FileIdentity { device: member(0)?, inode: member(8)? })
@@ -106,14 +108,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// As the kernel of an x86-64 machine filled it in for `/tmp/loopt.img`, inode 9978066 of device 254:0.
+    /// The structure from the kernel of an x86-64 machine for `/tmp/loopt.img`, inode 9978066 of device 254:0.
     #[cfg(target_endian = "little")]
     #[test]
     fn the_file_behind_a_loop_device_is_known_by_its_number() {
         let mut info = [0; LOOP_INFO];
         let recorded = [0, 0xfe, 0, 0, 0, 0, 0, 0, 0xd2, 0x40, 0x98, 0, 0, 0, 0, 0];
         info[..16].copy_from_slice(&recorded);
-        // lo_number is 0; lo_flags says read-only; lo_file_name follows.
+        // lo_number is 0, lo_flags is read-only, and lo_file_name follows.
         info[52] = 1;
         info[56..70].copy_from_slice(b"/tmp/loopt.img");
         assert_eq!(backing_file(&info), Some(FileIdentity { device: 65024, inode: 9_978_066 }));

@@ -1,10 +1,10 @@
-//! What is asked of the kernel: to activate an image through loop and dm-verity and mount its file system, and to show
-//! a verified file under a second name.
+//! Kernel facilities: trial activation of an image through loop devices and dm-verity, and a mount of a verified file
+//! under a second name.
 //!
-//! Whatever is set up is undone by leaving, not by cleaning up: the file system is mounted in a mount namespace that
-//! ends with its thread, the device-mapper device is marked for removal on its last close as soon as it is open, and
-//! loop devices clear themselves. So nothing is left behind if the agent is killed either; for the few system calls
-//! between making a device and marking it there is [`sweep()`].
+//! Everything is undone automatically, even if the agent is killed: the file system is mounted in a mount namespace
+//! that ends with its thread, the device-mapper device is marked for removal on its last close as soon as it is open,
+//! and loop devices detach themselves. Between making a device and marking it there are a few system calls; for those
+//! there is [`sweep()`].
 
 mod activation;
 pub(crate) mod cmdline;
@@ -25,9 +25,9 @@ pub use mounts::DetachedMount;
 pub use sweep::{Leftovers, sweep};
 pub use tree::MountedTree;
 
-/// Where the kernel's command line is read.
+/// The file with the kernel's command line.
 pub(crate) const COMMAND_LINE: &str = "/proc/cmdline";
-/// With what names of our device-mapper devices begin.
+/// Prefix of the names of sextant's device-mapper devices.
 const DEVICE_PREFIX: &str = "sextant-";
-/// With what their UUIDs begin. The name alone could be that of a logical volume in a group called "sextant".
+/// Prefix of their UUIDs. The name alone could be that of a logical volume in a volume group called "sextant".
 const UUID_PREFIX: &str = "SEXTANT-";

@@ -1,4 +1,4 @@
-//! Showing a file under a second name, read-only, without a copy.
+//! A file under a second name, read-only and without a copy.
 
 use crate::{durable, sys};
 use nix::errno::Errno;
@@ -11,34 +11,34 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// A mount of one file that isn't attached anywhere yet.
+/// A mount of a single file that is not attached yet.
 #[derive(Debug)]
 pub struct DetachedMount(OwnedFd);
 
-/// What may be done with the second name.
+/// Permitted use of the second name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// Reading.
+    /// Reading only.
     Data,
-    /// Running it.
+    /// Reading and executing.
     Program,
 }
 
 impl DetachedMount {
-    /// A read-only mount of the very file that is open, whatever its name leads to by now (Linux 5.12).
+    /// Makes a read-only mount of an open file, whatever its name refers to now (Linux 5.12).
     pub(crate) fn of(file: impl AsFd, purpose: Use) -> io::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(file, "", flags)?;
-        // Before anybody can see it.
+        // Before the mount is visible to other processes.
         sys::mount::restrict(&tree, purpose == Use::Data)?;
         Ok(Self(tree))
     }
 
-    /// Attaches it at `path`, in place of a file of this name.
+    /// Attaches the mount at `path`, in place of a file of this name.
     ///
-    /// A mount needs something to be mounted on. An empty file would for an instant, or for good if the agent
-    /// were killed then, be an image that systemd refuses, with all others. A socket is none to systemd, and
-    /// nobody can open it.
+    /// A mount needs a mount point. An empty file would be an image that systemd refuses with all others, for an
+    /// instant, or permanently if the agent were killed then. So the mount point is a socket, which systemd ignores and
+    /// which cannot be opened.
     pub(crate) fn attach(self, path: &Path) -> io::Result<()> {
         let temporary = durable::temporary_name(path)?;
         durable::remove(&temporary)?;
@@ -46,25 +46,25 @@ impl DetachedMount {
         fs::rename(&temporary, path)?;
         let attached = move_mount(&self.0, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
         attached.map_err(|errno| {
-            // The first error is the one to tell, and what is left is no image.
+            // The first error is reported. A socket that is left is not an image.
             let _ = fs::remove_file(path);
             errno.into()
         })
     }
 }
 
-/// Takes away whatever is mounted at `path`, and then the file itself.
+/// Unmounts everything at `path`, and removes the file.
 pub(crate) fn detach(path: &Path) -> io::Result<()> {
     unmount(path)?;
     durable::remove(path)
 }
 
-/// Takes away whatever is mounted at `path`.
+/// Unmounts everything at `path`.
 pub(crate) fn unmount(path: &Path) -> io::Result<()> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
-            // Nothing (any more), or nothing that we could have mounted.
+            // Nothing is mounted any more, or only a mount that the agent cannot have made.
             Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }

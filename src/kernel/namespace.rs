@@ -1,4 +1,4 @@
-//! Mounts that nobody else sees and that end with the thread that made them.
+//! A mount namespace that is private to a thread and ends with it.
 
 use super::KernelError;
 use nix::errno::Errno;
@@ -8,19 +8,19 @@ use std::fs;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Where udev listens. libdevmapper's protocol makes whoever changes a device wait for udev to say that it has seen
-/// the change, if udev is there. A device that lives for milliseconds is none of its business, and neither a slow
-/// nor a stuck udev may hold up the boot, so in the namespace it isn't there.
+/// The directory of udev's socket. If udev is there, libdevmapper's protocol makes the process that changes a device
+/// wait for udev's confirmation. For a device that lives for milliseconds this is useless, and a slow or stuck udev
+/// must not delay the boot. So the directory is hidden in the namespace.
 const UDEV: &str = "/run/udev";
 
-/// Runs `work` in a thread with a mount namespace of its own.
+/// Runs `work` in a thread with its own mount namespace.
 pub(super) fn enter<T: Send, E: From<KernelError> + Send>(work: impl FnOnce() -> Result<T, E> + Send) -> Result<T, E> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
             isolate().map_err(KernelError::Namespace)?;
             work()
         });
-        // A panic goes on in the caller, where it is confined to its image.
+        // A panic is passed on to the caller, which confines it to its image.
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }

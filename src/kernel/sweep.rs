@@ -1,4 +1,4 @@
-//! Removing what a killed agent may have left, in the instants in which leaving isn't enough.
+//! Removal of devices that a killed agent may have left.
 
 use super::{DEVICE_PREFIX, UUID_PREFIX};
 use anyhow::{Context, Result};
@@ -7,19 +7,19 @@ use loopdev::LoopDevice;
 use std::fs;
 use std::path::Path;
 
-/// By what devices of an agent that is gone are known. The kernel has one set of devices for all: two agents at work on
-/// trees of one machine must not take away each other's.
+/// The devices of an agent, by which those that it left are found. The kernel has one set of devices for all processes,
+/// and two agents that work on trees of one machine must not remove each other's.
 #[derive(Debug, Clone)]
 pub struct Leftovers {
-    /// Beginnings of the paths of images behind loop devices.
+    /// Prefixes of the paths of images behind loop devices.
     pub images: Vec<String>,
-    /// Beginning of the names of device-mapper devices.
+    /// Prefix of the names of device-mapper devices.
     pub name: String,
-    /// Beginning of their UUIDs.
+    /// Prefix of their UUIDs.
     pub uuid: String,
 }
 
-/// Those of the agent in an initrd.
+/// The devices of the agent in an initrd.
 impl Default for Leftovers {
     fn default() -> Self {
         let images = ["/.extra/", "/run/sextant/"].map(str::to_owned).to_vec();
@@ -27,10 +27,10 @@ impl Default for Leftovers {
     }
 }
 
-/// Removes device-mapper and loop devices of an agent that is gone. Returns how many there were.
+/// Removes device-mapper and loop devices that a killed agent left. Returns their number.
 ///
 /// # Errors
-/// The first one that can't be removed; the others are removed nonetheless.
+/// The first device that cannot be removed. The others are removed nonetheless.
 pub fn sweep(leftovers: &Leftovers) -> Result<usize> {
     let mapped = sweep_mapped(leftovers);
     let loops = sweep_loops(leftovers);
@@ -38,7 +38,7 @@ pub fn sweep(leftovers: &Leftovers) -> Result<usize> {
 }
 
 fn sweep_mapped(leftovers: &Leftovers) -> Result<usize> {
-    // Without a device mapper there is nothing of ours in it.
+    // Without a device mapper there are no such devices.
     let Ok(dm) = DM::new() else { return Ok(0) };
     let devices = dm.list_devices().context("listing device-mapper devices")?;
     let mut failure = None;
@@ -66,7 +66,7 @@ fn sweep_loops(leftovers: &Leftovers) -> Result<usize> {
     for device in devices.flatten() {
         let Ok(backing) = fs::read_to_string(device.path().join("loop/backing_file")) else { continue };
         let autoclear = fs::read_to_string(device.path().join("loop/autoclear"));
-        // One that clears itself is about to, or in use by systemd.
+        // A device that detaches itself is about to do so, or is in use by systemd.
         if !leftovers.images.iter().any(|place| backing.starts_with(place))
             || autoclear.is_ok_and(|text| text.trim() == "1")
         {

@@ -1,4 +1,4 @@
-//! A mounted file system, as the kernel reads it.
+//! A mounted file system, read through the kernel.
 
 use crate::root::Root;
 use ddi::filesystem::{DirEntry, EntryKind, FilesystemError, Tree};
@@ -10,12 +10,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Links that the kernel follows in one path (Linux 6.12, `MAXSYMLINKS`).
+/// Maximum number of links in a path (Linux 6.12, `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
-/// Longest value of an extended attribute (the kernel's `XATTR_SIZE_MAX`).
+/// Maximum length in bytes of the value of an extended attribute (the kernel's `XATTR_SIZE_MAX`).
 const MAX_XATTR: usize = 65_536;
 
-/// The tree below a directory; links in it never lead out.
+/// The tree below a directory. Links in it cannot leave it.
 #[derive(Debug)]
 pub struct MountedTree {
     root: Root,
@@ -25,7 +25,7 @@ impl MountedTree {
     /// Opens `directory`.
     ///
     /// # Errors
-    /// Where it is no directory that can be opened.
+    /// If it is not a directory or cannot be opened.
     pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self { root: Root::open(directory)? })
     }
@@ -78,7 +78,7 @@ impl Tree for MountedTree {
     fn link_target(&self, directory: &str, name: &str) -> Result<Option<Vec<u8>>, FilesystemError> {
         let Some(directory) = self.place(directory)? else { return Ok(None) };
         match directory.join(name).read_link() {
-            // Something else than a link.
+            // The file is not a link.
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(None),
             result => absent_is_none(result).map(|found| found.map(|target| target.into_os_string().into_vec())),
         }
@@ -101,12 +101,12 @@ impl Tree for MountedTree {
     }
 }
 
-/// To the kernel the empty path is none; here it is the root.
+/// Replaces the empty path, which the kernel refuses, by the root.
 fn or_root(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
-/// What isn't there is no error; other faults of the path are told apart from those of the file system.
+/// Turns "not found" into `None`, and separates errors of the path from those of the file system.
 fn absent_is_none<T>(result: io::Result<T>) -> Result<Option<T>, FilesystemError> {
     let error = match result {
         Ok(found) => return Ok(Some(found)),

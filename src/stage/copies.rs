@@ -1,9 +1,9 @@
-//! Copies of images in memory that nobody needs.
+//! Unneeded copies of images in memory.
 //!
-//! immucore copies all of `/.extra` to `/run/systemd` before it starts a stage (immucore 0.20.4, `cp -r /.extra/* /run/systemd/`): for
-//! the files of the TPM, which are read there. The images that are copied along are read by nobody, and stay in memory for as long as
-//! the machine runs. A third copy, in the root file system that the kernel unpacked, is out of reach: immucore has moved
-//! another one over it.
+//! immucore copies all of `/.extra` to `/run/systemd` before it runs a stage (immucore 0.20.4,
+//! `cp -r /.extra/* /run/systemd/`), for the files of the TPM, which are read there. The copied images are never read,
+//! and stay in memory as long as the machine runs. A third copy, in the root file system that the kernel unpacked, is
+//! inaccessible, because immucore has moved another file system over it.
 
 use crate::root::Root;
 use ddi::Class;
@@ -12,15 +12,15 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Where immucore copies them.
+/// Directory of immucore's copies.
 const COPIES: &str = "/run/systemd";
-/// Where the rejected ones are, which came from a disk and are still there.
+/// Directory of the rejected images. They came from a disk, where they still are.
 const REJECTED: &str = "/.extra/rejected";
 /// `RAMFS_MAGIC` (Linux 6.12, `include/uapi/linux/magic.h`).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// Deletes the copies below `/run/systemd` of what systemd-stub brought, and what was rejected of it. Returns how many bytes that
-/// were. What isn't in memory, or isn't a copy, stays; so does what can't be deleted.
+/// Deletes the copies in `/run/systemd` of the images that systemd-stub loaded, and the rejected images. Returns the
+/// number of freed bytes. Files that are not in memory, are not copies, or cannot be deleted stay.
 #[must_use]
 pub fn free(root: &Root) -> u64 {
     let mut freed = 0_u64;

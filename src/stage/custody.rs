@@ -1,4 +1,4 @@
-//! Custody by a copy in a private directory: the copy is verified, and renamed into place.
+//! Custody by a copy in a private directory: the copy is verified, and renamed to its final path.
 //! [`super::MountCustody`] needs no copy.
 
 use crate::durable::Temporary;
@@ -19,29 +19,29 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// Where copies lie until they are verified: on the same file system as the staging directories, so
-/// that a rename puts them there.
+/// Directory of the copies until they are verified, on the same file system as the staging directories, so that a
+/// rename can move them.
 const DIRECTORY: &str = "/run/sextant/staging";
 
-/// How the bytes get to where systemd finds them.
+/// The way in which the bytes are held for staging.
 #[derive(Debug)]
 pub enum Way {
-    /// A copy of our own.
+    /// A private copy.
     Copy(Temporary),
     /// A mount of the file.
     Mount(DetachedMount),
 }
 
-/// Holds bytes in a way in which they can be staged.
+/// A custody whose images can be staged.
 pub trait StagingCustody: Custody<Way = Way, Mount = DetachedMount> {
-    /// Told of the memory that each staged image keeps occupied, in bytes.
+    /// Accounts for the memory in bytes that a staged image occupies permanently.
     fn settle(&self, occupied: u64);
 }
 
-/// What is verified for staging.
+/// A verified image that can be staged.
 pub type Stageable = Verified<Way, DetachedMount>;
 
-/// A mount stays one; a copy doesn't become one.
+/// Returns a mount, and refuses a copy.
 pub(super) fn only_mount(way: Way) -> Result<DetachedMount, Way> {
     match way {
         Way::Mount(mount) => Ok(mount),
@@ -58,13 +58,13 @@ pub struct CopyCustody {
 }
 
 impl CopyCustody {
-    /// Makes the private directory, empty.
+    /// Makes an empty private directory.
     ///
     /// # Errors
-    /// Where it can't be made.
+    /// If the directory cannot be made.
     pub fn new(root: &Root, limits: Limits) -> anyhow::Result<Self> {
         let directory = root.make_directory(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
-        // What a killed agent left there was never verified.
+        // Files that a killed agent left there were never verified.
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("emptying {DIRECTORY}"));
@@ -77,7 +77,7 @@ impl CopyCustody {
         Ok(Self { directory, limits, used: Cell::new(0) })
     }
 
-    /// Whether there is room, told before a byte is written.
+    /// Checks the limit and the free space before anything is written.
     fn check_room(&self, size: u64) -> Result<(), Refusal> {
         if self.used.get().saturating_add(size) > self.limits.memory {
             let left = self.limits.memory.saturating_sub(self.used.get());
@@ -96,8 +96,8 @@ impl CopyCustody {
         Ok(())
     }
 
-    /// Copies the candidate's bytes. The copy is complete, and has the mode that it is staged with: its stamp stays the
-    /// same until it is renamed.
+    /// Copies the candidate. The copy is complete and has its final mode, so its stamp stays the same until it is
+    /// renamed.
     fn copy(&self, candidate: &Candidate) -> Result<(FileSource, Stamp, Temporary), Refusal> {
         let no_space = |error: io::Error| {
             let reason = if is_full(&error) { Reason::NoSpace } else { Reason::NotStaged };
@@ -109,7 +109,7 @@ impl CopyCustody {
         let size = candidate.size();
         if let Ok(length) = i64::try_from(size) {
             match posix_fallocate(temporary.file(), 0, length) {
-                // A file system that can't reserve finds out while writing.
+                // On a file system that cannot reserve space, the write reports the error.
                 Ok(()) | Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENODEV) => {}
                 Err(errno) => return Err(no_space(errno.into())),
             }

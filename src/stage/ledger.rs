@@ -1,7 +1,7 @@
-//! What has been staged, so that a later run can take it back and the end of the initrd can look at it once more.
+//! Records of staged images, with which a later run can withdraw them, and `merge` can check them again.
 //!
-//! A run that finds less to trust than the one before it must not leave what only the earlier one
-//! trusted. Files of others in the same directories are none of our business.
+//! A run with fewer trust anchors than the one before must withdraw images that only the earlier run trusted. Files of
+//! other programs in the same directories are not touched.
 
 use crate::durable;
 use crate::kernel::mounts;
@@ -18,16 +18,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/run/sextant/staged";
-/// Largest note that is read, in bytes.
+/// Maximum size of a record in bytes.
 const MAX_NOTE: u64 = 256;
 
-/// Notes that an image is about to be staged. Noted first: rather a note without file than a file
-/// without note.
+/// Records that an image is about to be staged. The record comes first: a record without file is harmless, a file
+/// without record is not.
 pub(super) fn note(root: &Root, class: Class, name: &ExtensionName) -> io::Result<()> {
     File::create(note_path(root, class, name)?).map(drop)
 }
 
-/// Notes which file it is that was staged, once it is in its place.
+/// Completes the record with the stamp of the staged file.
 pub(super) fn complete(root: &Root, class: Class, name: &ExtensionName, stamp: Stamp) -> io::Result<()> {
     durable::write(&note_path(root, class, name)?, format!("{stamp}\n").as_bytes(), 0o644)
 }
@@ -36,10 +36,10 @@ fn note_path(root: &Root, class: Class, name: &ExtensionName) -> io::Result<Path
     Ok(root.make_directory(&format!("{DIRECTORY}/{class}"))?.join(format!("{name}.raw")))
 }
 
-/// Takes back everything that earlier runs staged.
+/// Withdraws everything that earlier runs staged.
 ///
 /// # Errors
-/// The first file that can't be removed.
+/// The first file that cannot be removed.
 pub fn withdraw(root: &Root) -> Result<()> {
     for class in Class::ALL {
         for name in notes(root, class)? {
@@ -49,22 +49,22 @@ pub fn withdraw(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// Something staged that is no longer what was verified.
+/// A staged image that was withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
-    /// Its name and suffix.
+    /// Its file name.
     pub file: OsString,
-    /// What it extends.
+    /// Its class.
     pub class: Class,
-    /// Why it was taken back.
+    /// Cause of the withdrawal.
     pub cause: &'static str,
 }
 
-/// Looks at everything that was staged once more, and takes back what isn't the file that was verified, or was being
-/// staged when the agent was stopped, or isn't among what the report `names` as staged.
+/// Checks everything that was staged again. Withdraws each image that is not the file that was verified, that was being
+/// staged when the agent was stopped, or for which `names` returns `false`.
 ///
 /// # Errors
-/// Where a note can't be read or a file not be removed.
+/// If a record cannot be read or a file cannot be removed.
 pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
     let faults = faults(root, names)?;
     for image in &faults {
@@ -73,10 +73,10 @@ pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<W
     Ok(faults)
 }
 
-/// What [`recheck`] would take back.
+/// Returns the images that [`recheck`] would withdraw.
 ///
 /// # Errors
-/// Where a note can't be read.
+/// If a record cannot be read.
 pub fn faults(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
     let mut faults = Vec::new();
     for class in Class::ALL {
@@ -92,10 +92,10 @@ pub fn faults(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Wi
     Ok(faults)
 }
 
-/// Takes back staged images for a cause outside of them.
+/// Withdraws images for a cause outside of them.
 ///
 /// # Errors
-/// The first that can't be removed.
+/// The first file that cannot be removed.
 pub fn withdraw_images(root: &Root, images: &[(Class, &str)], cause: &'static str) -> Result<Vec<Withdrawn>> {
     let withdraw_one = |(class, name): &(Class, &str)| {
         let file = OsString::from(format!("{name}.raw"));
@@ -111,7 +111,7 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
     let Some(notes) = root.directory(&directory).with_context(context)? else { return Ok(None) };
     let text = match durable::read(&notes.join(file), MAX_NOTE) {
         Ok(text) => text,
-        // It costs the one image its place, not all of them.
+        // This affects only the one image.
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             return Ok(Some("its record in /run/sextant/staged is damaged"));
         }
@@ -129,8 +129,9 @@ fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>
     })
 }
 
-/// Whether a staged file still has the stamp with which it was verified. The switch of root deletes the files of the initrd
-/// (systemd 257, `src/shared/switch-root.c`), which sets the time of change; the mount keeps the file then.
+/// Returns whether a staged file still has the stamp with which it was verified. The switch of the root file system
+/// deletes the files of the initrd (systemd 257, `src/shared/switch-root.c`), which sets the time of change. The mount
+/// keeps such a file.
 fn is_what_was_verified(found: &Metadata, stamp: &Stamp) -> bool {
     let now = Stamp::from(found);
     now == *stamp || (found.nlink() == 0 && now.is_renamed(stamp))
@@ -141,11 +142,12 @@ fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
     Ok(root.list(&directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default())
 }
 
-/// What others have put into the staging directory of `class`: at most `limit` names, in their order. Names of unfinished files are
-/// passed over, by systemd too (systemd 257, `src/basic/os-util.c`, `image_name_is_valid`); a dot alone hides nothing.
+/// Returns the names of files that other programs have put into the staging directory of `class`: at most `limit`,
+/// sorted. Names of unfinished files are skipped, as in systemd (systemd 257, `src/basic/os-util.c`,
+/// `image_name_is_valid`). Other names with a leading dot are included.
 ///
 /// # Errors
-/// Where a directory is there and can't be listed.
+/// If a directory exists and cannot be listed.
 pub fn foreign(root: &Root, class: Class, limit: usize) -> Result<Vec<OsString>> {
     let directory = class.staging_directory();
     let ours = notes(root, class)?;
@@ -155,7 +157,8 @@ pub fn foreign(root: &Root, class: Class, limit: usize) -> Result<Vec<OsString>>
     Ok(found.unwrap_or_default().into_iter().filter(is_foreign).take(limit).collect())
 }
 
-/// Where a link that others have put into the staging directory of `class` leads, from the root; `None` for anything else.
+/// Returns the target, relative to the root, of a link in the staging directory of `class`. Returns `None` if the file
+/// is not a link.
 #[must_use]
 pub fn link_target(root: &Root, class: Class, file: &OsStr) -> Option<Text> {
     let directory = class.staging_directory();

@@ -1,4 +1,4 @@
-//! Giving systemd the images that were verified, and nothing else.
+//! Staging of verified images for systemd.
 
 mod copies;
 mod custody;
@@ -22,10 +22,10 @@ use std::fs::File;
 
 /// Mode of a staged image.
 const MODE: u32 = 0o444;
-/// What is said where the staged file doesn't have the stamp that was compared when it was verified.
+/// Error for a staged file without the stamp that was compared when it was verified.
 const OTHER: &str = "it is not the file that was verified, or was changed since";
 
-/// An image that systemd will find.
+/// A staged image.
 #[derive(Debug)]
 pub struct StagedImage {
     path: String,
@@ -33,21 +33,21 @@ pub struct StagedImage {
 }
 
 impl StagedImage {
-    /// Its path, as seen from inside the root.
+    /// Returns its path inside the root.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Memory that it takes in addition to the file that was found, in bytes.
+    /// Returns the memory in bytes that it occupies in addition to the original file.
     #[must_use]
     pub fn occupied(&self) -> u64 {
         self.occupied
     }
 }
 
-/// Puts a verified image where systemd looks for it, under its final name at once and complete. What is recorded of it, for
-/// [`recheck`], is the stamp that was compared while it was verified.
+/// Stages a verified image: it appears complete and under its final name. The record for [`recheck`] has the stamp that
+/// was compared while the image was verified.
 ///
 /// An image that was only examined has another type, and does not compile here:
 ///
@@ -60,8 +60,7 @@ impl StagedImage {
 /// ```
 ///
 /// # Errors
-/// Where the directory can't be made or the file not be put there, or it was changed since it was verified; nothing is
-/// visible then.
+/// If the directory or the file cannot be made, or the file changed after it was verified. Nothing is visible then.
 pub fn stage(root: &Root, image: impl Into<Stageable>) -> Result<StagedImage> {
     match image.into() {
         Verified::Full(image) => place(root, VerifiedImage::into_holding(image)),
@@ -80,7 +79,7 @@ fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
     let (way, source, verified) = holding.into_parts();
     let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match way {
         Way::Copy(copy) => {
-            // Up to the rename the whole stamp holds.
+            // Before the rename the whole stamp must be equal.
             if Stamp::of(copy.file()).with_context(context)? != verified {
                 bail!("staging {path}: {OTHER}");
             }
@@ -102,7 +101,7 @@ fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
     match recorded {
         Ok(()) => Ok(StagedImage { path, occupied }),
         Err(error) => {
-            // The note that should have said what it is doesn't, so that it would be withdrawn in the end anyway.
+            // The record is incomplete, so `merge` would withdraw the image anyway.
             let _ = mounts::detach(&target);
             Err(error).with_context(context)
         }

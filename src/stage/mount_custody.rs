@@ -1,30 +1,30 @@
-//! Custody without a copy: a read-only mount of the very file that is verified.
+//! Custody without a copy: a read-only mount of the file that is verified.
 //!
-//! Three things together make the bytes that were verified the bytes that are merged:
+//! Three facts together ensure that the verified bytes are the merged bytes:
 //!
-//! - The mount is made of the open file before it is verified, so no name is looked up again: who puts another file
-//!   in its place changes nothing.
-//! - The file's stamp of before the first byte was read is compared after verifying ([`Holding::check_unchanged`]), after
-//!   staging, and once more at the end of the initrd ([`super::recheck`]). A write through a descriptor in the meantime
-//!   makes the file unusable; what a stamp can't notice, such as a write through a mapping that exists already, is listed in
-//!   `src/stamp.rs`.
-//! - After that the initrd is gone, and the mount is the only name that is left.
+//! - The mount is made from the open file before it is verified. No name is looked up again, so replacing the file has
+//!   no effect.
+//! - The file's stamp is taken before the first byte is read, and compared after verification
+//!   ([`Holding::check_unchanged`]), after staging, and again at the end of the initrd ([`super::recheck`]). A write
+//!   through a descriptor in the meantime makes the file unusable. `src/stamp.rs` lists the changes that a stamp cannot
+//!   detect, such as a write through an existing mapping.
+//! - Afterwards the initrd is deleted, and the mount is the only name of the file.
 //!
-//! And whatever happens then, every block is checked again by dm-verity when it is read.
+//! In addition, dm-verity checks every block again when it is read.
 
 use super::custody::{CopyCustody, StagingCustody, Way, only_mount};
 use crate::kernel::mounts::{DetachedMount, Use};
 use crate::verify::{Candidate, Custody, Holding, Shortage};
 use ddi::text::Message;
 
-/// Mounts each image where that is possible, and copies it where it isn't.
+/// Mounts each image if that is possible, else copies it.
 #[derive(Debug)]
 pub struct MountCustody {
     copies: CopyCustody,
 }
 
 impl MountCustody {
-    /// Copies are taken by `copies`.
+    /// Makes a custody that uses `copies` where a mount is impossible.
     #[must_use]
     pub fn new(copies: CopyCustody) -> Self {
         Self { copies }

@@ -1,8 +1,8 @@
-//! Taking rejected images out of the way.
+//! Quarantine of rejected images.
 //!
-//! From 258 on `systemd-sysext-initrd.service` merges whatever lies in `/.extra/sysext`, and one image that
-//! it refuses keeps all others out. What was rejected is moved aside by a rename: that costs nothing, and
-//! nobody's file is lost.
+//! From 258 on, `systemd-sysext-initrd.service` merges all images in `/.extra/sysext`, and one image that it refuses
+//! prevents the merge of all others. A rejected image is renamed out of that directory, which takes no memory and keeps
+//! the file.
 
 use crate::kernel::mounts;
 use crate::root::Root;
@@ -16,22 +16,22 @@ use std::io;
 use std::iter;
 use std::path::{Path, PathBuf};
 
-/// Where rejected files go, each below the name of the directory that it was found in.
+/// Directory of rejected files, with a subdirectory for each source directory.
 const DIRECTORY: &str = "/.extra/rejected";
 
-/// Names that are tried for a file whose own is taken by one that was rejected before.
+/// Maximum number of names that are tried if a rejected file of the same name exists.
 const ATTEMPTS: u32 = 1000;
 
-/// Where what others had put among the staged extensions goes, below the name of its class.
+/// Directory for files of other programs from the staging directories, with a subdirectory for each class.
 const SET_ASIDE: &str = "/run/sextant/set-aside";
 
-/// What is put behind the name of an image on the host that systemd must not find.
+/// Suffix of the name of an image on the host that systemd must not find.
 const REJECTED: &str = ".rejected";
 
 /// Moves `file` out of `directory` (one of [`ddi::Class::source_directories`]).
 ///
 /// # Errors
-/// Where it can't be moved; it is still in its place then.
+/// If the file cannot be moved. It is still in `directory` then.
 pub fn quarantine(root: &Root, directory: &str, file: &OsStr) -> Result<()> {
     let kind = directory.rsplit('/').next().unwrap_or_default();
     let context = || format!("moving it out of {directory}");
@@ -47,12 +47,12 @@ pub fn quarantine(root: &Root, directory: &str, file: &OsStr) -> Result<()> {
     rename_to_the_first_free(&from, to).with_context(context)
 }
 
-/// Moves what others have put into the staging directory of `class` out of it, a link as well as a file or a directory.
-/// What is mounted there is unmounted; nothing is deleted. Returns the directory in which it is now, under the same name; that it
-/// is gone already is no error.
+/// Moves a file, link or directory of another program out of the staging directory of `class`. A mount on it is
+/// unmounted; nothing is deleted. Returns the directory in which it is now, under the same name. It is not an error if
+/// the file no longer exists.
 ///
 /// # Errors
-/// Where it can't be moved; it is still in its place then.
+/// If the file cannot be moved. It is still in the staging directory then.
 pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
     let directory = class.staging_directory();
     let context = || format!("moving it out of {directory}");
@@ -64,7 +64,7 @@ pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(set_aside),
         result => result.with_context(context)?,
     };
-    // A link says as little the second time, and whoever makes it again and again must not fill the memory.
+    // A link replaces an earlier one, so that a program that makes it again and again cannot fill the memory.
     if metadata.is_symlink() && fs::rename(&from, target.join(file)).is_ok() {
         return Ok(set_aside);
     }
@@ -76,10 +76,10 @@ pub fn take_out(root: &Root, class: Class, file: &OsStr) -> Result<String> {
     rename_to_the_first_free(&from, to).with_context(context)
 }
 
-/// Renames an image in a directory of the host, so that systemd doesn't take it for one. Returns its new name.
+/// Renames an image in a directory of the host, so that systemd ignores it. Returns its new name.
 ///
 /// # Errors
-/// Where it can't be renamed.
+/// If the image cannot be renamed.
 pub fn reject_on_host(root: &Root, directory: &str, file: &OsStr) -> Result<OsString> {
     let context = || format!("renaming it in {directory}");
     let place = root.directory(directory).with_context(context)?.with_context(context)?;
@@ -94,8 +94,8 @@ pub fn reject_on_host(root: &Root, directory: &str, file: &OsStr) -> Result<OsSt
     rename_to_the_first_free(&place.join(file), to).with_context(context)
 }
 
-/// Renames `from` to the first of the paths that `to` gives that isn't taken, and returns what `to` gave with it. The first
-/// has no number.
+/// Renames `from` to the first free path that `to` returns, and returns the value that `to` returned with it. The first
+/// path has no number.
 fn rename_to_the_first_free<T>(from: &Path, to: impl Fn(Option<u32>) -> io::Result<(PathBuf, T)>) -> Result<T> {
     for attempt in iter::once(None).chain((1..ATTEMPTS).map(Some)) {
         let (path, with_it) = to(attempt)?;

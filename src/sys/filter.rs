@@ -1,13 +1,13 @@
-//! seccomp(2).
+//! System call filters (seccomp(2)).
 
 use nix::errno::Errno;
 use nix::libc;
 use seccompiler::sock_filter;
 
-/// Puts a filter of system calls in place, for this process and what it forks, for good.
+/// Installs a filter of system calls permanently for this process and its children.
 ///
 /// # Errors
-/// As `prctl(2)`, `PR_SET_SECCOMP`.
+/// Errors of `prctl(2)` with `PR_SET_SECCOMP`.
 pub(crate) fn install(filter: &[sock_filter]) -> Result<(), Errno> {
     let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
@@ -18,8 +18,8 @@ pub(crate) fn install(filter: &[sock_filter]) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// Whether the kernel knows filters at all (prctl(2), `PR_GET_SECCOMP`: `EINVAL` where it doesn't).
+/// Returns whether the kernel supports filters (prctl(2), `PR_GET_SECCOMP`, which fails with `EINVAL` if it does not).
 pub(crate) fn is_supported() -> bool {
-    // SAFETY: it takes no further argument and changes nothing.
+    // SAFETY: the call takes no further argument and changes nothing.
     Errno::result(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }).is_ok()
 }

@@ -1,8 +1,8 @@
-//! System calls that neither `std` nor nix nor rustix makes safely: all unsafe code of the agent, and all that names the C
-//! library.
+//! System calls that neither `std` nor nix nor rustix provides as safe functions. This module has all unsafe code of
+//! the agent, and alone uses the C library.
 //!
-//! Each function says what makes it safe, or what its caller has to see to. What nix and rustix do make safely is called where
-//! it is needed, by its own name.
+//! Each function documents why it is safe, or what its caller must ensure. System calls that nix or rustix provides are
+//! called directly.
 #![allow(unsafe_code)]
 
 pub(crate) mod filter;

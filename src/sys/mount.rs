@@ -1,14 +1,14 @@
-//! `mount_setattr(2)`, which neither nix nor rustix has.
+//! `mount_setattr(2)`, which nix and rustix do not have.
 
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Makes a mount that isn't attached yet read-only, without devices and set-user-ID programs, and with `noexec` without programs
-/// at all.
+/// Makes an unattached mount read-only, without devices and set-user-ID programs, and with `noexec` without executable
+/// files.
 ///
 /// # Errors
-/// As `mount_setattr(2)` (Linux 5.12).
+/// Errors of `mount_setattr(2)` (Linux 5.12).
 pub(crate) fn restrict(mount: impl AsFd, noexec: bool) -> io::Result<()> {
     let noexec = if noexec { libc::MOUNT_ATTR_NOEXEC } else { 0 };
     let attributes = libc::mount_attr {
@@ -17,8 +17,8 @@ pub(crate) fn restrict(mount: impl AsFd, noexec: bool) -> io::Result<()> {
         propagation: 0,
         userns_fd: 0,
     };
-    // SAFETY: mount_setattr(2) reads an empty string and a structure of the size that is given, both of which live
-    // until it returns, and keeps neither.
+    // SAFETY: mount_setattr(2) reads an empty string and a structure of the given size. Both live until it returns, and
+    // the kernel keeps no pointer to them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
