@@ -1,4 +1,4 @@
-//! Looking into the file system of an image that has been checked.
+//! Trial activation: reading the file system of an image that has been checked.
 
 use super::Rooted;
 use crate::extension::Compatible;
@@ -8,26 +8,26 @@ use ddi::io::ReadAt;
 use ddi::verity::Superblock;
 use thiserror::Error;
 
-/// Why an image that is intact can't be used.
+/// Errors of a trial activation.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ActivationError {
-    /// The file system can't be mounted.
+    /// The file system cannot be read.
     #[error("mounting its file system: {0}")]
     Filesystem(FilesystemError),
-    /// The kernel can't give a device blocks smaller than its own, and those of dm-verity are its data blocks
-    /// (Linux 6.12, `verity_io_hints`).
+    /// The file system's block size is smaller than that of the device. The kernel cannot set it on a dm-verity device,
+    /// whose minimum is the data block size (Linux 6.12, `verity_io_hints`).
     #[error("mounting its file system: blocks of {found} bytes on a device with blocks of {device}")]
     BlockSize {
-        /// Block size of the file system.
+        /// Block size of the file system in bytes.
         found: u64,
-        /// Data block size of the hash tree.
+        /// Data block size of the hash tree in bytes.
         device: u32,
     },
-    /// The kernel refuses it.
+    /// The kernel refuses the image.
     #[error(transparent)]
     Kernel(Box<dyn std::error::Error + Send + Sync>),
-    /// What is in it doesn't fit.
+    /// The file system is not an extension for this host.
     #[error("{}", .0.detail())]
     Refused(#[from] Refusal),
 }
@@ -39,7 +39,7 @@ impl From<FilesystemError> for ActivationError {
 }
 
 impl ActivationError {
-    /// The rule that was broken.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -49,26 +49,26 @@ impl ActivationError {
     }
 }
 
-/// What looks into the file system while it is there, and finds out whether it is an extension that fits. It may be called from
-/// another thread.
+/// A function that reads the file system while it is active, and judges whether it is an extension for this host. It
+/// may be called from another thread.
 pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<Compatible, Refusal> + Send);
 
-/// Trial activation: makes the file system of an image readable in the way in which it will be read later, for as long as
-/// `look` takes, and leaves nothing behind.
+/// Trial activation: makes the file system of an image readable in the way in which it will be read later, calls a
+/// function, and leaves nothing behind.
 pub trait Activate: Sync {
-    /// Activates, looks, deactivates. `kind` is the format of the file system. The result is what `look` found, so an
-    /// implementation has to call it.
+    /// Activates the image, calls the function, and deactivates the image. `kind` is the format of the file system. An
+    /// implementation must call the function, because its result is the evidence.
     ///
     /// # Errors
-    /// [`ActivationError`]: the file system's, or what `look` refused.
+    /// [`ActivationError`] of the activation, or the refusal of the function.
     fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError>;
 }
 
-/// Reads the file system in `data` in this process, which needs neither a kernel facility nor a privilege. Returns its format,
-/// and what `look` found.
+/// Opens the file system in `data` in this process, without any kernel facility or privilege, and calls the function.
+/// Returns the format and the result of the function.
 ///
 /// # Errors
-/// [`ActivationError`]: the file system's, or what `look` refused.
+/// [`ActivationError`] of the file system, or the refusal of the function.
 pub(super) fn look_in_process(
     data: &dyn ReadAt,
     superblock: &Superblock,

@@ -1,4 +1,4 @@
-//! A file that somebody left to be found, and what its name alone says.
+//! Candidates: files with the name of an extension, not read yet.
 
 use crate::reason::{Reason, Refusal};
 use crate::stamp::Stamp;
@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
-/// An open image with a valid name. Nothing else is known about it.
+/// An open regular file with a valid name. Nothing else has been checked.
 #[derive(Debug)]
 pub struct Candidate {
     name: ExtensionName,
@@ -24,15 +24,15 @@ impl Candidate {
     /// Opens `path` as an extension of `class`.
     ///
     /// # Errors
-    /// [`Reason::BadName`] for anything but a regular file with a fitting name,
-    /// [`Reason::Unreadable`] where it can't be opened.
+    /// [`Reason::BadName`] if it is not a regular file or its name is invalid, [`Reason::Unreadable`] if it cannot be
+    /// opened.
     pub fn open(path: &Path, class: Class) -> Result<Self, Refusal> {
         let file_name = path.file_name().unwrap_or_default();
         extension_name(file_name, class)?;
         Self::from_file(open_regular(path)?, file_name, class)
     }
 
-    /// Takes an open file as an extension of `class` called `file_name`.
+    /// Makes a candidate from an open file with the name `file_name`.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -40,65 +40,66 @@ impl Candidate {
         Self::named(file, extension_name(file_name, class)?, class)
     }
 
-    /// Takes an open file as the extension `name` of `class`.
+    /// Makes a candidate from an open file with the extension name `name`.
     ///
     /// # Errors
-    /// [`Reason::BadName`] for anything but a regular file, [`Reason::Unreadable`] where it can't be asked.
+    /// [`Reason::BadName`] if it is not a regular file, [`Reason::Unreadable`] if its metadata cannot be read.
     pub(crate) fn named(file: File, name: ExtensionName, class: Class) -> Result<Self, Refusal> {
         let kind = file.metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?.file_type();
         if !kind.is_file() {
             return Err(not_regular(kind));
         }
-        // Before the length is taken and the first byte is read: what changes later shows.
+        // Before the length is taken and the first byte is read, so that later changes are detected.
         let stamp = Stamp::of(&file).map_err(|error| Stamp::refusal(&error))?;
         let source = FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         Ok(Self { name, class, source, stamp })
     }
 
-    /// The extension's name.
+    /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
         &self.name
     }
 
-    /// What kind of extension it wants to be.
+    /// Returns the class, which the file name determines.
     #[must_use]
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// The file.
+    /// Returns the file.
     #[must_use]
     pub fn source(&self) -> &FileSource {
         &self.source
     }
 
-    /// The file's stamp when it was opened.
+    /// Returns the file's stamp when it was opened.
     pub(crate) fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The file.
+    /// Returns the file.
     pub(super) fn into_source(self) -> FileSource {
         self.source
     }
 
-    /// The same extension in another file, which had this stamp before its first byte was verified.
+    /// Makes a candidate of the same extension from another file with the stamp that it had before its first byte was
+    /// verified.
     pub(super) fn replaced(self, source: FileSource, stamp: Stamp) -> Self {
         Self { source, stamp, ..self }
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.source.len()
     }
 }
 
-/// The name of the extension in a file called `NAME.sysext.raw` or `NAME.confext.raw`.
+/// Returns the name of the extension in a file called `NAME.sysext.raw` or `NAME.confext.raw`.
 ///
 /// # Errors
-/// [`Reason::BadName`]
+/// [`Reason::BadName`] if the file name has another form or class, or `NAME` is invalid.
 pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, Refusal> {
     let bad = |detail: &dyn std::fmt::Display| Refusal::new(Reason::BadName, detail);
     let file_name = file_name.to_str().ok_or_else(|| bad(&"the name is not UTF-8"))?;
@@ -107,9 +108,9 @@ pub fn extension_name(file_name: &OsStr, class: Class) -> Result<ExtensionName, 
     ExtensionName::new(stem).map_err(|error| bad(&error))
 }
 
-/// Opens a regular file and nothing else: no link is followed, no FIFO waited for, no device touched.
+/// Opens a regular file. Links are not followed, FIFOs do not block, and devices are not opened.
 fn open_regular(path: &Path) -> Result<File, Refusal> {
-    // The kind is asked first, because opening some devices has effects of its own.
+    // The type is checked before opening, because opening some devices has side effects.
     let metadata = path.symlink_metadata().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
     if !metadata.is_file() {
         return Err(not_regular(metadata.file_type()));

@@ -1,14 +1,13 @@
-//! The structure of a signature: CMS signed data (RFC 5652, section 5), which PKCS#7 (RFC 2315, section 9) is a part of.
+//! Parser of signatures: CMS signed data (RFC 5652, section 5), of which PKCS#7 (RFC 2315, section 9) is a subset.
 //!
-//! [`parse`] turns hostile bytes into plain data of bounded size. It is a walk of our own, without recursion and
-//! without OpenSSL, which builds a chain of filters from such a structure and recurses through it. Every byte is
-//! accounted for: what was read, written as DER again, must be the input. Whether to believe any of it is decided
-//! later, by [`super::SignedRoot`], from this data alone.
+//! [`parse`] turns hostile bytes into plain data of bounded size. It does not recurse, and does not use OpenSSL, which
+//! builds a chain of filters from such a structure and recurses through it. All bytes are covered: the parsed data,
+//! encoded as DER again, must equal the input. [`super::SignedRoot`] later decides about trust, from this data alone.
 //!
-//! What no signature covers is refused or handed over to be compared: revocation lists, unsigned attributes, content
-//! that is sent along. It would be room for bytes of an attacker's choice, in which libblkid might find the magic
-//! number of a file system.
-// For all modules in here.
+//! Parts that no signature covers are refused, or returned for comparison: revocation lists, unsigned attributes,
+//! embedded content. An attacker could put arbitrary bytes there, in which libblkid might find the magic number of a
+//! file system.
+// Applies to all submodules.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -38,34 +37,34 @@ use super::der::{
 use ddi::text::Text;
 use serde::{Deserialize, Serialize};
 
-/// Largest signature, in bytes: the longest key that the kernel takes from user space, which is how dm-verity gets a
-/// signature (Linux 6.12, `user_preparse()` in `security/keys/user_defined.c`). A signer with a certificate for RSA
-/// with 4096 bits takes less than 3 KiB.
+/// Maximum size of a signature in bytes: that of a key that the kernel accepts from user space, which is how dm-verity
+/// gets a signature (Linux 6.12, `user_preparse()` in `security/keys/user_defined.c`). A signer with an RSA certificate
+/// of 4096 bits takes less than 3 KiB.
 pub const MAX_SIZE: usize = 32_767;
-/// Most signers. An extension has one, or two while keys are replaced.
+/// Maximum number of signers. An extension has one, or two while keys are replaced.
 pub const MAX_SIGNERS: usize = 16;
-/// Most certificates that are sent along.
+/// Maximum number of embedded certificates.
 pub const MAX_CERTIFICATES: usize = 16;
-/// Longest serial number in bytes. RFC 5280, section 4.1.2.2, allows 20.
+/// Maximum length of a serial number in bytes. RFC 5280, section 4.1.2.2, allows 20.
 const MAX_SERIAL: usize = 64;
-/// Longest algorithm identifier in bytes. RSA-PSS with all of its parameters has 67.
+/// Maximum length of an algorithm identifier in bytes. RSA-PSS with all of its parameters has 67.
 const MAX_ALGORITHM: usize = 256;
-/// Longest signature value in bytes: that of RSA with 16384 bits, the most that OpenSSL verifies.
+/// Maximum length of a signature value in bytes: that of RSA with 16384 bits, the maximum of OpenSSL.
 const MAX_VALUE: usize = 2048;
 
 /// `1.2.840.113549.1.7.2`
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
 /// `1.2.840.113549.1.7.1`
 const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
-/// The only version of signed data over plain data whose signers are named by issuer and serial number, and of such
-/// signers (RFC 5652, sections 5.1 and 5.3).
+/// The version of signed data with plain data and signers identified by issuer and serial number, and of these signers
+/// (RFC 5652, sections 5.1 and 5.3).
 const VERSION: &[u8] = &[1];
-/// A NULL, whole.
+/// A complete NULL element.
 const NO_PARAMETERS: &[u8] = &[0x05, 0x00];
-/// `[0]`, primitive: how a signer is named by the identifier of its key.
+/// `[0]`, primitive: identifies a signer by its key identifier.
 const KEY_IDENTIFIER: u8 = 0x80;
 
-/// A digest algorithm.
+/// An accepted digest algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrongDigest {
     /// SHA-256
@@ -76,23 +75,23 @@ pub enum StrongDigest {
     Sha512,
 }
 
-/// A digest that signatures name.
+/// A digest algorithm named in a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Digest {
-    /// One that is accepted.
+    /// An accepted one.
     Strong(StrongDigest),
-    /// Any other, by name or number.
+    /// Any other one, by name or number.
     Other(Text),
 }
 
-/// A signature algorithm.
+/// A signature algorithm named in a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSA PKCS#1 v1.5
     Rsa,
     /// ECDSA
     Ecdsa,
-    /// Any other, by name or number.
+    /// Any other one, by name or number.
     Other(Text),
 }
 
@@ -101,44 +100,44 @@ pub enum Algorithm {
 pub struct AlgorithmIdentifier {
     /// Content of the object identifier.
     pub identifier: Octets,
-    /// The element with the parameters, if there is one.
+    /// The element of the parameters, if there is one.
     pub parameters: Option<Octets>,
 }
 
-/// One signer.
+/// A signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignerInfo {
     /// The issuer of the signer's certificate.
     pub issuer: Name,
-    /// Content of that certificate's serial number.
+    /// Content of the certificate's serial number.
     pub serial: Octets,
     /// Digest algorithm.
     pub digest: AlgorithmIdentifier,
-    /// Signed attributes in the order of DER, if there are any: then it is these that are signed.
+    /// Signed attributes in DER order. If there are any, the signature covers them instead of the content.
     pub attributes: Option<Vec<Attribute>>,
     /// Signature algorithm.
     pub algorithm: AlgorithmIdentifier,
-    /// The signature proper.
+    /// Signature value.
     pub value: Octets,
 }
 
-/// A signature's parts.
+/// A parsed signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedData {
-    /// The digest algorithms that are announced for all signers.
+    /// Digest algorithms that are announced for all signers.
     pub digests: Vec<AlgorithmIdentifier>,
-    /// Content that is sent along. Verifiers take the root hash instead, whatever this says.
+    /// Embedded content. Verifiers ignore it and use the root hash.
     pub content: Option<Octets>,
-    /// DER of the certificates that were sent along. They prove nothing and serve to name unknown signers.
+    /// DER of the embedded certificates. They prove nothing and serve to name unknown signers.
     pub certificates: Vec<Octets>,
-    /// All who signed; at least one.
+    /// Signers, at least one.
     pub signers: Vec<SignerInfo>,
 }
 
-/// Reads a signature.
+/// Parses a signature.
 ///
 /// # Errors
-/// [`CmsError`]
+/// [`CmsError`] for the first fault.
 pub fn parse(der: &[u8]) -> Result<SignedData, CmsError> {
     if der.len() > MAX_SIZE {
         return Err(CmsError::TooLarge { found: der.len() });
@@ -169,7 +168,7 @@ pub fn parse(der: &[u8]) -> Result<SignedData, CmsError> {
     let infos = signed_data.enter(SET).map_err(at("the signers"))?;
     signed_data.finish().map_err(&outside)?;
     let signers = list(infos, "signers", MAX_SIGNERS, signer_info)?;
-    // Only now, for another version follows from signers that are named in another way.
+    // Checked last, because another version results from signers that are identified in another way.
     if version != VERSION {
         return Err(CmsError::Version("signed data"));
     }
@@ -179,7 +178,7 @@ pub fn parse(der: &[u8]) -> Result<SignedData, CmsError> {
     if signed_data.to_der() == der { Ok(signed_data) } else { Err(CmsError::Unaccounted) }
 }
 
-/// Reads at most `limit` of something.
+/// Reads a list of at most `limit` items.
 fn list<'a, T>(
     mut reader: Reader<'a>,
     what: &'static str,
@@ -196,7 +195,7 @@ fn list<'a, T>(
     Ok(found)
 }
 
-/// The content that is sent along.
+/// Reads the embedded content.
 fn encapsulated(mut reader: Reader<'_>) -> Result<Option<Octets>, CmsError> {
     let place = at("the content");
     if reader.expect(OBJECT_IDENTIFIER).map_err(&place)?.content != DATA {
@@ -208,7 +207,8 @@ fn encapsulated(mut reader: Reader<'_>) -> Result<Option<Octets>, CmsError> {
     Ok(content.map_err(place)?.map(Octets::from))
 }
 
-/// A certificate's outside (RFC 5280, section 4.1). What is in it counts only if it is, byte for byte, a known one.
+/// Reads the outer structure of a certificate (RFC 5280, section 4.1). Its content is used only if it equals a known
+/// certificate byte for byte.
 fn certificate(reader: &mut Reader<'_>) -> Result<Octets, CmsError> {
     let place = at("a certificate");
     let element = reader.expect(SEQUENCE).map_err(&place)?;
@@ -223,7 +223,7 @@ fn certificate(reader: &mut Reader<'_>) -> Result<Octets, CmsError> {
 fn signer_info(reader: &mut Reader<'_>) -> Result<SignerInfo, CmsError> {
     let place = at("a signer");
     let mut info = reader.enter(SEQUENCE).map_err(&place)?;
-    // The identifier of a key comes with version 3, and is the cause to be named.
+    // Key identifiers come with version 3. They are the more helpful error.
     let version = info.expect(INTEGER).map_err(at("a version"))?.content;
     if info.optional(KEY_IDENTIFIER).map_err(&place)?.is_some() {
         return Err(CmsError::KeyIdentifier);
@@ -263,7 +263,7 @@ fn algorithm_identifier(reader: &mut Reader<'_>) -> Result<AlgorithmIdentifier, 
 }
 
 impl AlgorithmIdentifier {
-    /// From the content of the sequence.
+    /// Parses the content of the sequence.
     fn read(content: &[u8]) -> Result<Self, CmsError> {
         let place = at("an algorithm");
         check_len("algorithm identifier", content, MAX_ALGORITHM)?;
@@ -281,13 +281,13 @@ impl AlgorithmIdentifier {
         element(SEQUENCE, [identifier.as_slice(), self.parameters.as_deref().unwrap_or_default()])
     }
 
-    /// Parameters of digests, RSA PKCS#1 v1.5 and ECDSA are NULL or absent (RFC 5754).
+    /// Returns whether there are parameters other than NULL. Digests, RSA PKCS#1 v1.5 and ECDSA have none (RFC 5754).
     fn has_parameters(&self) -> bool {
         self.parameters.as_deref().is_some_and(|parameters| parameters != NO_PARAMETERS)
     }
 
-    /// As a digest algorithm (NIST Computer Security Objects Register for the SHA-2 family, RFC 8017 appendix B.1 for
-    /// the rest).
+    /// Interprets the identifier as a digest algorithm (NIST Computer Security Objects Register for the SHA-2 family,
+    /// RFC 8017 appendix B.1 for the rest).
     #[must_use]
     pub fn digest(&self) -> Digest {
         match &*self.identifier {
@@ -305,8 +305,8 @@ impl AlgorithmIdentifier {
         }
     }
 
-    /// As a signature algorithm (RFC 8017 appendix C for RSA, RFC 5758 section 3.2 for ECDSA). The hash that may be
-    /// part of its name isn't asked for: signers fill it in from the certificate's own signature as well.
+    /// Interprets the identifier as a signature algorithm (RFC 8017 appendix C for RSA, RFC 5758 section 3.2 for
+    /// ECDSA). A hash in its name is ignored: some signers copy it from the certificate's own signature.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match &*self.identifier {
@@ -323,16 +323,17 @@ impl AlgorithmIdentifier {
 }
 
 impl SignerInfo {
-    /// What is signed, for `content`: the content itself, or the attributes as a SET (RFC 5652, section 5.4).
+    /// Returns the signed message for `content`: the content itself, or the attributes as a SET (RFC 5652, section
+    /// 5.4).
     ///
-    /// These two can't be taken for each other. A root hash in hexadecimal is no DER: where its first digit is that of
-    /// a SET, the second is never the right length.
+    /// The two cannot be confused. A root hash in hexadecimal is not DER: if its first digit is the tag of a SET, the
+    /// second is never the right length.
     #[must_use]
     pub fn message(&self, content: &[u8]) -> Vec<u8> {
         self.attributes.as_ref().map_or_else(|| content.to_vec(), |attributes| attributes::to_der(SET, attributes))
     }
 
-    /// The digest of the content that the signed attributes name; `None` without attributes.
+    /// Returns the digest of the content in the signed attributes, `None` without attributes.
     #[must_use]
     pub fn message_digest(&self) -> Option<&[u8]> {
         self.attributes.as_ref().map(|attributes| attributes::message_digest(attributes))
@@ -352,7 +353,7 @@ impl SignerInfo {
 }
 
 impl SignedData {
-    /// The signature in DER, as the kernel wants to see it.
+    /// Encodes the signature as DER, as the kernel expects it.
     #[must_use]
     pub fn to_der(&self) -> Vec<u8> {
         let join = |parts: Vec<Vec<u8>>| parts.concat();
@@ -378,10 +379,10 @@ impl SignedData {
         element(SEQUENCE, [kind.as_slice(), &explicit])
     }
 
-    /// Checks what can be said of the parts together: numbers, order, nothing twice, nothing announced in vain.
+    /// Checks the parts together: numbers, order, no duplicates, and announced digests that are used.
     ///
     /// # Errors
-    /// [`CmsError`]
+    /// [`CmsError`] for the first fault.
     pub(super) fn check(&self) -> Result<(), CmsError> {
         if self.signers.is_empty() {
             return Err(CmsError::NoSigner);
@@ -413,14 +414,15 @@ impl SignedData {
         if !self.digests.iter().map(AlgorithmIdentifier::to_der).is_sorted() {
             return Err(CmsError::Order("digest algorithms"));
         }
-        // PKCS7_sign() leaves certificates as they come (OpenSSL 3.0, crypto/pkcs7/pk7_asn1.c), so only these may.
+        // PKCS7_sign() does not sort certificates (OpenSSL 3.0, crypto/pkcs7/pk7_asn1.c), so only those may be
+        // unsorted.
         if !self.signers.iter().map(SignerInfo::to_der).is_sorted() {
             return Err(CmsError::Order("signers"));
         }
         Ok(())
     }
 
-    /// How a person calls a signer: the subject of the certificate that was sent along, else issuer and serial number.
+    /// Returns a name of a signer for people: the subject of its embedded certificate, else issuer and serial number.
     #[must_use]
     pub fn describe(&self, signer: &SignerInfo) -> Text {
         let sent = self.certificates.iter().filter_map(|der| CertificateNames::read(der));
@@ -432,22 +434,22 @@ impl SignedData {
     }
 }
 
-/// Whether two of a few things are the same.
+/// Returns whether two elements of a short list are the same.
 fn has_twins<T>(things: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
     things.iter().enumerate().any(|(at, one)| things.iter().skip(at.saturating_add(1)).any(|other| same(one, other)))
 }
 
-/// The names in a certificate of which nothing else is believed (RFC 5280, section 4.1).
+/// The names in an untrusted certificate (RFC 5280, section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateNames {
     issuer: Name,
     serial: Octets,
-    /// Whose certificate it says it is.
+    /// The subject that the certificate claims.
     pub subject: Name,
 }
 
 impl CertificateNames {
-    /// Reads the names; `None` where there are none.
+    /// Parses the names. Returns `None` if that fails.
     #[must_use]
     pub fn read(der: &[u8]) -> Option<Self> {
         let mut certificate = Reader::new(der).enter(SEQUENCE).ok()?;
@@ -462,12 +464,12 @@ impl CertificateNames {
     }
 }
 
-/// An object identifier in dots (ITU-T X.690, clause 8.19), as far as it makes sense.
+/// Formats an object identifier with dots (ITU-T X.690, clause 8.19), as far as it is valid.
 fn dotted(oid: &[u8]) -> Text {
     Text::new(format_args!("object identifier {}", numbers(oid)))
 }
 
-/// The numbers of an object identifier, its first 32 bytes.
+/// Formats the numbers of an object identifier, up to its 32nd byte.
 fn numbers(oid: &[u8]) -> String {
     let mut arcs = Vec::new();
     let mut arc = 0_u64;

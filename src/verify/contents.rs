@@ -1,4 +1,4 @@
-//! The bytes of an image against its signed root hash: all of them, or those that decisions depend on.
+//! Verification of an image's bytes against its signed root hash: all bytes, or those that decisions depend on.
 
 use super::{SignedDdi, SignedRoot};
 use crate::policy::Verify;
@@ -12,49 +12,49 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
 
-/// Why the bytes don't hold what the signature promises.
+/// Errors of verifying the contents of an image.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ContentsError {
-    /// The image can't be read.
+    /// The image cannot be read.
     #[error("reading the {partition} partition: {cause}")]
     Io {
-        /// Which.
+        /// Name of the partition.
         partition: &'static str,
-        /// What the system said.
+        /// Error of the system call.
         cause: io::Error,
     },
-    /// The superblock itself.
+    /// The superblock is invalid.
     #[error(transparent)]
     Superblock(#[from] SuperblockError),
-    /// The kernel can't read a device in blocks smaller than its sectors.
+    /// A block size is smaller than the sector size. The kernel cannot read a device in such blocks.
     #[error("{kind} blocks of {found} bytes are smaller than the sectors of {sector_size} bytes")]
     BlockSize {
         /// `data` or `hash`.
         kind: &'static str,
-        /// Block size.
+        /// Block size in bytes.
         found: u32,
-        /// Sector size of the partition table, which systemd gives the loop device.
+        /// Sector size of the partition table, which systemd sets on the loop device, in bytes.
         sector_size: u32,
     },
-    /// The superblock asks for more than a partition holds, or for another digest than was signed.
+    /// The superblock describes more than a partition has, or another digest size than that of the root hash.
     #[error("the superblock does not fit: {0}")]
     Fit(TreeError),
-    /// Data or tree.
+    /// Data or hash tree do not match the root hash.
     #[error(transparent)]
     Tree(TreeError),
-    /// A byte that nothing covers is in use.
+    /// A byte that no hash covers is not zero.
     #[error("byte {offset} of the {partition} partition, which no hash covers, is not zero")]
     Stray {
-        /// Which partition.
+        /// Name of the partition.
         partition: &'static str,
-        /// Where in it.
+        /// Offset in the partition, in bytes.
         offset: u64,
     },
 }
 
 impl ContentsError {
-    /// The rule that was broken.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -65,7 +65,7 @@ impl ContentsError {
     }
 }
 
-/// How much of an image was verified before it is staged.
+/// The coverage of an image: how much of it was verified before it is staged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
     verify: Verify,
@@ -74,29 +74,30 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Every byte of an image of `len` bytes.
+    /// Makes the coverage of an image of `len` bytes of which every byte was verified.
     pub(super) const fn full(len: u64) -> Self {
         Self { verify: Verify::Full, checked: len, len }
     }
 
-    /// At least `checked` of `len` bytes; dm-verity verifies the others when they are read.
+    /// Makes the coverage of at least `checked` of `len` bytes. dm-verity verifies the others when they are read.
     pub(super) fn on_read(checked: u64, len: u64) -> Self {
         Self { verify: Verify::OnRead, checked: checked.min(len), len }
     }
 
-    /// The way.
+    /// Returns the kind of coverage.
     #[must_use]
     pub const fn verify(self) -> Verify {
         self.verify
     }
 
-    /// Bytes of the file that were verified. What the kernel verified in the trial activation isn't counted.
+    /// Returns the number of bytes of the file that were verified. Bytes that only the kernel verified, in the trial
+    /// activation, are not counted.
     #[must_use]
     pub const fn checked(self) -> u64 {
         self.checked
     }
 
-    /// Bytes of the file.
+    /// Returns the length of the file in bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no image is empty")]
     pub const fn len(self) -> u64 {
@@ -104,9 +105,9 @@ impl Coverage {
     }
 }
 
-/// What holds the bytes of an image.
+/// A holder of an image's bytes.
 pub trait Held {
-    /// The bytes.
+    /// Returns the bytes.
     fn bytes(&self) -> &dyn ReadAt;
 }
 
@@ -116,8 +117,8 @@ impl<T: ReadAt> Held for &T {
     }
 }
 
-/// Evidence that the whole hash tree of an image leads to the signed root hash, and that all bytes outside of tree and data are as
-/// they must be: what dm-verity needs to verify the data when it is read.
+/// Evidence that the whole hash tree of an image leads to the signed root hash, and that all bytes outside of tree and
+/// data are valid. dm-verity needs no more to verify the data when it is read.
 ///
 /// Only [`RootedImage::check`] and [`IntactImage::check`] make one.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ pub struct RootedImage<H> {
     superblock: Superblock,
 }
 
-/// An image whose data and hash tree give the signed root hash. Only [`IntactImage::check`] makes one.
+/// An image whose data and hash tree match the signed root hash. Only [`IntactImage::check`] makes one.
 ///
 /// ```compile_fail,E0423
 /// fn believe<H>(rooted: sextant::verify::RootedImage<H>) -> sextant::verify::IntactImage<H> {
@@ -138,21 +139,21 @@ pub struct RootedImage<H> {
 pub struct IntactImage<H>(RootedImage<H>);
 
 impl<H: Held> IntactImage<H> {
-    /// Recomputes the whole hash tree over all data, and looks at what it doesn't cover.
+    /// Recomputes the whole hash tree over all data, and checks the bytes that it does not cover.
     ///
     /// # Errors
-    /// [`ContentsError`]: the first rule that is broken.
+    /// [`ContentsError`] for the first rule that is broken.
     pub fn check(held: H, signed: SignedDdi, threads: usize) -> Result<Self, ContentsError> {
         let superblock = examine(held.bytes(), signed.ddi(), threads)?;
         Ok(Self(RootedImage { held, signed, superblock }))
     }
 
-    /// As [`RootedImage::attested`].
+    /// Makes the evidence as [`RootedImage::attested`] does.
     pub(super) fn attested(held: H, signed: SignedDdi, superblock: &[u8]) -> Option<Self> {
         RootedImage::attested(held, signed, superblock).map(Self)
     }
 
-    /// The file system: exactly the bytes that the hash tree covers.
+    /// Returns the file system: exactly the bytes that the hash tree covers.
     #[must_use]
     pub fn filesystem(&self) -> Option<Window<'_>> {
         let rooted = self.0.lend();
@@ -161,23 +162,23 @@ impl<H: Held> IntactImage<H> {
 }
 
 impl<H> IntactImage<H> {
-    /// Its hash tree leads to the signed root hash.
+    /// Returns the evidence about the hash tree.
     #[must_use]
     pub fn rooted(&self) -> &RootedImage<H> {
         &self.0
     }
 
-    /// What holds the bytes.
+    /// Returns the holder of the bytes.
     pub(super) fn into_held(self) -> H {
         self.0.held
     }
 }
 
 impl<H: Held> RootedImage<H> {
-    /// Checks the whole hash tree, what it doesn't cover, and of the data what libblkid looks at.
+    /// Checks the whole hash tree, the bytes that it does not cover, and the data that libblkid probes.
     ///
     /// # Errors
-    /// [`ContentsError`]: the first rule that is broken.
+    /// [`ContentsError`] for the first rule that is broken.
     pub fn check(held: H, signed: SignedDdi) -> Result<(Self, Coverage), ContentsError> {
         let opened = OnRead::open(held.bytes(), signed.ddi())?;
         let superblock = opened.superblock().clone();
@@ -185,10 +186,10 @@ impl<H: Held> RootedImage<H> {
         Ok((Self { held, signed, superblock }, coverage))
     }
 
-    /// Returns the same evidence in the process that waited while another one checked the image and found `superblock`.
+    /// Makes the evidence in the agent, after a worker checked the image and reported `superblock`.
     ///
-    /// Of what a process says that read hostile bytes nothing is used without being checked: the superblock has to be one, and
-    /// what it describes has to be inside of the image. `None` where it isn't.
+    /// The worker has read hostile bytes, so its answer is checked: the superblock must be valid and describe areas
+    /// inside the image. Returns `None` if it does not.
     pub(super) fn attested(held: H, signed: SignedDdi, superblock: &[u8]) -> Option<Self> {
         let superblock = Superblock::parse(superblock.first_chunk::<SUPERBLOCK_SIZE>()?).ok()?;
         let geometry = superblock.geometry();
@@ -201,7 +202,7 @@ impl<H: Held> RootedImage<H> {
         fits.then_some(Self { held, signed, superblock })
     }
 
-    /// Borrows the evidence, without the way in which the bytes are held.
+    /// Borrows the evidence without the way in which the bytes are held.
     #[must_use]
     pub fn lend(&self) -> Rooted<'_> {
         Rooted { bytes: self.held.bytes(), signed: &self.signed, superblock: &self.superblock }
@@ -209,24 +210,24 @@ impl<H: Held> RootedImage<H> {
 }
 
 impl<H> RootedImage<H> {
-    /// The image and its signature.
+    /// Returns the image and its signature.
     #[must_use]
     pub fn signed(&self) -> &SignedDdi {
         &self.signed
     }
 
-    /// What holds the bytes.
+    /// Returns the holder of the bytes.
     pub(super) fn held(&self) -> &H {
         &self.held
     }
 
-    /// What holds the bytes.
+    /// Returns the holder of the bytes.
     pub(super) fn into_held(self) -> H {
         self.held
     }
 }
 
-/// A [`RootedImage`], lent.
+/// A borrowed [`RootedImage`].
 #[derive(Debug, Clone, Copy)]
 pub struct Rooted<'a> {
     bytes: &'a dyn ReadAt,
@@ -235,44 +236,44 @@ pub struct Rooted<'a> {
 }
 
 impl<'a> Rooted<'a> {
-    /// Returns how many bytes the hash tree covers.
+    /// Returns the number of bytes that the hash tree covers.
     #[must_use]
     pub fn data_len(self) -> u64 {
         self.superblock.geometry().data_len()
     }
 
-    /// The file of the whole image, where it is one.
+    /// Returns the descriptor of the image's file, `None` if the image is not a file.
     #[must_use]
     pub fn descriptor(self) -> Option<BorrowedFd<'a>> {
         self.bytes.descriptor()
     }
 
-    /// The root hash and its signature.
+    /// Returns the root hash and its signature.
     #[must_use]
     pub fn signed(self) -> &'a SignedRoot {
         self.signed.root()
     }
 
-    /// The superblock.
+    /// Returns the superblock.
     #[must_use]
     pub fn superblock(self) -> &'a Superblock {
         self.superblock
     }
 
-    /// The partition with the file system.
+    /// Returns the partition with the file system.
     #[must_use]
     pub fn root(self) -> &'a Partition {
         self.signed.ddi().root()
     }
 
-    /// The partition with the hash tree.
+    /// Returns the partition with the hash tree.
     #[must_use]
     pub fn verity(self) -> &'a Partition {
         self.signed.ddi().verity()
     }
 
-    /// What a person should know though it changes nothing: partition UUIDs should be the first and the
-    /// last 128 bits of the root hash (Discoverable Partitions Specification, "Verity").
+    /// Returns the warnings: partition UUIDs should be the first and the last 128 bits of the root hash (Discoverable
+    /// Partitions Specification, "Verity").
     #[must_use]
     pub fn warnings(self) -> Vec<Message> {
         let [first, last] = partition_uuids(self.signed().root_hash());
@@ -288,10 +289,10 @@ impl<'a> Rooted<'a> {
     }
 }
 
-/// Recomputes the whole hash tree over all data, and looks at what it doesn't cover. Returns the superblock.
+/// Recomputes the whole hash tree over all data, and checks the bytes that it does not cover. Returns the superblock.
 ///
 /// # Errors
-/// [`ContentsError`]: the first rule that is broken.
+/// [`ContentsError`] for the first rule that is broken.
 pub(super) fn examine(source: &dyn ReadAt, ddi: &Ddi, threads: usize) -> Result<Superblock, ContentsError> {
     let (data, hash, superblock) = areas(source, ddi)?;
     verity::verify(&data, &hash, &superblock, &ddi.claim().root_hash, threads).map_err(tree_error)?;
@@ -299,10 +300,10 @@ pub(super) fn examine(source: &dyn ReadAt, ddi: &Ddi, threads: usize) -> Result<
     Ok(superblock)
 }
 
-/// Bytes at the start of a disk or a partition among which libblkid looks for magic numbers. The last is that of a second LUKS2
-/// header, at 4 MiB (util-linux 2.41, `libblkid/src/superblocks/luks.c`, `LUKS2_HDR2_OFFSETS`).
+/// Number of bytes at the start of a disk or partition in which libblkid looks for magic numbers. The last is that of a
+/// second LUKS2 header, at 4 MiB (util-linux 2.41, `libblkid/src/superblocks/luks.c`, `LUKS2_HDR2_OFFSETS`).
 const PROBED_HEAD: u64 = (4 << 20) + (64 << 10);
-/// Bytes at the end of one: the first is 3087 sectors from there (`promise_raid.c`).
+/// Number of such bytes at the end of a disk or partition: the first is 3087 sectors before the end (`promise_raid.c`).
 const PROBED_TAIL: u64 = 2 << 20;
 
 /// An image whose data is checked when it is read.
@@ -312,13 +313,15 @@ pub(super) struct OnRead<'a> {
 }
 
 impl<'a> OnRead<'a> {
-    /// Checks the whole hash tree, the bytes that it doesn't cover, and the data in which libblkid looks for magic numbers.
+    /// Checks the whole hash tree, the bytes that it does not cover, and the data in which libblkid looks for magic
+    /// numbers.
     ///
-    /// A magic number that an attacker writes there would make systemd refuse the image, and all others with it. libblkid looks at
-    /// the disk and at the partition; the ranges of the disk that are data lie within those of the partition.
+    /// A magic number that an attacker writes there would make systemd refuse the image, and all others with it.
+    /// libblkid probes the disk and the partition. The ranges of the disk that are data are inside those of the
+    /// partition.
     ///
     /// # Errors
-    /// [`ContentsError`]: the first rule that is broken.
+    /// [`ContentsError`] for the first rule that is broken.
     pub(super) fn open(source: &'a dyn ReadAt, ddi: &Ddi) -> Result<Self, ContentsError> {
         let (data, hash, superblock) = areas(source, ddi)?;
         check_tails(&data, &hash, &superblock)?;
@@ -330,12 +333,12 @@ impl<'a> OnRead<'a> {
         Ok(Self { data, len: source.len() })
     }
 
-    /// The file system. Each block of it is checked when it is read.
+    /// Returns the file system. Each block of it is checked when it is read.
     pub(super) fn filesystem(&self) -> &dyn ReadAt {
         &self.data
     }
 
-    /// The superblock.
+    /// Returns the superblock.
     pub(super) fn superblock(&self) -> &Superblock {
         self.data.superblock()
     }
@@ -378,8 +381,8 @@ fn tree_error(error: TreeError) -> ContentsError {
     }
 }
 
-/// Partitions may be longer than what the tree covers. The kernel never shows those bytes, yet libblkid
-/// reads them when it probes.
+/// Checks that the bytes of the partitions after the areas of the tree are zero. The kernel never shows these bytes,
+/// but libblkid probes them.
 fn check_tails(data: &dyn ReadAt, hash: &dyn ReadAt, superblock: &Superblock) -> Result<(), ContentsError> {
     let geometry = superblock.geometry();
     check_tail(data, geometry.data_len(), "root")?;

@@ -1,8 +1,8 @@
-//! Custody: the bytes that are verified must be the bytes that are used.
+//! Custody: the verified bytes must be the bytes that are used.
 //!
-//! A file that is verified and then used could be changed in between. So a [`Custody`] takes the bytes first, and its
-//! [`Holding`] is what is verified. The type of a holding says how the bytes are held. A file that is only examined where it
-//! lies ([`Examined`]) can't be staged.
+//! A file could change between verification and use. So a [`Custody`] takes the bytes first, and its [`Holding`] is
+//! what is verified. The type of a holding determines how the bytes are held: a file that is only examined in place
+//! ([`Examined`]) cannot be staged.
 
 use super::Candidate;
 use super::contents::Held;
@@ -13,22 +13,22 @@ use ddi::text::Message;
 use ddi::{Class, ExtensionName};
 use std::convert::Infallible;
 
-/// The bytes that are being verified, and `W`, the way in which they are held.
+/// The bytes that are being verified. `W` is the way in which they are held.
 #[derive(Debug)]
 pub struct Holding<W> {
-    /// The file that was found, or the copy of it, with the stamp of before its first byte was verified.
+    /// The original file or its copy, with the stamp from before its first byte was verified.
     file: Candidate,
     way: W,
     is_copy: bool,
     remark: Option<Message>,
 }
 
-/// Nobody holds the bytes: they are examined where they lie.
+/// The bytes are not held, but examined in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Examined;
 
 impl Holding<Examined> {
-    /// Verifies the file where it is.
+    /// Verifies a file in place.
     #[must_use]
     pub fn in_place(candidate: Candidate) -> Self {
         Self::of(candidate, Examined)
@@ -36,68 +36,68 @@ impl Holding<Examined> {
 }
 
 impl<W> Holding<W> {
-    /// Verifies the file where it is, and holds it in a `way`.
+    /// Verifies a file in place, and holds it by `way`.
     pub(crate) fn of(candidate: Candidate, way: W) -> Self {
         Self { file: candidate, way, is_copy: false, remark: None }
     }
 
-    /// Verifies a copy of the candidate's file, which had this stamp when it was complete.
+    /// Verifies a copy of the candidate's file. `stamp` was taken when the copy was complete.
     pub(crate) fn copied(candidate: Candidate, source: FileSource, stamp: Stamp, way: W) -> Self {
         Self { file: candidate.replaced(source, stamp), way, is_copy: true, remark: None }
     }
 
-    /// Notes what a person should know about how it is held.
+    /// Adds a warning about the way in which the bytes are held.
     pub(crate) fn with_remark(self, remark: Message) -> Self {
         Self { remark: Some(remark), ..self }
     }
 
-    /// What a person should know about how it is held.
+    /// Returns the warning about the way in which the bytes are held.
     #[must_use]
     pub fn remark(&self) -> Option<&Message> {
         self.remark.as_ref()
     }
 
-    /// Makes sure that the file, or the copy of it, has the stamp that it had before it was verified.
+    /// Checks that the original file or its copy still has the stamp from before verification.
     ///
     /// # Errors
-    /// [`Reason::Unreadable`](crate::reason::Reason::Unreadable)
+    /// [`Reason::Unreadable`](crate::reason::Reason::Unreadable) if the stamp differs or cannot be taken.
     pub fn check_unchanged(&self) -> Result<(), Refusal> {
         self.file.stamp().check(self.source().file())
     }
 
-    /// The extension's name.
+    /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
         self.file.name()
     }
 
-    /// What it extends.
+    /// Returns the class.
     #[must_use]
     pub fn class(&self) -> Class {
         self.file.class()
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn source(&self) -> &FileSource {
         self.file.source()
     }
 
-    /// Whether they are a copy of our own.
+    /// Returns whether the bytes are a private copy.
     pub(super) fn is_copy(&self) -> bool {
         self.is_copy
     }
 
-    /// The same, with its way seen as another.
+    /// Maps the way in which the bytes are held.
     pub(crate) fn map<M>(self, see: impl FnOnce(W) -> M) -> Holding<M> {
         let Self { file, way, is_copy, remark } = self;
         Holding { file, way: see(way), is_copy, remark }
     }
 
-    /// Holds it in another way.
+    /// Converts the way in which the bytes are held.
     ///
     /// # Errors
-    /// The holding as it was, where the way can't be changed.
+    /// The unchanged holding if `convert` refuses.
     pub(super) fn converted<M>(self, convert: impl FnOnce(W) -> Result<M, W>) -> Result<Holding<M>, Box<Self>> {
         let Self { file, way, is_copy, remark } = self;
         match convert(way) {
@@ -106,7 +106,7 @@ impl<W> Holding<W> {
         }
     }
 
-    /// How it is held, the file that was verified, and the stamp that it had then.
+    /// Returns the way, the file that was verified, and its stamp.
     pub(crate) fn into_parts(self) -> (W, FileSource, Stamp) {
         let stamp = self.file.stamp();
         (self.way, self.file.into_source(), stamp)
@@ -119,43 +119,43 @@ impl<W> Held for Holding<W> {
     }
 }
 
-/// Nobody could take the bytes.
+/// The error of a custody that could not take the bytes.
 #[derive(Debug)]
 pub struct Shortage {
-    /// They are examined all the same: an image with a worse fault deserves to be told so.
+    /// The bytes in place. They are verified all the same, so that the report names a worse fault if there is one.
     pub(super) holding: Holding<Examined>,
-    /// Why.
+    /// The refusal, if there is no worse fault.
     pub(super) refusal: Refusal,
 }
 
 impl Shortage {
-    /// `candidate` can't be taken, for this reason.
+    /// Makes the error for `candidate` with its refusal.
     pub(crate) fn new(candidate: Candidate, refusal: Refusal) -> Self {
         Self { holding: Holding::in_place(candidate), refusal }
     }
 }
 
-/// Makes sure that what is verified can't be changed by others.
+/// A way of preventing changes to verified bytes.
 pub trait Custody {
-    /// How bytes are held.
+    /// The way in which bytes are held.
     type Way;
-    /// How they are held where dm-verity verifies data when it is read: by a mount of their file, so that nothing can be copied.
+    /// The way in which they are held for dm-verity to verify on reading: a mount of the file, which cannot be copied.
     type Mount;
 
     /// Takes the candidate's bytes.
     ///
     /// # Errors
-    /// [`Shortage`]: why they can't be taken.
+    /// [`Shortage`] if they cannot be taken.
     fn take(&self, candidate: Candidate) -> Result<Holding<Self::Way>, Box<Shortage>>;
 
-    /// Converts what is held by a mount.
+    /// Converts a way that is a mount.
     ///
     /// # Errors
-    /// `way` itself, if it is another.
+    /// `way` itself if it is not a mount.
     fn only_mount(&self, way: Self::Way) -> Result<Self::Mount, Self::Way>;
 }
 
-/// For verifying without staging.
+/// Custody for verification only. Its images cannot be staged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InPlaceCustody;
 

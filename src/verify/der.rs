@@ -1,7 +1,7 @@
-//! Distinguished Encoding Rules, as much of them as CMS needs (ITU-T X.690, clauses 8 and 10).
+//! The subset of the Distinguished Encoding Rules that CMS needs (ITU-T X.690, clauses 8 and 10).
 //!
-//! Definite lengths only, in their shortest form, and identifiers of one byte: OpenSSL would also read other encodings,
-//! and what it reads more than this is not accepted here. Nothing recurses.
+//! Only definite lengths in their shortest form, and identifiers of one byte. OpenSSL also accepts other encodings,
+//! which are refused here. The parser does not recurse.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -13,49 +13,49 @@
 
 use thiserror::Error;
 
-/// Deepest nesting of elements in a part whose structure doesn't matter. An ESS signing certificate with a general name
+/// Maximum nesting of elements in a part whose structure is not parsed. An ESS signing certificate with a general name
 /// has 12 levels.
 const MAX_DEPTH: usize = 16;
-/// Most elements of such a part. The S/MIME capabilities that OpenSSL 3.0 writes have 21.
+/// Maximum number of elements in such a part. The S/MIME capabilities that OpenSSL 3.0 writes have 21.
 const MAX_ELEMENTS: usize = 512;
 
-/// Why bytes aren't the element that is expected.
+/// Errors of parsing an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DerError {
-    /// The element ends after the bytes do.
+    /// The bytes end before the element.
     #[error("element is cut short")]
     Truncated,
-    /// A length in more than four bytes, or not in its shortest form.
+    /// A length has more than four bytes, or is not in its shortest form.
     #[error("length is not in its shortest definite form")]
     Length,
-    /// Another element than expected.
+    /// An element has another type than expected.
     #[error("element of type {found:#04x} where {expected:#04x} is expected")]
     Tag {
-        /// Identifier octet found.
+        /// Its identifier octet.
         found: u8,
-        /// Identifier octet expected.
+        /// The expected identifier octet.
         expected: u8,
     },
-    /// An identifier of several bytes, the end marker of BER, or a string in pieces.
+    /// The element is not DER: an identifier of several bytes, the end marker of BER, or a string in pieces.
     #[error("element of type {found:#04x}, which DER does not have")]
     NotDer {
-        /// Identifier octet found.
+        /// Its identifier octet.
         found: u8,
     },
-    /// A value that DER writes in another way.
+    /// A value has an encoding that DER does not permit.
     #[error("{0} is not in its only form")]
     Value(&'static str),
-    /// Bytes after the last element.
+    /// Bytes follow the last element.
     #[error("{found} bytes follow the last element")]
     Trailing {
-        /// How many.
+        /// Number of bytes.
         found: usize,
     },
-    /// More levels than anything real has.
+    /// The nesting is deeper than in any real signature.
     #[error("elements are nested more than {MAX_DEPTH} deep")]
     Deep,
-    /// More elements than anything real has.
+    /// There are more elements than in any real signature.
     #[error("there are more than {MAX_ELEMENTS} elements")]
     Many,
 }
@@ -75,17 +75,18 @@ pub(super) const CONTEXT_0: u8 = 0xa0;
 /// `[1]`, constructed.
 pub(super) const CONTEXT_1: u8 = 0xa1;
 
-/// Bits of an identifier octet: the class, whether the element is constructed, and a number for which there are others.
+/// Bits of an identifier octet: the class, the flag of a constructed element, and the number that marks a longer
+/// identifier.
 const CLASS: u8 = 0xc0;
 const CONSTRUCTED: u8 = 0x20;
 const LONG_NUMBER: u8 = 0x1f;
 
-/// One element.
+/// An element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Element<'a> {
     pub(super) tag: u8,
     pub(super) content: &'a [u8],
-    /// Identifier, length and content together.
+    /// Identifier, length and content.
     pub(super) whole: &'a [u8],
 }
 
@@ -114,7 +115,7 @@ impl Element<'_> {
     }
 }
 
-/// An integer in its fewest bytes (clause 8.3.2).
+/// Checks that an integer has the minimum number of bytes (clause 8.3.2).
 pub(super) fn check_integer(content: &[u8]) -> Result<(), DerError> {
     match content {
         [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(DerError::Value("an integer")),
@@ -122,7 +123,7 @@ pub(super) fn check_integer(content: &[u8]) -> Result<(), DerError> {
     }
 }
 
-/// An object identifier whose numbers are complete and in their fewest bytes (clause 8.19.2).
+/// Checks that the numbers of an object identifier are complete and have the minimum number of bytes (clause 8.19.2).
 pub(super) fn check_identifier(content: &[u8]) -> Result<(), DerError> {
     let starts =
         |at: usize| at.checked_sub(1).and_then(|before| content.get(before)).is_none_or(|byte| byte & 0x80 == 0);
@@ -131,7 +132,7 @@ pub(super) fn check_identifier(content: &[u8]) -> Result<(), DerError> {
     if ends && !padded { Ok(()) } else { Err(DerError::Value("an object identifier")) }
 }
 
-/// A bit string whose unused bits are zero (clause 11.2.1).
+/// Checks that the unused bits of a bit string are zero (clause 11.2.1).
 fn check_bits(content: &[u8]) -> Result<(), DerError> {
     let good = match content {
         [0] => true,
@@ -141,7 +142,7 @@ fn check_bits(content: &[u8]) -> Result<(), DerError> {
     if good { Ok(()) } else { Err(DerError::Value("a bit string")) }
 }
 
-/// Checks that `bytes` are elements in definite lengths, one after the other and all the way down.
+/// Checks that `bytes` are elements with definite lengths, at all levels.
 pub(super) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
     let mut open = vec![Reader::new(bytes)];
     let mut count = 0_usize;
@@ -166,7 +167,7 @@ pub(super) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
     Ok(())
 }
 
-/// Writes one element, whose content is `parts` one after the other.
+/// Encodes an element with the concatenated `parts` as content.
 pub(super) fn element<'a>(tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let content = parts.into_iter().fold(Vec::new(), |mut content, part| {
         content.extend_from_slice(part);
@@ -177,7 +178,7 @@ pub(super) fn element<'a>(tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) ->
     match *digits.as_slice() {
         [] => out.push(0),
         [short @ 0..=0x7f] => out.push(short),
-        // A length has eight digits at most.
+        // A length has at most eight digits.
         _ => out.push(u8::try_from(digits.len()).unwrap_or(0x7f) | 0x80),
     }
     if content.len() > 0x7f {
@@ -187,7 +188,7 @@ pub(super) fn element<'a>(tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) ->
     out
 }
 
-/// Reads elements one after the other.
+/// A reader of consecutive elements.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
@@ -232,23 +233,23 @@ impl<'a> Reader<'a> {
         Ok(Element { tag, content, whole })
     }
 
-    /// The next element, which must be of type `expected`.
+    /// Reads the next element, which must have the type `expected`.
     pub(super) fn expect(&mut self, expected: u8) -> Result<Element<'a>, DerError> {
         let element = self.next()?;
         if element.tag == expected { Ok(element) } else { Err(DerError::Tag { found: element.tag, expected }) }
     }
 
-    /// The next element if it is of type `tag`; else nothing is read.
+    /// Reads the next element if it has the type `tag`.
     pub(super) fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerError> {
         if self.rest.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
     }
 
-    /// Goes into the next element, which must be of type `expected`.
+    /// Returns a reader of the content of the next element, which must have the type `expected`.
     pub(super) fn enter(&mut self, expected: u8) -> Result<Reader<'a>, DerError> {
         self.expect(expected).map(|element| Reader::new(element.content))
     }
 
-    /// The content of the only element, which must be of type `expected`.
+    /// Returns the content of the only element, which must have the type `expected`.
     pub(super) fn only(mut self, expected: u8) -> Result<&'a [u8], DerError> {
         let element = self.expect(expected)?;
         self.finish()?;

@@ -1,4 +1,4 @@
-//! Whether a file system is an extension for this host.
+//! Judgement of a file system: whether it is an extension for this host.
 
 use crate::extension::{self, Compatible, HostRelease, LookupError};
 use crate::policy::Policy;
@@ -7,11 +7,11 @@ use ddi::filesystem::{Filesystem, Tree};
 use ddi::text::Text;
 use ddi::{Architecture, Class, ExtensionName};
 
-/// What an extension must be meant for: a system that has booted, as opposed to an initrd or a portable
-/// service (os-release(5), `SYSEXT_SCOPE`).
+/// The required scope of an extension: a booted system, as opposed to an initrd or a portable service (os-release(5),
+/// `SYSEXT_SCOPE`).
 const SCOPE: &str = "system";
 
-/// What images are read against. Nothing of it is a secret.
+/// The rules for reading images. They contain no secrets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) architecture: Architecture,
@@ -20,11 +20,11 @@ pub(super) struct Rules<'a> {
     pub(super) threads: usize,
 }
 
-/// Judges the file system of an image of which nothing else is known: release file, names and hierarchies, and not whether
-/// it fits a host.
+/// Judges the file system of an image that has not been verified: release file, names and hierarchies, but not
+/// compatibility with a host.
 ///
 /// # Errors
-/// What a boot would refuse an image with this file system for.
+/// The refusal of a boot for an image with this file system.
 pub fn look_unverified(
     policy: &Policy,
     architecture: Architecture,
@@ -35,7 +35,7 @@ pub fn look_unverified(
     look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
 }
 
-/// Judges a file system by all that [`look`] judges, and by what it would make overlayfs hide of the host.
+/// Judges a file system by all rules of [`look`], and refuses overlayfs markers that would hide files of the host.
 pub(super) fn look_closely(
     rules: Rules<'_>,
     filesystem: &Filesystem<'_>,
@@ -55,7 +55,7 @@ pub(super) fn look_closely(
     }
 }
 
-/// Judges a file system as far as a mounted one can be judged.
+/// Judges a file system by the rules that can be checked on a mounted one.
 pub(super) fn look(
     rules: Rules<'_>,
     tree: &dyn Tree,
@@ -68,7 +68,7 @@ pub(super) fn look(
         extension::judge(&release.file, class, host, SCOPE, rules.architecture)
             .map_err(|error| Refusal::new(error.reason(), &error))
     };
-    // What the extension says of itself comes before how it fits this host.
+    // Faults of the extension itself come before incompatibility with this host.
     judge(None)?;
     extension::refuse_os_release(tree, class).map_err(lookup)?;
     extension::refuse_odd_metadata(tree, class, name).map_err(lookup)?;

@@ -1,4 +1,4 @@
-//! From a file to evidence: the way every image takes, whoever asks.
+//! The pipeline of every image, from a file to evidence.
 //!
 //! ```text
 //! Candidate ─► Ddi ─► SignedDdi ─► IntactImage ─► VerifiedImage
@@ -7,13 +7,13 @@
 //!                                   the hash tree  the same, and dm-verity will check the data
 //! ```
 //!
-//! Each step consumes what the one before it made and can be made by no other: a [`VerifiedImage`] is an [`IntactImage`] of a
-//! [`SignedDdi`], and the evidence that it fits. How its bytes are held is part of its type, so that [`crate::stage`] takes
-//! none that was only examined. No file system is looked into before all of its bytes have been checked, or through anything but
-//! its hash tree.
+//! Each step consumes the result of the step before, and there is no other way to make it: a [`VerifiedImage`] is an
+//! [`IntactImage`] of a [`SignedDdi`], with the evidence that it is compatible. Its type determines how its bytes are
+//! held, so [`crate::stage`] accepts none that was only examined. No file system is read before all of its bytes have
+//! been checked, or through anything but its hash tree.
 //!
-//! An [`OnReadImage`] is no [`VerifiedImage`]: it can be staged as a mount of its file, which systemd activates by dm-verity, and
-//! in no other way.
+//! An [`OnReadImage`] is not a [`VerifiedImage`]: it can only be staged as a mount of its file, which systemd activates
+//! through dm-verity.
 
 mod activation;
 mod candidate;
@@ -48,21 +48,21 @@ use reading::{Contents, Reader, Structure};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-/// What came to light about an image, accepted or not.
+/// Findings about an image, collected even if it is rejected.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
     /// The signed root hash; `None` until its signature has been verified.
     pub root_hash: Option<RootHash>,
-    /// Who signed it.
+    /// The trust anchor that signed it.
     pub signer: Option<Anchor>,
-    /// What a person should know though it changes nothing.
+    /// Warnings, which do not change the verdict.
     pub warnings: Vec<Message>,
-    /// How much of it was verified; `None` until that was done.
+    /// Coverage, `None` until the bytes have been verified.
     pub coverage: Option<Coverage>,
 }
 
-/// An image of which everything has been verified: it is intact, and an extension for this host. Only [`Verifier::verify`] makes
-/// one. `W` is the way in which its bytes are held.
+/// An image that has passed all checks: it is intact, and an extension for this host. Only [`Verifier::verify`] and
+/// [`Session::verify`] make one. `W` is the way in which its bytes are held.
 ///
 /// ```compile_fail,E0451
 /// use sextant::extension::Compatible;
@@ -79,47 +79,47 @@ pub struct VerifiedImage<W> {
 }
 
 impl<W> VerifiedImage<W> {
-    /// The extension's name.
+    /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
         self.intact.rooted().held().name()
     }
 
-    /// What it extends.
+    /// Returns the class.
     #[must_use]
     pub fn class(&self) -> Class {
         self.intact.rooted().held().class()
     }
 
-    /// The signed root hash that all of its bytes were found to give.
+    /// Returns the signed root hash, which matches all of its bytes.
     #[must_use]
     pub fn root_hash(&self) -> &RootHash {
         self.intact.rooted().signed().root().root_hash()
     }
 
-    /// Who signed it.
+    /// Returns the trust anchor that signed it.
     #[must_use]
     pub fn signer(&self) -> &Anchor {
         self.intact.rooted().signed().root().signer()
     }
 
-    /// Why it fits.
+    /// Returns the evidence that it is compatible.
     #[must_use]
     pub fn compatible(&self) -> Compatible {
         self.compatible
     }
 
-    /// The very bytes that were verified.
+    /// Returns the verified bytes.
     #[must_use]
     pub fn into_holding(self) -> Holding<W> {
         self.intact.into_held()
     }
 }
 
-/// An image whose data is left to dm-verity, and of which everything else has been verified. It is held by a mount of its file,
-/// so there is nothing that could be copied. Only [`Session::verify_on_read`] makes one.
+/// An image that has passed all checks, except that its data is left to dm-verity. It is held by a mount of its file,
+/// which cannot be copied. Only [`Session::verify_on_read`] makes one.
 ///
-/// The bytes are out of reach: what installs or copies an image takes a [`VerifiedImage`].
+/// Its bytes are inaccessible: code that installs or copies an image needs a [`VerifiedImage`].
 ///
 /// ```compile_fail,E0624
 /// fn bytes<M>(image: sextant::verify::OnReadImage<M>) -> sextant::verify::Holding<M> {
@@ -133,29 +133,29 @@ pub struct OnReadImage<M> {
 }
 
 impl<M> OnReadImage<M> {
-    /// Why it fits.
+    /// Returns the evidence that it is compatible.
     #[must_use]
     pub fn compatible(&self) -> Compatible {
         self.compatible
     }
 
-    /// The very file that was verified.
+    /// Returns the verified file.
     pub(crate) fn into_holding(self) -> Holding<M> {
         self.rooted.into_held()
     }
 }
 
-/// An image that was verified in one way or the other.
+/// An image that was verified with either coverage.
 #[derive(Debug)]
 pub enum Verified<W, M> {
-    /// Everything was verified.
+    /// All bytes were verified.
     Full(VerifiedImage<W>),
     /// dm-verity verifies the data when it is read.
     OnRead(OnReadImage<M>),
 }
 
 impl<W, M> Verified<W, M> {
-    /// The extension's name.
+    /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
         match self {
@@ -164,7 +164,7 @@ impl<W, M> Verified<W, M> {
         }
     }
 
-    /// What it extends.
+    /// Returns the class.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -173,7 +173,7 @@ impl<W, M> Verified<W, M> {
         }
     }
 
-    /// The signed root hash.
+    /// Returns the signed root hash.
     #[must_use]
     pub fn root_hash(&self) -> &RootHash {
         match self {
@@ -197,7 +197,7 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Adds an image that came from `file`.
+    /// Adds an image from `file`.
     pub fn add(&mut self, class: Class, name: ExtensionName, root_hash: RootHash, file: Text) {
         self.names.insert((class, name));
         self.files.insert((class, root_hash), file);
@@ -207,37 +207,37 @@ impl Accepted {
         self.names.contains(&(class, name.clone()))
     }
 
-    /// The file with this root hash. One image may be both a system and a configuration extension.
+    /// Returns the file with this root hash. An image may be both a sysext and a confext.
     fn file(&self, class: Class, root_hash: &RootHash) -> Option<&Text> {
         self.files.get(&(class, root_hash.clone()))
     }
 }
 
-/// What images are verified against.
+/// The rules and facilities for verifying images.
 pub struct Verifier<'a> {
-    /// The configuration.
+    /// Policy from the sealed configuration.
     pub policy: &'a Policy,
     /// The trust anchors.
     pub trust: &'a TrustStore,
-    /// What the partitions must be for.
+    /// Required architecture of the partitions.
     pub architecture: Architecture,
-    /// The system to be extended, where it is known.
+    /// Release of the host, `None` if it is unknown.
     pub host: Option<&'a HostRelease>,
-    /// Who activates an image on trial once it has been read; `None` where no kernel facility may be used.
+    /// Trial activation after an image has been read, `None` if no kernel facility may be used.
     pub activation: Option<&'a dyn Activate>,
-    /// Where hostile bytes are read.
+    /// The place where hostile bytes are read.
     pub confinement: Confinement,
-    /// Threads that hash.
+    /// Number of threads for hashing.
     pub threads: usize,
-    /// The time, for warnings.
+    /// Current time, for warnings.
     pub now: SystemTime,
 }
 
 impl Verifier<'_> {
-    /// Verifies one image, with a worker of its own. See [`Session::verify`].
+    /// Verifies one image, with its own worker. See [`Session::verify`].
     ///
     /// # Errors
-    /// The first rule that is broken. What was found until then is in `findings`.
+    /// The refusal of the first rule that is broken. `findings` has what was learned until then.
     pub fn verify<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
@@ -248,7 +248,7 @@ impl Verifier<'_> {
         self.session().verify(candidate, accepted, custody, findings)
     }
 
-    /// Begins to verify several images, one after the other.
+    /// Starts the verification of several images, one after the other.
     #[must_use]
     pub fn session(&self) -> Session<'_> {
         let rules =
@@ -257,10 +257,10 @@ impl Verifier<'_> {
     }
 }
 
-/// What came of taking the bytes of an image into custody.
+/// The result of taking the bytes of an image into custody.
 type Taken<W> = Result<Holding<W>, Box<Shortage>>;
 
-/// Several images that are verified one after the other.
+/// The verification of several images, one after the other.
 pub struct Session<'a> {
     verifier: &'a Verifier<'a>,
     rules: Rules<'a>,
@@ -268,10 +268,10 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Verifies one image, after those that have been accepted.
+    /// Verifies one image, after those in `accepted`.
     ///
     /// # Errors
-    /// The first rule that is broken. What was found until then is in `findings`.
+    /// The refusal of the first rule that is broken. `findings` has what was learned until then.
     pub fn verify<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
@@ -283,11 +283,11 @@ impl Session<'_> {
         verified.inspect_err(|_| self.reader.distrust())
     }
 
-    /// Verifies one image, after those that have been accepted, and leaves its data to dm-verity where that will check it: where this
-    /// kernel activates the image, and its file is staged as it is. Elsewhere everything is verified, as by [`Self::verify`].
+    /// Verifies one image, after those in `accepted`, and leaves its data to dm-verity if this kernel activates the
+    /// image and the file is staged as a mount. Otherwise everything is verified, as by [`Self::verify`].
     ///
     /// # Errors
-    /// The first rule that is broken. What was found until then is in `findings`.
+    /// The refusal of the first rule that is broken. `findings` has what was learned until then.
     pub fn verify_on_read<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
@@ -299,8 +299,8 @@ impl Session<'_> {
         verified.inspect_err(|_| self.reader.distrust())
     }
 
-    /// Lets the reading of the image begin that is going to be verified next, while the caller does what is left to do for the one
-    /// before, which [`Self::verify`] accepted.
+    /// Starts reading the image that will be verified next, while the caller finishes its work on the one before, which
+    /// [`Self::verify`] accepted.
     pub fn announce(&self, candidate: &Candidate) {
         self.reader.announce(candidate);
     }
@@ -331,7 +331,7 @@ impl Session<'_> {
             Ok(holding) => holding,
             Err(shortage) => return self.fall_short(*shortage, signed, Verify::OnRead, findings),
         };
-        // Where the kernel isn't asked now, nobody says that it will verify the data later.
+        // Without an activation now, it is unknown whether the kernel will verify the data later.
         let mounted = match self.verifier.activation {
             Some(_) => holding.converted(|way| custody.only_mount(way)),
             None => Err(Box::new(holding)),
@@ -342,7 +342,7 @@ impl Session<'_> {
         }
     }
 
-    /// Applies the rules that come before the contents, and has the bytes taken into custody.
+    /// Applies the rules that precede the contents, and takes the bytes into custody.
     fn hold<C: Custody + ?Sized>(
         &self,
         candidate: Candidate,
@@ -362,14 +362,14 @@ impl Session<'_> {
             let name = candidate.name();
             Refusal::new(Reason::DuplicateName, format_args!("an image named \"{name}\" was accepted before"))
         });
-        // The bytes under this root hash have been checked and are staged. To check them again for each copy would make a
-        // boot pay in time for copies of a signed image.
+        // The bytes of this root hash have been checked and are staged. Checking them again for each copy of a signed
+        // image would cost boot time.
         if let Some(first) = accepted.file(candidate.class(), root.root_hash()) {
             let detail = format_args!("it is the image that was accepted before as \"{first}\"");
             return Err(taken.unwrap_or_else(|| Refusal::new(Reason::DuplicateImage, detail)));
         }
 
-        // From here on only bytes count that nobody else can change.
+        // From here on only bytes count that others cannot change.
         let held = match taken {
             Some(refusal) => Err(Box::new(Shortage::new(candidate, refusal))),
             None => custody.take(candidate),
@@ -395,7 +395,7 @@ impl Session<'_> {
         Ok(VerifiedImage { intact, compatible })
     }
 
-    /// Verifies what decisions depend on.
+    /// Verifies the parts that decisions depend on.
     fn on_read<M>(
         &self,
         holding: Holding<M>,
@@ -410,7 +410,7 @@ impl Session<'_> {
         Ok(OnReadImage { rooted, compatible })
     }
 
-    /// Refuses an image that nobody could take, unless it has a worse fault.
+    /// Refuses an image whose bytes could not be taken, unless it has a worse fault.
     fn fall_short<T>(
         &self,
         shortage: Shortage,
@@ -426,7 +426,7 @@ impl Session<'_> {
         Err(refusal)
     }
 
-    /// Has the kernel activate the image on trial, where it is to be asked, and makes sure that the file is still what it was.
+    /// Activates the image on trial if requested, and checks that the file is unchanged.
     fn activate<W>(
         &self,
         image: &RootedImage<Holding<W>>,

@@ -1,7 +1,8 @@
-//! What is done with hostile bytes, and where: in a worker, which is asked two questions about each image.
+//! Reading of hostile bytes in a worker, which answers two questions about each image.
 //!
-//! The first is what an image consists of and claims. The answer is nothing but data: whether a signature holds is decided by
-//! who asked. The second is whether every byte is what the signed root hash promises, and what is in the file system.
+//! The first question is about the structure and claims of an image. The answer is only data: the agent itself decides
+//! whether the signature is valid. The second question is whether every byte matches the signed root hash, and what is
+//! in the file system.
 
 use super::activation::look_in_process;
 use super::cms::{self, SignedData};
@@ -25,10 +26,10 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// Most images that one worker reads.
+/// Maximum number of images that one worker reads.
 const MOST_IMAGES: u32 = 64;
 
-/// What a worker can find out.
+/// Reason tokens that a worker may return.
 const REASONS: [Reason; 21] = [
     Reason::Unreadable,
     Reason::BadGpt,
@@ -53,28 +54,28 @@ const REASONS: [Reason; 21] = [
     Reason::InternalError,
 ];
 
-/// What an image consists of and claims. Nothing of it is believed.
+/// The structure and claims of an image. Untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Structure {
     pub(super) ddi: Ddi,
     pub(super) signed_data: SignedData,
 }
 
-/// What reading an image brought to light.
+/// The results of reading an image.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Contents {
-    /// The superblock of its hash tree, as it stands on the disk.
+    /// Superblock of the hash tree, as it is on disk.
     pub(super) superblock: Octets,
-    /// The format of its file system.
+    /// Format of the file system.
     pub(super) kind: Kind,
-    /// Why it is an extension for this host.
+    /// The reason why the extension is compatible with this host.
     pub(super) fit: Fit,
-    /// How many bytes were checked.
+    /// Number of bytes that were checked.
     pub(super) checked: u64,
 }
 
 impl Contents {
-    /// The evidence of the process that judged the extension.
+    /// Returns the evidence of the worker that judged the extension.
     pub(super) fn compatible(&self) -> Compatible {
         Compatible::attested(self.fit)
     }
@@ -82,9 +83,9 @@ impl Contents {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Question {
-    /// The descriptor that comes along is an image of `len` bytes.
+    /// About an image of `len` bytes, whose descriptor is sent with the question.
     Structure { name: String, class: Class, len: u64 },
-    /// About the image of the question before, or about the copy of it that comes along.
+    /// About the image of the question before, or about its copy, whose descriptor is sent with the question.
     Contents(Verify),
 }
 
@@ -94,26 +95,27 @@ enum Answer {
     Contents(Result<Contents, Refusal>),
 }
 
-/// Has images read, one after the other.
+/// Has images read by a worker, one after the other.
 ///
-/// A worker that has read an image to its end, and found it to be what a trusted signer signed, reads the next one too. One that has
-/// read anything else is not asked again: what it has read may have made something else of it.
+/// A worker that has read an image completely, and found only what a trusted signer signed, also reads the next image.
+/// Any other worker is replaced, because what it read may have compromised it.
 pub(super) struct Reader<'a> {
     rules: Rules<'a>,
     confinement: Confinement,
     worker: RefCell<Option<Trusted>>,
 }
 
-/// A worker that has read nothing but good images.
+/// A worker that has read only good images.
 struct Trusted {
     worker: Worker,
-    /// How many it has read.
+    /// Number of images that it has read.
     read: u32,
-    /// The file that it has been asked about already, for whose structure nobody has asked yet.
+    /// The file about which it has been asked in advance, if its answer has not been received yet.
     ahead: Option<Identity>,
 }
 
-/// Which file a candidate is: its descriptor stays the same for as long as it is open, and the stamp tells it from a later one.
+/// Identity of a candidate: its descriptor stays the same while it is open, and the stamp distinguishes it from a later
+/// file.
 #[derive(PartialEq, Eq)]
 struct Identity(Option<RawFd>, Stamp, Class);
 
@@ -129,8 +131,8 @@ impl<'a> Reader<'a> {
         Self { rules, confinement, worker: RefCell::new(None) }
     }
 
-    /// Has the structure of an image read while the caller does something else. Whatever goes wrong is told by
-    /// [`Self::structure`], which is to be asked about this image next.
+    /// Starts reading the structure of an image while the caller does other work. [`Self::structure`], which must be
+    /// called for this image next, returns any error.
     pub(super) fn announce(&self, candidate: &Candidate) {
         if let Confinement::Worker { .. } = self.confinement
             && let Ok(mut trusted) = self.take()
@@ -142,7 +144,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads what an image consists of and claims.
+    /// Reads the structure and claims of an image.
     pub(super) fn structure(&self, candidate: &Candidate) -> Result<Structure, Refusal> {
         let Confinement::Worker { until } = self.confinement else {
             return guard(|| structure(self.rules, candidate.source(), candidate.name()));
@@ -151,7 +153,7 @@ impl<'a> Reader<'a> {
         match trusted.ahead.take() {
             None => trusted.ask_structure(candidate).map_err(refuse)?,
             Some(ahead) if ahead == Identity::of(candidate) => {}
-            // It has read something that nobody judged.
+            // It has read an image that was not judged.
             Some(_) => {
                 trusted = self.start().map_err(refuse)?;
                 trusted.ask_structure(candidate).map_err(refuse)?;
@@ -166,8 +168,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the image that [`Self::structure`] read last: all of it, or what decisions depend on. `source` is the same file, or with
-    /// `is_copy` a copy of it.
+    /// Reads the image of the last call of [`Self::structure`]: all of it, or the parts that decisions depend on. The
+    /// holding has the same file, or a copy of it.
     pub(super) fn contents<W>(
         &self,
         holding: &Holding<W>,
@@ -194,18 +196,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// To be called when an image was refused, for whatever reason: the next one gets another worker.
+    /// Replaces the worker for the next image. Must be called when an image was refused for any reason.
     pub(super) fn distrust(&self) {
         self.worker.take();
     }
 
-    /// A refusal for an answer that can't be one.
+    /// Returns the refusal for an invalid answer.
     pub(super) fn nonsense(&self) -> Refusal {
         self.distrust();
         refuse(WorkerError::Nonsense)
     }
 
-    /// A worker may refuse an image for what is in it, and for nothing else.
+    /// Accepts an answer. A worker may only refuse an image for its content.
     fn believe<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
         match answer {
             Err(refusal) if !REASONS.contains(&refusal.reason()) => Err(self.nonsense()),
@@ -213,7 +215,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the worker, or a new one. Whoever finds nothing wrong puts it back.
+    /// Takes the worker, or a new one. The caller puts it back if nothing is wrong.
     fn take(&self) -> Result<Trusted, WorkerError> {
         self.worker.take().map_or_else(|| self.start(), Ok)
     }
@@ -238,7 +240,7 @@ fn refuse(error: WorkerError) -> Refusal {
     Refusal::new(error.reason(), error)
 }
 
-/// The image that a worker was asked about last.
+/// The image about which a worker was asked last.
 struct Last {
     source: FileSource,
     name: ExtensionName,
@@ -277,7 +279,7 @@ fn structure(rules: Rules<'_>, source: &FileSource, name: &ExtensionName) -> Res
     Ok(Structure { ddi, signed_data })
 }
 
-/// The rule that an image of this shape breaks.
+/// Returns the reason token of an error in the structure.
 fn broken_rule(error: &DdiError) -> Reason {
     match error {
         DdiError::Gpt(GptError::Io { .. }) | DdiError::Io(_) => Reason::Unreadable,
@@ -303,7 +305,7 @@ fn contents(
     verify: Verify,
 ) -> Result<Contents, Refusal> {
     fault::at(name.as_str(), "contents");
-    // The signature is a part of what the signature partition claims.
+    // The signature is part of the claims in the signature partition.
     if is_copy && structure(rules, source, name).ok().is_none_or(|structure| structure.ddi != *expected) {
         return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
     }
@@ -325,7 +327,7 @@ fn contents(
             fault::at(name.as_str(), "look");
             let superblock = image.superblock().clone();
             let looked = look_in_process(image.filesystem(), &superblock, &mut judge);
-            // A block that doesn't match is the reason for whatever came of reading it.
+            // A block that does not match is the cause of any error of reading it.
             let coverage = image.finish().map_err(refused)?;
             (superblock, looked.map_err(not_usable)?, coverage)
         }

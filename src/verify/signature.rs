@@ -1,4 +1,4 @@
-//! The signature of a root hash, against the trust anchors.
+//! Verification of the signature of a root hash against the trust anchors.
 
 use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedData, SignerInfo, StrongDigest};
 use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
@@ -16,77 +16,77 @@ use openssl::sign::Verifier;
 use std::time::SystemTime;
 use thiserror::Error;
 
-/// Shortest RSA modulus that is accepted, in bits (NIST SP 800-131A).
+/// Minimum length of an RSA modulus in bits (NIST SP 800-131A).
 const MIN_RSA_BITS: u32 = 2048;
-/// Shortest prime field of an elliptic curve that is accepted, in bits (NIST SP 800-131A asks for 224;
-/// no curve between that and 256 is in use).
+/// Minimum length of the prime field of an elliptic curve in bits (NIST SP 800-131A requires 224; no curve between that
+/// and 256 is in use).
 const MIN_EC_BITS: u32 = 256;
 
-/// Why a signature isn't accepted.
+/// Errors of verifying a signature.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// It isn't the signature of a root hash at all.
+    /// The signature has an invalid structure.
     #[error(transparent)]
     Malformed(#[from] CmsError),
-    /// A signer that the machine doesn't trust.
+    /// A signer is not a trust anchor.
     #[error("signer \"{signer}\" is not one of the {trusted} trust anchors")]
     UnknownSigner {
-        /// Subject of the certificate that was sent along, else issuer and serial number.
+        /// Subject of the embedded certificate, else issuer and serial number.
         signer: Text,
-        /// How many are trusted.
+        /// Number of trust anchors.
         trusted: usize,
     },
-    /// Something beside the signatures that no signature covers.
+    /// The signature has embedded data that no signature covers.
     #[error("the signature carries {what}, which it doesn't cover")]
     Baggage {
-        /// What it is.
+        /// Description of the data.
         what: Text,
     },
-    /// A digest that isn't accepted.
+    /// A digest algorithm is too weak or unknown.
     #[error("the digest {found} is not one of SHA-256, SHA-384, SHA-512")]
     WeakDigest {
         /// Its name.
         found: Text,
     },
-    /// A signature algorithm that isn't accepted.
+    /// A signature algorithm is too weak or unknown.
     #[error("the algorithm {found} is neither RSA (PKCS#1 v1.5) nor ECDSA")]
     WeakAlgorithm {
         /// Its name.
         found: Text,
     },
-    /// A key that is too short or of another kind.
+    /// A key is too short or of an unsupported kind.
     #[error(
         "the key of \"{signer}\" ({found}) is neither RSA with {MIN_RSA_BITS} bits or more nor ECDSA with {MIN_EC_BITS} or more"
     )]
     WeakKey {
         /// Subject of the certificate.
         signer: Text,
-        /// Kind and length.
+        /// Kind and length of the key.
         found: Text,
     },
-    /// The signature is about something else, or forged.
+    /// The signature covers something else, or is forged.
     #[error("the signature by \"{signer}\" does not fit the root hash {root_hash}")]
     Mismatch {
         /// Subject of the certificate.
         signer: Text,
-        /// What should have been signed.
+        /// Expected root hash.
         root_hash: RootHash,
     },
-    /// The signed attributes are about something else.
+    /// The signed attributes have the digest of something else.
     #[error("the signed attributes of \"{signer}\" name another digest than that of the root hash {root_hash}")]
     OtherDigest {
         /// Subject of the certificate.
         signer: Text,
-        /// What should have been signed.
+        /// Expected root hash.
         root_hash: RootHash,
     },
-    /// A signature that isn't written in its only form.
+    /// A signature value is not in its only valid form.
     #[error("the signature by \"{signer}\" is not {expected}")]
     Value {
         /// Subject of the certificate.
         signer: Text,
-        /// What it should be.
+        /// Description of the expected form.
         expected: &'static str,
     },
     /// dbx revokes a signer.
@@ -94,10 +94,10 @@ pub enum SignatureError {
     Revoked {
         /// Subject of the certificate.
         signer: Text,
-        /// How dbx names it.
+        /// The way in which dbx identifies the signer.
         by: Text,
     },
-    /// OpenSSL can't do its work.
+    /// OpenSSL failed.
     #[error("OpenSSL: {0}")]
     OpenSsl(ErrorStack),
 }
@@ -109,7 +109,7 @@ impl From<ErrorStack> for SignatureError {
 }
 
 impl SignatureError {
-    /// The rule that was broken.
+    /// Returns the reason token.
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
@@ -132,7 +132,7 @@ impl From<SignatureError> for Refusal {
     }
 }
 
-/// A root hash that a trusted certificate signed. Only [`SignedRoot::verify`] makes one.
+/// A root hash that a trust anchor signed. Only [`SignedRoot::verify`] and [`SignedRoot::decide`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRoot {
     root_hash: RootHash,
@@ -141,24 +141,24 @@ pub struct SignedRoot {
 }
 
 impl SignedRoot {
-    /// Verifies what a signature partition claims: reads the signature, then decides about it.
+    /// Parses and verifies the signature in a signature partition.
     ///
     /// # Errors
-    /// [`SignatureError`]: the first rule that is broken.
+    /// [`SignatureError`] for the first rule that is broken.
     pub fn verify(claim: &SignaturePartition, trust: &TrustStore) -> Result<Self, SignatureError> {
         Self::decide(&claim.root_hash, &cms::parse(&claim.signature)?, trust)
     }
 
-    /// Decides about a signature that has been read.
+    /// Verifies a parsed signature.
     ///
-    /// Every signer must be one of the anchors exactly; no chain is built, and neither expiry nor key usage is looked
-    /// at (as in systemd 257, `validate_signature_userspace`, so that whatever passes here passes there).
+    /// Every signer must be exactly one of the anchors. No chain is built, and neither expiry nor key usage is checked
+    /// (as in systemd 257, `validate_signature_userspace`, so systemd accepts everything that is accepted here).
     ///
-    /// The process that read the signature need not be believed. What is signed is encoded here from `signed_data`, and OpenSSL
-    /// is asked about nothing but a digest, a signature value and an anchor's key.
+    /// The process that parsed the signature need not be trusted. The signed message is encoded here from
+    /// `signed_data`, and OpenSSL only gets a digest, a signature value and an anchor's key.
     ///
     /// # Errors
-    /// [`SignatureError`]: the first rule that is broken.
+    /// [`SignatureError`] for the first rule that is broken.
     pub fn decide(root_hash: &RootHash, signed_data: &SignedData, trust: &TrustStore) -> Result<Self, SignatureError> {
         signed_data.check()?;
         // systemd searches the files of verity.d in the order of their names.
@@ -194,25 +194,25 @@ impl SignedRoot {
         Ok(Self { root_hash: root_hash.clone(), signer, signature: signed_data.to_der() })
     }
 
-    /// The root hash.
+    /// Returns the root hash.
     #[must_use]
     pub fn root_hash(&self) -> &RootHash {
         &self.root_hash
     }
 
-    /// Who signed it; the first, where several did.
+    /// Returns the trust anchor that signed it, the first one of several.
     #[must_use]
     pub fn signer(&self) -> &Anchor {
         &self.signer
     }
 
-    /// The signature, DER, as the kernel wants to see it too.
+    /// Returns the signature as DER, as the kernel expects it, too.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
-    /// What a person should know though it changes nothing.
+    /// Returns the warnings, which do not change the verdict.
     #[must_use]
     pub fn warnings(&self, claim: &SignaturePartition, now: SystemTime) -> Vec<Message> {
         let certificate = self.signer.certificate();
@@ -234,8 +234,8 @@ impl SignedRoot {
     }
 }
 
-/// An image whose root hash a trusted certificate signed. Nothing else about it has been verified. Only [`SignedDdi::verify`]
-/// makes one.
+/// An image whose root hash a trust anchor signed. Nothing else about it has been verified. Only [`SignedDdi::verify`]
+/// and the pipeline make one.
 ///
 /// ```compile_fail,E0451
 /// fn claim(ddi: ddi::Ddi, root: sextant::verify::SignedRoot) -> sextant::verify::SignedDdi {
@@ -249,37 +249,37 @@ pub struct SignedDdi {
 }
 
 impl SignedDdi {
-    /// Verifies what the signature partition of an image claims.
+    /// Parses and verifies the signature of an image.
     ///
     /// # Errors
-    /// [`SignatureError`]: the first rule that is broken.
+    /// [`SignatureError`] for the first rule that is broken.
     pub fn verify(ddi: Ddi, trust: &TrustStore) -> Result<Self, SignatureError> {
         let root = SignedRoot::verify(ddi.claim(), trust)?;
         Ok(Self { ddi, root })
     }
 
-    /// Decides about an image whose signature has been read. As [`SignedRoot::decide`].
+    /// Verifies the parsed signature of an image as [`SignedRoot::decide`] does.
     ///
     /// # Errors
-    /// [`SignatureError`]: the first rule that is broken.
+    /// [`SignatureError`] for the first rule that is broken.
     pub(super) fn decide(ddi: Ddi, signed_data: &SignedData, trust: &TrustStore) -> Result<Self, SignatureError> {
         let root = SignedRoot::decide(&ddi.claim().root_hash, signed_data, trust)?;
         Ok(Self { ddi, root })
     }
 
-    /// The image.
+    /// Returns the image.
     #[must_use]
     pub fn ddi(&self) -> &Ddi {
         &self.ddi
     }
 
-    /// Its root hash, and who signed it.
+    /// Returns its signed root hash.
     #[must_use]
     pub fn root(&self) -> &SignedRoot {
         &self.root
     }
 
-    /// What a person should know though it changes nothing.
+    /// Returns the warnings, which do not change the verdict.
     #[must_use]
     pub fn warnings(&self, now: SystemTime) -> Vec<Message> {
         self.root.warnings(self.ddi.claim(), now)
@@ -300,7 +300,7 @@ impl Signer<'_> {
     }
 }
 
-/// Finds the certificate by which systemd verifies a signer.
+/// Finds the certificate with which systemd verifies a signer.
 fn identify<'a>(
     info: &SignerInfo,
     anchors: &[&'a Anchor],
@@ -309,8 +309,8 @@ fn identify<'a>(
 ) -> Result<Signer<'a>, SignatureError> {
     let is_meant = |certificate: &Certificate| certificate.is_named(info.issuer.der(), &info.serial);
     if let Some(anchor) = anchors.iter().find(|anchor| is_meant(anchor.certificate())) {
-        // OpenSSL compares names regardless of case, spaces and kinds of strings (3.0, `X509_NAME_cmp`), and takes the
-        // first certificate that fits. Only anchors are compared in this way, not what the signature says.
+        // OpenSSL ignores case, spaces and string types when it compares names (3.0, `X509_NAME_cmp`), and uses the
+        // first matching certificate. Only anchors are compared in this way, not the names in the signature.
         let same = anchors.iter().find(|other| is_alike(anchor.certificate(), other.certificate()));
         return Ok(Signer::Trusted(same.unwrap_or(anchor)));
     }
@@ -320,14 +320,14 @@ fn identify<'a>(
     Err(SignatureError::UnknownSigner { signer: signed_data.describe(info), trusted: anchors.len() })
 }
 
-/// Whether OpenSSL takes issuer and serial number of two certificates for the same.
+/// Returns whether OpenSSL considers issuer and serial number of two certificates equal.
 fn is_alike(one: &Certificate, other: &Certificate) -> bool {
     let names = one.x509().issuer_name().try_cmp(other.x509().issuer_name());
     one.x509().serial_number() == other.x509().serial_number() && names.is_ok_and(std::cmp::Ordering::is_eq)
 }
 
-/// OpenSSL overlooks what is sent along beside the signatures. To us it is room for bytes of an attacker's
-/// choice, so it may say nothing that isn't known anyway.
+/// Checks the embedded data. OpenSSL ignores it, but an attacker could choose its bytes, so only data that is known
+/// anyway is accepted.
 fn check_baggage(signed_data: &SignedData, root_hash: &RootHash, trust: &TrustStore) -> Result<(), SignatureError> {
     if signed_data.content.as_ref().is_some_and(|content| **content != *root_hash.to_string().as_bytes()) {
         return Err(SignatureError::Baggage { what: "content other than the root hash".into() });
@@ -344,7 +344,7 @@ fn check_baggage(signed_data: &SignedData, root_hash: &RootHash, trust: &TrustSt
     }
 }
 
-/// The digest, if it is one that is accepted.
+/// Returns the digest algorithm if it is accepted.
 fn strong(algorithm: &AlgorithmIdentifier) -> Result<MessageDigest, SignatureError> {
     match algorithm.digest() {
         Digest::Strong(StrongDigest::Sha256) => Ok(MessageDigest::sha256()),
@@ -354,7 +354,7 @@ fn strong(algorithm: &AlgorithmIdentifier) -> Result<MessageDigest, SignatureErr
     }
 }
 
-/// A signature by a known key, of algorithms that are accepted.
+/// A signature by a known key with accepted algorithms.
 struct Signature<'a> {
     info: &'a SignerInfo,
     signer: &'a Text,
@@ -399,7 +399,7 @@ impl<'a> Signature<'a> {
             return Err(SignatureError::OtherDigest { signer: signer(), root_hash: root_hash.clone() });
         }
         let message = self.info.message(content.as_bytes());
-        // An error is about the signature value as well: it may be a number that the key can't have made.
+        // An error also concerns the signature value: it may be a number that the key cannot produce.
         let fits = Verifier::new(self.digest, &self.key)?.verify_oneshot(value, &message);
         if fits.unwrap_or(false) {
             Ok(())
@@ -409,7 +409,7 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// Two positive integers in DER (RFC 3279, section 2.2.3).
+/// Returns whether `value` is two positive integers in DER (RFC 3279, section 2.2.3).
 fn is_ecdsa_value(value: &[u8]) -> bool {
     let numbers = Reader::new(value).only(SEQUENCE).and_then(|content| {
         let mut numbers = Reader::new(content);

@@ -1,22 +1,22 @@
-//! Which signed attributes there may be.
+//! The accepted signed attributes.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The signed attributes that are read.
+/// The kind of a signed attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttributeKind {
-    /// What is signed: plain data.
+    /// Type of the signed content: plain data.
     ContentType,
-    /// The digest of the content.
+    /// Digest of the content.
     MessageDigest,
-    /// When it was signed; nothing proves that.
+    /// Time of the signature, which is not trusted.
     SigningTime,
-    /// What the signer could decrypt (RFC 8551, section 2.5.2). OpenSSL writes it.
+    /// Capabilities of the signer (RFC 8551, section 2.5.2). OpenSSL writes them.
     SmimeCapabilities,
-    /// The algorithms once more (RFC 6211), under the signature.
+    /// Copy of the algorithms that the signature covers (RFC 6211).
     AlgorithmProtection,
-    /// The digest of the signer's certificate (RFC 5035).
+    /// Digest of the signer's certificate (RFC 5035).
     SigningCertificateV2,
 }
 
@@ -30,7 +30,7 @@ impl AttributeKind {
         Self::SigningCertificateV2,
     ];
 
-    /// Content of its object identifier.
+    /// Returns the content of its object identifier.
     pub(super) const fn identifier(self) -> &'static [u8] {
         match self {
             Self::ContentType => &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 3],

@@ -1,7 +1,7 @@
 //! Signed attributes (RFC 5652, sections 5.3 and 11).
 //!
-//! Where there are any, it is their encoding that is signed, so changing a byte of them breaks the signature.
-//! Signers choose what they write there, so only the kinds are read that signers of plain data write, each once.
+//! If there are any, the signature covers their encoding, so changing a byte breaks it. Signers choose their content,
+//! so only the kinds that signers of plain data write are accepted, each once.
 
 use super::super::der::{
     CONTEXT_1, GENERALIZED_TIME, OBJECT_IDENTIFIER, OCTET_STRING, Reader, SEQUENCE, SET, UTC_TIME, check_identifier,
@@ -10,13 +10,13 @@ use super::super::der::{
 use super::{AlgorithmIdentifier, AttributeKind, CmsError, DATA, Octets, SignerInfo, at, check_len, dotted};
 use serde::{Deserialize, Serialize};
 
-/// Largest set of signed attributes, in bytes. OpenSSL 3.0 writes some 230, with `-cades` some 350.
+/// Maximum size of the set of signed attributes in bytes. OpenSSL 3.0 writes some 230, with `-cades` some 350.
 pub const MAX_ATTRIBUTES: usize = 4096;
 
-/// One signed attribute, with its only value.
+/// A signed attribute with its only value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribute {
-    /// Which.
+    /// Kind of the attribute.
     pub kind: AttributeKind,
     /// Identifier octet of its value.
     pub tag: u8,
@@ -63,7 +63,7 @@ impl Attribute {
     }
 }
 
-/// A time in UTC with seconds (RFC 5652, section 11.3), in a year of so many digits.
+/// Returns whether `text` is a time in UTC with seconds (RFC 5652, section 11.3) and a year of `year` digits.
 fn is_time(text: &[u8], year: usize) -> bool {
     let digits = |at: usize| match text.get(year.saturating_add(at)..)? {
         [tens @ b'0'..=b'9', ones @ b'0'..=b'9', ..] => {
@@ -82,7 +82,7 @@ fn is_time(text: &[u8], year: usize) -> bool {
         && within(8, 0..=59)
 }
 
-/// Reads the content of the set.
+/// Parses the content of the set.
 pub(super) fn read(content: &[u8]) -> Result<Vec<Attribute>, CmsError> {
     let place = at("the signed attributes");
     check_len("set of signed attributes", content, MAX_ATTRIBUTES)?;
@@ -109,19 +109,19 @@ pub(super) fn read(content: &[u8]) -> Result<Vec<Attribute>, CmsError> {
     Ok(found)
 }
 
-/// The set in DER, under the tag that it is stored or signed with.
+/// Encodes the set as DER with `tag`, which differs between the stored and the signed form.
 pub(super) fn to_der(tag: u8, attributes: &[Attribute]) -> Vec<u8> {
     let attributes: Vec<_> = attributes.iter().map(Attribute::to_der).collect();
     element(tag, attributes.iter().map(Vec::as_slice))
 }
 
-/// The digest of the content; no bytes where there is none.
+/// Returns the digest of the content, no bytes if there is none.
 pub(super) fn message_digest(attributes: &[Attribute]) -> &[u8] {
     let is_meant = |one: &&Attribute| one.kind == AttributeKind::MessageDigest && one.tag == OCTET_STRING;
     attributes.iter().find(is_meant).map(|one| &*one.value).unwrap_or_default()
 }
 
-/// The algorithms that are signed, where they are, must be those that are used (RFC 6211, section 2).
+/// Checks that the signed algorithms, if there are any, are those in use (RFC 6211, section 2).
 pub(super) fn check_protection(signer: &SignerInfo) -> Result<(), CmsError> {
     let kind = AttributeKind::AlgorithmProtection;
     let Some(protection) = signer.attributes.iter().flatten().find(|attribute| attribute.kind == kind) else {

@@ -1,90 +1,90 @@
-//! Why bytes are no signature that is accepted.
+//! Errors of parsing a signature.
 
 use super::{AttributeKind, MAX_SIZE};
 use crate::verify::der::DerError;
 use ddi::text::Text;
 use thiserror::Error;
 
-/// Why bytes are no such signature.
+/// Errors of parsing a signature.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CmsError {
-    /// More bytes than are read.
+    /// The signature is larger than [`MAX_SIZE`].
     #[error("signature of {found} bytes is larger than {MAX_SIZE}")]
     TooLarge {
-        /// Bytes found.
+        /// Size in bytes.
         found: usize,
     },
-    /// Not DER, or not of the right structure.
+    /// The bytes are not DER, or have another structure.
     #[error("the signature is not a PKCS#7 structure in DER: {place}: {error}")]
     Der {
-        /// What was being read.
+        /// Part of the structure.
         place: &'static str,
-        /// What is wrong with it.
+        /// Error of the parser.
         error: DerError,
     },
-    /// Some other PKCS#7 content.
+    /// The PKCS#7 content is not signed data.
     #[error("the signature is not PKCS#7 signed data")]
     NotSignedData,
-    /// The signature is about something else than plain data.
+    /// The signature covers something else than plain data.
     #[error("the signature covers something else than plain data")]
     NotData,
-    /// No signer.
+    /// The signature has no signer.
     #[error("the signature has no signer")]
     NoSigner,
-    /// A signer that PKCS#7, and so systemd, can't identify.
+    /// A signer is identified by its key, which PKCS#7, and so systemd, does not support.
     #[error("a signer is named by the identifier of its key; sign with issuer and serial number instead")]
     KeyIdentifier,
-    /// A version that doesn't belong to such a structure.
+    /// A version does not match the structure.
     #[error("the version of the {0} is not 1")]
     Version(&'static str),
-    /// More of something than is looked at.
+    /// There are more items than are accepted.
     #[error("the signature has more than {limit} {what}")]
     TooMany {
-        /// What.
+        /// Name of the items.
         what: &'static str,
-        /// How many there may be.
+        /// Maximum number.
         limit: usize,
     },
-    /// A part with more bytes than are looked at.
+    /// A part is longer than is accepted.
     #[error("{what} of {found} bytes is larger than {limit}")]
     TooLong {
-        /// Which.
+        /// Name of the part.
         what: &'static str,
-        /// Bytes found.
+        /// Length in bytes.
         found: usize,
-        /// How many there may be.
+        /// Maximum length in bytes.
         limit: usize,
     },
-    /// Something twice.
+    /// An item occurs twice.
     #[error("the signature has the same {0} twice")]
     Twice(&'static str),
-    /// A set that isn't sorted.
+    /// A set is not sorted.
     #[error("the {0} are not in the order of DER")]
     Order(&'static str),
-    /// The digests that are announced aren't those of the signers.
+    /// The announced digest algorithms are not those of the signers.
     #[error("the announced digest algorithms are not those of the signers")]
     Announced,
-    /// Something that no signature covers.
+    /// The signature has a part that no signature covers.
     #[error("the signature carries {0}, which nothing signs")]
     Baggage(&'static str),
-    /// A signed attribute that verifiers don't need.
+    /// A signed attribute has an unknown kind.
     #[error("signed attribute {0} is not one that signers of root hashes write")]
     UnknownAttribute(Text),
-    /// A signed attribute with another value than it can have.
+    /// A signed attribute has an invalid value.
     #[error("the signed attribute {kind} {problem}")]
     Attribute {
-        /// Which.
+        /// Kind of the attribute.
         kind: AttributeKind,
-        /// What is wrong with it.
+        /// Description of the fault.
         problem: &'static str,
     },
-    /// Bytes that reading lost.
+    /// The parsed data does not encode to the same bytes.
     #[error("the signature is not in the only form that DER has for it")]
     Unaccounted,
 }
 
-/// Says where a fault was found.
+/// Returns a conversion of errors that adds the part of the structure.
 pub(super) fn at(place: &'static str) -> impl Fn(DerError) -> CmsError {
     move |error| CmsError::Der { place, error }
 }

@@ -6,10 +6,10 @@ use ddi::text::Text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Longest name in bytes.
+/// Maximum length of a name in bytes.
 pub(super) const MAX_NAME: usize = 4096;
 
-/// Types of strings that a name may consist of.
+/// String types that a name may have.
 const UTF8_STRING: u8 = 0x0c;
 const NUMERIC_STRING: u8 = 0x12;
 const PRINTABLE_STRING: u8 = 0x13;
@@ -19,16 +19,16 @@ const VISIBLE_STRING: u8 = 0x1a;
 const UNIVERSAL_STRING: u8 = 0x1c;
 const BMP_STRING: u8 = 0x1e;
 
-/// A distinguished name, in DER. `Display` writes it as `C=DE, O=Acme, CN=Vendor`, without escaping anything.
+/// A distinguished name in DER. `Display` formats it as `C=DE, O=Acme, CN=Vendor`, without escaping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Name(Octets);
 
-/// One attribute of a name.
+/// An attribute of a name.
 struct Part<'a> {
     identifier: &'a [u8],
     tag: u8,
     value: &'a [u8],
-    /// What separates it from the one before it.
+    /// Separator before it.
     separator: &'static str,
 }
 
@@ -43,13 +43,13 @@ impl Name {
         Ok(Self(element.whole.into()))
     }
 
-    /// The whole element.
+    /// Returns the whole element.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0
     }
 
-    /// The name, safe to print.
+    /// Returns the escaped name.
     #[must_use]
     pub fn to_text(&self) -> Text {
         Text::new(self)

@@ -41,7 +41,7 @@ fn signing_time(text: &str) -> Vec<u8> {
     attribute(&[5], &tlv(UTC_TIME, &[text.as_bytes()]))
 }
 
-/// A signer in pieces.
+/// The parts of a signer.
 #[derive(Clone)]
 struct Signer {
     version: Vec<u8>,
@@ -75,7 +75,7 @@ impl Signer {
     }
 }
 
-/// A signature in pieces.
+/// The parts of a signature.
 #[derive(Clone)]
 struct Pieces {
     version: Vec<u8>,
@@ -124,7 +124,7 @@ fn certificate_of(subject: &str, serial: u8) -> Vec<u8> {
     tlv(SEQUENCE, &[&tbs, &empty, &tlv(BIT_STRING, &[&[0]])])
 }
 
-/// What is said of one signer with these attributes.
+/// Parses a signature of one signer with these attributes.
 fn with_attributes(attributes: &[Vec<u8>]) -> Result<SignedData, CmsError> {
     parse(&Pieces::new(&[Signer::new(5).attributes(attributes)]).der())
 }
@@ -332,7 +332,7 @@ fn names_are_written_as_people_know_them() {
     }
 }
 
-/// Otherwise a signature over the one would also be one over the other.
+/// Otherwise a signature of one of them would also be one of the other.
 #[test]
 fn a_root_hash_is_never_a_set_of_attributes() {
     for length in [64, 128] {
