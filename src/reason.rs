@@ -89,7 +89,7 @@ reasons! {
     ContainsOsRelease = "contains-os-release",
     /// One of the files that systemd reads before a merge cannot be read by systemd, or would block it.
     BadMetadata = "bad-metadata",
-    /// Where systemd merges directories, the extension has a file of another type, or a name that systemd uses itself.
+    /// A hierarchy of the extension is not a directory, or has a name that systemd reserves for itself.
     BadHierarchy = "bad-hierarchy",
     /// The extension is for another operating system or version.
     IncompatibleHost = "incompatible-host",

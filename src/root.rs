@@ -27,7 +27,6 @@ impl Root {
     ///
     /// # Errors
     /// If `path` is not a directory or cannot be opened.
-    /// Where it is no directory that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = File::open(path)?;
         let metadata = directory.metadata()?;
@@ -164,7 +163,7 @@ impl Root {
         self.list_some(path, usize::MAX)
     }
 
-    /// As [`Root::list`], for at most `limit` names: the first that the directory returns.
+    /// Lists a directory as [`Root::list`] does, but at most `limit` names: the first that the kernel returns.
     ///
     /// # Errors
     /// Errors of `openat2(2)` and `getdents(2)`.

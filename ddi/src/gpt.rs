@@ -5,7 +5,6 @@
 //! partitions are zero. Otherwise an attacker could plant the magic number of a file system in unsigned bytes of a
 //! signed image. libblkid would find a file system on the whole disk, and systemd would refuse the image and with it
 //! the merge of all others.
-//! the merge of all others.
 
 use super::Guid;
 use crate::bytes::{array, u16_at, u32_at, u64_at};

@@ -19,8 +19,8 @@ pub trait ReadAt: Send + Sync {
     /// [`io::ErrorKind::UnexpectedEof`] if the source ends before `buf` is full, or the error of the source.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Returns the descriptor of the file whose bytes these are, for system calls that need one. `None` if there is no
-    /// file, or the file has other bytes too.
+    /// Returns the descriptor of the file that has exactly these bytes, for system calls that need one. Returns `None`
+    /// if there is no such file.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }

@@ -92,7 +92,6 @@ impl Worker {
     ///
     /// # Errors
     /// [`WorkerError::Start`]
-    /// [`WorkerError::Start`]
     pub fn start<Q: DeserializeOwned, A: Serialize>(
         mut serve: impl FnMut(Q, Option<OwnedFd>) -> A,
     ) -> Result<Self, WorkerError> {
@@ -115,7 +114,6 @@ impl Worker {
     ///
     /// # Errors
     /// [`WorkerError`]
-    /// [`WorkerError`]
     pub fn ask<Q: Serialize>(&mut self, question: &Q, image: Option<BorrowedFd<'_>>) -> Result<(), WorkerError> {
         self.before = self.processor_time();
         let question = serde_json::to_vec(question).map_err(|_| WorkerError::Nonsense)?;
@@ -126,7 +124,6 @@ impl Worker {
     /// not be used again.
     ///
     /// # Errors
-    /// [`WorkerError`]
     /// [`WorkerError`]
     pub fn answer<A: DeserializeOwned>(&mut self, bounds: Bounds, until: Option<Instant>) -> Result<A, WorkerError> {
         let started = Instant::now();
@@ -235,7 +232,7 @@ impl Limit {
     }
 }
 
-/// In the worker: answers all questions.
+/// Answers all questions. Runs in the worker.
 fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Option<OwnedFd>) -> A) {
     while let Ok(Some((question, descriptor))) = message::receive(super::SOCKET) {
         let Ok(question) = serde_json::from_slice(&question) else { return };
@@ -243,7 +240,7 @@ fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Optio
     }
 }
 
-/// In the worker: sends a message. The parent detects if this fails.
+/// Sends a message. Runs in the worker; the parent detects if this fails.
 fn say(said: &impl Serialize) {
     let bytes = serde_json::to_vec(said).unwrap_or_default();
     if message::send(super::SOCKET, &bytes, None).is_err() {

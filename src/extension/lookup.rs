@@ -200,7 +200,6 @@ pub fn find_release(filesystem: &dyn Tree, class: Class, name: &ExtensionName) -
 ///
 /// # Errors
 /// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
-/// [`LookupError::ContainsOsRelease`], or [`LookupError::Filesystem`].
 pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), LookupError> {
     refuse_in(filesystem, "usr/lib", "usr/lib/os-release")?;
     match class {
@@ -209,8 +208,8 @@ pub fn refuse_os_release(filesystem: &dyn Tree, class: Class) -> Result<(), Look
     }
 }
 
-/// Refuses an extension if one of its release files, or a directory above them, is not what it seems: all release files
-/// must be regular files, or links to another release file in the same directory.
+/// Refuses an extension unless all of its release files are regular files, or links to another release file in the same
+/// directory, and the directories above them are not links.
 ///
 /// Before the merge systemd follows links inside the image. After the merge it reads the release file of each extension
 /// again, through the merged system, to decide whether to reload the manager. A file that one extension has under the

@@ -152,7 +152,7 @@ impl TrustStore {
         Self::decide_among(offers, &Source::ALL, dbx)
     }
 
-    /// As [`TrustStore::decide`]. Offers of other sources than `sources` are ignored.
+    /// Decides as [`TrustStore::decide`] does, and ignores offers of other sources than `sources`.
     #[must_use]
     pub fn decide_among(offers: Vec<Offer>, sources: &[Source], dbx: &SignatureDatabase) -> Self {
         let mut store = Self::default();

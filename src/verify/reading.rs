@@ -248,7 +248,7 @@ struct Last {
     ddi: Option<Ddi>,
 }
 
-/// In the worker: answers one question.
+/// Answers one question. Runs in the worker.
 fn serve(rules: Rules<'_>, last: &mut Option<Last>, question: Question, descriptor: Option<OwnedFd>) -> Answer {
     match question {
         Question::Structure { name, class, len } => Answer::Structure(Box::new(guard(|| {

@@ -4,7 +4,6 @@
 //! (the kernel's `Documentation/filesystems/overlayfs.rst`, "whiteouts and opaque directories", "`redirect_dir`").
 //! systemd merges as root and without the option `userxattr`, so only `trusted.` attributes count. An image has such
 //! markers if it was made from an upper directory or from an archive of one.
-//! made of an upper directory, or of an archive of one.
 
 use super::format::Format;
 use super::mask::Mask;

@@ -24,7 +24,7 @@ pub fn first_nonzero(source: &dyn ReadAt, from: u64) -> io::Result<Option<u64>> 
     first_nonzero_within(source, from, source.len())
 }
 
-/// As [`first_nonzero`], for bytes before `end`.
+/// Searches as [`first_nonzero`] does, before byte `end`.
 pub(super) fn first_nonzero_within(source: &dyn ReadAt, from: u64, end: u64) -> io::Result<Option<u64>> {
     let mut position = from;
     let mut buffer = Vec::new();

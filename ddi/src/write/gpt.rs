@@ -261,8 +261,8 @@ impl<'a> Table<'a> {
         self.write_with(out, &self.primary_header()?, &self.backup_header()?)
     }
 
-    /// As [`Table::write_to`], with given headers. They are written where valid ones would be, whatever their fields
-    /// are.
+    /// Writes the image as [`Table::write_to`] does, with given headers. They are written where valid ones would be,
+    /// whatever their fields are.
     ///
     /// # Errors
     /// [`GptError`].

@@ -1,7 +1,6 @@
 //! LZ4 blocks (`doc/lz4_Block_format.md` of the LZ4 project).
 //!
-//! An own implementation, because erofs needs only the beginning of a block, and no crate can stop in the middle of
-//! one.
+//! Implemented here, because erofs needs only the beginning of a block, and no crate can stop in the middle of one.
 
 /// Decompresses at most the first `max` bytes of `input`'s content.
 pub(super) fn decode(mut input: &[u8], max: usize) -> Option<Vec<u8>> {

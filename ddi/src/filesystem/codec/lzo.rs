@@ -1,6 +1,6 @@
 //! LZO1X streams (the kernel's `Documentation/staging/lzo.rst`).
 //!
-//! An own implementation, because the available crates have the GPL as licence or no limit on their output.
+//! Implemented here, because the available crates have the GPL as licence or no limit on their output.
 
 use super::lz4::copy_match;
 

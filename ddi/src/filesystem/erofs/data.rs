@@ -30,7 +30,8 @@ pub(super) fn read(
     read_nested(erofs, meter, inode, offset, buf, true)
 }
 
-/// `fragments`: whether references to the packed file are allowed. The packed file itself cannot have any.
+/// Fills `buf` as [`read`] does. Without `fragments`, a reference to the packed file is an error: the packed file
+/// itself cannot have any.
 fn read_nested(
     erofs: &Erofs,
     meter: &Meter<'_>,

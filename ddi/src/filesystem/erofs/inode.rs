@@ -37,7 +37,7 @@ pub(in crate::filesystem) struct Inode {
     pub(super) location: u32,
     /// Offset of the attributes.
     pub(super) xattrs: u64,
-    /// Offset of the end of the attributes, where the data of the layout begins.
+    /// Offset of the first byte after the attributes, where the data of the layout begins.
     pub(super) tail: u64,
 }
 
