@@ -6,7 +6,7 @@ use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
 use super::{COMMAND_LINE, KernelError, namespace};
 use crate::extension::Compatible;
-use crate::verify::{Activate, ActivationError, Look, Rooted};
+use crate::verify::{Activate, ActivationError, Judge, Rooted};
 use ddi::filesystem::Kind;
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -36,7 +36,7 @@ impl Activation {
         image: Rooted<'_>,
         kind: Kind,
         file: BorrowedFd<'_>,
-        look: Look<'_>,
+        judge: Judge<'_>,
     ) -> Result<Compatible, ActivationError> {
         let kind = kind.to_string();
         let root = PartitionDevice::attach(file, "root", image.root().start, image.data_len())?;
@@ -54,9 +54,9 @@ impl Activation {
         let mount = Mount::builder().fstype(kind.as_str()).flags(flags);
         let mounted = mount.mount_autodrop(node, MOUNT_POINT, UnmountFlags::DETACH).map_err(cannot_mount)?;
         let tree = MountedTree::open(Path::new(MOUNT_POINT)).map_err(cannot_mount)?;
-        let looked = look(&tree);
+        let judged = judge(&tree);
         drop((tree, mounted));
-        Ok(looked?)
+        Ok(judged?)
     }
 }
 
@@ -73,9 +73,9 @@ impl Default for Activation {
 }
 
 impl Activate for Activation {
-    fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError> {
+    fn activate(&self, image: Rooted<'_>, kind: Kind, judge: Judge<'_>) -> Result<Compatible, ActivationError> {
         let file = image.descriptor().ok_or(KernelError::NotAFile)?;
-        let outcome = namespace::enter(|| self.mount(image, kind, file, look));
+        let outcome = namespace::enter(|| self.mount(image, kind, file, judge));
         // This removes only an empty directory. The next image would make it again.
         let _ = fs::remove_dir(MOUNT_POINT);
         outcome

@@ -51,34 +51,34 @@ impl ActivationError {
 
 /// A function that reads the file system while it is active, and judges whether it is an extension for this host. It
 /// may be called from another thread.
-pub type Look<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<Compatible, Refusal> + Send);
+pub type Judge<'l> = &'l mut (dyn FnMut(&dyn Tree) -> Result<Compatible, Refusal> + Send);
 
-/// Trial activation: makes the file system of an image readable in the way in which it will be read later, calls a
-/// function, and leaves nothing behind.
+/// Trial activation: makes the file system of an image readable in the way in which it will be read later, calls
+/// `judge`, and leaves nothing behind.
 pub trait Activate: Sync {
-    /// Activates the image, calls the function, and deactivates the image. `kind` is the format of the file system. An
-    /// implementation must call the function, because its result is the evidence.
+    /// Activates the image, calls `judge`, and deactivates the image. `kind` is the format of the file system. An
+    /// implementation must call `judge`, because its result is the evidence.
     ///
     /// # Errors
-    /// [`ActivationError`] of the activation, or the refusal of the function.
-    fn activate(&self, image: Rooted<'_>, kind: Kind, look: Look<'_>) -> Result<Compatible, ActivationError>;
+    /// [`ActivationError`] of the activation, or the refusal of `judge`.
+    fn activate(&self, image: Rooted<'_>, kind: Kind, judge: Judge<'_>) -> Result<Compatible, ActivationError>;
 }
 
-/// Opens the file system in `data` in this process, without any kernel facility or privilege, and calls the function.
-/// Returns the format and the result of the function.
+/// Opens the file system in `data` in this process, without any kernel facility or privilege, and calls `judge`.
+/// Returns the format and the result of `judge`.
 ///
 /// # Errors
-/// [`ActivationError`] of the file system, or the refusal of the function.
-pub(super) fn look_in_process(
+/// [`ActivationError`] of the file system, or the refusal of `judge`.
+pub(super) fn activate_in_process(
     data: &dyn ReadAt,
     superblock: &Superblock,
-    look: &mut dyn FnMut(&Filesystem<'_>) -> Result<Compatible, Refusal>,
+    judge: &mut dyn FnMut(&Filesystem<'_>) -> Result<Compatible, Refusal>,
 ) -> Result<(Kind, Compatible), ActivationError> {
     let filesystem = Filesystem::open(data)?;
     let device = superblock.data_block_size();
     if let Some(found) = filesystem.device_block_size().filter(|size| *size < u64::from(device)) {
         return Err(ActivationError::BlockSize { found, device });
     }
-    let compatible = look(&filesystem)?;
+    let compatible = judge(&filesystem)?;
     Ok((filesystem.kind(), compatible))
 }

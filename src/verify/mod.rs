@@ -21,16 +21,16 @@ pub mod cms;
 mod contents;
 mod custody;
 mod der;
-mod look;
+mod judgement;
 mod reading;
 mod signature;
 
-pub use activation::{Activate, ActivationError, Look};
+pub use activation::{Activate, ActivationError, Judge};
 pub use candidate::{Candidate, extension_name};
 pub use contents::{ContentsError, Coverage, Held, IntactImage, Rooted, RootedImage};
 pub use custody::{Custody, Examined, Holding, InPlaceCustody, Shortage};
 pub use der::DerError;
-pub use look::look_unverified;
+pub use judgement::judge_unverified;
 pub use signature::{SignatureError, SignedDdi, SignedRoot};
 
 use crate::confine::Confinement;
@@ -43,7 +43,7 @@ use ddi::io::ReadAt;
 use ddi::text::{Message, Text};
 use ddi::verity::RootHash;
 use ddi::{Architecture, Class};
-use look::{Rules, look};
+use judgement::{Rules, judge_tree};
 use reading::{Contents, Reader, Structure};
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -439,7 +439,7 @@ impl Session<'_> {
         let compatible = match self.verifier.activation {
             None => contents.compatible(),
             Some(activation) => activation
-                .activate(image.lend(), contents.kind, &mut |tree| look(rules, tree, name, class))
+                .activate(image.lend(), contents.kind, &mut |tree| judge_tree(rules, tree, name, class))
                 .map_err(|error| Refusal::new(error.reason(), &error))?,
         };
         holding.check_unchanged()?;

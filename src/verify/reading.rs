@@ -4,10 +4,10 @@
 //! whether the signature is valid. The second question is whether every byte matches the signed root hash, and what is
 //! in the file system.
 
-use super::activation::look_in_process;
+use super::activation::activate_in_process;
 use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
-use super::look::{Rules, look_closely};
+use super::judgement::{Rules, judge_filesystem};
 use super::{ActivationError, SignatureError};
 use super::{Candidate, Holding};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
@@ -312,24 +312,24 @@ fn contents(
     let ddi = expected;
     let refused = |error: ContentsError| Refusal::new(error.reason(), &error);
     let not_usable = |error: ActivationError| Refusal::new(error.reason(), &error);
-    let mut judge = |filesystem: &Filesystem<'_>| look_closely(rules, filesystem, name, class);
+    let mut judge = |filesystem: &Filesystem<'_>| judge_filesystem(rules, filesystem, name, class);
     let (superblock, (kind, compatible), coverage) = match verify {
         Verify::Full => {
             let superblock = examine(source, ddi, rules.threads).map_err(refused)?;
             fault::at(name.as_str(), "look");
             let data = Window::new(source, ddi.root().start, superblock.geometry().data_len());
             let data = data.ok_or_else(|| not_usable(FilesystemError::UnknownFilesystem.into()))?;
-            let looked = look_in_process(&data, &superblock, &mut judge).map_err(not_usable)?;
-            (superblock, looked, Coverage::full(source.len()))
+            let judged = activate_in_process(&data, &superblock, &mut judge).map_err(not_usable)?;
+            (superblock, judged, Coverage::full(source.len()))
         }
         Verify::OnRead => {
             let image = OnRead::open(source, ddi).map_err(refused)?;
             fault::at(name.as_str(), "look");
             let superblock = image.superblock().clone();
-            let looked = look_in_process(image.filesystem(), &superblock, &mut judge);
+            let judged = activate_in_process(image.filesystem(), &superblock, &mut judge);
             // A block that does not match is the cause of any error of reading it.
             let coverage = image.finish().map_err(refused)?;
-            (superblock, looked.map_err(not_usable)?, coverage)
+            (superblock, judged.map_err(not_usable)?, coverage)
         }
     };
     let (superblock, fit) = (superblock.to_bytes().as_slice().into(), compatible.fit());

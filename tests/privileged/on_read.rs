@@ -21,7 +21,7 @@ use sextant::stage::{self, CopyCustody, MountCustody, Stageable, StagingCustody,
 use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
 use sextant::verify::{
-    Accepted, Activate, ActivationError, Custody, Findings, Holding, Look, Rooted, Shortage, Verified, Verifier,
+    Accepted, Activate, ActivationError, Custody, Findings, Holding, Judge, Rooted, Shortage, Verified, Verifier,
 };
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -155,11 +155,11 @@ impl StagingCustody for Meddling<'_> {
 struct Kernel<'d>(Meddle, &'d Disk);
 
 impl Activate for Kernel<'_> {
-    fn activate(&self, image: Rooted<'_>, _: Kind, look: Look<'_>) -> Result<Compatible, ActivationError> {
+    fn activate(&self, image: Rooted<'_>, _: Kind, judge: Judge<'_>) -> Result<Compatible, ActivationError> {
         let file = File::from(image.descriptor().unwrap().try_clone_to_owned().unwrap());
         let source = FileSource::new(file).unwrap();
         let data = Window::new(&source, image.root().start, image.data_len()).unwrap();
-        let compatible = look(&Filesystem::open(&data).unwrap())?;
+        let compatible = judge(&Filesystem::open(&data).unwrap())?;
         let_a_tick_pass();
         self.0(self.1);
         Ok(compatible)

@@ -20,7 +20,7 @@ use sextant::policy::{self, Hierarchies, HierarchyList, Policy};
 use sextant::reason::Reason;
 use sextant::report::Word;
 use sextant::verify::extension_name;
-use sextant::verify::look_unverified;
+use sextant::verify::judge_unverified;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -226,7 +226,7 @@ fn read(
     let data = Inspection::filesystem_of(&source)?;
     let filesystem = Filesystem::open(&data)?;
     // Without trust anchors nothing is known of its signature, but what is in it can be judged.
-    if !is_verified && let Err(refusal) = look_unverified(policy, architecture, &filesystem, &name, class) {
+    if !is_verified && let Err(refusal) = judge_unverified(policy, architecture, &filesystem, &name, class) {
         return Ok(Err((refusal.reason().into(), refusal.message().clone())));
     }
     let nodes = filesystem.walk()?;

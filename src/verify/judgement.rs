@@ -25,24 +25,24 @@ pub(super) struct Rules<'a> {
 ///
 /// # Errors
 /// The refusal of a boot for an image with this file system.
-pub fn look_unverified(
+pub fn judge_unverified(
     policy: &Policy,
     architecture: Architecture,
     filesystem: &Filesystem<'_>,
     name: &ExtensionName,
     class: Class,
 ) -> Result<Compatible, Refusal> {
-    look_closely(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
+    judge_filesystem(Rules { architecture, policy, host: None, threads: 1 }, filesystem, name, class)
 }
 
-/// Judges a file system by all rules of [`look`], and refuses overlayfs markers that would hide files of the host.
-pub(super) fn look_closely(
+/// Judges a file system by all rules of [`judge_tree`], and refuses overlayfs markers that would hide files of the host.
+pub(super) fn judge_filesystem(
     rules: Rules<'_>,
     filesystem: &Filesystem<'_>,
     name: &ExtensionName,
     class: Class,
 ) -> Result<Compatible, Refusal> {
-    let compatible = look(rules, filesystem, name, class)?;
+    let compatible = judge_tree(rules, filesystem, name, class)?;
     let hierarchies = class.hierarchies().iter().copied().chain(rules.policy.hierarchies.paths(class));
     let tops: Vec<&str> = hierarchies.filter_map(|path| path.split('/').find(|name| !name.is_empty())).collect();
     let masks = filesystem.masks(&tops, 1).map_err(|error| Refusal::new(Reason::NotMountable, error))?;
@@ -56,7 +56,7 @@ pub(super) fn look_closely(
 }
 
 /// Judges a file system by the rules that can be checked on a mounted one.
-pub(super) fn look(
+pub(super) fn judge_tree(
     rules: Rules<'_>,
     tree: &dyn Tree,
     name: &ExtensionName,
