@@ -151,7 +151,7 @@ proptest! {
         prop_assert_eq!(verified.name().as_str(), NAME);
         prop_assert!(findings.warnings.is_empty(), "{:?}", findings.warnings);
 
-        let holding = verified.into_holding();
+        let holding = verified.into_held_image();
         let ddi = Ddi::read(holding.source(), native()).unwrap();
         let root = Window::new(holding.source(), ddi.root().start, ddi.root().len).unwrap();
         let mut read = vec![0; filesystem.len()];

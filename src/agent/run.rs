@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
             Good::Previewed(image) => (image.class(), image.name().clone(), image.root_hash().clone()),
         };
         if let Good::ToStage(image, custody) = good {
-            custody.settle(stage_image(self.root, image)?.occupied());
+            custody.account(stage_image(self.root, image)?.occupied());
         }
         self.tally.add(image.size.unwrap_or_default(), class, name.as_str());
         self.accepted.add(class, name, root_hash, Text::from_os(place.file));

@@ -7,7 +7,7 @@ use crate::policy::Limits;
 use crate::reason::{Reason, Refusal};
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::verify::{Candidate, Custody, Holding, Shortage, Verified};
+use crate::verify::{Candidate, Custody, HeldImage, Shortage, Verified};
 use anyhow::Context;
 use ddi::io::FileSource;
 use nix::errno::Errno;
@@ -23,9 +23,9 @@ use std::path::PathBuf;
 /// rename can move them.
 const DIRECTORY: &str = "/run/sextant/staging";
 
-/// The way in which the bytes are held for staging.
+/// The backing of bytes that are held for staging.
 #[derive(Debug)]
-pub enum Way {
+pub enum Backing {
     /// A private copy.
     Copy(Temporary),
     /// A mount of the file.
@@ -33,19 +33,19 @@ pub enum Way {
 }
 
 /// A custody whose images can be staged.
-pub trait StagingCustody: Custody<Way = Way, Mount = DetachedMount> {
+pub trait StagingCustody: Custody<Backing = Backing, Mount = DetachedMount> {
     /// Accounts for the memory in bytes that a staged image occupies permanently.
-    fn settle(&self, occupied: u64);
+    fn account(&self, occupied: u64);
 }
 
 /// A verified image that can be staged.
-pub type Stageable = Verified<Way, DetachedMount>;
+pub type Stageable = Verified<Backing, DetachedMount>;
 
 /// Returns a mount, and refuses a copy.
-pub(super) fn only_mount(way: Way) -> Result<DetachedMount, Way> {
-    match way {
-        Way::Mount(mount) => Ok(mount),
-        copy @ Way::Copy(_) => Err(copy),
+pub(super) fn only_mount(backing: Backing) -> Result<DetachedMount, Backing> {
+    match backing {
+        Backing::Mount(mount) => Ok(mount),
+        copy @ Backing::Copy(_) => Err(copy),
     }
 }
 
@@ -128,23 +128,23 @@ impl CopyCustody {
 }
 
 impl Custody for CopyCustody {
-    type Way = Way;
+    type Backing = Backing;
     type Mount = DetachedMount;
 
-    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
+    fn take(&self, candidate: Candidate) -> Result<HeldImage<Backing>, Box<Shortage>> {
         match self.check_room(candidate.size()).and_then(|()| self.copy(&candidate)) {
-            Ok((source, stamp, copy)) => Ok(Holding::copied(candidate, source, stamp, Way::Copy(copy))),
+            Ok((source, stamp, copy)) => Ok(HeldImage::copied(candidate, source, stamp, Backing::Copy(copy))),
             Err(refusal) => Err(Box::new(Shortage::new(candidate, refusal))),
         }
     }
 
-    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
-        only_mount(way)
+    fn only_mount(&self, backing: Backing) -> Result<DetachedMount, Backing> {
+        only_mount(backing)
     }
 }
 
 impl StagingCustody for CopyCustody {
-    fn settle(&self, occupied: u64) {
+    fn account(&self, occupied: u64) {
         self.used.set(self.used.get().saturating_add(occupied));
     }
 }

@@ -7,7 +7,7 @@ mod mount_custody;
 mod quarantine;
 
 pub use copies::free as free_copies;
-pub use custody::{CopyCustody, Stageable, StagingCustody, Way};
+pub use custody::{Backing, CopyCustody, Stageable, StagingCustody};
 pub use ledger::{Withdrawn, faults, foreign, link_target, recheck, withdraw, withdraw_images};
 pub use mount_custody::MountCustody;
 pub use quarantine::{quarantine, reject_on_host, take_out};
@@ -15,7 +15,7 @@ pub use quarantine::{quarantine, reject_on_host, take_out};
 use crate::kernel::mounts;
 use crate::root::Root;
 use crate::stamp::Stamp;
-use crate::verify::{Holding, OnReadImage, Verified, VerifiedImage};
+use crate::verify::{HeldImage, OnReadImage, Verified, VerifiedImage};
 use anyhow::{Context, Result, bail};
 use ddi::io::ReadAt;
 use std::fs::File;
@@ -63,12 +63,12 @@ impl StagedImage {
 /// If the directory or the file cannot be made, or the file changed after it was verified. Nothing is visible then.
 pub fn stage(root: &Root, image: impl Into<Stageable>) -> Result<StagedImage> {
     match image.into() {
-        Verified::Full(image) => place(root, VerifiedImage::into_holding(image)),
-        Verified::OnRead(image) => place(root, OnReadImage::into_holding(image).map(Way::Mount)),
+        Verified::Full(image) => place(root, VerifiedImage::into_held_image(image)),
+        Verified::OnRead(image) => place(root, OnReadImage::into_held_image(image).map(Backing::Mount)),
     }
 }
 
-fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
+fn place(root: &Root, holding: HeldImage<Backing>) -> Result<StagedImage> {
     let directory = holding.class().staging_directory();
     let file = format!("{}.raw", holding.name());
     let path = format!("{directory}/{file}");
@@ -76,9 +76,9 @@ fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
     let (class, name) = (holding.class(), holding.name().clone());
     ledger::note(root, class, &name).with_context(context)?;
     let target = root.make_directory(directory).with_context(context)?.join(file);
-    let (way, source, verified) = holding.into_parts();
-    let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match way {
-        Way::Copy(copy) => {
+    let (backing, source, verified) = holding.into_parts();
+    let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match backing {
+        Backing::Copy(copy) => {
             // Before the rename the whole stamp must be equal.
             if Stamp::of(copy.file()).with_context(context)? != verified {
                 bail!("staging {path}: {OTHER}");
@@ -86,7 +86,7 @@ fn place(root: &Root, holding: Holding<Way>) -> Result<StagedImage> {
             copy.place(&target).with_context(context)?;
             (source.len(), Stamp::is_renamed)
         }
-        Way::Mount(mount) => {
+        Backing::Mount(mount) => {
             mount.attach(&target).with_context(context)?;
             (0, Stamp::eq)
         }

@@ -5,16 +5,16 @@
 //! - The mount is made from the open file before it is verified. No name is looked up again, so replacing the file has
 //!   no effect.
 //! - The file's stamp is taken before the first byte is read, and compared after verification
-//!   ([`Holding::check_unchanged`]), after staging, and again at the end of the initrd ([`super::recheck`]). A write
+//!   ([`HeldImage::check_unchanged`]), after staging, and again at the end of the initrd ([`super::recheck`]). A write
 //!   through a descriptor in the meantime makes the file unusable. `src/stamp.rs` lists the changes that a stamp cannot
 //!   detect, such as a write through an existing mapping.
 //! - Afterwards the initrd is deleted, and the mount is the only name of the file.
 //!
 //! In addition, dm-verity checks every block again when it is read.
 
-use super::custody::{CopyCustody, StagingCustody, Way, only_mount};
+use super::custody::{Backing, CopyCustody, StagingCustody, only_mount};
 use crate::kernel::mounts::{DetachedMount, Use};
-use crate::verify::{Candidate, Custody, Holding, Shortage};
+use crate::verify::{Candidate, Custody, HeldImage, Shortage};
 use ddi::text::Message;
 
 /// Mounts each image if that is possible, else copies it.
@@ -32,12 +32,12 @@ impl MountCustody {
 }
 
 impl Custody for MountCustody {
-    type Way = Way;
+    type Backing = Backing;
     type Mount = DetachedMount;
 
-    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
+    fn take(&self, candidate: Candidate) -> Result<HeldImage<Backing>, Box<Shortage>> {
         match DetachedMount::of(candidate.source().file(), Use::Data) {
-            Ok(mount) => Ok(Holding::of(candidate, Way::Mount(mount))),
+            Ok(mount) => Ok(HeldImage::of(candidate, Backing::Mount(mount))),
             Err(error) => {
                 let remark = format_args!("staged as a copy, because it cannot be mounted: {error}");
                 Ok(self.copies.take(candidate)?.with_remark(Message::new(remark)))
@@ -45,13 +45,13 @@ impl Custody for MountCustody {
         }
     }
 
-    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
-        only_mount(way)
+    fn only_mount(&self, backing: Backing) -> Result<DetachedMount, Backing> {
+        only_mount(backing)
     }
 }
 
 impl StagingCustody for MountCustody {
-    fn settle(&self, occupied: u64) {
-        self.copies.settle(occupied);
+    fn account(&self, occupied: u64) {
+        self.copies.account(occupied);
     }
 }

@@ -1,7 +1,7 @@
 //! Custody: the verified bytes must be the bytes that are used.
 //!
-//! A file could change between verification and use. So a [`Custody`] takes the bytes first, and its [`Holding`] is
-//! what is verified. The type of a holding determines how the bytes are held: a file that is only examined in place
+//! A file could change between verification and use. So a [`Custody`] takes the bytes first, and its [`HeldImage`] is
+//! what is verified. The type of a held image determines how the bytes are held: a file that is only examined in place
 //! ([`Examined`]) cannot be staged.
 
 use super::Candidate;
@@ -13,12 +13,12 @@ use ddi::text::Message;
 use ddi::{Class, ExtensionName};
 use std::convert::Infallible;
 
-/// The bytes that are being verified. `W` is the way in which they are held.
+/// The bytes that are being verified. `B` is the backing, the way in which they are held.
 #[derive(Debug)]
-pub struct Holding<W> {
+pub struct HeldImage<B> {
     /// The original file or its copy, with the stamp from before its first byte was verified.
     file: Candidate,
-    way: W,
+    backing: B,
     is_copy: bool,
     remark: Option<Message>,
 }
@@ -27,7 +27,7 @@ pub struct Holding<W> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Examined;
 
-impl Holding<Examined> {
+impl HeldImage<Examined> {
     /// Verifies a file in place.
     #[must_use]
     pub fn in_place(candidate: Candidate) -> Self {
@@ -35,23 +35,23 @@ impl Holding<Examined> {
     }
 }
 
-impl<W> Holding<W> {
-    /// Verifies a file in place, and holds it by `way`.
-    pub(crate) fn of(candidate: Candidate, way: W) -> Self {
-        Self { file: candidate, way, is_copy: false, remark: None }
+impl<B> HeldImage<B> {
+    /// Verifies a file in place, and holds it by `backing`.
+    pub(crate) fn of(candidate: Candidate, backing: B) -> Self {
+        Self { file: candidate, backing, is_copy: false, remark: None }
     }
 
     /// Verifies a copy of the candidate's file. `stamp` was taken when the copy was complete.
-    pub(crate) fn copied(candidate: Candidate, source: FileSource, stamp: Stamp, way: W) -> Self {
-        Self { file: candidate.replaced(source, stamp), way, is_copy: true, remark: None }
+    pub(crate) fn copied(candidate: Candidate, source: FileSource, stamp: Stamp, backing: B) -> Self {
+        Self { file: candidate.replaced(source, stamp), backing, is_copy: true, remark: None }
     }
 
-    /// Adds a warning about the way in which the bytes are held.
+    /// Adds a warning about the backing.
     pub(crate) fn with_remark(self, remark: Message) -> Self {
         Self { remark: Some(remark), ..self }
     }
 
-    /// Returns the warning about the way in which the bytes are held.
+    /// Returns the warning about the backing.
     #[must_use]
     pub fn remark(&self) -> Option<&Message> {
         self.remark.as_ref()
@@ -88,32 +88,32 @@ impl<W> Holding<W> {
         self.is_copy
     }
 
-    /// Maps the way in which the bytes are held.
-    pub(crate) fn map<M>(self, see: impl FnOnce(W) -> M) -> Holding<M> {
-        let Self { file, way, is_copy, remark } = self;
-        Holding { file, way: see(way), is_copy, remark }
+    /// Maps the backing.
+    pub(crate) fn map<M>(self, see: impl FnOnce(B) -> M) -> HeldImage<M> {
+        let Self { file, backing, is_copy, remark } = self;
+        HeldImage { file, backing: see(backing), is_copy, remark }
     }
 
-    /// Converts the way in which the bytes are held.
+    /// Converts the backing.
     ///
     /// # Errors
-    /// The unchanged holding if `convert` refuses.
-    pub(super) fn converted<M>(self, convert: impl FnOnce(W) -> Result<M, W>) -> Result<Holding<M>, Box<Self>> {
-        let Self { file, way, is_copy, remark } = self;
-        match convert(way) {
-            Ok(way) => Ok(Holding { file, way, is_copy, remark }),
-            Err(way) => Err(Box::new(Self { file, way, is_copy, remark })),
+    /// The unchanged image if `convert` refuses.
+    pub(super) fn converted<M>(self, convert: impl FnOnce(B) -> Result<M, B>) -> Result<HeldImage<M>, Box<Self>> {
+        let Self { file, backing, is_copy, remark } = self;
+        match convert(backing) {
+            Ok(backing) => Ok(HeldImage { file, backing, is_copy, remark }),
+            Err(backing) => Err(Box::new(Self { file, backing, is_copy, remark })),
         }
     }
 
-    /// Returns the way, the file that was verified, and its stamp.
-    pub(crate) fn into_parts(self) -> (W, FileSource, Stamp) {
+    /// Returns the backing, the file that was verified, and its stamp.
+    pub(crate) fn into_parts(self) -> (B, FileSource, Stamp) {
         let stamp = self.file.stamp();
-        (self.way, self.file.into_source(), stamp)
+        (self.backing, self.file.into_source(), stamp)
     }
 }
 
-impl<W> Held for Holding<W> {
+impl<B> Held for HeldImage<B> {
     fn bytes(&self) -> &dyn ReadAt {
         self.source()
     }
@@ -123,7 +123,7 @@ impl<W> Held for Holding<W> {
 #[derive(Debug)]
 pub struct Shortage {
     /// The bytes in place. They are verified all the same, so that the report names a worse fault if there is one.
-    pub(super) holding: Holding<Examined>,
+    pub(super) holding: HeldImage<Examined>,
     /// The refusal, if there is no worse fault.
     pub(super) refusal: Refusal,
 }
@@ -131,28 +131,28 @@ pub struct Shortage {
 impl Shortage {
     /// Makes the error for `candidate` with its refusal.
     pub(crate) fn new(candidate: Candidate, refusal: Refusal) -> Self {
-        Self { holding: Holding::in_place(candidate), refusal }
+        Self { holding: HeldImage::in_place(candidate), refusal }
     }
 }
 
 /// A way of preventing changes to verified bytes.
 pub trait Custody {
-    /// The way in which bytes are held.
-    type Way;
-    /// The way in which they are held for dm-verity to verify on reading: a mount of the file, which cannot be copied.
+    /// The backing: the way in which bytes are held.
+    type Backing;
+    /// The backing for dm-verity to verify on reading: a mount of the file, which cannot be copied.
     type Mount;
 
     /// Takes the candidate's bytes.
     ///
     /// # Errors
     /// [`Shortage`] if they cannot be taken.
-    fn take(&self, candidate: Candidate) -> Result<Holding<Self::Way>, Box<Shortage>>;
+    fn take(&self, candidate: Candidate) -> Result<HeldImage<Self::Backing>, Box<Shortage>>;
 
-    /// Converts a way that is a mount.
+    /// Converts a backing that is a mount.
     ///
     /// # Errors
-    /// `way` itself if it is not a mount.
-    fn only_mount(&self, way: Self::Way) -> Result<Self::Mount, Self::Way>;
+    /// `backing` itself if it is not a mount.
+    fn only_mount(&self, backing: Self::Backing) -> Result<Self::Mount, Self::Backing>;
 }
 
 /// Custody for verification only. Its images cannot be staged.
@@ -160,14 +160,14 @@ pub trait Custody {
 pub struct InPlaceCustody;
 
 impl Custody for InPlaceCustody {
-    type Way = Examined;
+    type Backing = Examined;
     type Mount = Infallible;
 
-    fn take(&self, candidate: Candidate) -> Result<Holding<Examined>, Box<Shortage>> {
-        Ok(Holding::in_place(candidate))
+    fn take(&self, candidate: Candidate) -> Result<HeldImage<Examined>, Box<Shortage>> {
+        Ok(HeldImage::in_place(candidate))
     }
 
-    fn only_mount(&self, way: Examined) -> Result<Infallible, Examined> {
-        Err(way)
+    fn only_mount(&self, backing: Examined) -> Result<Infallible, Examined> {
+        Err(backing)
     }
 }

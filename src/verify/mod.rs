@@ -28,7 +28,7 @@ mod signature;
 pub use activation::{Activate, ActivationError, Judge};
 pub use candidate::{Candidate, extension_name};
 pub use contents::{ContentsError, Coverage, Held, IntactImage, Rooted, RootedImage};
-pub use custody::{Custody, Examined, Holding, InPlaceCustody, Shortage};
+pub use custody::{Custody, Examined, HeldImage, InPlaceCustody, Shortage};
 pub use der::DerError;
 pub use judgement::judge_unverified;
 pub use signature::{SignatureError, SignedDdi, SignedRoot};
@@ -62,23 +62,23 @@ pub struct Findings {
 }
 
 /// An image that has passed all checks: it is intact, and an extension for this host. Only [`Verifier::verify`] and
-/// [`Session::verify`] make one. `W` is the way in which its bytes are held.
+/// [`Session::verify`] make one. `B` is the backing of its bytes.
 ///
 /// ```compile_fail,E0451
 /// use sextant::extension::Compatible;
-/// use sextant::verify::{Holding, IntactImage, VerifiedImage};
+/// use sextant::verify::{HeldImage, IntactImage, VerifiedImage};
 ///
-/// fn believe<W>(intact: IntactImage<Holding<W>>, compatible: Compatible) -> VerifiedImage<W> {
+/// fn believe<B>(intact: IntactImage<HeldImage<B>>, compatible: Compatible) -> VerifiedImage<B> {
 ///     VerifiedImage { intact, compatible }
 /// }
 /// ```
 #[derive(Debug)]
-pub struct VerifiedImage<W> {
-    intact: IntactImage<Holding<W>>,
+pub struct VerifiedImage<B> {
+    intact: IntactImage<HeldImage<B>>,
     compatible: Compatible,
 }
 
-impl<W> VerifiedImage<W> {
+impl<B> VerifiedImage<B> {
     /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
@@ -111,7 +111,7 @@ impl<W> VerifiedImage<W> {
 
     /// Returns the verified bytes.
     #[must_use]
-    pub fn into_holding(self) -> Holding<W> {
+    pub fn into_held_image(self) -> HeldImage<B> {
         self.intact.into_held()
     }
 }
@@ -122,13 +122,13 @@ impl<W> VerifiedImage<W> {
 /// Its bytes are inaccessible: code that installs or copies an image needs a [`VerifiedImage`].
 ///
 /// ```compile_fail,E0624
-/// fn bytes<M>(image: sextant::verify::OnReadImage<M>) -> sextant::verify::Holding<M> {
-///     image.into_holding()
+/// fn bytes<M>(image: sextant::verify::OnReadImage<M>) -> sextant::verify::HeldImage<M> {
+///     image.into_held_image()
 /// }
 /// ```
 #[derive(Debug)]
 pub struct OnReadImage<M> {
-    rooted: RootedImage<Holding<M>>,
+    rooted: RootedImage<HeldImage<M>>,
     compatible: Compatible,
 }
 
@@ -140,21 +140,21 @@ impl<M> OnReadImage<M> {
     }
 
     /// Returns the verified file.
-    pub(crate) fn into_holding(self) -> Holding<M> {
+    pub(crate) fn into_held_image(self) -> HeldImage<M> {
         self.rooted.into_held()
     }
 }
 
 /// An image that was verified with either coverage.
 #[derive(Debug)]
-pub enum Verified<W, M> {
+pub enum Verified<B, M> {
     /// All bytes were verified.
-    Full(VerifiedImage<W>),
+    Full(VerifiedImage<B>),
     /// dm-verity verifies the data when it is read.
     OnRead(OnReadImage<M>),
 }
 
-impl<W, M> Verified<W, M> {
+impl<B, M> Verified<B, M> {
     /// Returns the extension's name.
     #[must_use]
     pub fn name(&self) -> &ExtensionName {
@@ -183,8 +183,8 @@ impl<W, M> Verified<W, M> {
     }
 }
 
-impl<W, M> From<VerifiedImage<W>> for Verified<W, M> {
-    fn from(image: VerifiedImage<W>) -> Self {
+impl<B, M> From<VerifiedImage<B>> for Verified<B, M> {
+    fn from(image: VerifiedImage<B>) -> Self {
         Self::Full(image)
     }
 }
@@ -244,7 +244,7 @@ impl Verifier<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage<C::Way>, Refusal> {
+    ) -> Result<VerifiedImage<C::Backing>, Refusal> {
         self.session().verify(candidate, accepted, custody, findings)
     }
 
@@ -258,7 +258,7 @@ impl Verifier<'_> {
 }
 
 /// The result of taking the bytes of an image into custody.
-type Taken<W> = Result<Holding<W>, Box<Shortage>>;
+type Taken<B> = Result<HeldImage<B>, Box<Shortage>>;
 
 /// The verification of several images, one after the other.
 pub struct Session<'a> {
@@ -278,7 +278,7 @@ impl Session<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage<C::Way>, Refusal> {
+    ) -> Result<VerifiedImage<C::Backing>, Refusal> {
         let verified = self.verify_next(candidate, accepted, custody, findings);
         verified.inspect_err(|_| self.reader.distrust())
     }
@@ -294,7 +294,7 @@ impl Session<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<Verified<C::Way, C::Mount>, Refusal> {
+    ) -> Result<Verified<C::Backing, C::Mount>, Refusal> {
         let verified = self.verify_next_on_read(candidate, accepted, custody, findings);
         verified.inspect_err(|_| self.reader.distrust())
     }
@@ -311,7 +311,7 @@ impl Session<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage<C::Way>, Refusal> {
+    ) -> Result<VerifiedImage<C::Backing>, Refusal> {
         let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
         match held {
             Ok(holding) => self.full(holding, signed, findings),
@@ -325,7 +325,7 @@ impl Session<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<Verified<C::Way, C::Mount>, Refusal> {
+    ) -> Result<Verified<C::Backing, C::Mount>, Refusal> {
         let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
         let holding = match held {
             Ok(holding) => holding,
@@ -333,7 +333,7 @@ impl Session<'_> {
         };
         // Without an activation now, it is unknown whether the kernel will verify the data later.
         let mounted = match self.verifier.activation {
-            Some(_) => holding.converted(|way| custody.only_mount(way)),
+            Some(_) => holding.converted(|backing| custody.only_mount(backing)),
             None => Err(Box::new(holding)),
         };
         match mounted {
@@ -349,7 +349,7 @@ impl Session<'_> {
         accepted: &Accepted,
         custody: &C,
         findings: &mut Findings,
-    ) -> Result<(SignedDdi, Taken<C::Way>), Refusal> {
+    ) -> Result<(SignedDdi, Taken<C::Backing>), Refusal> {
         let Structure { ddi, signed_data } = self.reader.structure(&candidate)?;
         let signed = SignedDdi::decide(ddi, &signed_data, self.verifier.trust)?;
         let root = signed.root();
@@ -381,12 +381,12 @@ impl Session<'_> {
     }
 
     /// Verifies everything.
-    fn full<W>(
+    fn full<B>(
         &self,
-        holding: Holding<W>,
+        holding: HeldImage<B>,
         signed: SignedDdi,
         findings: &mut Findings,
-    ) -> Result<VerifiedImage<W>, Refusal> {
+    ) -> Result<VerifiedImage<B>, Refusal> {
         let contents = self.reader.contents(&holding, signed.ddi(), Verify::Full)?;
         findings.coverage = Some(Coverage::full(holding.source().len()));
         let attested = IntactImage::attested(holding, signed, &contents.superblock);
@@ -398,7 +398,7 @@ impl Session<'_> {
     /// Verifies the parts that decisions depend on.
     fn on_read<M>(
         &self,
-        holding: Holding<M>,
+        holding: HeldImage<M>,
         signed: SignedDdi,
         findings: &mut Findings,
     ) -> Result<OnReadImage<M>, Refusal> {
@@ -427,9 +427,9 @@ impl Session<'_> {
     }
 
     /// Activates the image on trial if requested, and checks that the file is unchanged.
-    fn activate<W>(
+    fn activate<B>(
         &self,
-        image: &RootedImage<Holding<W>>,
+        image: &RootedImage<HeldImage<B>>,
         contents: &Contents,
         findings: &mut Findings,
     ) -> Result<Compatible, Refusal> {

@@ -9,7 +9,7 @@ use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
 use super::judgement::{Rules, judge_filesystem};
 use super::{ActivationError, SignatureError};
-use super::{Candidate, Holding};
+use super::{Candidate, HeldImage};
 use crate::confine::{Bounds, Confinement, Worker, WorkerError, fault, guard};
 use crate::extension::{Compatible, Fit};
 use crate::policy::Verify;
@@ -168,11 +168,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the image of the last call of [`Self::structure`]: all of it, or the parts that decisions depend on. The
-    /// holding has the same file, or a copy of it.
-    pub(super) fn contents<W>(
+    /// Reads the image of the last call of [`Self::structure`]: all of it, or the parts that decisions depend on. The held
+    /// image has the same file, or a copy of it.
+    pub(super) fn contents<B>(
         &self,
-        holding: &Holding<W>,
+        holding: &HeldImage<B>,
         expected: &Ddi,
         verify: Verify,
     ) -> Result<Contents, Refusal> {

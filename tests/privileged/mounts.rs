@@ -9,10 +9,10 @@ use sextant::kernel::DetachedMount;
 use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::root::Root;
-use sextant::stage::{self, CopyCustody, MountCustody, Way};
+use sextant::stage::{self, Backing, CopyCustody, MountCustody};
 use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
-use sextant::verify::{Accepted, Custody, Findings, Holding, Shortage, VerifiedImage, Verifier};
+use sextant::verify::{Accepted, Custody, Findings, HeldImage, Shortage, VerifiedImage, Verifier};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use support::ddi::{good_image, native};
 use support::machine::Machine;
 
-fn verify<C: Custody>(machine: &Machine, file: &Path, custody: &C) -> Result<VerifiedImage<C::Way>, Reason> {
+fn verify<C: Custody>(machine: &Machine, file: &Path, custody: &C) -> Result<VerifiedImage<C::Backing>, Reason> {
     let policy = Policy::default();
     let variables = DirectoryVariables::new(machine.path("sys/firmware/efi/efivars"));
     let firmware = Firmware::read(&variables).unwrap();
@@ -193,10 +193,10 @@ pub(crate) fn a_copy_that_was_written_to_is_not_staged() {
 pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
     struct Meddler<'c>(&'c Case, CopyCustody);
     impl Custody for Meddler<'_> {
-        type Way = Way;
+        type Backing = Backing;
         type Mount = DetachedMount;
 
-        fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
+        fn take(&self, candidate: Candidate) -> Result<HeldImage<Backing>, Box<Shortage>> {
             let taken = self.1.take(candidate);
             let_a_tick_pass();
             let copy = self.0.machine.path("run/sextant/staging/image");
@@ -205,8 +205,8 @@ pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
             taken
         }
 
-        fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
-            Err(way)
+        fn only_mount(&self, backing: Backing) -> Result<DetachedMount, Backing> {
+            Err(backing)
         }
     }
     let case = Case::new();
@@ -218,18 +218,18 @@ pub(crate) fn a_write_to_a_copy_while_it_is_verified_is_noticed() {
 pub(crate) fn a_write_while_verifying_is_noticed() {
     struct Meddler<'c>(&'c Case);
     impl Custody for Meddler<'_> {
-        type Way = Way;
+        type Backing = Backing;
         type Mount = DetachedMount;
 
-        fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
+        fn take(&self, candidate: Candidate) -> Result<HeldImage<Backing>, Box<Shortage>> {
             let taken = self.0.custody.take(candidate);
             // The same bytes, so that only the time tells.
             fs::write(self.0.source(), &self.0.image).unwrap();
             taken
         }
 
-        fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
-            Err(way)
+        fn only_mount(&self, backing: Backing) -> Result<DetachedMount, Backing> {
+            Err(backing)
         }
     }
     in_namespace(|| {

@@ -17,11 +17,11 @@ use sextant::kernel::DetachedMount;
 use sextant::policy::{Policy, Verify};
 use sextant::reason::{Reason, Refusal};
 use sextant::root::Root;
-use sextant::stage::{self, CopyCustody, MountCustody, Stageable, StagingCustody, Way};
+use sextant::stage::{self, Backing, CopyCustody, MountCustody, Stageable, StagingCustody};
 use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
 use sextant::verify::{
-    Accepted, Activate, ActivationError, Custody, Findings, Holding, Judge, Rooted, Shortage, Verified, Verifier,
+    Accepted, Activate, ActivationError, Custody, Findings, HeldImage, Judge, Rooted, Shortage, Verified, Verifier,
 };
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -133,23 +133,23 @@ impl Disk {
 struct Meddling<'d>(MountCustody, Meddle, &'d Disk);
 
 impl Custody for Meddling<'_> {
-    type Way = Way;
+    type Backing = Backing;
     type Mount = DetachedMount;
 
-    fn take(&self, candidate: Candidate) -> Result<Holding<Way>, Box<Shortage>> {
+    fn take(&self, candidate: Candidate) -> Result<HeldImage<Backing>, Box<Shortage>> {
         let taken = self.0.take(candidate);
         let_a_tick_pass();
         self.1(self.2);
         taken
     }
 
-    fn only_mount(&self, way: Way) -> Result<DetachedMount, Way> {
-        self.0.only_mount(way)
+    fn only_mount(&self, backing: Backing) -> Result<DetachedMount, Backing> {
+        self.0.only_mount(backing)
     }
 }
 
 impl StagingCustody for Meddling<'_> {
-    fn settle(&self, _: u64) {}
+    fn account(&self, _: u64) {}
 }
 
 struct Kernel<'d>(Meddle, &'d Disk);

@@ -13,7 +13,7 @@ use ddi::io::ReadAt;
 use ddi::text::{Message, Text};
 use serde::{Serialize, Serializer};
 use sextant::durable;
-use sextant::verify::{Examined, Holding};
+use sextant::verify::{Examined, HeldImage};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -338,7 +338,7 @@ impl<'o> Job<'o> {
 #[derive(Debug)]
 pub(super) struct Prepared {
     written: change::Written,
-    holding: Holding<Examined>,
+    holding: HeldImage<Examined>,
 }
 
 impl Prepared {

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use sextant::reason::{Reason, Refusal};
 use sextant::verify::Candidate;
-use sextant::verify::{Examined, Findings, Holding, VerifiedImage};
+use sextant::verify::{Examined, Findings, HeldImage, VerifiedImage};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(super) struct Original {
     path: PathBuf,
     /// Name of the file.
     file: String,
-    holding: Holding<Examined>,
+    holding: HeldImage<Examined>,
     /// What was verified; `None` where verification was overridden.
     root_hash: Option<RootHash>,
 }
@@ -34,7 +34,7 @@ impl Original {
     /// The same under another name than it has.
     pub(super) fn verified_as(path: &Path, file: &str, image: VerifiedImage<Examined>) -> Self {
         let root_hash = Some(image.root_hash().clone());
-        Self { path: path.to_owned(), file: file.to_owned(), holding: image.into_holding(), root_hash }
+        Self { path: path.to_owned(), file: file.to_owned(), holding: image.into_held_image(), root_hash }
     }
 
     /// The image at `path`, whatever it is, as long as it is a regular file with the name of an extension.
@@ -47,7 +47,7 @@ impl Original {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let opened = open(path, flags, Mode::empty()).map(File::from)?;
         let candidate = Candidate::from_file(opened, file.as_ref(), class_of(Path::new(file)))?;
-        let holding = Holding::in_place(candidate);
+        let holding = HeldImage::in_place(candidate);
         Ok(Self { path: path.to_owned(), file: file.to_owned(), holding, root_hash: None })
     }
 
@@ -86,17 +86,17 @@ impl Original {
         &self,
         machine: Option<&Machine>,
         written: &File,
-    ) -> Result<Holding<Examined>, Refusal> {
+    ) -> Result<HeldImage<Examined>, Refusal> {
         let written = written.try_clone().map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         let candidate = Candidate::from_file(written, self.file.as_ref(), self.class())?;
-        let Some(root_hash) = &self.root_hash else { return Ok(Holding::in_place(candidate)) };
+        let Some(root_hash) = &self.root_hash else { return Ok(HeldImage::in_place(candidate)) };
         let machine = machine.ok_or_else(|| changed("the copy cannot be verified"))?;
         let image = machine.verify_open(candidate, &mut Findings::default())?;
         if image.root_hash() != root_hash {
             let found = image.root_hash();
             return Err(changed(&format!("root hash was {root_hash} when the file was verified, and is {found} now")));
         }
-        Ok(image.into_holding())
+        Ok(image.into_held_image())
     }
 }
 
