@@ -67,7 +67,7 @@ impl WorkerError {
 
 /// A message from a worker.
 #[derive(Serialize, Deserialize)]
-enum Said<T> {
+enum Reply<T> {
     /// The answer to a question.
     Answer(T),
     /// The process could not be confined. It has read nothing and exits.
@@ -102,7 +102,7 @@ impl Worker {
         // Code in the worker takes no lock that another thread of this process may hold, and does not log.
         let child = process::fork_for(|| match lockdown::enter(there.as_raw_fd(), memory) {
             Ok(()) => answer_all(&mut serve),
-            Err((step, errno)) => say(&Said::<()>::Unconfined(Text::new(format_args!("{step}: {errno}")))),
+            Err((step, errno)) => send_reply(&Reply::<()>::Unconfined(Text::new(format_args!("{step}: {errno}")))),
         })
         .map_err(WorkerError::Start)?;
         let clock = clock_getcpuclockid(child).ok();
@@ -129,16 +129,16 @@ impl Worker {
         let started = Instant::now();
         let budget = until.map(|until| until.saturating_duration_since(started));
         let limit = Limit { bounds, started, budget, processor: self.before };
-        match self.listen(&limit)? {
-            Said::Answer(answer) => Ok(answer),
-            Said::Unconfined(why) => Err(WorkerError::Lockdown(why)),
+        match self.receive_reply(&limit)? {
+            Reply::Answer(answer) => Ok(answer),
+            Reply::Unconfined(why) => Err(WorkerError::Lockdown(why)),
         }
     }
 
     /// Waits for a message of the worker.
-    fn listen<T: DeserializeOwned>(&mut self, limit: &Limit) -> Result<T, WorkerError> {
+    fn receive_reply<T: DeserializeOwned>(&mut self, limit: &Limit) -> Result<T, WorkerError> {
         let mut incoming = message::Incoming::new();
-        let mut has_spoken = false;
+        let mut has_replied = false;
         let mut processor = limit.processor;
         loop {
             let wait = limit.check(processor)?;
@@ -152,12 +152,12 @@ impl Worker {
                 Err(errno) => return Err(WorkerError::Start(errno)),
             }
             let count = match recv(self.socket.as_raw_fd(), incoming.room(), MsgFlags::MSG_DONTWAIT) {
-                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.end(has_spoken)),
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.end(has_replied)),
                 Ok(count) => count,
                 Err(Errno::EINTR | Errno::EAGAIN) => continue,
                 Err(errno) => return Err(WorkerError::Start(errno)),
             };
-            has_spoken = true;
+            has_replied = true;
             let message = incoming.add(count).map_err(|_| WorkerError::Nonsense)?;
             if let Some(message) = message {
                 return serde_json::from_slice(message).map_err(|_| WorkerError::Nonsense);
@@ -173,7 +173,7 @@ impl Worker {
     }
 
     /// Returns how the worker ended. One that closed its socket and continues is given up.
-    fn end(&mut self, has_spoken: bool) -> WorkerError {
+    fn end(&mut self, has_replied: bool) -> WorkerError {
         let started = Instant::now();
         loop {
             match waitpid(self.process, Some(WaitPidFlag::WNOHANG)) {
@@ -185,7 +185,7 @@ impl Worker {
                 }
                 Ok(WaitStatus::Exited(_, status)) => {
                     self.ended = true;
-                    return if has_spoken { WorkerError::Nonsense } else { WorkerError::Exited(status) };
+                    return if has_replied { WorkerError::Nonsense } else { WorkerError::Exited(status) };
                 }
                 _ => return WorkerError::Nonsense,
             }
@@ -236,13 +236,13 @@ impl Limit {
 fn answer_all<Q: DeserializeOwned, A: Serialize>(serve: &mut impl FnMut(Q, Option<OwnedFd>) -> A) {
     while let Ok(Some((question, descriptor))) = message::receive(super::SOCKET) {
         let Ok(question) = serde_json::from_slice(&question) else { return };
-        say(&Said::Answer(serve(question, descriptor)));
+        send_reply(&Reply::Answer(serve(question, descriptor)));
     }
 }
 
 /// Sends a message. Runs in the worker; the parent detects if this fails.
-fn say(said: &impl Serialize) {
-    let bytes = serde_json::to_vec(said).unwrap_or_default();
+fn send_reply(reply: &impl Serialize) {
+    let bytes = serde_json::to_vec(reply).unwrap_or_default();
     if message::send(super::SOCKET, &bytes, None).is_err() {
         process::leave(0);
     }

@@ -19,20 +19,20 @@ use std::path::{Path, PathBuf};
 
 const DIRECTORY: &str = "/run/sextant/staged";
 /// Maximum size of a record in bytes.
-const MAX_NOTE: u64 = 256;
+const MAX_RECORD: u64 = 256;
 
 /// Records that an image is about to be staged. The record comes first: a record without file is harmless, a file
 /// without record is not.
-pub(super) fn note(root: &Root, class: Class, name: &ExtensionName) -> io::Result<()> {
-    File::create(note_path(root, class, name)?).map(drop)
+pub(super) fn begin(root: &Root, class: Class, name: &ExtensionName) -> io::Result<()> {
+    File::create(record_path(root, class, name)?).map(drop)
 }
 
 /// Completes the record with the stamp of the staged file.
 pub(super) fn complete(root: &Root, class: Class, name: &ExtensionName, stamp: Stamp) -> io::Result<()> {
-    durable::write(&note_path(root, class, name)?, format!("{stamp}\n").as_bytes(), 0o644)
+    durable::write(&record_path(root, class, name)?, format!("{stamp}\n").as_bytes(), 0o644)
 }
 
-fn note_path(root: &Root, class: Class, name: &ExtensionName) -> io::Result<PathBuf> {
+fn record_path(root: &Root, class: Class, name: &ExtensionName) -> io::Result<PathBuf> {
     Ok(root.make_directory(&format!("{DIRECTORY}/{class}"))?.join(format!("{name}.raw")))
 }
 
@@ -42,8 +42,8 @@ fn note_path(root: &Root, class: Class, name: &ExtensionName) -> io::Result<Path
 /// The first file that cannot be removed.
 pub fn withdraw(root: &Root) -> Result<()> {
     for class in Class::ALL {
-        for name in notes(root, class)? {
-            take_back(root, class, &name)?;
+        for name in records(root, class)? {
+            withdraw_file(root, class, &name)?;
         }
     }
     Ok(())
@@ -68,7 +68,7 @@ pub struct Withdrawn {
 pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
     let faults = faults(root, names)?;
     for image in &faults {
-        take_back(root, image.class, &image.file)?;
+        withdraw_file(root, image.class, &image.file)?;
     }
     Ok(faults)
 }
@@ -80,7 +80,7 @@ pub fn recheck(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<W
 pub fn faults(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Withdrawn>> {
     let mut faults = Vec::new();
     for class in Class::ALL {
-        for file in notes(root, class)? {
+        for file in records(root, class)? {
             let is_reported =
                 file.to_str().and_then(|file| file.strip_suffix(".raw")).is_some_and(|it| names(class, it));
             let unreported = (!is_reported).then_some("it is not recorded as staged");
@@ -99,7 +99,7 @@ pub fn faults(root: &Root, names: &dyn Fn(Class, &str) -> bool) -> Result<Vec<Wi
 pub fn withdraw_images(root: &Root, images: &[(Class, &str)], cause: &'static str) -> Result<Vec<Withdrawn>> {
     let withdraw_one = |(class, name): &(Class, &str)| {
         let file = OsString::from(format!("{name}.raw"));
-        take_back(root, *class, &file)?;
+        withdraw_file(root, *class, &file)?;
         Ok(Withdrawn { file, class: *class, cause })
     };
     images.iter().map(withdraw_one).collect()
@@ -108,8 +108,8 @@ pub fn withdraw_images(root: &Root, images: &[(Class, &str)], cause: &'static st
 fn fault(root: &Root, class: Class, file: &OsStr) -> Result<Option<&'static str>> {
     let directory = format!("{DIRECTORY}/{class}");
     let context = || format!("reading {directory}");
-    let Some(notes) = root.directory(&directory).with_context(context)? else { return Ok(None) };
-    let text = match durable::read(&notes.join(file), MAX_NOTE) {
+    let Some(records) = root.directory(&directory).with_context(context)? else { return Ok(None) };
+    let text = match durable::read(&records.join(file), MAX_RECORD) {
         Ok(text) => text,
         // This affects only the one image.
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -137,7 +137,7 @@ fn is_what_was_verified(found: &Metadata, stamp: &Stamp) -> bool {
     now == *stamp || (found.nlink() == 0 && now.is_renamed(stamp))
 }
 
-fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
+fn records(root: &Root, class: Class) -> Result<Vec<OsString>> {
     let directory = format!("{DIRECTORY}/{class}");
     Ok(root.list(&directory).with_context(|| format!("listing {directory}"))?.unwrap_or_default())
 }
@@ -150,10 +150,10 @@ fn notes(root: &Root, class: Class) -> Result<Vec<OsString>> {
 /// If a directory exists and cannot be listed.
 pub fn foreign(root: &Root, class: Class, limit: usize) -> Result<Vec<OsString>> {
     let directory = class.staging_directory();
-    let ours = notes(root, class)?;
+    let known = records(root, class)?;
     let found =
-        root.list_some(directory, limit.saturating_add(ours.len())).with_context(|| format!("listing {directory}"))?;
-    let is_foreign = |name: &OsString| !name.as_encoded_bytes().starts_with(b".#") && !ours.contains(name);
+        root.list_some(directory, limit.saturating_add(known.len())).with_context(|| format!("listing {directory}"))?;
+    let is_foreign = |name: &OsString| !name.as_encoded_bytes().starts_with(b".#") && !known.contains(name);
     Ok(found.unwrap_or_default().into_iter().filter(is_foreign).take(limit).collect())
 }
 
@@ -167,14 +167,14 @@ pub fn link_target(root: &Root, class: Class, file: &OsStr) -> Option<Text> {
     path.to_str().map(Text::new)
 }
 
-fn take_back(root: &Root, class: Class, file: &OsStr) -> Result<()> {
+fn withdraw_file(root: &Root, class: Class, file: &OsStr) -> Result<()> {
     let context = || format!("taking back {}/{}", class.staging_directory(), file.display());
     if let Some(staged) = root.directory(class.staging_directory()).with_context(context)? {
         mounts::detach(&staged.join(file)).with_context(context)?;
     }
-    let notes = root.directory(&format!("{DIRECTORY}/{class}")).with_context(context)?;
-    match notes {
-        Some(notes) => durable::remove(&notes.join(file)).with_context(context),
+    let records = root.directory(&format!("{DIRECTORY}/{class}")).with_context(context)?;
+    match records {
+        Some(records) => durable::remove(&records.join(file)).with_context(context),
         None => Ok(()),
     }
 }

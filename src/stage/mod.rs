@@ -74,7 +74,7 @@ fn place(root: &Root, holding: HeldImage<Backing>) -> Result<StagedImage> {
     let path = format!("{directory}/{file}");
     let context = || format!("staging {path}");
     let (class, name) = (holding.class(), holding.name().clone());
-    ledger::note(root, class, &name).with_context(context)?;
+    ledger::begin(root, class, &name).with_context(context)?;
     let target = root.make_directory(directory).with_context(context)?.join(file);
     let (backing, source, verified) = holding.into_parts();
     let (occupied, is_same): (_, fn(&Stamp, &Stamp) -> bool) = match backing {

@@ -131,8 +131,8 @@ const MAX_IGNORED: usize = 64;
 pub struct TrustStore {
     anchors: Vec<Anchor>,
     revoked: Vec<Revoked>,
-    ignored: Ignorings,
-    dbx_faults: Ignorings,
+    ignored: IgnoredRows,
+    dbx_faults: IgnoredRows,
 }
 
 impl TrustStore {
@@ -236,13 +236,13 @@ impl TrustStore {
 
 /// Rows about ignored certificates, a bounded number for each source.
 #[derive(Debug, Clone, Default)]
-struct Ignorings {
+struct IgnoredRows {
     rows: Vec<Ignored>,
     /// For each source, the number of certificates, and the index of the row that summarizes those over the limit.
     sources: BTreeMap<&'static str, (usize, usize)>,
 }
 
-impl Ignorings {
+impl IgnoredRows {
     fn add(&mut self, source: &'static str, ignored: Ignored) {
         let (count, last) = self.sources.entry(source).or_default();
         *count += 1;

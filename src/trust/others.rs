@@ -17,7 +17,7 @@ use std::path::Path;
 /// Directory in which systemd looks for signers of images (systemd 257, `validate_signature_userspace`).
 pub(super) const DIRECTORY: &str = "/run/verity.d";
 /// Maximum number of removed files that are listed.
-const MAX_TOLD: usize = 64;
+const MAX_LISTED: usize = 64;
 
 /// The files that were removed.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl<'a> Others<'a> {
         let file = Text::from_os(name);
         self.is_in_memory().with_context(|| format!("removing {DIRECTORY}/{file}"))?;
         fs::remove_file(&path).with_context(|| format!("removing {DIRECTORY}/{file}"))?;
-        if self.removed.files.len() < MAX_TOLD {
+        if self.removed.files.len() < MAX_LISTED {
             self.removed.files.push((file, cause));
         } else {
             self.removed.more = self.removed.more.saturating_add(1);

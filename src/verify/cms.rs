@@ -396,13 +396,13 @@ impl SignedData {
         if self.certificates.len() > MAX_CERTIFICATES {
             return Err(CmsError::TooMany { what: "certificates", limit: MAX_CERTIFICATES });
         }
-        if has_twins(&self.digests, |one, other| one.identifier == other.identifier) {
+        if has_duplicates(&self.digests, |one, other| one.identifier == other.identifier) {
             return Err(CmsError::Twice("digest algorithm"));
         }
-        if has_twins(&self.certificates, |one, other| one == other) {
+        if has_duplicates(&self.certificates, |one, other| one == other) {
             return Err(CmsError::Twice("certificate"));
         }
-        if has_twins(&self.signers, |one, other| one.issuer == other.issuer && one.serial == other.serial) {
+        if has_duplicates(&self.signers, |one, other| one.issuer == other.issuer && one.serial == other.serial) {
             return Err(CmsError::Twice("signer"));
         }
         let names = |digest: &AlgorithmIdentifier, signer: &SignerInfo| signer.digest.identifier == digest.identifier;
@@ -435,7 +435,7 @@ impl SignedData {
 }
 
 /// Returns whether two elements of a short list are the same.
-fn has_twins<T>(things: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
+fn has_duplicates<T>(things: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
     things.iter().enumerate().any(|(at, one)| things.iter().skip(at.saturating_add(1)).any(|other| same(one, other)))
 }
 

@@ -68,7 +68,7 @@ pub struct Findings {
 /// use sextant::extension::Compatible;
 /// use sextant::verify::{HeldImage, IntactImage, VerifiedImage};
 ///
-/// fn believe<B>(intact: IntactImage<HeldImage<B>>, compatible: Compatible) -> VerifiedImage<B> {
+/// fn accept<B>(intact: IntactImage<HeldImage<B>>, compatible: Compatible) -> VerifiedImage<B> {
 ///     VerifiedImage { intact, compatible }
 /// }
 /// ```
@@ -280,7 +280,7 @@ impl Session<'_> {
         findings: &mut Findings,
     ) -> Result<VerifiedImage<C::Backing>, Refusal> {
         let verified = self.verify_next(candidate, accepted, custody, findings);
-        verified.inspect_err(|_| self.reader.distrust())
+        verified.inspect_err(|_| self.reader.replace_worker())
     }
 
     /// Verifies one image, after those in `accepted`, and leaves its data to dm-verity if this kernel activates the
@@ -296,7 +296,7 @@ impl Session<'_> {
         findings: &mut Findings,
     ) -> Result<Verified<C::Backing, C::Mount>, Refusal> {
         let verified = self.verify_next_on_read(candidate, accepted, custody, findings);
-        verified.inspect_err(|_| self.reader.distrust())
+        verified.inspect_err(|_| self.reader.replace_worker())
     }
 
     /// Starts reading the image that will be verified next, while the caller finishes its work on the one before, which
@@ -315,7 +315,7 @@ impl Session<'_> {
         let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
         match held {
             Ok(holding) => self.full(holding, signed, findings),
-            Err(shortage) => self.fall_short(*shortage, signed, Verify::Full, findings),
+            Err(shortage) => self.refuse_shortage(*shortage, signed, Verify::Full, findings),
         }
     }
 
@@ -329,7 +329,7 @@ impl Session<'_> {
         let (signed, held) = self.hold(candidate, accepted, custody, findings)?;
         let holding = match held {
             Ok(holding) => holding,
-            Err(shortage) => return self.fall_short(*shortage, signed, Verify::OnRead, findings),
+            Err(shortage) => return self.refuse_shortage(*shortage, signed, Verify::OnRead, findings),
         };
         // Without an activation now, it is unknown whether the kernel will verify the data later.
         let mounted = match self.verifier.activation {
@@ -390,7 +390,7 @@ impl Session<'_> {
         let contents = self.reader.contents(&holding, signed.ddi(), Verify::Full)?;
         findings.coverage = Some(Coverage::full(holding.source().len()));
         let attested = IntactImage::attested(holding, signed, &contents.superblock);
-        let intact = attested.ok_or_else(|| self.reader.nonsense())?;
+        let intact = attested.ok_or_else(|| self.reader.invalid_answer())?;
         let compatible = self.activate(intact.rooted(), &contents, findings)?;
         Ok(VerifiedImage { intact, compatible })
     }
@@ -405,13 +405,13 @@ impl Session<'_> {
         let contents = self.reader.contents(&holding, signed.ddi(), Verify::OnRead)?;
         findings.coverage = Some(Coverage::on_read(contents.checked, holding.source().len()));
         let attested = RootedImage::attested(holding, signed, &contents.superblock);
-        let rooted = attested.ok_or_else(|| self.reader.nonsense())?;
+        let rooted = attested.ok_or_else(|| self.reader.invalid_answer())?;
         let compatible = self.activate(&rooted, &contents, findings)?;
         Ok(OnReadImage { rooted, compatible })
     }
 
     /// Refuses an image whose bytes could not be taken, unless it has a worse fault.
-    fn fall_short<T>(
+    fn refuse_shortage<T>(
         &self,
         shortage: Shortage,
         signed: SignedDdi,

@@ -27,7 +27,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Maximum number of images that one worker reads.
-const MOST_IMAGES: u32 = 64;
+const MAX_IMAGES: u32 = 64;
 
 /// Reason tokens that a worker may return.
 const REASONS: [Reason; 21] = [
@@ -162,9 +162,9 @@ impl<'a> Reader<'a> {
         match trusted.worker.answer(Bounds::of_structure(), until).map_err(refuse)? {
             Answer::Structure(answer) => {
                 self.worker.replace(Some(trusted));
-                self.believe(*answer)
+                self.accept(*answer)
             }
-            Answer::Contents(_) => Err(self.nonsense()),
+            Answer::Contents(_) => Err(self.invalid_answer()),
         }
     }
 
@@ -187,30 +187,30 @@ impl<'a> Reader<'a> {
         match trusted.worker.answer(Bounds::of_contents(source.len()), until).map_err(refuse)? {
             Answer::Contents(answer) => {
                 trusted.read = trusted.read.saturating_add(1);
-                if trusted.read < MOST_IMAGES {
+                if trusted.read < MAX_IMAGES {
                     self.worker.replace(Some(trusted));
                 }
-                self.believe(answer)
+                self.accept(answer)
             }
-            Answer::Structure(_) => Err(self.nonsense()),
+            Answer::Structure(_) => Err(self.invalid_answer()),
         }
     }
 
     /// Replaces the worker for the next image. Must be called when an image was refused for any reason.
-    pub(super) fn distrust(&self) {
+    pub(super) fn replace_worker(&self) {
         self.worker.take();
     }
 
     /// Returns the refusal for an invalid answer.
-    pub(super) fn nonsense(&self) -> Refusal {
-        self.distrust();
+    pub(super) fn invalid_answer(&self) -> Refusal {
+        self.replace_worker();
         refuse(WorkerError::Nonsense)
     }
 
     /// Accepts an answer. A worker may only refuse an image for its content.
-    fn believe<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
+    fn accept<T>(&self, answer: Result<T, Refusal>) -> Result<T, Refusal> {
         match answer {
-            Err(refusal) if !REASONS.contains(&refusal.reason()) => Err(self.nonsense()),
+            Err(refusal) if !REASONS.contains(&refusal.reason()) => Err(self.invalid_answer()),
             answer => answer,
         }
     }

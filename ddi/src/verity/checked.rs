@@ -209,9 +209,9 @@ impl<D: ReadAt, H: ReadAt> ReadAt for CheckedData<D, H> {
         let (mut rest, mut offset, mut block) = (buf, offset, [0; BLOCK]);
         while !rest.is_empty() {
             let checked = self.data_block(offset.checked_div(size).unwrap_or(0), &mut block).map_err(|error| {
-                let told = io::Error::other(error.to_string());
+                let reported = io::Error::other(error.to_string());
                 lock(&self.fault).get_or_insert(error);
-                told
+                reported
             })?;
             let within = usize::try_from(offset.checked_rem(size).unwrap_or(0)).unwrap_or(usize::MAX);
             let available = checked.get(within..).unwrap_or_default();

@@ -20,7 +20,7 @@ pub(super) const PIECE: usize = 128 * 1024;
 /// Number of bytes of data in a unit of work: the data of one hash block of 4096 bytes with SHA-256.
 const UNIT: usize = 512 * 1024;
 /// Number of bytes from which on a level is hashed by several threads.
-const SINGLE_THREADED: u64 = 1024 * 1024;
+const MIN_THREADED: u64 = 1024 * 1024;
 
 /// A source with `bytes` at offset `start` of the hash area.
 pub(super) struct Shifted<'a> {
@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
         let parents = children.blocks.div_ceil(digests_per_block);
         let per_unit = self.parents_per_unit(children);
         let child_len = children.block_size as u64;
-        let threads = if children.blocks * child_len < SINGLE_THREADED { 1 } else { self.threads };
+        let threads = if children.blocks * child_len < MIN_THREADED { 1 } else { self.threads };
         let buffers = || (vec![0; PIECE], vec![0; per_unit * self.hash_block_size], sink_state());
         for_each_unit(parents.div_ceil(per_unit as u64), threads, buffers, |(input, output, state), unit| {
             let first_parent = unit * per_unit as u64;

@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// Maximum number of threads. With more, memory bandwidth is the limit.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 /// Number of units (4 MiB of data) from which on each thread is started on its own processor. For less data, the two
 /// system calls cost more time than they save.
-const WORTH_SPREADING: u64 = 8;
+const MIN_SPREAD_UNITS: u64 = 8;
 
 /// Returns the number of threads for hashing on this machine: one for each processor that the process may use, at most
 /// 8.
 #[must_use]
 pub fn default_threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS)
+    thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_THREADS)
 }
 
 /// Calls `work` for every number below `units`, on the calling thread and up to `threads - 1` others.
@@ -33,7 +33,7 @@ pub(super) fn for_each_unit<S, E: Send>(
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let run = &|number: usize| -> Option<(u64, E)> {
-        if threads > 1 && units >= WORTH_SPREADING {
+        if threads > 1 && units >= MIN_SPREAD_UNITS {
             begin_on_processor(number);
         }
         let _stop_on_panic = StopOnPanic(&stop);
