@@ -28,6 +28,7 @@ pub fn judge_runs(findings: &Findings, offers: &[Offer], runs: usize) {
     rows(&report, offers);
     journal(findings, offers, runs);
     merged(findings, &report, offers);
+    status(findings, &report, offers);
     policy(findings);
     no_leftovers(findings, staged(offers));
 }
@@ -171,6 +172,30 @@ fn merged(findings: &Findings, report: &Value, offers: &[Offer]) {
     let ours = ["systemd-sysext", "systemd-confext", "sextant-merge", "sextant-confirm"];
     let failed = |line: &&str| ours.iter().any(|unit| line.starts_with(unit));
     assert_eq!(findings.printed("failed").lines().filter(failed).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+/// The agent on the host tells what became of each file, where it is on the ESP, and ends as monitoring needs it.
+fn status(findings: &Findings, report: &Value, offers: &[Offer]) {
+    let rows = report["images"].as_array().unwrap();
+    let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+    let expected = match () {
+        () if !is_empty(&report["merge"]["unexpected"]) => "4",
+        () if rows.iter().any(|row| row["verdict"] == "rejected") => "3",
+        () => "0",
+    };
+    for file in ["agent-status", "metrics"] {
+        assert_eq!(findings.text(&format!("status/{file}")).trim(), expected, "{file}: {}", findings.text(file));
+    }
+    let (text, metrics) = (findings.text("agent-status"), findings.text("metrics"));
+    for row in rows.iter().filter(|row| row["directory"] == "/.extra/sysext") {
+        let path = row["esp_path"].as_str().unwrap_or_else(|| panic!("no path on the ESP: {row}"));
+        let end = format!(".efi.extra.d/{}", row["file"].as_str().unwrap());
+        assert!(path.to_lowercase().ends_with(&end.to_lowercase()), "{row}");
+        // A long path is broken into lines.
+        assert!(path.len() > 60 || text.contains(&format!("ESP: {path}\n")), "{path}: {text}");
+    }
+    let good = staged(offers);
+    assert!(metrics.contains(&format!("\nsextant_images{{state=\"merged\"}} {good}\n")), "{metrics}");
 }
 
 /// The host's units can't merge by another policy, whatever is asked of them: one command of theirs merges, and the others

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod confine;
 pub mod durable;
+pub mod esp;
 pub mod explanation;
 pub mod extension;
 pub mod firmware;

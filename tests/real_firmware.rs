@@ -172,7 +172,8 @@ fn the_keys_that_machines_are_sold_with_are_read_to_the_last_entry() {
     }
     // dbx of a PC consists of hashes of boot loaders, and may have a certificate or two.
     assert!(dbx.entries.iter().any(|entry| matches!(entry, Entry::Other { name: Some(_), .. })));
-    let firmware = Firmware { secure_boot: SecureBoot::Enforcing, entries: BootEntry::default(), pk, kek, db, dbx };
+    let firmware =
+        Firmware { secure_boot: SecureBoot::Enforcing, entries: BootEntry::default(), uki: None, pk, kek, db, dbx };
     let store = TrustStore::of_machine(&firmware, &[], &Source::CONFIGURABLE);
     let is_microsoft = |source: Source| {
         let mut anchors = store.anchors().iter().filter(|anchor| anchor.source() == source);

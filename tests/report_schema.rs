@@ -118,11 +118,13 @@ fn complete() -> Report {
         source: Source::Db.into(),
         subject: text("CN=Vendor"),
         sha256: Text::new("0a".repeat(32)),
+        not_after: Some(1),
         rest: Map::new(),
     };
     let image = |verdict: Verdict| Image {
         file: text("k3s.sysext.raw"),
         directory: Some(text("/.extra/sysext")),
+        esp_path: Some(text("EFI/kairos/active.efi.extra.d/k3s.sysext.raw")),
         name: Some(text("k3s")),
         class: Class::Sysext,
         verdict: verdict.into(),
@@ -141,6 +143,7 @@ fn complete() -> Report {
     report.firmware = Some(FirmwareState {
         secure_boot: SecureBoot::Enforcing.into(),
         entry: Some(text("active")),
+        uki: Some(text("EFI/kairos/active.efi")),
         rest: Map::new(),
     });
     report.trust = Source::ALL
@@ -150,6 +153,7 @@ fn complete() -> Report {
             subject: text("CN=Vendor"),
             sha256: Text::new("0a".repeat(32)),
             file: Some(text("db-1.crt")),
+            not_after: Some(1),
             rest: Map::new(),
         })
         .collect();
@@ -193,6 +197,8 @@ fn complete() -> Report {
         rest: Map::new(),
     });
     report.error = Some(Message::new("a sentence"));
+    report.agent_version = Some(text("1.0"));
+    report.duration_usec = Some(1);
     report
 }
 

@@ -6,6 +6,7 @@
 
 mod base;
 pub mod build;
+pub mod bundle;
 pub mod commands;
 pub mod esp;
 pub mod inspect;

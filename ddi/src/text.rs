@@ -197,6 +197,24 @@ impl Display for Lossless<'_> {
     }
 }
 
+/// A JSON document with JSON's escapes for all characters that can't be seen but line ends, which are between its strings only. A
+/// program reads the same document, and a terminal shows what is in it.
+#[must_use]
+pub fn json_visible(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for character in document.chars() {
+        if character != '\n' && is_invisible(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// Returns whether a character moves the cursor, starts a line, changes the direction of the text around it, or is
 /// invisible: general categories Cc, Cf, Zl and Zp, noncharacters, and letters that are defined as blank (Unicode 16.0,
 /// `DerivedGeneralCategory.txt`; Unicode Standard Annex 9 for the bidirectional ones).

@@ -6,6 +6,7 @@ use super::environment::Environment;
 use super::merge::merge;
 use super::options::{BUDGET, Options};
 use super::stage::stage;
+use super::status;
 use super::unmerge::unmerge;
 use crate::report::{self, Adoption};
 use anyhow::Context;
@@ -135,6 +136,20 @@ Exit status: 0 compared (missing extensions are not an error); 1 not compared; 2
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
     },
+    /// Show the extensions of this boot, and why files were rejected
+    #[command(after_help = "\
+Examples:
+  /run/sextant/sextant-agent status
+        show verdicts, merge state and trust anchors on a host without sextant
+  /run/sextant/sextant-agent status --prometheus
+        print metrics for the textfile collector of Prometheus' node exporter
+
+The output is that of `sextant status`.
+
+Exit status: 0 all extensions are merged, or left out by an administrator; 1 there is no report, or the agent could not \
+do its work; 2 usage; 3 a file was rejected; 4 a staged extension is not merged, or an extension is merged and was not \
+staged. Of several, 1 comes before 4, and 4 before 3.")]
+    Status(status::Arguments),
     /// Unmerge extensions, unless their unit is restarted
     #[command(after_help = "\
 Examples:
@@ -161,10 +176,13 @@ fn class(name: &str) -> Result<Class, &'static str> {
 /// Does what the command line asks for.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
+    if let Command::Status(arguments) = &cli.command {
+        return status::run(arguments);
+    }
     let (environment, root) = match &cli.command {
         Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
         Command::Adopt { root, .. } | Command::Confirm { root } => (Environment::open(root.as_deref()), root),
-        Command::Unmerge { .. } => (Environment::open(None), &None),
+        Command::Unmerge { .. } | Command::Status(_) => (Environment::open(None), &None),
     };
     // A machine that isn't in its initrd is told so as a machine is.
     let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
@@ -181,6 +199,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Merge { .. } => merge(&environment),
         Command::Confirm { .. } => confirm(&environment),
         Command::Unmerge { class } => unmerge(&environment, class),
+        Command::Status(_) => Ok(()),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@ mod causes;
 use self::causes::{Cause, Causes, Missing};
 use super::environment::Environment;
 use super::lock;
+use super::metrics;
 use crate::kernel::FileIdentity;
 use crate::merge::{self, Attached, Evidence, Found, Hidden, Known, Origin};
 use crate::report::{self, Event, Image, MERGE_NAMES, MERGE_ROWS, Merge, MergedExtension, NotMerged, Report};
@@ -173,7 +174,9 @@ pub(super) fn complete(root: &Root, state: &State, merge: Merge) {
         let mut report = report.context("file not found")?;
         mark_withdrawn(&state.staged, &mut report);
         report.merge = Some(Merge { rest: report.merge.take().unwrap_or_default().rest, ..merge });
-        report::write(root, &report)
+        let written = report::write(root, &report);
+        metrics::refresh(root, &report);
+        written
     });
     if let Err(error) = completed {
         Event::ReportIncomplete.emit(format_args!("completing {}: {error:#}", report::PATH));

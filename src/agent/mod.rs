@@ -6,10 +6,12 @@ mod confirm;
 mod environment;
 mod lock;
 mod merge;
+mod metrics;
 mod options;
 mod preparation;
 mod run;
 mod stage;
+pub mod status;
 mod unmerge;
 mod withdrawal;
 

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::lock;
+use super::metrics;
 use super::options::Options;
 use super::preparation::Preparation;
 use super::run::{Place, PlaceKind, Records, Run, look};
@@ -30,14 +31,20 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let started = Instant::now();
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
-    let mut report = Report { error: Some(UNFINISHED.into()), ..Report::default() };
+    let mut report = Report {
+        error: Some(UNFINISHED.into()),
+        agent_version: Some(env!("CARGO_PKG_VERSION").into()),
+        ..Report::default()
+    };
     let mut state = State::new(UNFINISHED);
     let outcome = run(environment, options, &mut report, &mut state, started);
     report.error = outcome.as_ref().err().map(|error| Message::new(format_args!("{error:#}")));
+    report.duration_usec = Some(report::usec(started.elapsed()));
     state.error.clone_from(&report.error);
     // Each is of use without the other.
     let remembered = state.write(root);
     let written = report::write(root, &report);
+    metrics::refresh(root, &report);
     if let Some(omitted) = report.omitted.as_ref().filter(|omitted| omitted.total > 0) {
         Event::Omitted.emit(format_args!("and {omitted}"));
     }
@@ -102,6 +109,7 @@ fn each(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class,
     for (number, file) in files.iter().enumerate() {
         let Some(here) = place(number) else { continue };
         let mut image = run.process(here, place(number.saturating_add(1)), &|| Ok(())).image;
+        image.set_esp_path(records.report.firmware.as_ref().and_then(|firmware| firmware.uki.as_ref()));
         let left = if image.is_good() { None } else { take_away(root, directory, file, &mut image) };
         records.add(image, None, left);
     }

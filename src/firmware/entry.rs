@@ -65,6 +65,31 @@ pub fn from_stub(data: &[u8]) -> Option<String> {
     named(strip_counter(strip_suffix_ignore_case(file, ".efi").unwrap_or(file)))
 }
 
+/// The path in `StubImageIdentifier` with slashes, from the root of the partition: `EFI/kairos/active.efi`. `None` where it is no
+/// such path, as after a boot from the network.
+#[must_use]
+pub fn uki_path(data: &[u8]) -> Option<String> {
+    let path = utf16(data)?.replace('\\', "/");
+    let path = path.trim_start_matches('/');
+    let is_plain = path.split('/').all(|component| !matches!(component, "" | "." | "..")) && !path.contains(':');
+    is_plain.then(|| path.to_owned())
+}
+
+/// The directory from the root of the EFI system partition from which systemd-stub takes extensions for all boot entries
+/// (systemd-stub(7), since systemd 258).
+pub const GLOBAL_EXTRA_DIRECTORY: &str = "loader/extensions";
+
+/// The directory from which systemd-stub takes the extensions of the UKI at this path: `active.efi.extra.d` for `active.efi` and
+/// for `active+3.efi` (systemd-stub(7); boot counters are left out since systemd 255).
+#[must_use]
+pub fn extra_directory(uki: &str) -> String {
+    let (parent, file) = uki.rsplit_once('/').map_or(("", uki), |(parent, file)| (parent, file));
+    let stem = strip_suffix_ignore_case(file, ".efi").unwrap_or(file);
+    let suffix = file.strip_prefix(stem).unwrap_or_default();
+    let slash = if parent.is_empty() { "" } else { "/" };
+    format!("{parent}{slash}{}{suffix}.extra.d", strip_counter(stem))
+}
+
 /// Returns the name for a file name: `active` for `active+3.conf` and for `active.efi`.
 #[must_use]
 pub fn from_file_name(file: &str) -> Option<String> {
@@ -128,6 +153,21 @@ mod tests {
         }
         assert_eq!(from_stub(&units("\\EFI\\kairos\\recovery.EFI")).as_deref(), Some("recovery"));
         assert_eq!(from_stub(&units("EFI/Linux/a.b+1-2.efi")).as_deref(), Some("a.b"));
+    }
+
+    #[test]
+    fn extensions_lie_beside_the_uki_that_was_loaded() {
+        for (stub, uki, extra) in [
+            ("\\EFI\\kairos\\active.efi", "EFI/kairos/active.efi", "EFI/kairos/active.efi.extra.d"),
+            ("\\EFI\\Linux\\a+3-1.EFI", "EFI/Linux/a+3-1.EFI", "EFI/Linux/a.EFI.extra.d"),
+            ("uki", "uki", "uki.extra.d"),
+        ] {
+            assert_eq!(uki_path(&units(stub)).as_deref(), Some(uki));
+            assert_eq!(extra_directory(uki), extra);
+        }
+        for stub in ["", "\\", "\\EFI\\", "\\EFI\\..\\a.efi", "\\EFI\\\\a.efi", "http://server/a.efi"] {
+            assert_eq!(uki_path(&units(stub)), None, "{stub}");
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Firmware {
     pub secure_boot: SecureBoot,
     /// Names of the boot entry from boot loader and stub. Each may be missing.
     pub entries: entry::BootEntry,
+    /// Path of the UKI on its partition, as the stub tells it; see [`entry::uki_path`].
+    pub uki: Option<String>,
     /// Platform key.
     pub pk: SignatureDatabase,
     /// Key exchange keys.
@@ -73,12 +75,14 @@ impl Firmware {
         // Of a damaged list in dbx, all entries are read that the firmware would read. In the other variables a damaged
         // list is refused as a whole.
         let dbx = variables.read(Name::Dbx)?.map(|data| signature_list::parse_revocations(&data));
+        let stub = variables.read(Name::StubImageIdentifier)?;
         Ok(Self {
             secure_boot: secure_boot(variables)?,
             entries: entry::BootEntry {
                 loader: variables.read(Name::LoaderEntrySelected)?.and_then(|data| entry::from_loader(&data)),
-                stub: variables.read(Name::StubImageIdentifier)?.and_then(|data| entry::from_stub(&data)),
+                stub: stub.as_deref().and_then(entry::from_stub),
             },
+            uki: stub.as_deref().and_then(entry::uki_path),
             pk: database(Name::Pk)?,
             kek: database(Name::Kek)?,
             db: database(Name::Db)?,

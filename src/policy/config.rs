@@ -202,6 +202,7 @@ struct Config {
     limits: LimitsConfig,
     merge: MergeConfig,
     sources: Directories,
+    metrics: bool,
 }
 
 #[derive(Debug, Default)]
@@ -298,6 +299,7 @@ impl From<Config> for Policy {
             host_hierarchies: HostHierarchies::default(),
             directories: config.sources.0,
             quarantine: config.merge.quarantine,
+            metrics: config.metrics,
         }
     }
 }
@@ -400,6 +402,7 @@ sources:
   verify: on-read
 - directory: /data/passive
   entries: [passive]
+metrics: true
 ";
         let policy = parse("x", text.as_bytes()).unwrap();
         assert!(!policy.require_secure_boot);
@@ -407,6 +410,7 @@ sources:
         assert!(!policy.require_whole_dbx);
         assert_eq!(policy.denied_entries, ["rescue"]);
         assert_eq!(policy.denied_root_hashes, [RootHash::from_hex(&"ab".repeat(32)).unwrap()]);
+        assert!(policy.metrics);
         let limits = Limits { images: 3, image_size: 64 << 20, total_size: 1 << 30, memory: 4096, keep_free: 1024 };
         assert_eq!(policy.limits, limits);
         let shown = |class| policy.hierarchies.of(class).unwrap().to_string();
@@ -436,6 +440,7 @@ sources:
             ("deny:\n  root_hashes: [abc]\n", ["root_hashes", "line 2"]),
             ("entries: [\n", ["line", "entries"]),
             ("merge:\n  hierarchies: [/usr, /usr/bin]\n", ["merge.hierarchies", "line 2"]),
+            ("secure_boot: require\nmetrics: /var/x.prom\n", ["metrics", "line 2"]),
             ("sources: [{directory: data}]\n", ["sources[0].directory", "line 1"]),
             ("sources:\n- directory: /run/x\n", ["sources[0].directory", "line 2"]),
             ("sources:\n- entries: [a]\n", ["sources[0]", "line 2"]),

@@ -19,6 +19,7 @@ use ddi::verity::RootHash;
 
 /// The policy, with defaults for everything that is not configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Policy {
     /// Whether the firmware must enforce Secure Boot.
     pub require_secure_boot: bool,
@@ -40,6 +41,8 @@ pub struct Policy {
     pub directories: Vec<Directory>,
     /// Whether an image on the host that prevents systemd from merging is renamed.
     pub quarantine: bool,
+    /// Whether metrics are written for a collector on the host.
+    pub metrics: bool,
 }
 
 impl Default for Policy {
@@ -55,6 +58,7 @@ impl Default for Policy {
             host_hierarchies: HostHierarchies::default(),
             directories: Vec::new(),
             quarantine: false,
+            metrics: false,
         }
     }
 }

@@ -1,10 +1,15 @@
-//! Telling what was decided: the report, the journal, a table for people.
+//! Telling what was decided: the report, the journal, tables for people, metrics for monitoring.
 
 mod adoption;
 mod bounds;
+mod health;
+mod location;
 mod log;
+mod loss;
+mod metrics;
 mod read;
 mod schema;
+pub mod status;
 pub mod table;
 mod word;
 
@@ -12,6 +17,9 @@ pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, Withdrawn, install as install_logger};
 pub use adoption::{Adoption, Offered, TakenBack};
 pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_ROWS};
+pub use health::Health;
+pub use loss::Loss;
+pub use metrics::{METRICS, Surroundings, metrics, write_metrics};
 pub use read::Fate;
 pub use read::ReportError;
 pub use schema::usec;

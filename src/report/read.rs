@@ -16,6 +16,9 @@ use thiserror::Error;
 /// Largest report that is read, in bytes: more than is ever written.
 const MAX_READ: u64 = 2 * MAX_LEN as u64;
 
+/// Most rows in each list of a report that is read: more than any that was written has. Lists are compared with each other.
+const MAX_ROWS: usize = 4096;
+
 /// Why there is no report to show.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -38,6 +41,12 @@ pub enum ReportError {
     /// It is larger than any that was written by sextant.
     #[error("it has more than {MAX_READ} bytes")]
     TooLarge,
+    /// One of its lists is longer than any that was written by sextant.
+    #[error("a list in it has {found} rows; the limit is {MAX_ROWS}")]
+    TooManyRows {
+        /// Rows of the longest list.
+        found: usize,
+    },
 }
 
 impl ReportError {
@@ -74,11 +83,23 @@ impl Report {
         let json = |error| ReportError::Json { cause: ddi::text::Message::new(error) };
         // Another version may have other members.
         let Version { version: found } = serde_json::from_slice(text).map_err(json)?;
-        if found == SCHEMA_VERSION {
-            serde_json::from_slice(text).map_err(json)
-        } else {
-            Err(ReportError::Version { found })
+        if found != SCHEMA_VERSION {
+            return Err(ReportError::Version { found });
         }
+        let report: Self = serde_json::from_slice(text).map_err(json)?;
+        match report.longest_list() {
+            found if found > MAX_ROWS => Err(ReportError::TooManyRows { found }),
+            _ => Ok(report),
+        }
+    }
+
+    fn longest_list(&self) -> usize {
+        let lists = [self.trust.len(), self.ignored_certificates.len(), self.images.len()];
+        let omitted = self.omitted.iter().map(|omitted| omitted.by_reason.len());
+        let of_merge = |it: &Merge| {
+            [it.merged.len(), it.missing.len(), it.unexpected.len(), it.extensions.len(), it.not_merged.len()]
+        };
+        lists.into_iter().chain(omitted).chain(self.merge.iter().flat_map(of_merge)).max().unwrap_or_default()
     }
 }
 
@@ -107,6 +128,35 @@ pub enum Fate {
     Accepted,
     /// A verdict that this version does not know.
     Unknown,
+}
+
+impl Fate {
+    /// Every value.
+    pub const ALL: [Self; 8] = [
+        Self::Merged,
+        Self::Missing,
+        Self::LeftOut,
+        Self::Staged,
+        Self::Withdrawn,
+        Self::Rejected,
+        Self::Accepted,
+        Self::Unknown,
+    ];
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Merged => "merged",
+            Self::Missing => "missing",
+            Self::LeftOut => "left-out",
+            Self::Staged => "staged",
+            Self::Withdrawn => "withdrawn",
+            Self::Rejected => "rejected",
+            Self::Accepted => "accepted",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Report {
@@ -152,24 +202,6 @@ impl Report {
     pub fn not_merged(&self, image: &Image) -> Option<&NotMerged> {
         let rows = self.merge.iter().flat_map(|merge| &merge.not_merged);
         rows.into_iter().find(|row| row.staged && image.is(row.class, row.name.as_str()))
-    }
-
-    /// Whether everything that was found is part of the system, and nothing else. What an administrator left out may be missing.
-    #[must_use]
-    pub fn is_well(&self) -> bool {
-        let is_meant = |merge: &Merge, name: &Text| {
-            let mut rows = merge.not_merged.iter().filter(|row| row.staged && row.name == *name).peekable();
-            rows.peek().is_some() && rows.all(|row| row.meant)
-        };
-        let is_well = |merge: &Merge| {
-            merge.confirmed && merge.unexpected.is_empty() && merge.missing.iter().all(|name| is_meant(merge, name))
-        };
-        let merge = self.merge.as_ref().is_some_and(is_well);
-        let complete = self.omitted.as_ref().is_none_or(|omitted| omitted.total == 0);
-        self.error.is_none()
-            && merge
-            && complete
-            && self.images.iter().all(|image| matches!(self.fate(image), Fate::Merged | Fate::LeftOut))
     }
 }
 

@@ -10,7 +10,7 @@ fn minimal() -> Value {
 fn members_and_words_that_are_not_known_survive() {
     let mut value = minimal();
     value["later"] = json!([1.5]);
-    value["firmware"] = json!({"secure_boot": "audited", "entry": null, "vendor": "x"});
+    value["firmware"] = json!({"secure_boot": "audited", "entry": null, "uki": null, "vendor": "x"});
     value["images"] = json!([{
         "file": "a.sysext.raw", "name": "a", "class": "sysext", "verdict": "parked", "reason": "too-new",
         "warnings": [], "verify_usec": 1, "stage_usec": 1, "colour": "blue",
@@ -38,6 +38,12 @@ fn what_is_no_report_is_an_error() {
     assert_eq!(error.to_string(), "the report has version 2; this sextant reads version 1");
     let long = vec![b' '; 2 * MAX_LEN + 1];
     assert!(matches!(Report::parse(&long), Err(ReportError::TooLarge)));
+    let mut many = minimal();
+    many["merge"] = json!({"requested": true, "merged": vec!["a"; 4097], "missing": []});
+    let error = Report::parse(many.to_string().as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "a list in it has 4097 rows; the limit is 4096");
+    many["merge"]["merged"] = json!(vec!["a"; 4096]);
+    assert!(Report::parse(many.to_string().as_bytes()).is_ok());
 }
 
 mod fates {
@@ -65,6 +71,34 @@ mod fates {
         assert!(!half.is_well());
         assert_eq!(half.images.iter().map(|image| half.fate(image)).filter(|fate| *fate == Fate::Missing).count(), 2);
         assert!(!report(&["both", "one"], &["stranger"]).is_well());
+    }
+
+    #[test]
+    fn the_worst_that_happened_decides_about_the_exit_status() {
+        use crate::report::Health;
+        let well = report(&["both", "both", "one"], &[]);
+        let mut rejected = well.clone();
+        rejected.images[2].verdict = Verdict::Rejected.into();
+        let mut omitted = well.clone();
+        omitted.omitted = Some(crate::report::Omitted { total: 1, ..Default::default() });
+        let mut both = rejected.clone();
+        both.merge.as_mut().unwrap().unexpected.push("stranger".into());
+        let mut early = well.clone();
+        early.merge = None;
+        let mut failed = both.clone();
+        failed.error = Some("it failed".into());
+        let cases = [
+            (well, Health::Well, 0),
+            (rejected, Health::Rejected, 3),
+            (omitted, Health::Rejected, 3),
+            (both, Health::Missing, 4),
+            (early, Health::Missing, 4),
+            (report(&["both", "one"], &["both"]), Health::Missing, 4),
+            (failed, Health::Failed, 1),
+        ];
+        for (report, health, status) in cases {
+            assert_eq!((report.health(), health.exit_status()), (health, status));
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct Report {
     /// [`SCHEMA_VERSION`]
     pub version: u32,
+    /// Version of the agent that staged; `null` where nothing is staged (`sextant verify`).
+    pub agent_version: Option<Text>,
     /// What the firmware says; `null` where it couldn't be asked.
     pub firmware: Option<FirmwareState>,
     /// The trust anchors.
@@ -39,6 +41,8 @@ pub struct Report {
     pub merge: Option<Merge>,
     /// Why the agent could not do its job; `null` where it could.
     pub error: Option<Message>,
+    /// Time from the start of `stage` to its end, in microseconds; `null` until it has ended.
+    pub duration_usec: Option<u64>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -51,6 +55,7 @@ impl Default for Report {
     fn default() -> Self {
         Self {
             version: SCHEMA_VERSION,
+            agent_version: None,
             firmware: None,
             trust: Vec::new(),
             ignored_certificates: Vec::new(),
@@ -58,6 +63,7 @@ impl Default for Report {
             omitted: None,
             merge: None,
             error: None,
+            duration_usec: None,
             rest: Map::new(),
             rejected: (0, 0),
         }
@@ -75,6 +81,7 @@ impl Report {
                 subject: anchor.certificate().subject().clone(),
                 sha256: Text::new(anchor.certificate().fingerprint()),
                 file: exported.then(|| Text::new(anchor.file_name())),
+                not_after: Some(anchor.certificate().not_after()),
                 rest: Map::new(),
             })
             .collect();
@@ -100,6 +107,8 @@ pub struct FirmwareState {
     pub secure_boot: Word<SecureBoot>,
     /// The boot entry.
     pub entry: Option<Text>,
+    /// Path of the UKI on its partition, with slashes and without one in front: `EFI/kairos/active.efi`.
+    pub uki: Option<Text>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -108,7 +117,8 @@ pub struct FirmwareState {
 impl From<&Firmware> for FirmwareState {
     fn from(firmware: &Firmware) -> Self {
         let entry = firmware.entries.name().map(Text::new);
-        Self { secure_boot: firmware.secure_boot.into(), entry, rest: Map::new() }
+        let uki = firmware.uki.as_ref().map(Text::new);
+        Self { secure_boot: firmware.secure_boot.into(), entry, uki, rest: Map::new() }
     }
 }
 
@@ -123,6 +133,8 @@ pub struct Anchor {
     pub sha256: Text,
     /// Name of its file in `/run/verity.d`; `null` where it wasn't written.
     pub file: Option<Text>,
+    /// When it expires, in seconds since 1970 (UTC); `null` in reports of versions that didn't note it.
+    pub not_after: Option<i64>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -183,6 +195,8 @@ pub struct Image {
     pub file: Text,
     /// The directory in which the agent found it; `null` where a person named the file.
     pub directory: Option<Text>,
+    /// The file's path on the EFI system partition, as [`FirmwareState::uki`]; `null` where it isn't known to come from there.
+    pub esp_path: Option<Text>,
     /// The extension's name, where the file's name gives one.
     pub name: Option<Text>,
     /// Kind of extension.
@@ -233,6 +247,7 @@ impl Image {
         Self {
             file: Text::from_bytes(file.as_bytes()),
             directory: None,
+            esp_path: None,
             name: None,
             class,
             verdict: Verdict::Rejected.into(),
@@ -340,6 +355,8 @@ pub struct Signer {
     pub subject: Text,
     /// SHA-256 of the DER encoding.
     pub sha256: Text,
+    /// When the certificate expires, in seconds since 1970 (UTC); `null` in reports of versions that didn't note it.
+    pub not_after: Option<i64>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -358,6 +375,7 @@ impl From<&trust::Anchor> for Signer {
             source: anchor.source().into(),
             subject: anchor.certificate().subject().clone(),
             sha256: Text::new(anchor.certificate().fingerprint()),
+            not_after: Some(anchor.certificate().not_after()),
             rest: Map::new(),
         }
     }

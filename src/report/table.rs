@@ -6,6 +6,8 @@ use ddi::text::Message;
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
+/// Columns of a console.
+pub const WIDTH: usize = 80;
 /// Widest column of names, in characters; longer names push what is behind them to the right.
 pub const MAX_WIDTH: usize = 60;
 
@@ -21,6 +23,19 @@ impl Style {
     pub fn paint(self, code: &str, text: &(impl Display + ?Sized)) -> String {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
     }
+}
+
+/// Breaks a text between words; a word that is longer than a line has one of its own.
+#[must_use]
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_inclusive(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.trim_end().chars().count() <= width => line.push_str(word),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// One line for each file, with detail and warnings below it.

@@ -221,6 +221,12 @@ impl Certificate {
         hash(algorithm, &self.tbs).ok().map(|bytes| bytes.to_vec())
     }
 
+    /// When it expires, in seconds since 1970 (UTC).
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
     /// Returns whether the certificate's validity ended before `now`.
     #[must_use]
     pub fn expired_at(&self, now: SystemTime) -> bool {

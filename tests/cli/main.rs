@@ -1,6 +1,7 @@
 //! `sextant verify` and `sextant trust` as a person or a script meets them.
 #![allow(clippy::unwrap_used)]
 
+mod bundle;
 mod explain;
 mod habits;
 mod host;
@@ -137,7 +138,7 @@ fn json_is_the_report_of_the_agent() {
     let report = said.json();
     assert_eq!(report["version"], 1);
     assert_eq!(report["firmware"], Value::Null, "none was asked");
-    let anchor = json!({"source": "file", "subject": "CN=Vendor", "sha256": vendor().fingerprint()});
+    let anchor = json!({"source": "file", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "not_after": vendor().not_after()});
     let signer = &report["images"][0]["signer"];
     assert_eq!(*signer, anchor);
     assert_eq!(report["trust"][0]["sha256"], anchor["sha256"]);

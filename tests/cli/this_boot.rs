@@ -18,6 +18,7 @@ fn booted() -> Machine {
     let newer = with_tree("k3s", &newer, vendor()).render().bytes;
     let images = [("k3s_1.9", good_image("k3s", vendor())), ("k3s_1.10", newer), ("corrupt", corrupt)];
     let firmware = Firmware::enforcing().db(&certificates(&[vendor()])).entry("active.conf");
+    let firmware = firmware.stub("\\EFI\\kairos\\active.efi");
     let machine = Machine::new().firmware(&firmware).file("esp/EFI/kairos/active.efi", b"");
     let machine = machine.file("esp/EFI/kairos/passive.efi", b"");
     let machine = images.iter().fold(machine, |machine, (name, image)| {
@@ -44,7 +45,7 @@ fn sextant(machine: &Machine, arguments: &[&str]) -> Said {
 #[test]
 fn status_says_what_became_of_each_within_eighty_columns() {
     let said = sextant(&booted(), &["status"]);
-    assert_eq!((said.status, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+    assert_eq!((said.status, said.stderr.as_str()), (Some(4), ""), "{said:?}");
     assert!(said.stdout.lines().all(|line| line.chars().count() <= 80), "{}", said.stdout);
     for part in [
         "Boot: entry active, Secure Boot enforcing\n",
@@ -52,6 +53,8 @@ fn status_says_what_became_of_each_within_eighty_columns() {
         "  k3s_1.10  merged    CN=Vendor (db)\n",
         "  k3s_1.9   missing   CN=Vendor (db)\n",
         "  corrupt   rejected  corrupt\n",
+        "      ESP: EFI/kairos/active.efi.extra.d/corrupt.sysext.raw\n",
+        "Lost: corrupt rejected, nothing replaces it\n",
         "Trust: 1 from db\n",
         "verification ",
         "More: journalctl -b -t sextant-agent",
@@ -68,7 +71,7 @@ fn status_ends_well_only_where_everything_is_merged() {
     let machine = Machine::trusting(&[vendor()]).sysext("a.sysext.raw", &good_image("a", vendor()));
     machine.stage();
     let said = sextant(&machine, &["status"]);
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(4), "{said:?}");
     let words = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("1 staged, merge not confirmed yet, merge not requested"), "{said:?}");
     fs::create_dir_all(machine.path("usr/.systemd-sysext")).unwrap();
@@ -84,7 +87,7 @@ fn status_ends_well_only_where_everything_is_merged() {
     fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\nalien\n").unwrap();
     assert!(machine.agent("confirm").status().unwrap().success());
     let said = sextant(&machine, &["status"]);
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(4), "{said:?}");
     assert!(said.stdout.contains("alien"), "{said:?}");
     // Another of its name is merged in its place.
     fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\n").unwrap();
@@ -93,7 +96,7 @@ fn status_ends_well_only_where_everything_is_merged() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("/etc/extensions/a was merged under its name"), "{output:?}");
     let said = sextant(&machine, &["status"]);
-    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(said.status, Some(4), "{said:?}");
     assert!(said.stdout.contains("1 staged and NOT merged"), "{said:?}");
     // By an empty directory its administrator masks it. That is no fault.
     fs::remove_dir(machine.path("etc/extensions/a/usr")).unwrap();
@@ -103,6 +106,52 @@ fn status_ends_well_only_where_everything_is_merged() {
     assert_eq!(said.status, Some(0), "{said:?}");
     assert!(said.stdout.contains("1 found, 1 left out by an administrator\n"), "{said:?}");
     assert!(said.stdout.contains("it is masked by /etc/extensions/a, an empty directory"), "{said:?}");
+}
+
+/// The agent that lies on the host.
+fn agent(machine: &Machine, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-under-test"));
+    command.arg("status").args(arguments).args(["--report", "run/sextant/report.json"]).current_dir(machine.root());
+    Said::from(command.stdin(Stdio::null()).output().unwrap())
+}
+
+#[test]
+fn the_agents_status_is_that_of_the_tool() {
+    let good = Machine::trusting(&[vendor()]).sysext("a.sysext.raw", &good_image("a", vendor()));
+    let good = good.with(|root| {
+        fs::create_dir_all(root.join("usr/.systemd-sysext")).unwrap();
+        fs::write(root.join("usr/.systemd-sysext/extensions"), "a\n").unwrap();
+    });
+    good.stage();
+    let rejected = Machine::trusting(&[vendor()]).sysext("a.sysext.raw", b"junk");
+    rejected.stage();
+    let broken = Machine::trusting(&[vendor()]).config("limitz: 3\n");
+    broken.stage();
+    for machine in [&good, &rejected] {
+        for verb in ["merge", "confirm"] {
+            assert!(machine.agent(verb).status().unwrap().success());
+        }
+    }
+    for (machine, status) in [(good, 0), (rejected, 3), (booted(), 4), (broken, 1)] {
+        for form in [[].as_slice(), &["--json"], &["--prometheus"]] {
+            let ours = agent(&machine, form);
+            let tools = sextant(&machine, &[&["status"], form].concat());
+            assert_eq!((ours.status, ours.stderr.as_str()), (Some(status), ""), "{form:?}: {ours:?}");
+            assert_eq!((ours.status, ours.stdout), (tools.status, tools.stdout), "{form:?}");
+        }
+    }
+    agent(&Machine::new(), &[]).complains(1, &["run/sextant/report.json", "did not run in this boot"]);
+    let both = agent(&Machine::new(), &["--json", "--prometheus"]);
+    assert_eq!(both.status, Some(2), "{both:?}");
+}
+
+#[test]
+fn what_a_report_hides_in_unknown_members_reaches_no_terminal() {
+    let text = r#"{"version": 1, "trust": [], "ignored_certificates": [], "images": [], "odd": "X[2J"}"#;
+    let machine = Machine::new().file("run/sextant/report.json", text.replace('X', "\u{9b}\u{202e}").as_bytes());
+    let said = agent(&machine, &["--json"]);
+    assert!(said.stdout.contains("\\u009b\\u202e[2J"), "{said:?}");
+    assert_eq!(said.json()["odd"], "\u{9b}\u{202e}[2J");
 }
 
 #[test]

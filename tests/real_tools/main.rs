@@ -1,9 +1,10 @@
 //! Sextant against the real tools, both ways: what `systemd-repart` writes gets the right verdict, what sextant
 //! writes is good to all others, and what libblkid or systemd could misunderstand is not accepted.
 //!
-//! All of it needs what `tests/toolbox/prepare` makes.
+//! All of it needs what `tests/toolbox/prepare` makes, but for the metrics, which need Prometheus' own checker.
 #![allow(clippy::unwrap_used)]
 
+mod metrics;
 mod names;
 mod odd;
 mod polyglots;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     harness::run(
         "real_tools",
         cases!(
+            metrics: promtool_finds_no_fault_with_them;
             names: systemd_orders_the_names_in_the_same_way;
             odd: what_systemd_trips_over_is_refused_and_nothing_else;
             polyglots: what_libblkid_would_take_for_something_else_is_refused,

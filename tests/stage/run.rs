@@ -42,23 +42,28 @@ fn the_report_says_everything_that_its_schema_promises() {
             &Firmware::enforcing()
                 .pk(&efi::certificates(&[keys::ec("Owner")]))
                 .db(&efi::certificates(&[vendor(), vendor()]))
-                .entry("active.conf"),
+                .entry("active.conf")
+                .stub("\\EFI\\kairos\\active+3.efi"),
         )
         .sysext("k3s.sysext.raw", &blueprint.render().bytes)
         .sysext("junk.sysext.raw", b"junk");
     let outcome = machine.stage();
     let report = &outcome.report;
     assert_eq!(report["version"], 1);
-    assert_eq!(report["firmware"], json!({"secure_boot": "enforcing", "entry": "active"}));
+    let firmware = json!({"secure_boot": "enforcing", "entry": "active", "uki": "EFI/kairos/active+3.efi"});
+    assert_eq!(report["firmware"], firmware);
+    assert_eq!(report["agent_version"], env!("CARGO_PKG_VERSION"));
+    assert!(report["duration_usec"].as_u64().unwrap() > 0);
     assert_eq!(report["merge"], Value::Null);
     assert_eq!(report["error"], Value::Null);
-    assert_eq!(
-        report["trust"],
-        json!([
-            {"source": "PK", "subject": "CN=Owner", "sha256": keys::ec("Owner").fingerprint(), "file": "PK-1.crt"},
-            {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "file": "db-1.crt"},
-        ])
-    );
+    let anchor = |source: &str, name: &str, file: &str| {
+        let authority = keys::ec(name);
+        json!({
+            "source": source, "subject": format!("CN={name}"), "sha256": authority.fingerprint(), "file": file,
+            "not_after": authority.not_after(),
+        })
+    };
+    assert_eq!(report["trust"], json!([anchor("PK", "Owner", "PK-1.crt"), anchor("db", "Vendor", "db-1.crt")]));
     assert_eq!(
         report["ignored_certificates"],
         json!([{"source": "db", "sha256": vendor().fingerprint(), "reason": "the same certificate as db-1.crt"}])
@@ -69,9 +74,10 @@ fn the_report_says_everything_that_its_schema_promises() {
     assert_eq!(
         row,
         json!({
-            "file": "k3s.sysext.raw", "directory": "/.extra/sysext", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
+            "file": "k3s.sysext.raw", "directory": "/.extra/sysext",
+            "esp_path": "EFI/kairos/active.efi.extra.d/k3s.sysext.raw", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
             "detail": null, "warnings": [], "root_hash": blueprint.root_hash.to_string(),
-            "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint()},
+            "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "not_after": vendor().not_after()},
             "size": blueprint.render().bytes.len(),
             "coverage": {"verify": "full", "bytes_checked": blueprint.render().bytes.len(), "bytes": blueprint.render().bytes.len()},
             "verify_usec": null, "stage_usec": null,
@@ -255,4 +261,34 @@ fn every_reason_is_explained_in_the_documentation_in_its_order() {
         .collect();
     let missing: Vec<_> = tokens.iter().filter(|token| !in_a_line.contains(token)).collect();
     assert_eq!(missing, Vec::<&&str>::new());
+}
+
+#[test]
+fn metrics_are_written_if_the_configuration_asks_for_them() {
+    let path = "run/sextant/metrics/sextant.prom";
+    let machine = || Machine::trusting(&[vendor()]).sysext("a.sysext.raw", &good_image("a", vendor()));
+    let silent = machine();
+    silent.stage();
+    assert!(!silent.path(path).exists());
+    let machine = machine().config("metrics: true\n");
+    machine.stage();
+    let read = || fs::read_to_string(machine.path(path)).unwrap();
+    assert!(read().contains("sextant_images{state=\"staged\"} 1\n"), "{}", read());
+    assert_eq!(fs::metadata(machine.path(path)).unwrap().permissions().mode() & 0o7777, 0o644);
+    fs::create_dir_all(machine.path("usr/.systemd-sysext")).unwrap();
+    fs::write(machine.path("usr/.systemd-sysext/extensions"), "a\n").unwrap();
+    for (verb, confirmed) in [("merge", 0), ("confirm", 1)] {
+        assert!(machine.agent(verb).status().unwrap().success());
+        assert!(read().contains(&format!("\nsextant_merge_confirmed {confirmed}\n")), "{verb}: {}", read());
+    }
+    assert!(read().contains("sextant_health{state=\"well\"} 1\n"), "{}", read());
+    // Other programs see a whole file under this name, or none.
+    let names: Vec<_> = fs::read_dir(machine.path("run/sextant/metrics")).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    // Nothing is written through what others put there, and nothing else depends on it.
+    fs::remove_dir_all(machine.path("run/sextant/metrics")).unwrap();
+    fs::write(machine.path("run/sextant/metrics"), b"").unwrap();
+    let output = machine.agent("confirm").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("sextant.prom"), "{output:?}");
 }

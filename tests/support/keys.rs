@@ -74,6 +74,12 @@ impl Authority {
         ddi::write::fingerprint(&self.certificate).unwrap()
     }
 
+    /// When the certificate expires, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        let since = Asn1Time::from_unix(0).unwrap().diff(self.certificate.not_after()).unwrap();
+        i64::from(since.days) * 86_400 + i64::from(since.secs)
+    }
+
     /// Digest of the part of the certificate that its issuer signed, as dbx lists it.
     pub fn tbs_digest(&self, digest: MessageDigest) -> Vec<u8> {
         let der = self.der();

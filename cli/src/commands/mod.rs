@@ -2,6 +2,7 @@
 
 mod advice;
 mod build;
+mod bundle;
 mod changes;
 mod explain;
 mod images;
@@ -61,6 +62,8 @@ Examples:
         show the extensions of this boot, and why files were rejected
   sextant explain corrupt
         explain a reason token and its remedy
+  sextant bundle machine.tar
+        collect what support needs to know about this boot
 
 Each command has its own examples: sextant COMMAND --help"
 )]
@@ -87,6 +90,7 @@ enum Command {
     Refresh(refresh::Arguments),
     Status(status::Arguments),
     Explain(explain::Arguments),
+    Bundle(bundle::Arguments),
 }
 
 /// Reads the command line and does what it asks for.
@@ -128,6 +132,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Refresh(arguments) => refresh::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Bundle(arguments) => bundle::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         if let Some(usage) = error.downcast_ref::<clap::Error>() {

@@ -6,11 +6,11 @@
 //! by clippy in this crate: see `src/lib.rs`.)
 
 use super::output_options::JsonMode;
-use ddi::text::{Message, is_invisible};
+use ddi::text::{Message, is_invisible, json_visible};
 use serde::Serialize;
 use sextant::report::table::Style;
 use std::env;
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What follows an escape character in the colours of [`Style`] and of clap.
 const COLOURS: [&str; 8] = ["[0m", "[1m", "[2m", "[4m", "[31m", "[32m", "[33m", "[36m"];
 
-/// Columns of a console.
-pub(super) const WIDTH: usize = 80;
+pub(super) use sextant::report::table::{WIDTH, wrap};
 /// Fewest columns that a table is laid out for.
 const LEAST_WIDTH: usize = 40;
 
@@ -35,18 +34,7 @@ pub(super) fn json(document: &impl Serialize, mode: JsonMode) -> anyhow::Result<
         JsonMode::Short => serde_json::to_string(document)?,
         JsonMode::Pretty | JsonMode::Off => serde_json::to_string_pretty(document)?,
     };
-    let mut out = String::with_capacity(text.len().saturating_add(1));
-    for character in text.chars() {
-        // Outside of strings there is no other than the line end.
-        if character != '\n' && is_invisible(character) {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                write!(out, "\\u{unit:04x}")?;
-            }
-        } else {
-            out.push(character);
-        }
-    }
+    let mut out = json_visible(&text);
     out.push('\n');
     write(&mut stdout().lock(), &out)
 }
@@ -69,18 +57,6 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// Breaks a text between words; a word that is longer than a line has one of its own.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_inclusive(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + word.trim_end().chars().count() <= width => line.push_str(word),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Colours as the environment asks for them, on a terminal.

@@ -7,14 +7,11 @@
 pub mod change;
 mod entry;
 mod extra;
-mod locate;
-mod space;
 
 pub use entry::{Entries, Entry, EntryError};
 pub use extra::{Extra, Item, disabled};
 pub(crate) use extra::{check_count, item};
-pub use locate::{LocateError, find, find_below};
-pub use space::Space;
+pub use sextant::esp::{LocateError, Space, find, find_below};
 
 use sextant::root::Root;
 use std::fs::{File, TryLockError};

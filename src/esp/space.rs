@@ -13,6 +13,8 @@ const FAT_MAX_FILE: u64 = u32::MAX as u64;
 pub struct Space {
     /// Free, in bytes.
     pub free: u64,
+    /// Free or not, in bytes.
+    pub size: u64,
     /// Size of a cluster in bytes.
     pub cluster: u64,
     /// Whether this is FAT.
@@ -21,11 +23,15 @@ pub struct Space {
 
 impl Space {
     /// Of the file system at `path`.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// As `statvfs(3)`.
+    pub fn of(path: &Path) -> io::Result<Self> {
         let found = statvfs(path)?;
         let cluster = found.fragment_size().max(1);
         let fat = statfs(path)?.filesystem_type() == MSDOS_SUPER_MAGIC;
-        Ok(Self { free: found.blocks_available().saturating_mul(cluster), cluster, fat })
+        let bytes = |blocks: u64| blocks.saturating_mul(cluster);
+        Ok(Self { free: bytes(found.blocks_available()), size: bytes(found.blocks()), cluster, fat })
     }
 
     /// What files of these sizes, in bytes, and so many new directories take. Each directory that gets a file may
@@ -50,7 +56,7 @@ mod tests {
 
     #[test]
     fn files_take_whole_clusters() {
-        let space = Space { free: 0, cluster: 4096, fat: true };
+        let space = Space { free: 0, size: 0, cluster: 4096, fat: true };
         assert_eq!(space.needed([1, 4096, 4097], 1), (1 + 1 + 2 + 2) * 4096);
         assert_eq!(space.needed([u64::MAX - 4096, u64::MAX - 4096], u64::MAX), u64::MAX);
         assert!(space.can_hold(u64::from(u32::MAX)) && !space.can_hold(1 << 32));

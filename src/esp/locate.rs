@@ -1,7 +1,7 @@
 //! Which partition is the one that this machine boots from.
 
-use sextant::firmware::{Name, SystemVariables, VariableError, Variables, entry};
-use sextant::root::Root;
+use crate::firmware::{Name, SystemVariables, VariableError, Variables, entry};
+use crate::root::Root;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -58,6 +58,14 @@ pub fn find() -> Result<PathBuf, LocateError> {
     for path in USUAL {
         let _ = fs::read_dir(path);
     }
+    find_mounted()
+}
+
+/// The same as [`find`] of what is mounted already. Nothing is mounted for its sake, so that no boot waits for it.
+///
+/// # Errors
+/// [`LocateError`]
+pub fn find_mounted() -> Result<PathBuf, LocateError> {
     let mountinfo = fs::read_to_string(MOUNTS)?;
     let mounts = vfat_mounts(&mountinfo);
     let uuid = SystemVariables.read(Name::LoaderDevicePartUuid)?.and_then(|data| entry::partition_uuid(&data));
