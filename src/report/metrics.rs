@@ -108,8 +108,9 @@ fn about_boot(out: &mut Families, report: &Report) {
     out.gauge("boot_info", "State of Secure Boot, and the boot entry.");
     out.sample("boot_info", &[("secure_boot", secure_boot), ("entry", entry)], 1);
     out.gauge("health", "What this boot came to, as the exit status of sextant status: 1 for the state that applies.");
+    let came_to = report.health();
     for health in Health::ALL {
-        out.sample("health", &[("state", health.as_str())], u8::from(report.health() == health));
+        out.sample("health", &[("state", health.as_str())], u8::from(came_to == health));
     }
 }
 
