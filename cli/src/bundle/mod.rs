@@ -1,7 +1,7 @@
 //! One file with all that tells what a boot came to, to be read elsewhere.
 //!
-//! It is a tar archive without compression, with a file for each part in the directory [`DIRECTORY`]. A part that can't be had
-//! doesn't keep the others out: [`Manifest`] names it.
+//! It is a tar archive without compression, with a file for each part in the directory `sextant-bundle`. A part that can't be had
+//! doesn't keep the others out: `manifest.json` names it.
 
 mod capture;
 mod collect;
