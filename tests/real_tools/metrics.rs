@@ -11,7 +11,7 @@ use support::machine::Machine;
 /// `promtool` of Prometheus, in Debian's package of that name.
 const PROMTOOL: &str = "promtool";
 
-pub fn promtool_finds_no_fault_with_them() {
+pub(super) fn promtool_finds_no_fault_with_them() {
     let odd = keys::ec("A \"quoted\" \\ name");
     let machine = Machine::new()
         .firmware(&Firmware::enforcing().db(&certificates(&[odd])).entry("active.conf"))

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use support::ddi::{good, good_image, with_tree};
 use support::efi::{self, Firmware};
-use support::keys;
+use support::keys::{self, Authority};
 use support::machine::Machine;
 use support::trees::Tree;
 
@@ -56,14 +56,14 @@ fn the_report_says_everything_that_its_schema_promises() {
     assert!(report["duration_usec"].as_u64().unwrap() > 0);
     assert_eq!(report["merge"], Value::Null);
     assert_eq!(report["error"], Value::Null);
-    let anchor = |source: &str, name: &str, file: &str| {
-        let authority = keys::ec(name);
+    let anchor = |source: &str, name: &str, authority: &Authority| {
         json!({
-            "source": source, "subject": format!("CN={name}"), "sha256": authority.fingerprint(), "file": file,
-            "not_after": authority.not_after(),
+            "source": source, "subject": format!("CN={name}"), "sha256": authority.fingerprint(),
+            "file": format!("{source}-1.crt"), "not_after": authority.not_after(),
         })
     };
-    assert_eq!(report["trust"], json!([anchor("PK", "Owner", "PK-1.crt"), anchor("db", "Vendor", "db-1.crt")]));
+    let owner = keys::ec("Owner");
+    assert_eq!(report["trust"], json!([anchor("PK", "Owner", owner), anchor("db", "Vendor", vendor())]));
     assert_eq!(
         report["ignored_certificates"],
         json!([{"source": "db", "sha256": vendor().fingerprint(), "reason": "the same certificate as db-1.crt"}])
