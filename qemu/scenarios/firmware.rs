@@ -32,7 +32,7 @@ pub fn table() -> Vec<Scenario> {
         Scenario::new("setup-mode-allowed", "no platform key, and a sealed configuration that puts up with it")
             .firmware(Setup)
             .sealed(|| {
-                let config = "secure_boot: optional\ntrust:\n  sources: [sealed]\n";
+                let config = "secure_boot: optional\ntrust:\n  sources: [sealed]\nmetrics: true\n";
                 vendor().file("etc/sextant.yaml", config)
             })
             .offers(|| {
@@ -41,7 +41,13 @@ pub fn table() -> Vec<Scenario> {
                     Offer::sysext("by-db", keys::db(), "db").rejected("unknown-signer"),
                 ]
             })
-            .check(|findings| firmware_is(findings, "setup-mode")),
+            .check(|findings| {
+                firmware_is(findings, "setup-mode");
+                // The unit that confirms may write there, in all of its confinement.
+                let metrics = findings.text("metrics.prom");
+                assert!(metrics.contains("\nsextant_merge_confirmed 1\n"), "{metrics}");
+                assert!(metrics.contains("{secure_boot=\"setup-mode\",entry=\"active\"} 1\n"), "{metrics}");
+            }),
         Scenario::new("kernel-only", "the kernel alone may check signatures, and it knows db")
             .command_line("systemd.allow_userspace_verity=0")
             .offers(all_but_db_rejected),
