@@ -2,14 +2,17 @@
 
 use anyhow::{Context, Result, bail};
 use ddi::text::Message;
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{self, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Most bytes of standard error that are quoted.
 const MAX_ERROR: u64 = 1024;
+
+/// How often it is asked whether a program has ended.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs `command` and returns what it writes to standard output, at most `limit` bytes, and whether there was more. It is killed once
 /// there is more, and after `time`. One of `statuses` has to come of it, unless it is killed for its size.
@@ -24,32 +27,56 @@ pub(super) fn capture(command: &mut Command, limit: u64, time: Duration, statuse
         receiver.and_then(|it| it.recv_timeout(until.saturating_duration_since(Instant::now())).ok())
     };
     let output = wait(output, until);
-    let is_truncated = output.as_ref().is_some_and(|output| output.len() as u64 > limit);
-    if output.is_none() || is_truncated {
-        // It may have ended meanwhile.
-        let _ = child.kill();
+    let waiting = || format!("waiting for {program}");
+    let Some(mut output) = output else {
+        end(&mut child, Instant::now()).with_context(waiting)?;
+        bail!("{program} did not end within {} s", time.as_secs());
+    };
+    if output.len() as u64 > limit {
+        end(&mut child, Instant::now()).with_context(waiting)?;
+        output.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        return Ok((output, true));
     }
-    let status = child.wait().with_context(|| format!("waiting for {program}"))?;
-    let Some(mut output) = output else { bail!("{program} did not end within {} s", time.as_secs()) };
-    if !is_truncated && !status.code().is_some_and(|code| statuses.contains(&code)) {
+    // It may have closed the stream without ending.
+    let Some(status) = end(&mut child, until).with_context(waiting)? else {
+        bail!("{program} did not end within {} s", time.as_secs());
+    };
+    if !status.code().is_some_and(|code| statuses.contains(&code)) {
         // What it left running may keep the stream open.
         let errors = wait(errors, Instant::now() + Duration::from_secs(1)).unwrap_or_default();
         let said = String::from_utf8_lossy(&errors);
         bail!("{program} ended with {status}: {}", Message::new(said.trim()));
     }
-    output.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok((output, is_truncated))
+    Ok((output, false))
 }
 
-/// Reads at most `limit` bytes in a thread of its own, which ends with the stream.
-fn read(stream: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<Vec<u8>> {
+/// Waits for a program until then, and kills it afterwards. Returns how it ended, and `None` where it had to be killed.
+fn end(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= until {
+            // It may have ended meanwhile.
+            let _ = child.kill();
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Reads at most `limit` bytes in a thread of its own, which ends with the stream. What comes after them is dropped, so that no
+/// program is stopped by what it complains about.
+fn read(mut stream: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut content = Vec::new();
         // What was read before an error is worth having.
-        let _ = stream.take(limit).read_to_end(&mut content);
+        let _ = stream.by_ref().take(limit).read_to_end(&mut content);
         // Nobody waits for it any more after a timeout.
         let _ = sender.send(content);
+        let _ = io::copy(&mut stream, &mut io::sink());
     });
     receiver
 }
@@ -68,10 +95,13 @@ mod tests {
     fn output_is_bounded_in_size_and_time() {
         let minute = Duration::from_mins(1);
         assert_eq!(shell("echo a", 2, minute), Ok((b"a\n".to_vec(), false)));
+        assert_eq!(shell("head -c 200000 /dev/zero >&2; echo a", 2, minute), Ok((b"a\n".to_vec(), false)));
         assert_eq!(shell("echo a; exit 3", 2, minute), Ok((b"a\n".to_vec(), false)));
         // It would never end by itself.
         assert_eq!(shell("exec cat /dev/zero", 3, minute), Ok((vec![0; 3], true)));
         let error = shell("exec sleep 3600", 3, Duration::from_millis(50)).unwrap_err();
+        assert!(error.contains("did not end"), "{error}");
+        let error = shell("exec >&-; exec sleep 3600", 3, Duration::from_millis(50)).unwrap_err();
         assert!(error.contains("did not end"), "{error}");
         let error = shell("printf 'no\\033[2J' >&2; exit 7", 3, minute).unwrap_err();
         assert!(error.ends_with("exit status: 7: no\\u{1b}[2J"), "{error}");

@@ -9,7 +9,7 @@ mod read;
 mod versions;
 
 pub use collect::collect;
-pub use read::report;
+pub use read::{BundleError, report};
 
 use ddi::text::Message;
 use serde::Serialize;
