@@ -56,6 +56,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     durable::write(file, &archive, 0o600).with_context(writing)?;
     let (size, parts) = (super::size(u64::try_from(archive.len()).unwrap_or(u64::MAX)), bundle.len());
     let total = parts.saturating_add(bundle.missing().len());
-    super::print(&format!("{}: {parts} of {total} parts, {size}\n", Text::from_os(file.as_os_str())))?;
+    super::output::print(&format!("{}: {parts} of {total} parts, {size}\n", Text::from_os(file.as_os_str())))?;
     Ok(ExitCode::SUCCESS)
 }
