@@ -5,7 +5,7 @@
 //! characters only line ends and the colours of [`Style`] get through. (`println!` and the streams themselves are refused
 //! by clippy in this crate: see `src/lib.rs`.)
 
-use super::output_options::JsonMode;
+use clap::ValueEnum;
 use ddi::text::{Message, is_invisible, json_visible};
 use serde::Serialize;
 use sextant::report::table::Style;
@@ -21,6 +21,17 @@ const COLOURS: [&str; 8] = ["[0m", "[1m", "[2m", "[4m", "[31m", "[32m", "[33m", 
 pub(super) use sextant::report::table::{WIDTH, wrap};
 /// Fewest columns that a table is laid out for.
 const LEAST_WIDTH: usize = 40;
+
+/// Form of a JSON document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum JsonMode {
+    /// Indented, for people
+    Pretty,
+    /// On one line
+    Short,
+    /// No JSON
+    Off,
+}
 
 /// Writes text for people to standard output; a reader that has seen enough (`| head`) is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {

@@ -1,21 +1,11 @@
 //! Options that select what is printed, and how; those of systemd's tools.
 
+use super::output::JsonMode;
 use super::table::Layout;
 use super::{output, pager};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
-
-/// Form of a JSON document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum JsonMode {
-    /// Indented, for people
-    Pretty,
-    /// On one line
-    Short,
-    /// No JSON
-    Off,
-}
 
 /// `--json` and `-q`, for commands without a table.
 #[derive(Debug, Args)]
