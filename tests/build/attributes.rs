@@ -124,7 +124,8 @@ pub(crate) fn erofs_is_taken_as_soon_as_the_source_needs_it() {
         }
         let (format, said) = outcome(build(&desk, "tree", &path, &["--strict"]));
         assert_eq!(format, "erofs", "{name}");
-        let line = format!("made an erofs: /{file} has the extended attribute {name}, which squashfs");
+        let line =
+            format!("using erofs: /{file} has the extended attribute {name}, which is not supported with squashfs");
         assert!(said.contains(&line), "{name}: {said}");
         is_kept(&desk, file, name, value);
         let first = bytes();
@@ -132,10 +133,9 @@ pub(crate) fn erofs_is_taken_as_soon_as_the_source_needs_it() {
         assert!(first == bytes(), "{name}: another image than with --format erofs");
         fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
         // Which programs there are never decides.
-        let words = format!("/{file} has the extended attribute {name}, which only erofs keeps; running mkfs.erofs: ");
-        build(&desk, "tree", nowhere.as_os_str(), &[]).refuses(&[&words, "; install erofs-utils 1.8 or newer\n"]);
-        let words =
-            format!("/{file} has the extended attribute {name}, which squashfs as it is written here can't keep");
+        let words = format!("/{file} has the extended attribute {name}, which requires erofs; running mkfs.erofs: ");
+        build(&desk, "tree", nowhere.as_os_str(), &[]).refuses(&[&words, "; install erofs-utils 1.8 or later\n"]);
+        let words = format!("/{file} has the extended attribute {name}, which is not supported with squashfs");
         build(&desk, "tree", &path, &["--format", "squashfs"]).refuses(&[&words, "--format erofs"]);
         assert!(!desk.path("tool.sysext.raw").exists(), "{name}");
         lremovexattr(desk.path("tree").join(file), name).unwrap();
@@ -163,19 +163,19 @@ pub(crate) fn attributes_of_layers_are_kept() {
     }
 }
 
-/// Times and links that squashfs, as it is written here, has no place for.
+/// Times and links that are not supported with squashfs.
 pub(crate) fn erofs_is_taken_for_times_and_long_links_too() {
     let desk = desk();
     let Some(path) = erofs_path(&desk) else { return };
     symlink("x".repeat(256), desk.path("tree/opt/far")).unwrap();
     let (format, said) = outcome(build(&desk, "tree", &path, &[]));
-    assert!(format == "erofs" && said.contains("made an erofs: /opt/far has a target of 256 bytes"), "{said}");
+    assert!(format == "erofs" && said.contains("using erofs: /opt/far has a target of 256 bytes"), "{said}");
     fs::remove_file(desk.path("tree/opt/far")).unwrap();
     for (time, seconds) in [("1960-01-01 UTC", -315_619_200), ("@5000000000", 5_000_000_000_i64), ("@-1.25", -2)] {
         let status = Command::new("touch").args(["-d", time]).arg(desk.path("tree/opt")).status();
         assert!(status.unwrap().success());
         let (format, said) = outcome(build(&desk, "tree", &path, &[]));
-        let words = format!("/opt has a time of modification of {seconds} seconds since 1970");
+        let words = format!("/opt has the modification time {seconds} (seconds since 1970)");
         assert!(format == "erofs" && said.contains(&words), "{said}");
         let Some(mounted) = Mounted::of(&desk.path("tool.sysext.raw")) else { return };
         let found = mounted.path().join("opt").metadata().unwrap();
@@ -192,7 +192,7 @@ pub(crate) fn what_no_file_system_keeps_is_told_or_refused() {
     for name in ["btrfs.compression", "system.nfs4_acl", "lustre.lov", "note", "user."] {
         saved(&desk, "image.tar", &[attribute(name).file("usr/x", "x").bytes()]);
         let (format, said) = outcome(build(&desk, "image.tar", none.as_os_str(), &["--arch", "amd64"]));
-        let line = format!("left out the extended attribute {name} of /usr/x: no file system for extensions keeps it");
+        let line = format!("left out the extended attribute {name} of /usr/x: neither squashfs nor erofs supports it");
         assert!(format == "squashfs" && said.contains(&line), "{name}: {said}");
         let said = build(&desk, "image.tar", none.as_os_str(), &["--arch", "amd64", "--strict"]);
         said.refuses(&[&line, "--strict does not allow"]);

@@ -73,12 +73,12 @@ pub(crate) fn every_form_of_an_image_gives_the_same_extension() {
     assert_eq!(files(&desk), ["/opt/tool/data"]);
     root_hash(&desk, "oci:layout", &["--layers", "1..2"]);
     assert_eq!(files(&desk), ["/usr/bin/tool", "/usr/share/kept", "/usr/share/swept/old"]);
-    desk.build("tool", "oci:layout", &["--layers", "5"]).refuses(&["layers 5..5 were asked for, and the image has 4"]);
-    desk.build("tool", "oci:layout:2", &[]).refuses(&["there is no image 2; there is 1"]);
-    desk.build("tool", "docker-archive:docker.tar:acme/tool:2", &[]).refuses(&["there is no image acme/tool:2"]);
+    desk.build("tool", "oci:layout", &["--layers", "5"]).refuses(&["layers 5..5 requested; the image has 4"]);
+    desk.build("tool", "oci:layout:2", &[]).refuses(&["no image 2; available: 1"]);
+    desk.build("tool", "docker-archive:docker.tar:acme/tool:2", &[]).refuses(&["no image acme/tool:2"]);
     desk.build("tool", "oci:lower", &[]).refuses(&["reading oci:lower: opening index.json: No such file"]);
     desk.build("tool", "oci-archive:nowhere.tar", &[]).refuses(&["opening nowhere.tar: No such file"]);
-    desk.build("tool", "docker-archive:crt.pem", &[]).refuses(&["crt.pem can't be understood"]);
+    desk.build("tool", "docker-archive:crt.pem", &[]).refuses(&["parsing crt.pem"]);
 }
 
 /// A blob of a layout that fits.
@@ -101,9 +101,9 @@ pub(crate) fn what_is_not_what_its_digest_says_is_refused() {
         let mut bad = good.clone();
         *bad.last_mut().unwrap() ^= 1;
         for (bytes, words) in [
-            (bad, "it was damaged or replaced"),
-            (good[..good.len() - 1].to_vec(), "were announced"),
-            ([good.as_slice(), b" "].concat(), "were announced"),
+            (bad, "the data was damaged or replaced"),
+            (good[..good.len() - 1].to_vec(), "its descriptor says"),
+            ([good.as_slice(), b" "].concat(), "its descriptor says"),
         ] {
             fs::write(&path, bytes).unwrap();
             build().refuses(&[words]);
@@ -202,7 +202,7 @@ pub(crate) fn the_image_for_the_machine_is_taken_and_the_extension_is_for_that()
     desk.build("tool", "oci:multi", &[]).good();
     assert_eq!(architectures(&desk), [native.as_str(), &native]);
     desk.build("tool", "oci:multi", &["--arch", "mips64le"])
-        .refuses(&["there is no image for linux/mips64le; there are linux/amd64, linux/386"]);
+        .refuses(&["no image for linux/mips64le; available: linux/amd64, linux/386"]);
 }
 
 pub(crate) fn an_image_is_never_passed_off_as_one_for_another_machine() {
@@ -235,11 +235,11 @@ pub(crate) fn what_unpacks_into_too_much_is_given_up() {
         index(&layout, &[image(&layout, "amd64", &packed, LAYER, &diff_id(&zeros))]);
         let source = format!("oci:bomb{number}");
         let said = desk.build("tool", &source, &["--max-size", "10M", "--arch", "amd64"]);
-        said.refuses(&["has more than 10485760 bytes; if that is meant, allow it with --max-size"]);
+        said.refuses(&["larger than 10485760 bytes; raise the limit with --max-size"]);
         desk.build("tool", &source, &["--arch", "amd64"]).good();
         // What it unpacks to isn't what the configuration says.
         index(&layout, &[image(&layout, "amd64", &packed, LAYER, &diff_id(b"other"))]);
-        desk.build("tool", &source, &["--arch", "amd64"]).refuses(&["it was damaged or replaced"]);
+        desk.build("tool", &source, &["--arch", "amd64"]).refuses(&["the data was damaged or replaced"]);
     }
     // The same layer a hundred times is a hundred layers.
     let layout = desk.path("many");
@@ -253,15 +253,18 @@ pub(crate) fn what_unpacks_into_too_much_is_given_up() {
     let manifest = json!({"schemaVersion": 2, "config": configuration, "layers": layers}).to_string();
     index(&layout, &[store(&layout, MANIFEST, manifest.as_bytes())]);
     let said = desk.build("tool", "oci:many", &["--layers", "all", "--max-size", "100M", "--arch", "amd64"]);
-    said.refuses(&["the layers have more than 104857600 bytes together", "--max-size"]);
+    said.refuses(&["the layers together are larger than 104857600 bytes", "--max-size"]);
 }
 
 pub(crate) fn layers_that_can_not_be_read_are_refused_by_what_they_are() {
     let desk = Desk::of(keys::ec("Vendor"));
     let layer = Layer::new().file("usr/x", "x").bytes();
     for (media_type, words) in [
-        ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "it is encrypted"),
-        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "kept elsewhere"),
+        ("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", "encrypted layers are not supported"),
+        (
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            "layers that must not be distributed are not supported",
+        ),
     ] {
         let layout = desk.path("layout");
         index(&layout, &[image(&layout, "amd64", &layer, media_type, &diff_id(&layer))]);

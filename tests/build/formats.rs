@@ -50,7 +50,8 @@ pub(crate) fn squashfs_holds_what_the_tree_has() {
         desk.build(&name, "tree", &["--compression", compression]).good();
         same_as_tree(&desk, &format!("{name}.sysext.raw"));
     }
-    desk.build("x", "tree", &["--compression", "lzma"]).refuses(&["squashfs can't be compressed with lzma", "zstd"]);
+    desk.build("x", "tree", &["--compression", "lzma"])
+        .refuses(&["compression lzma is not supported with squashfs", "zstd"]);
 }
 
 pub(crate) fn erofs_holds_what_the_tree_has() {
@@ -86,12 +87,12 @@ pub(crate) fn what_squashfs_cannot_keep_is_an_error_that_says_what_can() {
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::lsetxattr(desk.path("tree/usr/share"), "user.note", b"x", flags).unwrap();
     let said = desk.build("tool", "tree", &["--format", "squashfs"]);
-    said.refuses(&["/usr/share has the extended attribute user.note", "erofs can: --format erofs"]);
+    said.refuses(&["/usr/share has the extended attribute user.note", "use --format erofs"]);
     rustix::fs::lremovexattr(desk.path("tree/usr/share"), "user.note").unwrap();
     // Before 1970.
     let status = Command::new("touch").args(["-d", "1960-01-01"]).arg(desk.path("tree/opt")).status();
     assert!(status.unwrap().success());
-    desk.build("tool", "tree", &["--format", "squashfs"]).refuses(&["/opt has a time of modification of -"]);
+    desk.build("tool", "tree", &["--format", "squashfs"]).refuses(&["/opt has the modification time -"]);
     assert!(Command::new("touch").arg(desk.path("tree/opt")).status().unwrap().success());
     symlink("x".repeat(256), desk.path("tree/opt/far")).unwrap();
     desk.build("tool", "tree", &["--format", "squashfs"]).refuses(&["/opt/far has a target of 256 bytes"]);
@@ -102,8 +103,11 @@ pub(crate) fn a_missing_or_old_program_is_named_before_work_begins() {
     let desk = desk();
     let tools = desk.path("old");
     for (script, words) in [
-        ("#!/bin/sh\necho 'mkfs.erofs 1.5'\n", "mkfs.erofs says it is \"mkfs.erofs 1.5\", and 1.8 or newer is needed"),
-        ("#!/bin/sh\nexit 1\n", "1.8 or newer"),
+        (
+            "#!/bin/sh\necho 'mkfs.erofs 1.5'\n",
+            "mkfs.erofs reports version \"mkfs.erofs 1.5\"; install erofs-utils 1.8 or later",
+        ),
+        ("#!/bin/sh\nexit 1\n", "1.8 or later"),
     ] {
         let program = desk.file("old/mkfs.erofs", script.as_bytes());
         fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();

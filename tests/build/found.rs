@@ -145,9 +145,9 @@ pub(crate) fn access_control_lists_outside_of_what_is_taken_are_nobodys_loss() {
     assert_eq!(attributes("SCHILY.acl.access", ACL).unwrap(), ["system.posix_acl_access"]);
     assert_eq!(attributes("LIBARCHIVE.xattr.user.note", b"eA").unwrap(), ["user.note"]);
     for (keyword, value) in [("SCHILY.acl.access", b"user:lisa:r".as_slice()), ("LIBARCHIVE.xattr.user.a", b"*")] {
-        assert!(attributes(keyword, value).unwrap_err().contains("in a form that is not read"), "{keyword}");
+        assert!(attributes(keyword, value).unwrap_err().contains("has an unsupported form"), "{keyword}");
         saved(&desk, "image.tar", &[list("usr/y", keyword, value)]);
-        desk.build("tool", "image.tar", &["--arch", "amd64"]).refuses(&["usr/y", "in a form that is not read"]);
+        desk.build("tool", "image.tar", &["--arch", "amd64"]).refuses(&["usr/y", "has an unsupported form"]);
     }
     // Squashfs, as it is written here, has no place for them, and says what has.
     saved(&desk, "image.tar", &[list("usr/y", "SCHILY.acl.access", ACL)]);
@@ -167,7 +167,7 @@ pub(crate) fn a_frame_to_be_skipped_before_zstandard_is_skipped() {
         assert_eq!(files(&desk), ["/usr/x"], "{magic:#x}");
     }
     desk.file("image.tar.zst", &[0x60, 0x2a, 0x4d, 0x18, 0, 0, 0, 0]);
-    desk.build("tool", "docker-archive:image.tar.zst", &[]).refuses(&["image.tar.zst can't be understood"]);
+    desk.build("tool", "docker-archive:image.tar.zst", &[]).refuses(&["parsing image.tar.zst"]);
 }
 
 fn attributed(layer: Layer, name: &str, value: &[u8]) -> Layer {
@@ -254,16 +254,20 @@ pub(crate) fn what_is_about_files_below_is_told_or_refused() {
     let note = |name: &str, value: &[u8]| attributed(Layer::new().file("usr/x", "x"), name, value);
     let rows: [(&str, Layer, &str); 8] = [
         ("a whiteout", Layer::new().file("usr/x", "x").file("usr/bin/.wh.tool", ""), "the whiteout of /usr/bin/tool"),
-        ("an opaque directory", Layer::new().file("usr/x", "x").file("usr/.wh..wh..opq", ""), "the opaqueness of /usr"),
-        ("by attribute", note("trusted.overlay.opaque", b"y").directory("usr/bin"), "the opaqueness of /usr/bin"),
-        ("without privilege", note("user.overlay.opaque", b"y").directory("usr/bin"), "the opaqueness of /usr/bin"),
-        ("by fuse-overlayfs", note("user.fuseoverlayfs.opaque", b"y").directory("opt/a"), "the opaqueness of /opt/a"),
+        (
+            "an opaque directory",
+            Layer::new().file("usr/x", "x").file("usr/.wh..wh..opq", ""),
+            "the opaque mark of /usr",
+        ),
+        ("by attribute", note("trusted.overlay.opaque", b"y").directory("usr/bin"), "the opaque mark of /usr/bin"),
+        ("without privilege", note("user.overlay.opaque", b"y").directory("usr/bin"), "the opaque mark of /usr/bin"),
+        ("by fuse-overlayfs", note("user.fuseoverlayfs.opaque", b"y").directory("opt/a"), "the opaque mark of /opt/a"),
         (
             "a redirection",
             note("trusted.overlay.redirect", b"/usr/old").directory("usr/new"),
-            "the redirection of /usr/new",
+            "the redirect mark of /usr/new",
         ),
-        ("no content", note("trusted.overlay.metacopy", b"").file("usr/c", ""), "the file without content /usr/c"),
+        ("no content", note("trusted.overlay.metacopy", b"").file("usr/c", ""), "the file without data /usr/c"),
         (
             "a device",
             Layer::new().file("usr/x", "x").entry(EntryType::Char, "usr/bin/tool", "", b""),
@@ -277,7 +281,7 @@ pub(crate) fn what_is_about_files_below_is_told_or_refused() {
             saved(&desk, "image.tar", &layers);
             let build = |more: &[&str]| desk.build("tool", "image.tar", &[&["--arch", "amd64"], more].concat());
             let said = build(&[]).good();
-            assert!(said.stderr.contains(&format!("left out {words}: it is about files below")), "{kind}: {said:?}");
+            assert!(said.stderr.contains(&format!("left out {words}: it refers to lower layers")), "{kind}: {said:?}");
             assert_eq!(files(&desk), ["/usr/x"], "{kind}");
             assert_eq!(desk.verdict("tool.sysext.raw"), "", "{kind}");
             fs::remove_file(desk.path("tool.sysext.raw")).unwrap();
@@ -313,7 +317,7 @@ pub(crate) fn an_upper_directory_is_told_about() {
     let value: Value = serde_json::from_str(&said.stdout).unwrap();
     let lines: Vec<_> = value["left_out"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("left out the opaqueness of /usr/bin:")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("left out the opaque mark of /usr/bin:")), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("left out the whiteout of /usr/gone:")), "{lines:?}");
     assert_eq!((files(&desk), desk.verdict("tool.sysext.raw")), (vec!["/usr/x".to_owned()], String::new()));
     desk.build("tool", "upper", &["--strict"]).refuses(&["2 files would be left out"]);
@@ -400,22 +404,26 @@ pub(crate) fn indexes_are_read_as_engines_read_them() {
     index(&layout, &[arm.clone(), other.clone()]);
     let digest = other["digest"].as_str().unwrap();
     build("oci:layout", &[]).refuses(&[
-        "there are several images: name one of ",
+        "source contains several images",
         digest,
-        "behind the source and a colon",
+        "append a colon and one of these names",
     ]);
     build(&format!("oci:layout:{digest}"), &[]).good();
     assert_eq!(files(&desk), ["/usr/other"]);
     index(&layout, &[named(arm.clone(), "1"), named(other, "2")]);
-    build("oci:layout", &[]).refuses(&["there are several images: name one of 1, 2 behind the source and a colon"]);
-    build("oci:layout:3", &[]).refuses(&["there is no image 3; there is 1, 2"]);
+    build("oci:layout", &[]).refuses(&["source contains several images; append a colon and one of these names: 1, 2"]);
+    build("oci:layout:3", &[]).refuses(&["no image 3; available: 1, 2"]);
     // Nothing at all.
     for (kind, manifests, words) in [
-        ("null", Value::Null, "there is no image in index.json"),
-        ("an empty list", json!([]), "there is no image in index.json"),
-        ("null within", json!([nested(&desk, &Value::Null)]), "there is no image in the index"),
-        ("no list", json!({}), "index.json can't be understood"),
-        ("attestations alone", json!([nothing, nothing]), "there is no image for linux/arm64; there are none that say"),
+        ("null", Value::Null, "no image in index.json"),
+        ("an empty list", json!([]), "no image in index.json"),
+        ("null within", json!([nested(&desk, &Value::Null)]), "no image in the index"),
+        ("no list", json!({}), "parsing index.json"),
+        (
+            "attestations alone",
+            json!([nothing, nothing]),
+            "no image for linux/arm64; available: only images without a platform",
+        ),
     ] {
         let document = json!({"schemaVersion": 2, "manifests": manifests}).to_string();
         fs::write(layout.join("index.json"), document).unwrap();
@@ -454,7 +462,7 @@ pub(crate) fn an_index_that_names_what_is_not_there_says_what_is() {
     for source in ["oci:layout", "oci-archive:layout.tar", "layout.tar"] {
         let said = desk.build("tool", source, &["--arch", "amd64"]);
         said.refuses(&[
-            "the image for linux/amd64 is named in the index and is not there",
+            "the index lists an image for linux/amd64, but the source does not contain it",
             "linux/arm64, linux/riscv64",
             "--arch",
         ]);
@@ -462,9 +470,9 @@ pub(crate) fn an_index_that_names_what_is_not_there_says_what_is() {
     }
     let said = desk.build("tool", "oci:layout", &["--arch", "s390x"]);
     said.refuses(&[
-        "there is no image for linux/s390x; there are linux/amd64, linux/arm64, linux/riscv64: take one with --arch",
+        "no image for linux/s390x; available: linux/amd64, linux/arm64, linux/riscv64 (select one with --arch)",
     ]);
     gone(&entries[1]);
     gone(&entries[2]);
-    desk.build("tool", "oci:layout", &["--arch", "amd64"]).refuses(&["is not there; nor is another one"]);
+    desk.build("tool", "oci:layout", &["--arch", "amd64"]).refuses(&["source does not contain it; available: none"]);
 }

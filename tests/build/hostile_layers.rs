@@ -13,7 +13,7 @@ fn refused(layers: &[Vec<u8>], words: &str) {
 
 pub(crate) fn paths_that_lead_upwards_are_refused() {
     for path in ["../etc/passwd", "usr/../../etc/passwd", "usr/..", "/../x"] {
-        refused(&[Layer::new().file(path, "x").bytes()], "the path has \"..\" in it");
+        refused(&[Layer::new().file(path, "x").bytes()], "path contains \"..\"");
     }
     refused(&[Layer::new().file("usr/a", "").link("usr/b", "../../etc/passwd").bytes()], "\"..\"");
 }
@@ -30,9 +30,9 @@ pub(crate) fn absolute_names_and_links_stay_inside() {
 
 pub(crate) fn links_in_circles_and_files_as_directories_are_refused() {
     refused(&[Layer::new().symlink("usr/a", "b").symlink("usr/b", "a").file("usr/a/x", "").bytes()], "symbolic links");
-    refused(&[Layer::new().file("usr/a", "").file("usr/a/x", "").bytes()], "is a regular file and not a directory");
+    refused(&[Layer::new().file("usr/a", "").file("usr/a/x", "").bytes()], "is a regular file, not a directory");
     refused(&[Layer::new().directory("usr/a").link("usr/b", "usr/a").bytes()], "which is a directory");
-    refused(&[Layer::new().link("usr/b", "usr/b").bytes()], "which is not there");
+    refused(&[Layer::new().link("usr/b", "usr/b").bytes()], "which does not exist");
 }
 
 pub(crate) fn absurd_paths_are_refused() {
@@ -40,7 +40,7 @@ pub(crate) fn absurd_paths_are_refused() {
     refused(&[Layer::new().pax(&[("path", "a".repeat(300).as_bytes())]).file("x", "").bytes()], "300 bytes");
     refused(&[Layer::new().pax(&[("path", "ab/".repeat(3000).as_bytes())]).file("x", "").bytes()], "9000 bytes");
     refused(&[Layer::new().pax(&[("path", b"a\0b")]).file("x", "").bytes()], "NUL");
-    refused(&[Layer::new().entry(EntryType::Symlink, "usr/l", "", b"").bytes()], "the target of the link");
+    refused(&[Layer::new().entry(EntryType::Symlink, "usr/l", "", b"").bytes()], "invalid link target");
 }
 
 /// Each name of a file may be read and written anew.
@@ -73,17 +73,17 @@ pub(crate) fn bombs_are_bounded() {
     let mut map = b"0\n".to_vec();
     map.resize(512, 0);
     let sparse = |map: &[u8]| Layer::new().pax(&records).entry(EntryType::Regular, "x", "", map).bytes();
-    refused(&[sparse(&map)], "allow it with --max-size");
+    refused(&[sparse(&map)], "raise the limit with --max-size");
     // Many small ones count together.
     let many = (0..8).fold(Layer::new(), |layer, at| layer.file(&format!("usr/{at}"), &"x".repeat(100)));
     let mut stack = Stack(vec![many.spool()]);
     let error = apply(&mut stack, &Layers::All, 500).unwrap_err().to_string();
-    assert!(error.contains("more than 500 bytes"), "{error}");
+    assert!(error.contains("larger than 500 bytes"), "{error}");
     // A header that asks for memory.
     let mut huge = Layer::new().entry(EntryType::XHeader, "x", "", b"").bytes();
     huge[124..136].copy_from_slice(b"77777777777\0");
     fix_checksum(&mut huge);
-    refused(&[huge], "the most is 1048576");
+    refused(&[huge], "the limit is 1048576");
 }
 
 /// What one member makes the tree hold in memory may be far more than its size in the archive, and far more again than the
@@ -169,7 +169,7 @@ pub(crate) fn maps_of_holes_have_to_hold_together() {
         ("18446744073709551615,5", "20"),
         ("0,5", ""),
     ] {
-        refused(&[sparse(map, size)], "holes");
+        refused(&[sparse(map, size)], "sparse map is inconsistent");
     }
     let mut stack = Stack(vec![spool(&sparse("2,3,10,7", "20"))]);
     let tree = apply(&mut stack, &Layers::All, GENEROUS).unwrap();
@@ -178,21 +178,21 @@ pub(crate) fn maps_of_holes_have_to_hold_together() {
 
 pub(crate) fn broken_archives_are_refused_where_they_break() {
     let good = Layer::new().file("usr/a", &"x".repeat(2000)).file("usr/b", "y").bytes();
-    refused(&[good[..1500].to_vec()], "the archive ends within the member at byte 0");
-    refused(&[good[..2700].to_vec()], "the archive ends within the member at byte 2560");
+    refused(&[good[..1500].to_vec()], "archive ends within the member at byte 0");
+    refused(&[good[..2700].to_vec()], "archive ends within the member at byte 2560");
     let mut damaged = good.clone();
     damaged[2560] ^= 1;
-    refused(&[damaged], "there is no valid header at byte 2560: its checksum");
+    refused(&[damaged], "no valid header at byte 2560: checksum");
     let mut damaged = good.clone();
     damaged[100..108].fill(b'9');
     fix_checksum(&mut damaged);
-    refused(&[damaged], "the mode");
+    refused(&[damaged], "mode is not a number");
     refused(&[Layer::new().pax(&[("SCHILY.xattr.", b"x")]).file("usr/a", "").bytes()], "extended attribute");
     refused(&[Layer::new().pax(&[("SCHILY.acl.access", b"user::rw-")]).file("usr/a", "").bytes()], "attribute access");
     refused(&[Layer::new().pax(&[("mtime", b"soon")]).file("usr/a", "").bytes()], "mtime");
-    refused(&[Layer::new().pax(&[("uid", b"4294967296")]).file("usr/a", "").bytes()], "the owner");
+    refused(&[Layer::new().pax(&[("uid", b"4294967296")]).file("usr/a", "").bytes()], "invalid owner");
     refused(&[Layer::new().entry(EntryType::new(b'Z'), "usr/a", "", b"").bytes()], "type 'Z'");
-    refused(&[vec![0x55; 1024]], "there is no valid header at byte 0");
+    refused(&[vec![0x55; 1024]], "no valid header at byte 0");
 }
 
 fn fix_checksum(archive: &mut [u8]) {

@@ -132,9 +132,9 @@ pub(crate) fn endless_answers_are_cut_while_they_are_read() {
     let huge = vec!["Content-Length: 99999999999".to_owned()];
     let none: Vec<String> = Vec::new();
     for (what, words) in [
-        ("manifest", "manifest has more than 4194304 bytes"),
-        ("length", "manifest has more than 4194304 bytes"),
-        ("token", "token has more than 65536 bytes"),
+        ("manifest", "manifest is larger than 4194304 bytes"),
+        ("length", "manifest is larger than 4194304 bytes"),
+        ("token", "token is larger than 65536 bytes"),
         ("denial", "401 Unauthorized"),
         ("error", "404 Not Found"),
     ] {
@@ -169,7 +169,7 @@ static HOST: Mutex<String> = Mutex::new(String::new());
 pub(crate) fn credentials_go_nowhere_without_tls_and_only_where_the_registry_says() {
     // A registry on this machine is spoken to without TLS, but its password doesn't leave the machine that way.
     let server = Server::start(|_, _| answer("401 Unauthorized", &challenge("http://192.0.2.1/token"), Body::Text("")));
-    build(&desk(&server), &server).refuses(&["credentials sent to http://192.0.2.1/token without TLS"]);
+    build(&desk(&server), &server).refuses(&["asks to send credentials to http://192.0.2.1/token without TLS"]);
 
     // What a registry redirects to is told nothing, even if it asks.
     let basic = "WWW-Authenticate: Basic realm=\"x\"".to_owned();

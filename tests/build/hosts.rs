@@ -9,7 +9,7 @@ use support::keys;
 pub(crate) fn what_would_hide_usual_hosts_is_told_or_refused() {
     let desk = Desk::of(keys::ec("Vendor"));
     desk.file("tree/usr/sbin/tool", b"x");
-    let line = "/usr/sbin is a directory, and a link to bin on Fedora 42 and later and Arch Linux";
+    let line = "/usr/sbin is a directory; on Fedora 42 and later and Arch Linux it is a link to bin";
     let said = desk.build("tool", "tree", &["--json"]).good();
     assert!(said.stderr.contains(line), "{said:?}");
     let value: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
@@ -18,17 +18,18 @@ pub(crate) fn what_would_hide_usual_hosts_is_told_or_refused() {
     assert!(!desk.path("other.sysext.raw").exists());
     // On the host that is meant it hides nothing.
     assert_eq!(desk.build("tool", "tree", &["--strict", "--id", "debian"]).good().stderr, "");
-    desk.build("tool", "tree", &["--strict", "--id", "fedora"]).refuses(&["a link to bin on Fedora 42 and later:"]);
+    desk.build("tool", "tree", &["--strict", "--id", "fedora"])
+        .refuses(&["on Fedora 42 and later it is a link to bin,"]);
 
     fs::rename(desk.path("tree/usr/sbin"), desk.path("tree/usr/bin")).unwrap();
     desk.build("tool", "tree", &["--strict"]).good();
     for (path, words) in
-        [("usr/sbin", "a directory on Debian"), ("usr/lib64", "a directory on Debian"), ("usr/share", "on hosts")]
+        [("usr/sbin", "on Debian"), ("usr/lib64", "on Debian"), ("usr/share", "on all hosts it is a directory")]
     {
         symlink("bin", desk.path("tree").join(path)).unwrap();
         let said = desk.build("tool", "tree", &[]).good();
         assert!(
-            said.stderr.contains(&format!("/{path} is a symbolic link, and ")) && said.stderr.contains(words),
+            said.stderr.contains(&format!("/{path} is a symbolic link; ")) && said.stderr.contains(words),
             "{said:?}"
         );
         desk.build("tool", "tree", &["--strict"]).refuses(&[words, "--strict"]);

@@ -179,7 +179,7 @@ pub(crate) fn the_last_layer_alone_is_what_kairos_users_mean() {
     expect(&some(layers(), &Layers::Some(1, 1)).unwrap(), &[("usr/base", "file 1")]);
     expect(&some(layers(), &Layers::Some(1, 2)).unwrap(), &[("usr/base", "file 1"), ("usr/mine", "file 2")]);
     let error = some(layers(), &Layers::Some(2, 3)).unwrap_err();
-    assert_eq!(error.to_string(), "layers 2..3 were asked for, and the image has 2");
+    assert_eq!(error.to_string(), "layers 2..3 requested; the image has 2");
 }
 
 pub(crate) fn layers_are_named_by_words_or_numbers() {
@@ -203,7 +203,7 @@ pub(crate) fn hard_links_share_one_node_and_reach_into_layers_below() {
         assert_eq!(shape(&tree)["usr/bin/ls"], "file box");
     }
     let error = some(vec![lower(), Layer::new().link("usr/a", "usr/absent")], &Layers::Last).unwrap_err();
-    assert_eq!(error.to_string(), "reading usr/a in layer 2: it is a hard link to usr/absent, which is not there");
+    assert_eq!(error.to_string(), "reading usr/a in layer 2: hard link to usr/absent, which does not exist");
 }
 
 /// Archives of GNU tar's: everything that it writes for a tree with a bit of everything.

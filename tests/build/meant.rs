@@ -40,12 +40,12 @@ pub(crate) fn a_registry_is_asked_only_where_it_is_named() {
     desk.file("tree/usr/bin/tool", b"x");
     let service = Service::start(&desk, "404 Not Found", br#"{"message":"No such image"}"#.to_vec());
     for typo in ["tre", "dist/tre", "oci.tar", "./tre", "/srv/tre", "registry.example.com/tre"] {
-        service.build(&desk, typo, &[]).refuses(&["there is no ", typo]);
+        service.build(&desk, typo, &[]).refuses(&["reading ", typo, "no ", "file or directory"]);
     }
     assert_eq!(service.asked.lock().unwrap().as_slice(), [""; 0], "asked for what nobody named");
     for (name, full) in [("k3s:1", "docker.io/library/k3s:1"), ("acme/k3s:1", "docker.io/acme/k3s:1")] {
         let said = service.build(&desk, name, &[]);
-        said.refuses(&["says: No such image", &format!("only where it is named: docker://{full}")]);
+        said.refuses(&["answered: No such image", &format!("to use a registry, write docker://{full}")]);
     }
     assert_eq!(service.asked.lock().unwrap().len(), 2);
 }
@@ -59,12 +59,16 @@ pub(crate) fn a_file_that_is_there_is_recognized_or_named() {
         desk.build("tool", source, &["--arch", "amd64"]).good();
         assert_eq!(files(&desk), ["/usr/x"], "{source}");
     }
-    desk.build("tool", "image.tar:y", &["--arch", "amd64"]).refuses(&["there is no image y; there is x:latest"]);
+    desk.build("tool", "image.tar:y", &["--arch", "amd64"]).refuses(&["no image y; available: x:latest"]);
     desk.file("tree.tar", &Layer::new().file("usr/x", "x").bytes());
     desk.file("note.txt", b"words");
-    desk.build("tool", "tree.tar", &[]).refuses(&["tree.tar is a file", "manifest.json", "unpack it"]);
+    desk.build("tool", "tree.tar", &[]).refuses(&[
+        "tree.tar is not an archive of an image",
+        "manifest.json",
+        "unpack it",
+    ]);
     for other in ["note.txt", "tool.sysext.raw"] {
-        desk.build("tool", other, &[]).refuses(&[other, "is a file, and no archive with an image in it"]);
+        desk.build("tool", other, &[]).refuses(&[other, "is not an archive of an image"]);
     }
     // A layout by its directory alone.
     let layout = "oci:layout";

@@ -85,7 +85,7 @@ pub(crate) fn a_registry_gives_what_was_pushed_to_those_who_may_have_it() {
     let by_digest = format!("docker://{}/acme/tool@{}", registry.address, digest.trim());
     assert_eq!(root_hash(&desk, &by_digest, &[&auth[..], &all].concat()), expected);
     let bare = format!("{}/acme/tool:1", registry.address);
-    let advice = format!("a registry is asked only where it is named: docker://{bare}");
+    let advice = format!("to use a registry, write docker://{bare}");
     desk.build("tool", &bare, &auth).refuses(&[&advice]);
     root_hash(&desk, &source, &auth);
     assert_eq!(files(&desk), ["/opt/tool/data"]);
@@ -152,5 +152,5 @@ pub(crate) fn of_several_architectures_the_one_that_is_wanted_is_fetched() {
         assert_eq!(architectures(&desk), [systemd, systemd]);
     }
     desk.build("tool", &source, &["--authfile", "auth.json", "--arch", "s390x"])
-        .refuses(&["there is no image for linux/s390x; there are linux/amd64, linux/arm64, linux/riscv64"]);
+        .refuses(&["no image for linux/s390x; available: linux/amd64, linux/arm64, linux/riscv64"]);
 }

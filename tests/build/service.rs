@@ -89,17 +89,17 @@ pub(crate) fn a_bare_name_is_looked_for_in_the_service_and_nowhere_else() {
     let absent = Service::start(&desk, "404 Not Found", br#"{"message":"No such image"}"#.to_vec());
     absent
         .build(&desk, &bare, &[])
-        .refuses(&["says: No such image; a registry is asked only where it is named: docker://", "/acme/tool:1"]);
+        .refuses(&["answered: No such image; to use a registry, write docker://", "/acme/tool:1"]);
     let said = absent.build(&desk, &format!("docker-daemon:{bare}"), &[]);
-    said.refuses(&["says: No such image"]);
+    said.refuses(&["answered: No such image"]);
     assert!(!said.stderr.contains("registry"), "{said:?}");
     // Another answer than that it has none isn't passed over.
     let broken = Service::start(&desk, "500 Internal Server Error", b"out of \x1b[2J order".to_vec());
     let said = broken.build(&desk, &bare, &[]);
-    said.refuses(&["says: out of \\u{1b}[2J order"]);
+    said.refuses(&["answered: out of \\u{1b}[2J order"]);
     assert!(!said.stderr.contains("registry"), "{said:?}");
     build(&desk, Path::new("/nowhere"), &bare, &[])
-        .refuses(&["no Docker or Podman service answers at /nowhere; a registry is asked only where it is named"]);
+        .refuses(&["no Docker or Podman service answers at /nowhere; to use a registry, write"]);
     // A socket that outlived its service.
     drop(UnixListener::bind(desk.path("stale.sock")).unwrap());
     build(&desk, &desk.path("stale.sock"), &format!("docker-daemon:{bare}"), &[])
@@ -116,7 +116,7 @@ pub(crate) fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     let socket = desk.path("datagrams.sock");
     let _held = UnixDatagram::bind(&socket).unwrap();
     let said = build(&desk, &socket, &bare, &[]);
-    said.refuses(&["asking the service at", "datagrams.sock"]);
+    said.refuses(&["from the service at", "datagrams.sock"]);
     assert!(!said.stderr.contains("registry"), "{said:?}");
     // And one that is elsewhere isn't asked, nor the registry in its place.
     let mut command = desk.command(&["build", "tool", &bare, "--private-key", "key.pem", "--certificate", "crt.pem"]);
@@ -125,15 +125,14 @@ pub(crate) fn a_service_that_is_there_and_does_not_answer_is_not_passed_over() {
     // A socket that nobody listens at any more is nobody.
     let gone = desk.path("gone.sock");
     drop(UnixListener::bind(&gone).unwrap());
-    build(&desk, &gone, &bare, &[])
-        .refuses(&["no Docker or Podman service answers", "a registry is asked only where it is named"]);
+    build(&desk, &gone, &bare, &[]).refuses(&["no Docker or Podman service answers", "to use a registry, write"]);
 }
 
 pub(crate) fn what_a_service_sends_is_bounded_and_not_believed() {
     let desk = Desk::of(keys::ec("Vendor"));
     let service = Service::start(&desk, "200 OK", vec![0; 2 << 20]);
-    service.build(&desk, "docker-daemon:a/b", &["--max-size", "1M"]).refuses(&["has more than 1048576 bytes"]);
-    service.build(&desk, "docker-daemon:a/b", &[]).refuses(&["there is no "]);
+    service.build(&desk, "docker-daemon:a/b", &["--max-size", "1M"]).refuses(&["is larger than 1048576 bytes"]);
+    service.build(&desk, "docker-daemon:a/b", &[]).refuses(&["no "]);
     let mut damaged = exported(&desk);
     let at = damaged.windows(7).position(|it| it == b"service").unwrap();
     damaged[at] ^= 1;
@@ -202,5 +201,5 @@ pub(crate) fn podmans_service_gives_what_is_in_its_storage() {
     }
     // A name without a registry is Docker's, whoever is asked; Podman puts `localhost/` before what it builds.
     build(&desk, &podman.socket, "docker-daemon:acme/tool:1", &[])
-        .refuses(&["the service at", "docker.io/acme/tool:1: image not known"]);
+        .refuses(&["service at", "docker.io/acme/tool:1: image not known"]);
 }

@@ -58,7 +58,7 @@ pub(crate) fn an_encrypted_key_is_opened_with_a_passphrase_from_a_file_or_the_en
     let arguments = ["build", "tool", "tree", "--private-key", "key.pem", "--certificate", "crt.pem"];
     let with =
         |passphrase: &str| Said::from(desk.command(&arguments).env("SEXTANT_PASSPHRASE", passphrase).output().unwrap());
-    nothing_made(&desk, &with("sesame"), &["the private key can't be decrypted: the passphrase is wrong"]);
+    nothing_made(&desk, &with("sesame"), &["reading private key key.pem: passphrase is wrong"]);
     nothing_made(&desk, &with(&"x".repeat(2000)), &["a passphrase has at most 1024 bytes"]);
     with("open sesame").good();
     assert_eq!(desk.verdict("tool.sysext.raw"), "");
@@ -87,7 +87,7 @@ pub(crate) fn what_no_machine_would_accept_is_refused_before_work_begins() {
     refused(vendor(), keys::rsa("Somebody else"), &["private key", "does not belong to the certificate"]);
     refused(vendor(), keys::ec("Vendor"), &["does not belong to the certificate"]);
     let weak = Recipe::new("Weak").key(Key::Rsa(1024)).make();
-    refused(&weak, &weak, &["every boot would refuse", "weak-signature"]);
+    refused(&weak, &weak, &["every boot rejects signatures of this key", "weak-signature"]);
     let other = Recipe::new("Edwards").key(Key::Ed25519).make();
     refused(&other, &other, &["key.pem"]);
 }
@@ -99,11 +99,11 @@ pub(crate) fn files_that_are_no_keys_are_named() {
     nothing_made(
         &desk,
         &desk.build("tool", "tree", &[]),
-        &["key.pem: the private key can't be read: it has a PEM block with the label CERTIFICATE"],
+        &["key.pem: not a private key: file has a PEM block with the label CERTIFICATE"],
     );
     desk.file("crt.pem", &good);
     desk.file("key.pem", &good);
-    nothing_made(&desk, &desk.build("tool", "tree", &[]), &["the certificate can't be read: "]);
+    nothing_made(&desk, &desk.build("tool", "tree", &[]), &["no usable certificate: "]);
     desk.file("crt.pem", &vendor().pem());
     fs::remove_file(desk.path("key.pem")).unwrap();
     nothing_made(&desk, &desk.build("tool", "tree", &[]), &["reading", "key.pem: No such file"]);

@@ -1,11 +1,11 @@
-//! Why a source can't be read.
+//! Errors of reading sources.
 
 use ddi::text::{Message, Text};
 use std::error::Error;
 use std::io;
 use thiserror::Error;
 
-/// Why a source can't be read.
+/// Error of reading a source.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SourceError {
@@ -17,142 +17,142 @@ pub enum SourceError {
         /// What the system said
         error: io::Error,
     },
-    /// Other bytes than its name says.
-    #[error("{blob} has the digest {found}: it was damaged or replaced")]
+    /// The data does not have the digest by which it is named.
+    #[error("digest mismatch: expected {blob}, found {found}; the data was damaged or replaced")]
     Digest {
-        /// The digest by which it was named
+        /// Expected digest, which names the data
         blob: String,
-        /// The digest of what came
+        /// Digest of the data
         found: String,
     },
-    /// More or less bytes than its descriptor says.
-    #[error("{blob} has {found} bytes where {expected} were announced")]
+    /// The size differs from that in the descriptor.
+    #[error("{blob} is {found} bytes; its descriptor says {expected}")]
     Size {
-        /// The digest by which it was named
+        /// Digest that names the data
         blob: String,
-        /// Bytes that came
+        /// Size in bytes; of a download the least that it can be
         found: u64,
-        /// Bytes that were announced
+        /// Size in the descriptor, in bytes
         expected: u64,
     },
-    /// More than is allowed.
-    #[error("{what} has more than {limit} bytes; if that is meant, allow it with --max-size")]
+    /// One blob or file is larger than the limit.
+    #[error("{what} is larger than {limit} bytes; raise the limit with --max-size")]
     TooLarge {
         /// What it is
         what: String,
         /// The limit in bytes
         limit: u64,
     },
-    /// Layers that each would do, and are too much together.
-    #[error("the layers have more than {limit} bytes together; if that is meant, allow it with --max-size")]
+    /// All layers together are larger than the limit, although no single one is.
+    #[error("the layers together are larger than {limit} bytes; raise the limit with --max-size")]
     LayersTooLarge {
         /// The limit in bytes
         limit: u64,
     },
-    /// Compressed in a way that is not read.
-    #[error("{what} is compressed with {algorithm}; that is not read here: compress it with gzip or zstd")]
+    /// The compression is not supported.
+    #[error("{what} is compressed with {algorithm}, which is not supported; use gzip or zstd")]
     Compression {
         /// What it is
         what: String,
-        /// How
+        /// Name of the algorithm
         algorithm: &'static str,
     },
-    /// A document that can't be understood.
-    #[error("{what} can't be understood: {cause}")]
+    /// A document or archive is malformed, or exceeds a bound.
+    #[error("parsing {what}: {cause}")]
     Document {
         /// What it is
         what: String,
         /// Why
         cause: String,
     },
-    /// A part that should be there.
-    #[error("there is no {what}")]
+    /// A required part is missing.
+    #[error("no {what}")]
     Missing {
         /// What it is
         what: String,
     },
     /// Several images to choose from.
-    #[error("there are several images: name one of {} behind the source and a colon", names.join(", "))]
+    #[error("source contains several images; append a colon and one of these names: {}", names.join(", "))]
     Ambiguous {
         /// Their names
         names: Vec<String>,
     },
     /// No image of this name.
-    #[error("there is no image {wanted}; there is {}", if names.is_empty() { "none with a name".to_owned() } else { names.join(", ") })]
+    #[error("no image {wanted}; available: {}", if names.is_empty() { "only images without a name".to_owned() } else { names.join(", ") })]
     NoSuchImage {
-        /// What was asked for
+        /// Requested name
         wanted: String,
-        /// What there is
+        /// Names of the images in the source
         names: Vec<String>,
     },
-    /// No image for these machines.
+    /// No image for the requested architecture.
     #[error(
-        "there is no image for linux/{wanted}; there are {}",
-        if found.is_empty() { "none that say what they are for".to_owned() } else { format!("{}: take one with --arch", found.join(", ")) }
+    "no image for linux/{wanted}; available: {}",
+    if found.is_empty() { "only images without a platform".to_owned() } else { format!("{} (select one with --arch)", found.join(", ")) }
     )]
     NoSuchPlatform {
         /// Go's name of the architecture
         wanted: String,
-        /// Platforms that there are
+        /// Platforms of the images in the source
         found: Vec<String>,
     },
-    /// An image for these machines that is named and isn't there.
+    /// The index lists an image for the requested architecture, and the source does not contain it.
     #[error(
-        "the image for linux/{wanted} is named in the index and is not there; {}",
-        if found.is_empty() { "nor is another one".to_owned() } else { format!("there are {}: take one with --arch, or save the image with all of them", found.join(", ")) }
+    "the index lists an image for linux/{wanted}, but the source does not contain it; available: {}",
+    if found.is_empty() { "none".to_owned() } else { format!("{} (select one with --arch, or save the image with all platforms)", found.join(", ")) }
     )]
     PlatformElsewhere {
         /// Go's name of the architecture
         wanted: String,
-        /// Platforms that are there
+        /// Platforms of the images in the source
         found: Vec<String>,
     },
-    /// A layer in a form that is not read.
-    #[error("layer {digest} is {media_type}: {cause}")]
+    /// A layer of an unsupported kind.
+    #[error("layer {digest} has media type {media_type}: {cause}")]
     Layer {
         /// Its digest
         digest: String,
         /// Its media type
         media_type: String,
-        /// Why it can't be read
+        /// What is not supported
         cause: &'static str,
     },
     /// No container service answers.
     #[error("no Docker or Podman service answers at {}", tried.join(", "))]
     NoDaemon {
-        /// Sockets
+        /// Sockets that were tried
         tried: Vec<String>,
     },
-    /// A container service that isn't asked here.
+    /// `DOCKER_HOST` names something other than a Unix socket.
     #[error(
-        "DOCKER_HOST is {host}, and only a service at unix://PATH is asked here: unset it, name a registry with docker://, or \
-         save the image to an archive"
+        "DOCKER_HOST is {host}; only unix://PATH is supported: unset it, use a registry with docker://, or save the image to an \
+    archive"
     )]
     DaemonAddress {
-        /// What the environment says
+        /// Value of the variable
         host: String,
     },
-    /// The container service said no.
-    #[error("the service at {socket} says: {message}")]
+    /// The container service answered with an error.
+    #[error("service at {socket} answered: {message}")]
     Daemon {
-        /// Its socket
+        /// Path of its socket
         socket: String,
-        /// HTTP status
+        /// HTTP status, which decides whether the image may be elsewhere
         status: u16,
-        /// Its words
+        /// Message of the service
         message: Text,
     },
-    /// The registry said no.
+    /// The registry answered with an error, or can't be reached.
     #[error("{registry}: {message}{}", if *denied { "; log in with `skopeo login` or `docker login`" } else { "" })]
     Registry {
-        /// Its name
+        /// Full name of the image
         registry: String,
-        /// Its words
+        /// Message of the registry
         message: Message,
-        /// Whether it is a question of credentials
+        /// Whether other credentials could help
         denied: bool,
     },
-    /// Credentials that can't be used.
+    /// The credentials can't be used.
     #[error("reading credentials for {registry}: {cause}")]
     Credentials {
         /// The registry's name
@@ -160,18 +160,18 @@ pub enum SourceError {
         /// Why
         cause: String,
     },
-    /// Not in the service, and no registry was named.
-    #[error("{daemon}; a registry is asked only where it is named: docker://{name}")]
+    /// The service does not have the image, and the source does not name a registry.
+    #[error("{daemon}; to use a registry, write docker://{name}")]
     OnlyService {
-        /// The full name of the image
+        /// Full name of the image
         name: String,
-        /// Why the service has none
+        /// Answer of the service
         daemon: Box<SourceError>,
     },
-    /// A file that is no source.
-    #[error("{file} is a file, and no archive with an image in it: {cause}")]
+    /// A file that contains no image.
+    #[error("{file} is not an archive of an image: {cause}")]
     NoArchive {
-        /// Its name
+        /// Path of the file
         file: String,
         /// Why
         cause: String,
@@ -179,24 +179,24 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// For `map_err`: what was done when the system failed.
+    /// Returns a function for `map_err` that adds what was done, such as `reading a.tar`.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |error| Self::Io { what, error }
     }
 
-    /// Whether the image may be found elsewhere.
+    /// Returns whether the service is missing or does not have the image, so that it may be found elsewhere.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::NoDaemon { .. } | Self::Daemon { status: 404, .. })
     }
 }
 
-/// What led to an error of HTTP, the nearest first.
+/// Returns the causes of an HTTP error, the nearest first.
 pub(super) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |&cause| cause.source())
 }
 
-/// The error with what led to it: reqwest leaves that out.
+/// Formats an HTTP error with its causes, which `Display` of reqwest leaves out.
 pub(super) fn with_causes(error: &reqwest::Error) -> String {
     causes(error).fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -1,4 +1,4 @@
-//! From partitions to a file that is known to be good, and that appears whole.
+//! Writes an image, verifies it, and gives it its name.
 
 use super::key::{KeyError, trust_in};
 use ddi::ExtensionName;
@@ -20,32 +20,32 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 use thiserror::Error;
 
-/// Why an image can't be finished. Whatever had its name before is untouched.
+/// Error of finishing an image. An older file of the same name is unchanged.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FinishError {
     /// Writing failed.
     #[error("writing {path}: {error}")]
     Io {
-        /// What
+        /// Path of the file or directory
         path: String,
-        /// Why
+        /// Error of the system
         error: io::Error,
     },
-    /// Laying it out failed.
+    /// Writing partitions failed.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The certificate can't be one that a machine trusts.
+    /// The certificate can't be a trust anchor.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// What was written is not what a boot accepts.
-    #[error("verifying what was written: {0}")]
+    /// A boot would reject the written image.
+    #[error("verifying the written image: {0}")]
     Refused(Refusal),
 }
 
-/// A directory beside the final place, in which everything is made; it goes away with what is left in it.
+/// Temporary directory in the output directory, removed when it is dropped.
 ///
-/// It is on the same file system, so that the last step is a rename.
+/// It is on the same file system as the output, so that the last step is a rename.
 #[derive(Debug)]
 pub struct Workshop {
     directory: TempDir,
@@ -53,7 +53,7 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Begins in `output`, which is made if it isn't there.
+    /// Creates the temporary directory in `output`, and `output` itself if it is missing.
     ///
     /// # Errors
     /// [`FinishError::Io`]
@@ -64,13 +64,13 @@ impl Workshop {
         Ok(Self { directory, output: output.to_owned() })
     }
 
-    /// The directory itself.
+    /// Returns the path of the temporary directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A place for something temporary.
+    /// Returns the path of a temporary file called `name`.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -145,7 +145,7 @@ fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X
         architecture,
         host: None,
         activation: None,
-        // What was just written is no stranger's.
+        // This process wrote the image itself: its bytes are not hostile.
         confinement: Confinement::InProcess,
         threads: default_threads(),
         now: SystemTime::now(),

@@ -1,4 +1,4 @@
-//! The key that signs, and its certificate.
+//! Signing keys and their certificates.
 
 use super::store::{Ask, KeyProvider, StoreError};
 use ddi::signature_partition;
@@ -21,44 +21,44 @@ pub const MAX_PASSPHRASE: usize = 1024;
 
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 
-/// What signs: the rest is no use for a machine (SECURITY.md), so it is refused before any work begins.
-const ACCEPTED: &str = "a signature is made with an RSA key of 2048 bits or more (PKCS#1 v1.5), or an ECDSA key on P-256, P-384 or \
-                        P-521; a file has it as PEM or DER";
+/// Keys whose signatures a boot accepts (SECURITY.md). Others are refused before any work begins.
+const ACCEPTED: &str =
+    "supported keys: RSA of 2048 bits or more (PKCS#1 v1.5), ECDSA on P-256, P-384 or P-521, in PEM or DER";
 
-/// Why nothing can be signed with a key and certificate.
+/// Error of loading a signing key or its certificate.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key isn't one.
-    #[error("the private key can't be read: {0}; {ACCEPTED}")]
+    /// The data is not a private key.
+    #[error("not a private key: {0}; {ACCEPTED}")]
     Key(String),
-    /// The key is of a kind with which no extension is signed.
-    #[error("the private key is {0}, with which no boot accepts a signature; {ACCEPTED}")]
+    /// The key has an algorithm whose signatures no boot accepts.
+    #[error("every boot rejects signatures of {0} keys; {ACCEPTED}")]
     Kind(&'static str),
-    /// The key is encrypted, and there is no way to decrypt it.
-    #[error("the private key is encrypted: {0}")]
+    /// The key is encrypted, and no passphrase could be read.
+    #[error("key is encrypted: {0}")]
     Passphrase(io::Error),
-    /// The passphrase doesn't fit.
-    #[error("the private key can't be decrypted: the passphrase is wrong")]
+    /// The passphrase is wrong.
+    #[error("passphrase is wrong")]
     WrongPassphrase,
-    /// The certificate isn't one.
-    #[error("the certificate can't be read: {0}; a file has it as PEM or DER")]
+    /// The data is not a certificate, or not one that can be a trust anchor.
+    #[error("no usable certificate: {0}")]
     Certificate(String),
-    /// Key and certificate aren't a pair, or don't sign.
+    /// Key and certificate are not a pair, or signing failed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// No machine would accept what they sign.
-    #[error("every boot would refuse what this key signs: {0}")]
+    /// A boot rejects a signature of this key.
+    #[error("every boot rejects signatures of this key: {0}")]
     Refused(String),
-    /// A provider gives none.
+    /// The provider has no such key or certificate.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Private keys of one source, among which the certificate decides.
+/// Private keys of one source. [`SigningKey::pair`] selects the one that belongs to the certificate.
 pub struct PrivateKeys {
     keys: Vec<PKey<Private>>,
-    /// Dropped after the keys.
+    /// Must be dropped after the keys.
     provider: Option<KeyProvider>,
 }
 
@@ -95,7 +95,7 @@ impl PrivateKeys {
         }
     }
 
-    /// Takes the private keys that `uri` names out of `provider`. `ask` is called for PINs and passphrases.
+    /// Loads the private keys that `uri` names from `provider`. `ask` is called for PINs and passphrases.
     ///
     /// # Errors
     /// [`KeyError::Store`]
@@ -105,26 +105,28 @@ impl PrivateKeys {
     }
 }
 
-/// Certificates of one source, of which one is needed.
+/// Certificates of one source. [`SigningKey::pair`] selects the one that belongs to the key.
 #[derive(Debug)]
 pub struct Certificates(Vec<X509>);
 
 impl Certificates {
-    /// Reads the certificates of a file: PEM, where other blocks are passed over, or DER.
+    /// Reads the certificates of a file in PEM or DER. Other PEM blocks are ignored.
     ///
     /// # Errors
     /// [`KeyError::Certificate`], also where there is none.
     pub fn read(bytes: &[u8]) -> Result<Self, KeyError> {
         let read = if is_pem(bytes) { X509::stack_from_pem(bytes) } else { X509::from_der(bytes).map(|it| vec![it]) };
-        let none = || what_else(bytes).unwrap_or_else(|| "it has no certificate".to_owned());
+        let none = || what_else(bytes).unwrap_or_else(|| "file contains none; expected PEM or DER".to_owned());
         match read {
             Ok(found) if found.is_empty() => Err(KeyError::Certificate(none())),
             Ok(found) => Ok(Self(found)),
-            Err(error) => Err(KeyError::Certificate(what_else(bytes).unwrap_or_else(|| words(&error)))),
+            Err(error) => Err(KeyError::Certificate(
+                what_else(bytes).unwrap_or_else(|| format!("{}; expected PEM or DER", words(&error))),
+            )),
         }
     }
 
-    /// Takes the certificates that `uri` names out of `provider`. `ask` is called for PINs and passphrases.
+    /// Loads the certificates that `uri` names from `provider`. `ask` is called for PINs and passphrases.
     ///
     /// # Errors
     /// [`KeyError::Store`]
@@ -132,20 +134,20 @@ impl Certificates {
         Ok(Self(provider.certificates(uri, ask)?))
     }
 
-    /// Returns the first certificate, which is the one of the holder where there is a chain.
+    /// Returns the first certificate: of a chain, that of the holder.
     ///
     /// # Errors
     /// [`KeyError::Certificate`] where there is none.
     pub fn first(&self) -> Result<&X509, KeyError> {
-        self.0.first().ok_or_else(|| KeyError::Certificate("there is none".to_owned()))
+        self.0.first().ok_or_else(|| KeyError::Certificate("source contains none".to_owned()))
     }
 }
 
-/// A private key with the certificate it belongs to, of which a signature has been made and accepted for trial.
+/// A private key and its certificate, tested with a trial signature.
 pub struct SigningKey {
     key: PKey<Private>,
     certificate: X509,
-    /// Dropped after the key.
+    /// Must be dropped after the key.
     _provider: Option<KeyProvider>,
 }
 
@@ -156,12 +158,12 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// Finds the key and certificate that are a pair, and makes a signature for trial.
+    /// Selects the key and certificate that belong together, and tests them with a trial signature.
     ///
     /// # Errors
-    /// [`KeyError`], also when no two are a pair or no boot would accept their signature.
+    /// [`KeyError`], also if no two of them belong together, or if a boot would reject their signature.
     pub fn pair(keys: PrivateKeys, certificates: Certificates) -> Result<Self, KeyError> {
-        // Bound in this order, the keys go before the provider where they are refused.
+        // Bound in this order, the keys are dropped before the provider on an early return.
         let PrivateKeys { provider, mut keys } = keys;
         if let Some(kind) = keys.first().filter(|_| keys.len() == 1).and_then(unusable) {
             return Err(KeyError::Kind(kind));
@@ -180,19 +182,19 @@ impl SigningKey {
         Ok(signing)
     }
 
-    /// For [`ddi::write::Parts::sign`].
+    /// Returns the pair as [`ddi::write::Parts::sign`] takes it.
     #[must_use]
     pub fn signer(&self) -> Signer<'_> {
         Signer { key: &self.key, certificate: &self.certificate }
     }
 
-    /// The certificate.
+    /// Returns the certificate of the key.
     #[must_use]
     pub fn certificate(&self) -> &X509 {
         &self.certificate
     }
 
-    /// Signs something, and looks whether a machine that trusts the certificate would accept it.
+    /// Signs a root hash of zeros, and verifies the signature as a boot with this trust anchor does.
     fn try_out(&self) -> Result<(), KeyError> {
         let wrong = |error: &dyn fmt::Display| KeyError::Refused(error.to_string());
         let root_hash = RootHash::from_bytes(&[0; 32]).map_err(|error| wrong(&error))?;
@@ -207,10 +209,10 @@ impl SigningKey {
     }
 }
 
-/// A trust store with this certificate as its only trust anchor.
+/// Returns a trust store with this certificate as its only trust anchor.
 ///
 /// # Errors
-/// [`KeyError::Certificate`] for one that no machine would take.
+/// [`KeyError::Certificate`] if a boot would ignore the certificate.
 pub(super) fn trust_in(certificate: &X509) -> Result<TrustStore, KeyError> {
     let pem = certificate.to_pem().map_err(|error| KeyError::Certificate(words(&error)))?;
     let file = SealedFile { path: "certificate".to_owned(), content: Ok(pem) };
@@ -222,43 +224,43 @@ pub(super) fn trust_in(certificate: &X509) -> Result<TrustStore, KeyError> {
     }
 }
 
-/// What a key is that signs in a way that no boot accepts.
+/// Returns the name of the key's algorithm if no boot accepts its signatures.
 fn unusable(key: &PKey<Private>) -> Option<&'static str> {
     Some(match key.id() {
         Id::ED25519 => "Ed25519",
         Id::ED448 => "Ed448",
         Id::RSA_PSS => "RSA-PSS",
         Id::DSA => "DSA",
-        Id::X25519 | Id::X448 => "one for key agreement",
+        Id::X25519 | Id::X448 => "X25519 and X448",
         _ => return None,
     })
 }
 
-/// Whether a file is text with PEM blocks (RFC 7468).
+/// Returns whether a file has a PEM block (RFC 7468).
 fn is_pem(bytes: &[u8]) -> bool {
     bytes.windows(PEM_BEGIN.len()).any(|window| window == PEM_BEGIN)
 }
 
-/// What a file is that people take for a key or certificate, and what to do.
+/// Describes a file of another format that is often mistaken for a key or certificate, and how to convert it.
 fn what_else(bytes: &[u8]) -> Option<String> {
     if !is_pem(bytes) {
         let is_container = Pkcs12::from_der(bytes).is_ok();
-        let advice = "it is a PKCS#12 container; `openssl pkcs12 -in FILE -out KEY.pem` unpacks it";
+        let advice = "file is a PKCS#12 container: unpack it with `openssl pkcs12 -in FILE -out KEY.pem`";
         return is_container.then(|| advice.to_owned());
     }
     let text = String::from_utf8_lossy(bytes);
     let (label, _) = text.split_once("-----BEGIN ")?.1.split_once("-----")?;
     Some(match label {
         "OPENSSH PRIVATE KEY" => {
-            "it is a key of OpenSSH; `ssh-keygen -p -m PKCS8 -f COPY` converts a copy of it".to_owned()
+            "file is an OpenSSH key: convert a copy of it with `ssh-keygen -p -m PKCS8 -f COPY`".to_owned()
         }
         "EC PARAMETERS" => return None,
-        label => format!("it has a PEM block with the label {}", Text::new(label)),
+        label => format!("file has a PEM block with the label {}", Text::new(label)),
     })
 }
 
-/// What OpenSSL says, without its numbers.
+/// Returns the first reason of an OpenSSL error, without its numbers.
 fn words(error: &ErrorStack) -> String {
     let reasons: Vec<_> = error.errors().iter().filter_map(openssl::error::Error::reason).collect();
-    reasons.first().map_or_else(|| "it has no such PEM block".to_owned(), |reason| (*reason).to_owned())
+    reasons.first().map_or_else(|| "file has no such PEM block".to_owned(), |reason| (*reason).to_owned())
 }

@@ -1,22 +1,22 @@
-//! A container image, as what takes its layers sees it.
+//! Interface to the layers of a container image.
 
 use super::{SourceError, Spool};
 
-/// A container image whose layers can be had one by one, each only when it is asked for.
+/// A container image whose layers are fetched one by one, on request.
 pub trait LayeredImage {
-    /// How many layers there are; the first is the lowest.
+    /// Returns the number of layers. Layer 0 is the lowest.
     fn count(&self) -> usize;
 
-    /// Layer `index`, counted from 0, as an uncompressed tar archive.
+    /// Returns layer `index`, counted from 0, as an uncompressed tar archive.
     ///
     /// # Errors
-    /// What kept it from being fetched, checked against its digest, or unpacked within the limits.
+    /// [`SourceError`] if fetching, checking the digest or unpacking within the limits fails.
     fn layer(&mut self, index: usize) -> Result<Spool, SourceError>;
 
-    /// What the image's configuration says it is for, in Go's names (`amd64`, `arm64`, `riscv64`).
+    /// Returns the architecture in the image's configuration, as Go names it (`amd64`, `arm64`, `riscv64`).
     fn architecture(&self) -> Option<&str>;
 
-    /// Whether all layers are on this machine, so that looking into one costs no transfer.
+    /// Returns whether all layers are on this machine, so that reading one downloads nothing.
     fn is_here(&self) -> bool {
         true
     }

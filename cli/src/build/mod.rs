@@ -4,8 +4,8 @@
 //! source ─► tree ─► format ─► ddi::write ─► finish
 //! ```
 //!
-//! [`source`] finds directories, archives and container images; [`tree`] makes one tree of the layers; [`mod@format`] makes a
-//! file system of the tree. What comes out is verified as a boot would before it gets its name ([`Workshop`]).
+//! [`source`] opens directories, archives and container images; [`tree`] merges the layers into one tree; [`mod@format`] writes
+//! the tree as a file system. The image is verified as by a boot before it gets its name ([`Workshop`]).
 
 mod error;
 mod finish;

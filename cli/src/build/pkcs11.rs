@@ -1,7 +1,7 @@
-//! PKCS#11 URIs (RFC 7512), as far as a PIN is in them.
+//! Extracts the PIN from PKCS#11 URIs (RFC 7512).
 //!
-//! Providers read the rest. The PIN is taken out before they see the URI, so that each of them is asked for it in the same
-//! way, and no message shows it.
+//! Providers get the URI without the PIN, and ask for the PIN when they need it. So every provider gets it in the same way, and
+//! no message contains it.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 const SCHEME: &str = "pkcs11:";
 
-/// Where a PIN comes from.
+/// Source of a PIN.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Pin {
-    /// The URI itself (`pin-value`).
+    /// The PIN itself (`pin-value`).
     Value(Zeroizing<Vec<u8>>),
     /// The first line of a file (`pin-source`).
     File(PathBuf),
@@ -38,15 +38,15 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Why the PIN of a URI can't be used.
+/// Error of the PIN in a URI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum UriError {
     /// A `%` without two hexadecimal digits, or a NUL.
-    #[error("{0} of the URI isn't percent-encoded text")]
+    #[error("{0} of the URI is not percent-encoded text")]
     Encoding(&'static str),
-    /// A form of `pin-source` that isn't a file.
-    #[error("pin-source of the URI names no file: use pin-source=file:/PATH")]
+    /// A `pin-source` other than a file.
+    #[error("pin-source of the URI is not a file: use pin-source=file:/PATH")]
     Source,
     /// More than one PIN.
     #[error("the URI has more than one of pin-value and pin-source")]
@@ -56,21 +56,21 @@ pub enum UriError {
 /// A URI without its PIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uri {
-    /// The URI, which can be shown.
+    /// The URI without the PIN, fit to be shown
     pub text: String,
-    /// The PIN that was in it.
+    /// The PIN that the URI contained
     pub pin: Option<Pin>,
 }
 
-/// Whether `text` is a PKCS#11 URI.
+/// Returns whether `text` is a PKCS#11 URI.
 #[must_use]
 pub fn is_pkcs11(text: &str) -> bool {
     text.get(..SCHEME.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME))
 }
 
 impl Uri {
-    /// Takes the PIN out of a PKCS#11 URI. RFC 7512 has it among the attributes behind the `?`; people write it among the
-    /// others too.
+    /// Extracts the PIN of a PKCS#11 URI. RFC 7512 puts it among the attributes behind the `?`; it is found among the others too,
+    /// where users often write it.
     ///
     /// # Errors
     /// [`UriError`]
@@ -123,9 +123,9 @@ fn pin_of(attribute: &str) -> Result<Option<Pin>, UriError> {
     }
 }
 
-/// Percent-encoded text.
+/// Decodes percent-encoded text; `None` if it is malformed or contains a NUL.
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    // It never grows: a vector that does would leave copies behind.
+    // Allocated once: a vector that grows leaves copies of the PIN in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,4 +1,4 @@
-//! Bytes on disk that can be read at any position and by nobody else.
+//! Ranges of temporary files that no other process can open.
 
 use ddi::io::ReadAt;
 use std::fs::File;
@@ -6,9 +6,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A range of an open file: a layer as an uncompressed tar archive, or one file's content in it.
+/// A range of an open file: a layer as an uncompressed tar archive, or the content of one file in it.
 ///
-/// Cheap to clone; all clones share the descriptor and none has a position of its own.
+/// Clones share the descriptor. Reading does not use its file position.
 #[derive(Debug, Clone)]
 pub struct Spool {
     file: Arc<File>,
@@ -17,16 +17,16 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// All of `file`, as long as it is now.
+    /// Returns the range of all of `file`, with its present length.
     ///
     /// # Errors
-    /// As `fstat(2)`.
+    /// I/O errors of `fstat(2)`.
     pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
         Ok(Self { file: Arc::new(file), offset: 0, len })
     }
 
-    /// The `len` bytes from `offset` on; `None` where they aren't all inside.
+    /// Returns the `len` bytes from `offset` on; `None` if they exceed the range.
     #[must_use]
     pub fn slice(&self, offset: u64, len: u64) -> Option<Self> {
         let end = offset.checked_add(len)?;
@@ -34,7 +34,7 @@ impl Spool {
         Some(Self { file: Arc::clone(&self.file), offset: self.offset.checked_add(offset)?, len })
     }
 
-    /// Reads it from its start on.
+    /// Returns a reader at the start of the range.
     #[must_use]
     pub fn reader(&self) -> SpoolReader {
         SpoolReader { spool: self.clone(), position: 0 }
@@ -55,7 +55,7 @@ impl ReadAt for Spool {
     }
 }
 
-/// A position in a [`Spool`].
+/// Reads a [`Spool`] from a position of its own.
 #[derive(Debug, Clone)]
 pub struct SpoolReader {
     spool: Spool,
@@ -69,7 +69,7 @@ impl Read for SpoolReader {
         let Some(buf) = buf.get_mut(..count).filter(|buf| !buf.is_empty()) else { return Ok(0) };
         let read = self.spool.file.read_at(buf, self.spool.offset.saturating_add(self.position))?;
         if read == 0 {
-            // The file was cut off after its length was taken.
+            // The file has been truncated since its length was read.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.position = self.position.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));

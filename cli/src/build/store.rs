@@ -1,7 +1,7 @@
 //! Keys and certificates that an OpenSSL provider holds, such as those in a PKCS#11 token.
 //!
-//! A thin wrapper around `OSSL_STORE` (`ossl_store(7)`), for which the `openssl` crate has no interface. A private key that comes
-//! out of it is a handle: the provider signs, and for a token the key never leaves the token.
+//! A thin wrapper around `OSSL_STORE` (`ossl_store(7)`), for which the `openssl` crate has no interface. Its private keys are
+//! handles: the provider signs, and the key of a token never leaves the token.
 //!
 //! This is the only unsafe code of the tool. Each pointer is owned by a type that frees it, or is used within one function.
 #![allow(unsafe_code)]
@@ -19,10 +19,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use thiserror::Error;
 
-/// Objects that one URI may name.
+/// Maximum number of objects that one URI may name.
 const MAX_OBJECTS: usize = 64;
 
-/// Objects of other kinds, or that can't be read, which are passed over.
+/// Maximum number of objects that are read, those included that are skipped: of other kinds, or unreadable.
 const MAX_STEPS: usize = 256;
 
 /// Functions of OpenSSL 3.0, declared as in `openssl/store.h`, `openssl/ui.h`, `openssl/crypto.h` and `openssl/conf.h`.
@@ -67,35 +67,35 @@ mod sys {
     }
 }
 
-/// Why a provider gives no key or certificate.
+/// Error of loading a key or certificate from a provider.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The provider can't be loaded.
     #[error("loading OpenSSL provider {name}: {words}{advice}")]
     Provider {
-        /// Its name
+        /// Name of the provider
         name: String,
-        /// What OpenSSL says
+        /// Reason that OpenSSL gives
         words: String,
-        /// What to install
+        /// What to install; may be empty
         advice: &'static str,
     },
-    /// A NUL in what was given.
-    #[error("a name has a NUL byte in it")]
+    /// The name of a provider or a URI contains a NUL.
+    #[error("name contains a NUL byte")]
     Nul,
-    /// No PIN or passphrase.
+    /// The PIN or passphrase can't be read.
     #[error("{0}")]
     Secret(io::Error),
-    /// OpenSSL can't read what the URI names.
-    #[error("OpenSSL can't read what it names: {0}")]
+    /// OpenSSL can't open the object that the URI names.
+    #[error("OpenSSL: {0}")]
     OpenSsl(String),
-    /// The URI names nothing of the kind.
-    #[error("it names no {0}")]
+    /// The URI names no object of the wanted kind.
+    #[error("URI names no {0}")]
     Nothing(Wanted),
 }
 
-/// What is looked for.
+/// Kind of object to load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// Private keys.
@@ -113,12 +113,12 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// A loaded provider. Keys that come out of it must be dropped before it.
+/// A loaded provider. Its keys must be dropped before it.
 ///
-/// It has an OpenSSL of its own, which goes away with it: a provider that is unloaded when the process ends calls a PKCS#11
-/// module after that has been unloaded itself, and crashes in it (`SoftHSM` 2.6 with pkcs11-provider 1.0).
+/// It has a library context of its own, which is freed with it. A provider that is unloaded only at the end of the process calls
+/// its PKCS#11 module after that has been unloaded, and crashes (`SoftHSM` 2.6 with pkcs11-provider 1.0).
 pub struct KeyProvider {
-    // In the order in which they are dropped.
+    // Dropped in this order.
     _provider: Provider,
     _default: Provider,
     context: LibCtx,
@@ -131,7 +131,7 @@ impl fmt::Debug for KeyProvider {
     }
 }
 
-/// Answers with a PIN or passphrase: writes it into the buffer, and returns its length in bytes.
+/// Callback for a PIN or passphrase: writes it into the buffer and returns its length in bytes.
 pub type Ask<'a> = dyn FnMut(&mut [u8]) -> io::Result<usize> + 'a;
 
 impl KeyProvider {
@@ -152,16 +152,16 @@ impl KeyProvider {
             })
         };
         let advice = if name == "pkcs11" { "; Debian 13 has it in the package pkcs11-provider" } else { "" };
-        // Files and everything that isn't done with a private key.
+        // Loads files, and does every operation without a private key.
         let default = load("default", "")?;
         let provider = load(name, advice)?;
         Ok(Self { _provider: provider, _default: default, context, name: name.to_owned() })
     }
 
-    /// Returns the private keys that `uri` names, 64 at most. `ask` is called where the provider needs a PIN or passphrase.
+    /// Returns the private keys that `uri` names, 64 at most. `ask` is called when the provider needs a PIN or passphrase.
     ///
     /// # Errors
-    /// [`StoreError`], also where there is none.
+    /// [`StoreError`], also if there is no key.
     pub fn keys(&self, uri: &str, ask: &mut Ask<'_>) -> Result<Vec<PKey<Private>>, StoreError> {
         read(&self.context, uri, Wanted::Key, ask, |info| {
             // SAFETY: `info` is valid, and the function returns a reference of its own, or null.
@@ -174,7 +174,7 @@ impl KeyProvider {
     /// Returns the certificates that `uri` names, 64 at most.
     ///
     /// # Errors
-    /// [`StoreError`], also where there is none.
+    /// [`StoreError`], also if there is no certificate.
     pub fn certificates(&self, uri: &str, ask: &mut Ask<'_>) -> Result<Vec<X509>, StoreError> {
         read(&self.context, uri, Wanted::Certificate, ask, |info| {
             // SAFETY: as above.
@@ -185,19 +185,19 @@ impl KeyProvider {
     }
 }
 
-/// Reads OpenSSL's configuration, which may say how a provider is set up (`pkcs11-module-path`). Without one there is nothing to
-/// read, and what is wrong with it the provider will tell.
+/// Loads OpenSSL's configuration, which may set up the provider (`pkcs11-module-path`). Errors are ignored: a provider that lacks
+/// its settings reports that itself.
 fn load_configuration(context: &LibCtx) {
     // SAFETY: returns memory of OpenSSL's, or null.
     let Some(path) = NonNull::new(unsafe { sys::CONF_get1_default_config_file() }) else { return };
     // SAFETY: the context is valid, and the path ends with NUL.
     unsafe { sys::OSSL_LIB_CTX_load_config(context.as_ptr(), path.as_ptr()) };
-    // SAFETY: OpenSSL allocated it, and nothing else has it. The last two only say in which source that was.
+    // SAFETY: OpenSSL allocated it, and nothing else has it. The last two arguments name a line of source and may be empty.
     unsafe { openssl_sys::CRYPTO_free(path.as_ptr().cast(), ptr::null(), 0) };
     drop(ErrorStack::get());
 }
 
-/// What the callback of OpenSSL gets.
+/// Data of the callback [`answer`].
 struct Asking<'a, 'b> {
     ask: &'a mut Ask<'b>,
     error: Option<io::Error>,
@@ -213,7 +213,7 @@ impl Drop for Store {
     }
 }
 
-/// A way to ask for a passphrase.
+/// OpenSSL's interface to the callback for passphrases.
 struct Method(NonNull<sys::UiMethod>);
 
 impl Drop for Method {
@@ -233,7 +233,7 @@ impl Drop for Info {
     }
 }
 
-/// Takes all objects of one kind out of a store.
+/// Reads all objects of one kind from a store.
 fn read<T>(
     context: &LibCtx,
     uri: &str,
@@ -245,7 +245,7 @@ fn read<T>(
     let uri = CString::new(uri).map_err(|_| StoreError::Nul)?;
     let mut asking = Asking { ask, error: None };
     let data: *mut c_void = (&raw mut asking).cast();
-    // What earlier calls left there would be told as the reason.
+    // Errors of earlier calls would be reported as the reason of this one.
     drop(ErrorStack::get());
     // SAFETY: the callback has the type that is asked for; it is called with the data that the store is opened with.
     let method = NonNull::new(unsafe { sys::UI_UTIL_wrap_read_pem_callback(answer, 0) }).map(Method);
@@ -270,7 +270,7 @@ fn read<T>(
             Wanted::Key => sys::INFO_PKEY,
             Wanted::Certificate => sys::INFO_CERT,
         };
-        // SAFETY: the store is open. It is advice: where it isn't taken, other kinds come too.
+        // SAFETY: the store is open. A provider may ignore this hint and return other kinds too.
         unsafe { sys::OSSL_STORE_expect(store.0.as_ptr(), kind) };
         for _ in 0..MAX_STEPS {
             // SAFETY: the store is open.
@@ -313,7 +313,7 @@ unsafe extern "C" fn answer(buffer: *mut c_char, size: c_int, _flag: c_int, data
     match result {
         Ok(Ok(count)) => c_int::try_from(count).unwrap_or(-1),
         Ok(Err(error)) => {
-            // Asked again, it has nothing better to say.
+            // The first error explains most if OpenSSL asks again.
             asking.error.get_or_insert(error);
             -1
         }
@@ -321,7 +321,8 @@ unsafe extern "C" fn answer(buffer: *mut c_char, size: c_int, _flag: c_int, data
     }
 }
 
-/// What OpenSSL says, without its numbers: the last reason is the one of the provider or the store, the first of what it uses.
+/// Returns all reasons of an OpenSSL error, without its numbers. The first is that of the innermost library, the last that of the
+/// provider or store.
 fn words(error: &ErrorStack) -> String {
     let mut said: Vec<String> = Vec::new();
     for error in error.errors() {

@@ -1,5 +1,4 @@
-//! Erofs, written by `mkfs.erofs` from a tar archive that it is fed with: nothing is extracted on the way, and owners
-//! and attributes need no privilege.
+//! Writes erofs by feeding a tar archive to `mkfs.erofs`. Nothing is extracted, so owners and attributes need no privilege.
 
 use super::{Algorithm, Compression, FormatError};
 use crate::build::tree::{FileTree, Time, write_tar};
@@ -9,19 +8,18 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The program.
 const PROGRAM: &str = "mkfs.erofs";
 
-/// Oldest version that keeps the times of files while its own is given (`--mkfs-time`), and takes archives.
+/// Oldest version that reads archives, and keeps the times of files although that of the file system is given (`--mkfs-time`).
 const OLDEST: (u32, u32) = (1, 8);
 
-/// Most of what the program says that is passed on, in bytes.
+/// Maximum number of bytes of the program's messages that are read.
 const MAX_WORDS: u64 = 4096;
 
-/// Largest piece that is compressed as one, in bytes: with more, reading a few bytes of a file costs more.
+/// Maximum size of a piece that is compressed as one, in bytes. Larger pieces make reading a few bytes of a file slower.
 const CLUSTER: u32 = 65_536;
 
-/// A program that is new enough.
+/// Proof that `mkfs.erofs` is there and new enough.
 pub(super) struct Tool(());
 
 impl Tool {
@@ -34,11 +32,11 @@ impl Tool {
             return Ok(Self(()));
         }
         let first = Text::new(text.lines().next().unwrap_or_default());
-        Err(FormatError::NoTool(format!("{PROGRAM} says it is {first:?}, and 1.8 or newer is needed")))
+        Err(FormatError::NoTool(format!("{PROGRAM} reports version {first:?}")))
     }
 }
 
-/// `mkfs.erofs (erofs-utils) 1.8.6`, or `mkfs.erofs 1.5` before 1.6.
+/// Parses `mkfs.erofs (erofs-utils) 1.8.6`, or `mkfs.erofs 1.5` before 1.6.
 fn version(text: &str) -> Option<(u32, u32)> {
     let number = text.lines().next()?.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut parts = number.split(['.', '-']);
@@ -60,13 +58,13 @@ pub(super) fn write(
     if let Some(option) = option(compression) {
         command.arg(option).arg(format!("-C{CLUSTER}"));
     }
-    // Without a source it reads standard input.
+    // Without the name of a source it reads standard input.
     command.arg(path).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    // The bytes mustn't depend on who runs it.
+    // The image must not depend on the environment.
     command.env_remove("SOURCE_DATE_EPOCH").env("LC_ALL", "C");
     let mut child = command.spawn()?;
     let words = child.stderr.take();
-    // Its words are read aside, since it stops when nobody does.
+    // A thread drains the messages: mkfs.erofs blocks when the pipe is full.
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
         if let Some(mut words) = words {
@@ -85,7 +83,7 @@ pub(super) fn write(
     let status = child.wait()?;
     let words = reader.join().unwrap_or_default();
     match fed {
-        // When it has given up, its own words say why.
+        // If mkfs.erofs failed, its message explains more than the broken pipe.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }

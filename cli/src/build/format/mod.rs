@@ -1,4 +1,4 @@
-//! File systems for extensions, made of trees.
+//! Writes trees as file systems.
 
 mod erofs;
 mod squashfs;
@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Which file system, and how it is compressed.
+/// A file system and its compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Squashfs 4.0, written in this process.
@@ -19,19 +19,19 @@ pub enum Format {
     Erofs(Compression),
 }
 
-/// How contents are compressed.
+/// An algorithm and its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
     /// The algorithm
     pub algorithm: Algorithm,
-    /// How hard it tries; `None` for what is usual
+    /// Level; `None` for the default of the algorithm
     pub level: Option<u8>,
 }
 
-/// Algorithms that the kernel can undo in one format or the other.
+/// Algorithms that the kernel can decompress in at least one of the formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Not at all.
+    /// No compression.
     None,
     /// DEFLATE, called `gzip` with squashfs and `deflate` with erofs.
     Deflate,
@@ -46,7 +46,7 @@ pub enum Algorithm {
 }
 
 impl Compression {
-    /// Without a level.
+    /// Returns an algorithm with its default level.
     #[must_use]
     pub const fn of(algorithm: Algorithm) -> Self {
         Self { algorithm, level: None }
@@ -68,7 +68,11 @@ impl FromStr for Compression {
             "lz4hc" => (Algorithm::Lz4hc, 12),
             "lzma" => (Algorithm::Lzma, 9),
             "zstd" => (Algorithm::Zstd, 22),
-            _ => return Err("write zstd, gzip, deflate, lz4, lz4hc, lzma or none, with a level behind a colon".into()),
+            _ => {
+                return Err(
+                    "expected zstd, gzip, deflate, lz4, lz4hc, lzma or none, with an optional level (zstd:19)".into()
+                );
+            }
         };
         let level = match level {
             None => None,
@@ -110,51 +114,51 @@ impl fmt::Display for Format {
     }
 }
 
-/// Why a file system can't be made.
+/// Error of writing a file system.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// Something about a file that the format has no place for.
-    #[error("{0}, which squashfs as it is written here can't keep; erofs can: --format erofs")]
+    /// A file that can't be written to squashfs.
+    #[error("{0}, which is not supported with squashfs; use --format erofs")]
     CannotKeep(Unfit),
-    /// The tree needs erofs, and no program is there that makes it.
-    #[error("{unfit}, which only erofs keeps; {cause}; install erofs-utils 1.8 or newer")]
+    /// The tree requires erofs, which can't be written.
+    #[error("{unfit}, which requires erofs; {cause}; install erofs-utils 1.8 or later")]
     NeedsErofs {
-        /// What squashfs has no place for
+        /// First file that can't be written to squashfs
         unfit: Unfit,
-        /// Why erofs can't be made
+        /// Why erofs can't be written
         cause: String,
     },
-    /// An algorithm of the other format.
-    #[error("{format} can't be compressed with {algorithm} here; there is {choice}")]
+    /// An algorithm that is not supported with the format.
+    #[error("compression {algorithm} is not supported with {format}; available: {choice}")]
     Compression {
-        /// The format
+        /// Name of the format
         format: &'static str,
-        /// What was asked for
+        /// Requested algorithm
         algorithm: Algorithm,
-        /// What can be had
+        /// Supported algorithms
         choice: &'static str,
     },
-    /// No program that makes the format.
-    #[error("{0}; install erofs-utils 1.8 or newer, or build with --format squashfs, which needs no program")]
+    /// `mkfs.erofs` is missing or too old.
+    #[error("{0}; install erofs-utils 1.8 or later, or use --format squashfs, which needs no program")]
     NoTool(String),
-    /// The program failed.
+    /// `mkfs.erofs` failed.
     #[error("mkfs.erofs: {0}")]
     Tool(String),
-    /// The library failed.
+    /// The library that writes squashfs failed.
     #[error("writing squashfs: {0}")]
     Squashfs(String),
-    /// Reading a file's content, or writing.
+    /// Reading the content of a file or writing failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Something about a file that squashfs, as it is written here, has no place for.
+/// A file that can't be written to squashfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit {
-    /// The file
+    /// Path of the file
     pub path: Text,
-    /// What would be lost
+    /// What squashfs does not support, such as `the extended attribute user.x`
     pub what: String,
 }
 
@@ -165,21 +169,20 @@ impl fmt::Display for Unfit {
 }
 
 impl Format {
-    /// Returns squashfs with this compression; by default with Zstandard.
+    /// Returns squashfs with this compression, Zstandard by default.
     #[must_use]
     pub fn squashfs(compression: Option<Compression>) -> Self {
         Self::Squashfs(compression.unwrap_or(Compression::of(Algorithm::Zstd)))
     }
 
-    /// Returns erofs with this compression; by default with one that all kernels can read that are in use: of those that
-    /// know erofs, many know no other algorithm.
+    /// Returns erofs with this compression, LZ4 by default: every kernel with erofs can read it, and many support nothing else.
     #[must_use]
     pub fn erofs(compression: Option<Compression>) -> Self {
         Self::Erofs(compression.unwrap_or(Compression::of(Algorithm::Lz4hc)))
     }
 
-    /// Returns squashfs, or erofs if `tree` has something that squashfs has no place for, and then a remark that says what
-    /// that is. Only the tree decides, never which programs there are: one source has one format everywhere.
+    /// Returns squashfs, or erofs and a remark if `tree` contains a file that squashfs does not support. The decision does not
+    /// depend on the installed programs, so that a source has the same format everywhere.
     ///
     /// # Errors
     /// [`FormatError::NeedsErofs`]
@@ -187,7 +190,7 @@ impl Format {
         let Err(unfit) = squashfs::check_tree(tree) else { return Ok((Self::squashfs(compression), None)) };
         match erofs::Tool::find() {
             Ok(_) => {
-                let remark = format!("made an erofs: {unfit}, which squashfs as it is written here can't keep");
+                let remark = format!("using erofs: {unfit}, which is not supported with squashfs");
                 Ok((Self::erofs(compression), Some(remark)))
             }
             Err(FormatError::NoTool(cause)) => Err(FormatError::NeedsErofs { unfit, cause }),
@@ -195,7 +198,7 @@ impl Format {
         }
     }
 
-    /// Whether it can be written here, before work begins.
+    /// Checks that the format can be written, before work begins.
     ///
     /// # Errors
     /// [`FormatError::NoTool`], [`FormatError::Compression`].
@@ -206,12 +209,12 @@ impl Format {
         }
     }
 
-    /// Writes `tree` as a file system to a new file at `path`. `time` is when it is said to have been made, `uuid` its
-    /// UUID where it has one; nothing else decides about the bytes but the tree, this format, and for erofs the version of
-    /// `mkfs.erofs`. `progress` is told of each piece of content in bytes. Returns remarks for people.
+    /// Writes `tree` as a file system to a new file at `path`. `time` becomes its creation time, `uuid` its UUID if the format
+    /// has one. The bytes depend only on the arguments and, for erofs, on the version of `mkfs.erofs`. `progress` is called with
+    /// the length of each piece of content in bytes. Returns remarks for the user.
     ///
     /// # Errors
-    /// [`FormatError`]; what is at `path` is then of no use.
+    /// [`FormatError`]; the file at `path` is incomplete then.
     pub fn write(
         self,
         tree: &FileTree,

@@ -1,7 +1,7 @@
-//! Squashfs, written in this process by the crate `backhand`.
+//! Writes squashfs with the crate `backhand`, in this process.
 //!
-//! What that can't write is refused, never left out: extended attributes, and times before 1970 or after 2106. Hard links
-//! become files of their own with the same data, stored once.
+//! Trees with files that it can't write are refused: extended attributes, long targets of links, times before 1970 or after
+//! 2106. Hard links become separate files, whose data is stored once.
 
 use super::{Algorithm, Compression, FormatError, Unfit};
 use crate::build::tree::{Content, FileTree, Kind, Metadata, NodeId, Time};
@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh64::Xxh64;
 
-/// Bytes of a block of data, which is compressed as one: what `mksquashfs` takes.
+/// Size of a block of data in bytes, the default of `mksquashfs`. Each is compressed by itself.
 const BLOCK_SIZE: u32 = 128 * 1024;
 
-/// Level of Zstandard unless another is asked for. Level 9 takes four times as long for 7 % less, 15 thirty times for 14 %
+/// Default level of Zstandard. Level 9 takes 4 times as long and saves 7 %, level 15 takes 30 times as long and saves 14 %
 /// (537 MiB of programs, libraries and source text).
 const ZSTD_LEVEL: u8 = 3;
 
-/// Longest target of a symbolic link in bytes that the library can write; with more it panics.
+/// Longest target of a symbolic link in bytes. With more the library panics.
 const MAX_TARGET: usize = 255;
 
 pub(super) fn check(compression: Compression) -> Result<(), FormatError> {
@@ -48,7 +48,7 @@ fn compressor(compression: Compression) -> Result<FilesystemCompressor, FormatEr
             return Err(FormatError::Compression {
                 format: "squashfs",
                 algorithm,
-                choice: "zstd and gzip; others need --format erofs",
+                choice: "zstd, gzip (others need --format erofs)",
             });
         }
     };
@@ -59,10 +59,10 @@ fn library(error: impl std::fmt::Display) -> FormatError {
     FormatError::Squashfs(error.to_string())
 }
 
-/// Whether the library can write all that is in `tree`.
+/// Checks that the library can write all files of `tree`.
 ///
 /// # Errors
-/// The first thing that it can't, in the order of the tree.
+/// The first file that it can't write, in the order of the tree.
 pub(super) fn check_tree(tree: &FileTree) -> Result<(), Unfit> {
     let root = (Vec::new(), tree.root());
     for (name, id) in std::iter::once(root).chain(tree.walk()) {
@@ -119,14 +119,14 @@ pub(super) fn write(
                 let failure = Arc::clone(&failure);
                 writer.push_file(Noted { reader, path: Text::from_bytes(&name), failure, progress }, place, header)
             }
-            // The check has refused those.
+            // Refused by the check above.
             Kind::Special(_) => continue,
         }
         .map_err(library)?;
     }
     let mut out = BufWriter::new(File::options().read(true).write(true).create_new(true).open(path)?);
     let written = writer.write(&mut out).map(drop);
-    // What went wrong with a file is lost on its way through the library.
+    // The library does not pass on errors of reading a file.
     if let Some(error) = failure.lock().ok().and_then(|mut failure| failure.take()) {
         return Err(FormatError::Io(error));
     }
@@ -136,8 +136,9 @@ pub(super) fn write(
         Ok(()) => out.flush()?,
     }
     let linked = names.values().filter(|count| **count > 1).count();
-    let remark =
-        format!("{linked} files have several names; with squashfs each name is a file, and their data is stored once");
+    let remark = format!(
+        "with squashfs, {linked} hard-linked files become a separate file for each name; their data is stored once"
+    );
     Ok(if linked > 0 { vec![remark] } else { Vec::new() })
 }
 
@@ -146,15 +147,15 @@ fn header(path: &[u8], metadata: &Metadata) -> Result<NodeHeader, FormatError> {
     Ok(NodeHeader { permissions: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime })
 }
 
-/// Squashfs counts whole seconds in 32 bits.
+/// Converts a time to the seconds of squashfs, which have 32 bits.
 fn seconds(path: &[u8], time: Time) -> Result<u32, Unfit> {
     u32::try_from(time.seconds).map_err(|_| Unfit {
         path: Text::from_bytes(path),
-        what: format!("a time of modification of {} seconds since 1970", time.seconds),
+        what: format!("the modification time {} (seconds since 1970)", time.seconds),
     })
 }
 
-/// Hands on what it reads, and keeps what went wrong.
+/// Reads a file for the library, and keeps the first error.
 struct Noted<'a> {
     reader: crate::build::tree::ContentReader,
     path: Text,
@@ -180,9 +181,8 @@ impl Read for Noted<'_> {
     }
 }
 
-/// Whether files of the same length and XXH64 digest are the same. That is what the library goes by when it stores
-/// equal files once, and such a digest can be forged: an archive could have one file's content take the place of
-/// another's.
+/// Returns whether files of the same length and XXH64 digest are equal. The library relies on that when it stores equal files
+/// once. XXH64 can be forged: an archive could replace the content of one file by that of another.
 fn digests_tell_apart(tree: &FileTree, progress: &(dyn Fn(u64) + Sync)) -> Result<bool, FormatError> {
     let mut files: BTreeMap<u64, BTreeSet<NodeId>> = BTreeMap::new();
     for (_, id) in tree.walk() {
@@ -195,7 +195,7 @@ fn digests_tell_apart(tree: &FileTree, progress: &(dyn Fn(u64) + Sync)) -> Resul
         for id in ids {
             let Some(Kind::File(content)) = tree.node(*id).map(|node| &node.kind) else { continue };
             let (weak, strong) = digests(content)?;
-            // Nothing of the file system yet, but work all the same.
+            // Shows that work goes on, although no content has been written yet.
             progress(0);
             if *seen.entry(weak).or_insert(strong) != strong {
                 return Ok(false);

@@ -1,4 +1,4 @@
-//! Archives with images in them. Nothing is extracted: members are found by their exact names.
+//! Archives that contain images. Nothing is extracted: members are found by their exact names.
 
 use super::blobs::{self, Blobs};
 use super::image::StoredImage;
@@ -11,17 +11,17 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-/// Links followed from one member to another.
+/// Maximum number of links to follow from one member to another.
 const MAX_LINKS: usize = 8;
 
-/// What is in an archive, by name.
+/// Members of an archive by name.
 pub(super) struct Index {
     files: HashMap<String, Spool>,
     links: HashMap<String, String>,
 }
 
 impl Index {
-    /// Opens an archive, unpacks it if it is compressed, and goes through it once.
+    /// Opens an archive, decompresses it if necessary, and indexes its members.
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, SourceError> {
         let shown = path.display().to_string();
         let wrap = || SourceError::io(format!("opening {shown}"));
@@ -32,7 +32,7 @@ impl Index {
         Self::of(&Spool::new(file).map_err(wrap())?, &shown, options)
     }
 
-    /// The same for one that is open.
+    /// Indexes an open archive. `shown` names it in errors.
     pub(super) fn of(spool: &Spool, shown: &str, options: &Options) -> Result<Self, SourceError> {
         let spool = unpack(spool, shown, options)?;
         let members = archive_members(&spool)
@@ -62,7 +62,7 @@ impl Index {
         Ok(index)
     }
 
-    /// The file of this name, links to other members followed.
+    /// Returns the file of this name, following links to other members.
     pub(super) fn file(&self, name: &str) -> Option<Spool> {
         let mut name = clean(name)?;
         for _ in 0..MAX_LINKS {
@@ -79,7 +79,7 @@ impl Index {
     }
 }
 
-/// The name of a member without `.` and `..`; `None` if it leads out of the archive.
+/// Resolves `.` and `..` in the name of a member; `None` if it leads out of the archive.
 fn clean(path: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
@@ -114,7 +114,7 @@ pub(super) fn open_layout(
     layout(Index::open(path, options)?, tag, options)
 }
 
-/// The image of an archive that is an OCI layout.
+/// Opens the image of an archive that is an OCI layout.
 pub(super) fn layout(
     mut index: Index,
     tag: Option<&str>,

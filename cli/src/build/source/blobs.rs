@@ -1,36 +1,36 @@
-//! Blobs by their digest, and the image that an index leads to.
+//! Finds the image that an index leads to, and checks blobs against their digests.
 
 use super::document::{self, MAX_LEN};
 use super::{Options, SourceError, Spool};
 use ddi::io::ReadAt;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 
-/// Indexes within indexes.
+/// Maximum depth of indexes within indexes.
 const MAX_DEPTH: usize = 4;
 
-/// Most layers of one image; container engines stop at half of it.
+/// Maximum number of layers of one image, twice that of container engines.
 pub(super) const MAX_LAYERS: usize = 256;
 
-/// Where blobs can be had.
+/// A source of blobs.
 pub(super) trait Blobs {
-    /// A manifest or index, not checked yet.
+    /// Returns a manifest or index, not checked yet.
     fn manifest(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError>;
 
-    /// Any other blob, not checked yet.
+    /// Returns any other blob, not checked yet.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Spool, SourceError>;
 
-    /// Whether this one can be had. Where that can't be known without asking for it, it is said to be.
+    /// Returns whether this blob is available; `true` where only a request could tell.
     fn has(&self, _: &Descriptor) -> bool {
         true
     }
 
-    /// Whether they are on this machine.
+    /// Returns whether all blobs are on this machine.
     fn are_here(&self) -> bool {
         true
     }
 }
 
-/// A blob of which size and digest have been checked.
+/// Checks size and digest of a blob, and returns it.
 pub(super) fn checked(spool: Spool, descriptor: &Descriptor) -> Result<Spool, SourceError> {
     let blob = descriptor.digest().to_string();
     if spool.len() != descriptor.size() {
@@ -40,35 +40,32 @@ pub(super) fn checked(spool: Spool, descriptor: &Descriptor) -> Result<Spool, So
     Ok(spool)
 }
 
-/// What is known of an image before its layers are looked at.
+/// Manifest and configuration of an image.
 pub(super) struct Found {
     pub(super) layers: Vec<Descriptor>,
     pub(super) configuration: ImageConfiguration,
 }
 
-/// Follows `descriptor`, a manifest or an index, to the image for the architecture that is wanted.
+/// Follows `descriptor`, a manifest or an index, to the image for the requested architecture.
 pub(super) fn find(blobs: &mut dyn Blobs, descriptor: Descriptor, options: &Options) -> Result<Found, SourceError> {
     let mut descriptor = descriptor;
     for _ in 0..MAX_DEPTH {
         let what = format!("manifest {}", descriptor.digest());
         if descriptor.size() > MAX_LEN {
-            return Err(SourceError::Document { what, cause: format!("it has more than {MAX_LEN} bytes") });
+            return Err(SourceError::Document { what, cause: format!("larger than {MAX_LEN} bytes") });
         }
         let content = document::bytes(&checked(blobs.manifest(&descriptor)?, &descriptor)?, &what)?;
-        // What it is stands in the document itself; the media type may be missing in old ones.
+        // The document itself tells an index from a manifest; old ones have no media type.
         let shape: serde_json::Map<String, serde_json::Value> = document::parse(&content, &what)?;
         if !shape.contains_key("manifests") {
             return image(blobs, &document::parse_go(&content, &what, &["/layers"])?);
         }
         descriptor = choose(blobs, &index(&content, &what)?, options)?;
     }
-    Err(SourceError::Document {
-        what: "index".into(),
-        cause: format!("more than {MAX_DEPTH} of them lie within each other"),
-    })
+    Err(SourceError::Document { what: "index".into(), cause: format!("indexes are nested more than {MAX_DEPTH} deep") })
 }
 
-/// An index.
+/// Parses an index.
 pub(super) fn index(content: &[u8], what: &str) -> Result<ImageIndex, SourceError> {
     document::parse_go(content, what, &["/manifests"])
 }
@@ -77,23 +74,23 @@ fn image(blobs: &mut dyn Blobs, manifest: &ImageManifest) -> Result<Found, Sourc
     let descriptor = manifest.config();
     let what = format!("configuration {}", descriptor.digest());
     if descriptor.size() > MAX_LEN {
-        return Err(SourceError::Document { what, cause: format!("it has more than {MAX_LEN} bytes") });
+        return Err(SourceError::Document { what, cause: format!("larger than {MAX_LEN} bytes") });
     }
     let spool = checked(blobs.blob(descriptor)?, descriptor)?;
     let configuration = document::parse_go(&document::bytes(&spool, &what)?, &what, &["/rootfs/diff_ids"])?;
     let layers = manifest.layers().clone();
     if layers.len() > MAX_LAYERS {
-        let cause = format!("it has {} layers, the most is {MAX_LAYERS}", layers.len());
+        let cause = format!("{} layers; the limit is {MAX_LAYERS}", layers.len());
         return Err(SourceError::Document { what: "manifest".into(), cause });
     }
     Ok(Found { layers, configuration })
 }
 
-/// Most entries without platform of which the configuration is asked.
+/// Maximum number of entries without a platform whose configuration is read.
 const MAX_ASKED: usize = 32;
 
-/// The one entry of an index for the architecture that is wanted. What an entry doesn't say, the configuration of its image
-/// does, as for containerd (`core/images/image.go`, `Manifest`).
+/// Selects the entry of an index for the requested architecture. If an entry has no platform, that in the configuration of its
+/// image counts, as in containerd (`core/images/image.go`, `Manifest`).
 pub(super) fn choose(blobs: &mut dyn Blobs, index: &ImageIndex, options: &Options) -> Result<Descriptor, SourceError> {
     let wanted = options.go_architecture();
     let entries = index.manifests();
@@ -122,12 +119,12 @@ pub(super) fn choose(blobs: &mut dyn Blobs, index: &ImageIndex, options: &Option
             None if asked <= MAX_ASKED => configured(blobs, entry),
             None => None,
         };
-        // Attestations stand in an index as images of no platform.
+        // In an index, attestations are entries with the platform `unknown`.
         known.extend(platform.filter(|platform| platform.os != "unknown").map(|platform| (platform, entry)));
     }
     let fits = |platform: &Platform| platform.os == "linux" && Some(platform.architecture.as_str()) == wanted;
     let wanted = || wanted.unwrap_or("an unknown architecture").to_owned();
-    // Of images that don't say in the index what they are for, two may be two images and not one.
+    // Entries without a platform for the same architecture may be different images.
     let fitting: Vec<&Descriptor> = known.iter().filter(|(it, _)| fits(it)).map(|(_, entry)| *entry).collect();
     if fitting.len() > 1 && fitting.iter().any(|entry| entry.platform().is_none()) {
         let names = fitting.iter().map(|entry| entry.digest().to_string()).collect();
@@ -144,7 +141,7 @@ pub(super) fn choose(blobs: &mut dyn Blobs, index: &ImageIndex, options: &Option
     }
 }
 
-/// For which machines an image is.
+/// Platform of an image, as Go names its parts.
 struct Platform {
     os: String,
     architecture: String,
@@ -158,7 +155,7 @@ impl std::fmt::Display for Platform {
     }
 }
 
-/// The platform in the configuration of the image that an entry names; `None` where it is none, or isn't there.
+/// Reads the platform in the configuration of the image that an entry names; `None` if that image is missing or unreadable.
 fn configured(blobs: &mut dyn Blobs, entry: &Descriptor) -> Option<Platform> {
     if entry.size() > MAX_LEN || !blobs.has(entry) {
         return None;

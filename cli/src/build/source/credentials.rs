@@ -1,4 +1,4 @@
-//! Credentials for registries, from where the container tools keep them (containers-auth.json(5)).
+//! Reads credentials for registries from the files of the container tools (containers-auth.json(5)).
 
 use super::{Options, SourceError};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
@@ -8,13 +8,13 @@ use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Most bytes of a file with credentials.
+/// Maximum size of a file with credentials, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
 /// Docker's own name for its registry in such files.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// The files in the order in which they are asked; the flag says that a missing one is a mistake.
+/// Returns the files in the order in which they are read, and for each whether it must exist.
 fn files(options: &Options) -> Vec<(PathBuf, bool)> {
     let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = options.authfile.clone().or_else(|| variable("REGISTRY_AUTH_FILE")) {
@@ -34,13 +34,13 @@ fn files(options: &Options) -> Vec<(PathBuf, bool)> {
     .collect()
 }
 
-/// What a registry is told when it asks who is there.
+/// Credentials for a registry.
 pub(super) enum Login {
     Anonymous,
     Password { user: String, password: Zeroizing<String> },
 }
 
-/// What to say to `registry`.
+/// Finds the credentials for `registry`.
 pub(super) fn find(registry: &str, options: &Options) -> Result<Login, SourceError> {
     let wrong = |path: &Path, cause: &dyn std::fmt::Display| SourceError::Credentials {
         registry: registry.to_owned(),
@@ -61,7 +61,7 @@ pub(super) fn find(registry: &str, options: &Options) -> Result<Login, SourceErr
             Err(error) => return Err(wrong(&path, &error)),
         };
         if content.len() as u64 > MAX_LEN {
-            return Err(wrong(&path, &format_args!("it has more than {MAX_LEN} bytes")));
+            return Err(wrong(&path, &format_args!("larger than {MAX_LEN} bytes")));
         }
         for name in names {
             match get_credential_from_reader(content.as_slice(), name) {
@@ -69,9 +69,9 @@ pub(super) fn find(registry: &str, options: &Options) -> Result<Login, SourceErr
                     return Ok(Login::Password { user, password: Zeroizing::new(password) });
                 }
                 Ok(DockerCredential::IdentityToken(_)) => {
-                    return Err(wrong(&path, &"an identity token, which is not supported: log in with a password"));
+                    return Err(wrong(&path, &"identity tokens are not supported: log in with a password"));
                 }
-                // What a helper says to an unknown name differs from helper to helper.
+                // Helpers report an unknown name in different ways, so each of their errors counts as that.
                 Err(
                     CredentialRetrievalError::NoCredentialConfigured | CredentialRetrievalError::HelperFailure { .. },
                 ) => {}

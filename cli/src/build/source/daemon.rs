@@ -1,4 +1,4 @@
-//! Images of a Docker or Podman service on this machine (Docker Engine API, "Export an image").
+//! Exports images from a Docker or Podman service on this machine (Docker Engine API, "Export an image").
 
 use super::archive::Index;
 use super::unpack::Sink;
@@ -11,12 +11,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Most of what a service says that is passed on, in bytes.
+/// Maximum number of bytes of an error message that are read.
 const MAX_WORDS: usize = 4096;
-/// Without a byte for so long it is given up. Preparing a large image takes the service a while.
+/// Longest time without a byte. The service needs time to prepare a large image.
 const SILENCE: Duration = Duration::from_mins(5);
 
-/// Where a service may be listening. What the environment names is the only place then, as for `docker`.
+/// Returns the sockets of possible services: only that in `DOCKER_HOST` if it is set, as for `docker`.
 fn sockets() -> Result<Vec<PathBuf>, SourceError> {
     if let Some(host) = env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()) {
         let path = host.strip_prefix("unix://").map(PathBuf::from);
@@ -27,7 +27,7 @@ fn sockets() -> Result<Vec<PathBuf>, SourceError> {
     Ok(usual.into_iter().flatten().collect())
 }
 
-/// Asks each service for the image.
+/// Opens the image of the first service that has it.
 pub(super) fn open(name: &str, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
     let sockets = sockets()?;
     let mut absent = None;
@@ -50,10 +50,10 @@ fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceE
     let runtime = runtime.map_err(SourceError::io("starting the runtime"))?;
     let shown = socket.display().to_string();
     let failed = |error: reqwest::Error| SourceError::Io {
-        what: format!("asking the service at {shown} for {name}"),
+        what: format!("requesting {name} from the service at {shown}"),
         error: std::io::Error::other(with_causes(&error)),
     };
-    // A digest in a name has to be escaped, slashes must not be.
+    // The `@` before a digest has to be escaped; slashes must not be.
     let address = format!("http://localhost/images/{}/get", name.replace('@', "%40"));
     let spool = runtime.block_on(async {
         let client = reqwest::Client::builder().unix_socket(socket).read_timeout(SILENCE).build();
@@ -76,17 +76,17 @@ fn export(socket: &Path, name: &str, options: &Options) -> Result<Index, SourceE
                 message: message(&words),
             });
         }
-        let mut sink = Sink::new(&format!("what the service at {shown} sends"), options)?;
+        let mut sink = Sink::new(&format!("archive from the service at {shown}"), options)?;
         while let Some(piece) = response.chunk().await.map_err(failed)? {
             sink.write(&piece)?;
             (options.progress)("exporting", None, piece.len() as u64);
         }
         sink.finish()
     })?;
-    Index::of(&spool, &format!("what the service at {shown} sent"), options)
+    Index::of(&spool, &format!("archive from the service at {shown}"), options)
 }
 
-/// The words in an answer of the form `{"message": …}`.
+/// Returns the message in an answer of the form `{"message": …}`, else the whole answer.
 fn message(answer: &[u8]) -> Text {
     let document: Option<serde_json::Value> = serde_json::from_slice(answer).ok();
     let message = document.as_ref().and_then(|document| document.get("message")).and_then(|text| text.as_str());
@@ -94,8 +94,8 @@ fn message(answer: &[u8]) -> Text {
     Text::new(text.trim())
 }
 
-/// Whether it is a socket that nobody listens at any more. Whoever may not ask a service that is there must not be given
-/// another image of the same name from elsewhere.
+/// Returns whether no service listens at the socket any more. Missing permission is not that: the image must not come from
+/// another service of lower rank then.
 fn is_absent(error: &reqwest::Error) -> bool {
     let system = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
     system.is_some_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused))

@@ -1,4 +1,4 @@
-//! Archives of `docker save` (moby, `image/tarexport`), old and new.
+//! Archives of `docker save` (moby, `image/tarexport`), in its old and new format.
 
 use super::archive::{self, Index};
 use super::blobs::MAX_LAYERS;
@@ -10,7 +10,7 @@ use oci_spec::image::ImageConfiguration;
 use serde::Deserialize;
 use std::path::Path;
 
-/// An image in `manifest.json`.
+/// Entry of an image in `manifest.json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<
     of(Index::open(path, options)?, tag, options)
 }
 
-/// Opens the image in an archive of either form.
+/// Opens the image in an archive of `docker save` or of an OCI layout.
 pub(super) fn open_found(
     path: &Path,
     tag: Option<&str>,
@@ -45,22 +45,23 @@ pub(super) fn open_found(
         error => error,
     })?;
     if index.file("manifest.json").is_none() && index.file("index.json").is_none() {
-        let cause = "it has neither manifest.json nor index.json; to take its files, unpack it and name the directory";
+        let cause =
+            "no manifest.json or index.json; to build from the files in it, unpack it and use the directory as source";
         return Err(no_archive(cause.to_owned()));
     }
     of(index, tag, options)
 }
 
-/// The image of this name in an archive, or the only one.
+/// Opens the image of this name in an archive, or the only one.
 pub(super) fn of(index: Index, tag: Option<&str>, options: &Options) -> Result<Box<dyn LayeredImage>, SourceError> {
     let Some(manifest) = index.file("manifest.json") else {
-        // Since Docker 25 it is an OCI layout as well, and other tools may leave the old form out.
+        // Since Docker 25 the archive is an OCI layout too, and other tools may write only that.
         return Ok(Box::new(archive::layout(index, tag, options)?));
     };
     let entries: Vec<Entry> = document::parse(&document::bytes(&manifest, "manifest.json")?, "manifest.json")?;
     let entry = pick(&entries, tag)?;
     if entry.layers.len() > MAX_LAYERS {
-        let cause = format!("it has {} layers, the most is {MAX_LAYERS}", entry.layers.len());
+        let cause = format!("{} layers; the limit is {MAX_LAYERS}", entry.layers.len());
         return Err(SourceError::Document { what: "manifest.json".into(), cause });
     }
     let what = format!("configuration {}", entry.config);
@@ -106,7 +107,7 @@ impl LayeredImage for SavedImage {
             let name = layers.get(index).ok_or_else(missing)?;
             let options = Options { max_size: left, ..options.clone() };
             let spool = unpack(&archive.need(name)?, &format!("layer {name}"), &options)?;
-            // The configuration says what the layers are, whatever their files are called.
+            // The configuration has the digests of the layers; the names of their files prove nothing.
             let diff_id = configuration.rootfs().diff_ids().get(index).ok_or_else(missing)?;
             document::check_digest(&spool, diff_id)?;
             Ok(spool)

@@ -1,4 +1,4 @@
-//! JSON documents of images: bounded, and named by their digest.
+//! Reads and checks the JSON documents of images.
 
 use super::{SourceError, Spool};
 use ddi::io::ReadAt;
@@ -6,29 +6,26 @@ use openssl::hash::{Hasher, MessageDigest};
 use serde::de::DeserializeOwned;
 use std::io::Read;
 
-/// Most bytes of a manifest, index or configuration; what registries take as well.
+/// Maximum size of a manifest, index or configuration in bytes, the same as that of registries.
 pub(super) const MAX_LEN: u64 = 4 << 20;
 
-/// All of a document.
+/// Reads a document. `what` names it in errors.
 pub(super) fn bytes(spool: &Spool, what: &str) -> Result<Vec<u8>, SourceError> {
     if spool.len() > MAX_LEN {
-        return Err(SourceError::Document {
-            what: what.to_owned(),
-            cause: format!("it has more than {MAX_LEN} bytes"),
-        });
+        return Err(SourceError::Document { what: what.to_owned(), cause: format!("larger than {MAX_LEN} bytes") });
     }
     let mut content = Vec::new();
     spool.reader().read_to_end(&mut content).map_err(SourceError::io(format!("reading {what}")))?;
     Ok(content)
 }
 
-/// Understands a document.
+/// Parses a document. `what` names it in errors.
 pub(super) fn parse<T: DeserializeOwned>(content: &[u8], what: &str) -> Result<T, SourceError> {
     let wrong = |error: serde_json::Error| SourceError::Document { what: what.to_owned(), cause: error.to_string() };
     serde_json::from_slice(content).map_err(wrong)
 }
 
-/// Understands a document in which lists may be `null`: Go writes empty ones so. Those with the names `lists` are empty then.
+/// Parses a document of a Go program, which writes empty lists as `null`. `lists` are the JSON pointers of such lists.
 pub(super) fn parse_go<T: DeserializeOwned>(content: &[u8], what: &str, lists: &[&str]) -> Result<T, SourceError> {
     let wrong = |error: serde_json::Error| SourceError::Document { what: what.to_owned(), cause: error.to_string() };
     let mut value: serde_json::Value = serde_json::from_slice(content).map_err(wrong)?;
@@ -40,7 +37,7 @@ pub(super) fn parse_go<T: DeserializeOwned>(content: &[u8], what: &str, lists: &
     serde_json::from_value(value).map_err(wrong)
 }
 
-/// Makes sure that `spool` is what `digest` (`sha256:…` or `sha512:…`) names.
+/// Checks that `spool` has this digest (`sha256:…` or `sha512:…`).
 pub(super) fn check_digest(spool: &Spool, digest: &str) -> Result<(), SourceError> {
     let unknown =
         || SourceError::Document { what: format!("digest {digest:?}"), cause: "not SHA-256 or SHA-512".into() };
@@ -50,7 +47,7 @@ pub(super) fn check_digest(spool: &Spool, digest: &str) -> Result<(), SourceErro
         "sha512" => (MessageDigest::sha512(), 128),
         _ => return Err(unknown()),
     };
-    // It may become a part of a path.
+    // Checked because the digest may become a part of a path.
     if wanted.len() != len || !wanted.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Err(unknown());
     }

@@ -1,4 +1,4 @@
-//! An image of which manifest and configuration have been read.
+//! Images whose manifest and configuration have been read.
 
 use super::blobs::{Blobs, Found, checked};
 use super::document::check_digest;
@@ -58,10 +58,10 @@ fn unpack_layer(blobs: &mut dyn Blobs, descriptor: &Descriptor, options: &Option
     let media_type = descriptor.media_type().to_string();
     let refuse = |cause| SourceError::Layer { digest: digest.clone(), media_type: media_type.clone(), cause };
     if media_type.contains("encrypted") {
-        return Err(refuse("it is encrypted, and nothing here has the key"));
+        return Err(refuse("encrypted layers are not supported"));
     }
     if media_type.contains("foreign") || media_type.contains("nondistributable") {
-        return Err(refuse("it is kept elsewhere and must not be distributed"));
+        return Err(refuse("layers that must not be distributed are not supported"));
     }
     let packed = checked(blobs.blob(descriptor)?, descriptor)?;
     unpack(&packed, &format!("layer {digest}"), options)

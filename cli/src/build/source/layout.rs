@@ -1,4 +1,4 @@
-//! OCI layouts (OCI Image Format Specification, `image-layout.md`).
+//! Opens OCI layouts (OCI Image Format Specification, `image-layout.md`).
 
 use super::blobs::{self, Blobs};
 use super::document;
@@ -12,10 +12,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The annotation with an image's name in a layout.
+/// Annotation with the name of an image.
 const NAME: &str = "org.opencontainers.image.ref.name";
 
-/// A layout in a directory. Files are opened below it and through no link.
+/// A layout in a directory. Files are opened below it, and never through a link.
 pub(super) struct Directory {
     directory: OwnedFd,
 }
@@ -43,7 +43,7 @@ impl Directory {
     }
 }
 
-/// Where the blob of a digest is in a layout.
+/// Returns the path of a blob in a layout.
 pub(super) fn blob_path(descriptor: &Descriptor) -> String {
     let digest = descriptor.digest();
     format!("blobs/{}/{}", digest.algorithm(), digest.digest())
@@ -71,7 +71,7 @@ pub(super) fn open(path: &Path, tag: Option<&str>, options: &Options) -> Result<
     Ok(StoredImage::new(directory, found, options))
 }
 
-/// The image of this name or digest in a layout, or the only one.
+/// Selects the image of this name or digest in a layout, or the only one.
 pub(super) fn pick(
     blobs: &mut dyn Blobs,
     index: &ImageIndex,
@@ -79,7 +79,7 @@ pub(super) fn pick(
     options: &Options,
 ) -> Result<Descriptor, SourceError> {
     let name = |entry: &Descriptor| entry.annotations().as_ref().and_then(|notes| notes.get(NAME)).cloned();
-    // What has no name has a digest.
+    // An entry without a name is shown by its digest.
     let called = |entry: &Descriptor| name(entry).unwrap_or_else(|| entry.digest().to_string());
     let names = || index.manifests().iter().map(called).collect::<Vec<_>>();
     match (tag, index.manifests().as_slice()) {
@@ -93,7 +93,7 @@ pub(super) fn pick(
                     let found = entries.iter().find(|entry| entry.digest().to_string() == tag);
                     found.cloned().ok_or_else(|| SourceError::NoSuchImage { wanted: tag.to_owned(), names: names() })
                 }
-                // Of one name for several platforms each has an entry.
+                // An image for several platforms has one entry of the same name for each.
                 several => {
                     let mut same = index.clone();
                     same.set_manifests(several.iter().copied().cloned().collect());
@@ -102,7 +102,7 @@ pub(super) fn pick(
             }
         }
         (None, [only]) => Ok(only.clone()),
-        // One image for several architectures may be laid out without an index of its own.
+        // The entries of one image for several architectures may be in the outermost index.
         (None, entries) if entries.iter().all(|entry| name(entry).is_none() || entry.platform().is_some()) => {
             choose_or_say(blobs, index, options, names)
         }
@@ -110,7 +110,8 @@ pub(super) fn pick(
     }
 }
 
-/// The entry for the architecture that is wanted, where entries differ in that; otherwise they are several images.
+/// Selects the entry for the requested architecture. If no entry has a platform, they are different images, and the choice is
+/// ambiguous.
 fn choose_or_say(
     blobs: &mut dyn Blobs,
     index: &ImageIndex,

@@ -1,7 +1,7 @@
-//! Where the tree of an extension comes from: a directory, or an image of a container, layer by layer.
+//! Opens the source of an extension: a directory, or the layers of a container image.
 //!
-//! Nothing of an image is believed before its digest has been computed: a manifest is named by one, and names its
-//! configuration and layers by theirs. Blobs are never held in memory and never given names in the file system.
+//! No data of an image is used before its digest has been checked: a manifest is named by its digest, and names its
+//! configuration and layers by theirs. Layers are kept in temporary files without a name, never in memory.
 
 mod archive;
 mod blobs;
@@ -23,41 +23,41 @@ use ddi::Architecture;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Told what is being fetched, of how many bytes if that is known, and how many have come since it was told last.
+/// Callback for progress: what is being fetched, its size in bytes if known, and the bytes since the last call.
 pub type Progress = Rc<dyn Fn(&str, Option<u64>, u64)>;
 
-/// How sources are read.
+/// Options for reading a source.
 #[derive(Clone)]
 pub struct Options {
-    /// The image to take where there are several.
+    /// Architecture of the image to select; that of this machine if `None`
     pub architecture: Option<Architecture>,
-    /// Most bytes that one blob may have, and all layers together once they are unpacked.
+    /// Maximum size of one blob, and of all unpacked layers together, in bytes
     pub max_size: u64,
-    /// File with credentials for registries, before all others.
+    /// File with credentials for registries, in place of the usual ones
     pub authfile: Option<PathBuf>,
-    /// Where blobs are spooled, in files without names.
+    /// Directory for temporary files, which have no names
     pub temporary: PathBuf,
-    /// Who is told of bytes that come from elsewhere.
+    /// Called for bytes that come from a registry or service
     pub progress: Progress,
 }
 
 impl Options {
-    /// What Go calls the architecture that is wanted, this machine's unless another was named; `None` if it has no name.
+    /// Returns Go's name of the requested architecture, that of this machine by default; `None` if it has no name.
     fn go_architecture(&self) -> Option<&'static str> {
         let wanted = self.architecture.or_else(Architecture::native)?;
         Some(wanted.go_name().unwrap_or(wanted.systemd_name()))
     }
 }
 
-/// A source that was found.
+/// An opened source.
 pub enum Opened {
     /// A directory of the host.
     Directory(PathBuf),
-    /// An image.
+    /// A container image.
     Image(Box<dyn LayeredImage>),
 }
 
-/// Opens what `reference` names.
+/// Opens the source that `reference` names.
 ///
 /// # Errors
 /// [`SourceError`]

@@ -1,9 +1,9 @@
-//! How sources are named on the command line: the transports of containers-transports(5).
+//! Names of sources on the command line, with the transports of containers-transports(5).
 
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// A source.
+/// Name of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// `dir:DIR`, or a directory's bare name
@@ -33,35 +33,37 @@ pub enum Reference {
     Daemon(String),
     /// `docker://REF`
     Registry(String),
-    /// A bare name of a file that is there
+    /// Path of an existing file, without a transport
     File {
         /// The file
         path: PathBuf,
         /// The image in it
         tag: Option<String>,
     },
-    /// A bare REF with a tag or digest: the service
+    /// `REF` with a tag or digest, without a transport: an image of the local service
     Service(String),
 }
 
-/// A name that means nothing.
+/// Error of a source's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReferenceError {
-    /// Nothing behind the transport.
-    #[error("nothing is named behind {0}")]
+    /// A transport without a path.
+    #[error("no path after {0}")]
     Empty(&'static str),
-    /// Not the name of an image.
-    #[error("{name:?} is neither a directory nor the name of an image: {cause}")]
+    /// Neither a path nor a valid name of an image.
+    #[error("{name:?} is neither an existing path nor a valid image name: {cause}")]
     Name {
         /// What was given
         name: String,
         /// Why
         cause: String,
     },
-    /// A bare name of nothing that is there, without a tag: more likely a slip of the pen than an image.
+    /// A path of no file.
+    #[error("no such file or directory")]
+    NoPath,
+    /// A name without transport and tag that is not an existing path: more likely a mistyped path than an image.
     #[error(
-        "there is no file or directory {name:?}; an image is named by its place, docker-daemon:{name} for the service on \
-         this machine or docker://{name} for a registry"
+        "no file or directory {name:?}; for an image, write docker-daemon:{name} (local service) or docker://{name} (registry)"
     )]
     NotThere {
         /// What was given
@@ -70,11 +72,11 @@ pub enum ReferenceError {
 }
 
 impl Reference {
-    /// Reads a source's name. Only for a bare one the file system is looked at: what is there is what is meant.
+    /// Parses the name of a source. Without a transport, an existing path of that name is the source.
     ///
-    /// A bare name that isn't there is an image only with a tag or digest, and one of the service on this machine. Docker
-    /// completes every word to an image of Docker Hub, and takes `a.b/c` for one of a registry: a mistyped directory
-    /// would become an extension of unknown origin, signed with the key at hand.
+    /// If there is no such path, the name has to have a tag or digest, and is an image of the local service. Docker completes
+    /// every word to an image of Docker Hub, and takes `a.b/c` for one of a registry. With that rule a mistyped directory would
+    /// become an extension of unknown origin, signed with the user's key.
     ///
     /// # Errors
     /// [`ReferenceError`]
@@ -83,7 +85,7 @@ impl Reference {
             "" => Err(ReferenceError::Empty(transport)),
             rest => Ok(PathBuf::from(rest)),
         };
-        // A file's name can't have a colon in these transports, as in containers-transports(5).
+        // In these transports the path can't contain a colon (containers-transports(5)).
         let tagged = |rest: &str, transport| {
             let (file, tag) = match rest.split_once(':') {
                 Some((file, tag)) => (file, Some(tag.to_owned()).filter(|tag| !tag.is_empty())),
@@ -124,8 +126,11 @@ impl Reference {
             let tag = Some(tag.to_owned()).filter(|tag| !tag.is_empty());
             return Ok(Self::File { path: PathBuf::from(file), tag });
         }
+        if text.starts_with(['/', '.']) {
+            return Err(ReferenceError::NoPath);
+        }
         let name = image_name(text)?;
-        // In front of the first slash a colon belongs to the port of a registry.
+        // A colon before the first slash belongs to the port of a registry.
         let rest = text.split_once('/').map_or(text, |(_, rest)| rest);
         if !rest.contains([':', '@']) {
             return Err(ReferenceError::NotThere { name: text.to_owned() });
@@ -134,13 +139,9 @@ impl Reference {
     }
 }
 
-/// The full name of an image, completed as Docker does: `docker.io`, `library/`, `latest`.
+/// Completes the name of an image as Docker does: `docker.io`, `library/`, `latest`.
 fn image_name(name: &str) -> Result<String, ReferenceError> {
     let wrong = |cause: String| ReferenceError::Name { name: name.to_owned(), cause };
-    // What begins so is a path, and the file isn't there.
-    if name.starts_with(['/', '.']) {
-        return Err(wrong("there is no such directory".to_owned()));
-    }
     name.parse::<oci_spec::distribution::Reference>()
         .map(|reference| reference.whole())
         .map_err(|error| wrong(error.to_string()))

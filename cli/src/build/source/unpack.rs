@@ -1,15 +1,15 @@
-//! Compressed archives, unpacked into files without names.
+//! Decompresses archives into temporary files without names.
 
 use super::{Options, SourceError, Spool};
 use ddi::io::ReadAt;
 use flate2::read::MultiGzDecoder;
 use std::io::{self, BufReader, Read, Write};
 
-/// Largest window of Zstandard, as a power of two: what its own program takes without being told (`--long` isn't).
+/// Largest window of Zstandard, as a power of two: the default limit of `zstd` (without `--long`).
 const ZSTD_WINDOW: u32 = 27;
 
-/// `spool` itself, or what it unpacks to; which of them, its first bytes say. A media type may be wrong, and for old
-/// archives there is none.
+/// Decompresses `spool`, or returns it if it is not compressed. The first bytes decide: a media type may be wrong, and old
+/// archives have none.
 pub(super) fn unpack(spool: &Spool, what: &str, options: &Options) -> Result<Spool, SourceError> {
     let mut magic = [0; 6];
     let start = magic.len().min(usize::try_from(spool.len()).unwrap_or(usize::MAX));
@@ -20,7 +20,7 @@ pub(super) fn unpack(spool: &Spool, what: &str, options: &Options) -> Result<Spo
     let other = |algorithm| SourceError::Compression { what: what.to_owned(), algorithm };
     match magic {
         [0x1f, 0x8b, ..] => write(&mut MultiGzDecoder::new(reader), what, options),
-        // Zstandard, or one of its frames to be skipped: eStargz and zstd:chunked put notes there (RFC 8878, 3.1.2).
+        // Zstandard, or one of its skippable frames, into which eStargz and zstd:chunked put metadata (RFC 8878, 3.1.2).
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             let mut decoder = zstd::Decoder::with_buffer(reader).map_err(wrap)?;
             decoder.window_log_max(ZSTD_WINDOW).map_err(SourceError::io(format!("unpacking {what}")))?;
@@ -47,7 +47,7 @@ fn write(from: &mut dyn Read, what: &str, options: &Options) -> Result<Spool, So
     sink.finish()
 }
 
-/// A file without a name that grows up to a limit.
+/// A temporary file without a name, which grows up to a limit.
 pub(super) struct Sink {
     file: std::fs::File,
     len: u64,
@@ -58,7 +58,7 @@ pub(super) struct Sink {
 impl Sink {
     pub(super) fn new(what: &str, options: &Options) -> Result<Self, SourceError> {
         let directory = &options.temporary;
-        let context = format!("making a temporary file in {}", directory.display());
+        let context = format!("creating a temporary file in {}", directory.display());
         let file = tempfile::tempfile_in(directory).map_err(SourceError::io(context))?;
         Ok(Self { file, len: 0, limit: options.max_size, what: what.to_owned() })
     }

@@ -1,10 +1,9 @@
-//! Layers that have been unpacked.
+//! Cache of unpacked layers.
 
 use super::{Options, SourceError, Spool};
 use ddi::io::ReadAt;
 
-/// Keeps layers, for some are asked for twice, and bounds what all of them take together: each alone may be small, and an
-/// image can have hundreds.
+/// Keeps unpacked layers, because some are read twice, and bounds their total size.
 pub(super) struct Unpacked {
     layers: Vec<Option<Spool>>,
     left: u64,
@@ -20,7 +19,7 @@ impl Unpacked {
         self.layers.len()
     }
 
-    /// Layer `index`, made by `unpack` if it isn't there yet. That is given the number of bytes that are left.
+    /// Returns layer `index`. `unpack` makes it on first use, and gets the number of bytes that are left.
     pub(super) fn layer(
         &mut self,
         index: usize,

@@ -1,4 +1,4 @@
-//! Extended attributes and access control lists of archives in other forms than `SCHILY.xattr.`.
+//! Reads extended attributes and access control lists that archives store in other forms than `SCHILY.xattr.`.
 //!
 //! libarchive writes attributes as `LIBARCHIVE.xattr.NAME`, with escapes in the name and Base64 for the value
 //! (`archive_write_set_format_pax.c`); star writes lists as text, in `SCHILY.acl.access` and `SCHILY.acl.default` (star(5)). Linux
@@ -8,15 +8,15 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// libarchive leaves the padding out.
+/// libarchive omits the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Version of the attribute's form.
+/// Version of the attribute's format.
 const VERSION: u32 = 2;
-/// What entries are for, in the order in which Linux has them.
+/// Tags of entries, in the order that Linux requires.
 const USER_OBJ: u16 = 0x01;
 const USER: u16 = 0x02;
 const GROUP_OBJ: u16 = 0x04;
@@ -29,8 +29,8 @@ const NO_ID: u32 = u32::MAX;
 /// Name and value of an attribute.
 type Attribute = (Vec<u8>, Vec<u8>);
 
-/// The attribute that a record stands for; `None` where it is none in another form, `Err` with the last part of its
-/// keyword where it can't be read.
+/// Converts a record to an attribute. `None` if the record is not an attribute in one of these forms; `Err` with the last part
+/// of its keyword if it can't be converted.
 pub(super) fn other_form<'k>(keyword: &'k [u8], value: &[u8]) -> Option<Result<Attribute, &'k [u8]>> {
     if let Some(name) = keyword.strip_prefix(b"LIBARCHIVE.xattr.") {
         let decoded = unescape(name).zip(BASE64.decode(value.trim_ascii_end()).ok());
@@ -40,13 +40,13 @@ pub(super) fn other_form<'k>(keyword: &'k [u8], value: &[u8]) -> Option<Result<A
     let name = match list {
         b"access" => &b"system.posix_acl_access"[..],
         b"default" => b"system.posix_acl_default",
-        // NFSv4's are for other systems.
+        // NFSv4 lists belong to other systems.
         _ => return Some(Err(list)),
     };
     Some(posix_acl(value).map(|value| (name.to_vec(), value)).ok_or(list))
 }
 
-/// `%XX` as in addresses.
+/// Decodes `%XX`.
 fn unescape(name: &[u8]) -> Option<Vec<u8>> {
     let mut found = Vec::new();
     let mut rest = name.iter();
@@ -61,8 +61,8 @@ fn unescape(name: &[u8]) -> Option<Vec<u8>> {
     (!found.is_empty()).then_some(found)
 }
 
-/// A list in the text form of acl(5), entries separated by commas or newlines, as Linux keeps it. Who is named has to be named
-/// by number, or to have it behind the permissions, as star writes it: names of the archiver's machine mean nothing elsewhere.
+/// Converts a list in the text form of acl(5), its entries separated by commas or newlines, to the form of Linux. Users and
+/// groups need a number, as their name or behind the permissions (star): names are unknown on other machines.
 fn posix_acl(text: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut entries: Vec<(u16, u32, u16)> = Vec::new();
@@ -72,7 +72,7 @@ fn posix_acl(text: &[u8]) -> Option<Vec<u8>> {
         let kind = parts.next()?;
         let mut who = parts.next()?;
         let mut permissions = parts.next();
-        // `mask::rwx` and `other::rwx` may stand without the empty part.
+        // `mask::rwx` and `other::rwx` may lack the empty part.
         if permissions.is_none() && matches!(kind, "mask" | "m" | "other" | "o") {
             (who, permissions) = ("", Some(who));
         }
@@ -102,7 +102,7 @@ fn posix_acl(text: &[u8]) -> Option<Vec<u8>> {
     let count = |tag: u16| entries.iter().filter(|(found, ..)| *found == tag).count();
     let needs_mask = count(USER) > 0 || count(GROUP) > 0;
     let distinct = entries.windows(2).all(|pair| !matches!(pair, [a, b] if (a.0, a.1) == (b.0, b.1)));
-    // What Linux takes (`fs/posix_acl.c`, `posix_acl_valid`).
+    // The rules of Linux (`fs/posix_acl.c`, `posix_acl_valid`).
     let valid = [USER_OBJ, GROUP_OBJ, OTHER].into_iter().all(|tag| count(tag) == 1)
         && count(MASK) <= 1
         && (count(MASK) == 1 || !needs_mask)

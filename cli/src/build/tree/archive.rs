@@ -1,18 +1,18 @@
-//! A tree as a tar archive, for tools that make file systems of those.
+//! Writes a tree as a tar archive, for programs that make file systems of archives.
 
 use super::{FileTree, Kind, Metadata, NodeId, Time};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
 
-/// Bytes that are copied at once.
+/// Number of bytes to copy at once.
 const CHUNK: u64 = 1 << 18;
 
-/// Writes all of `tree` to `out`, in the order of [`FileTree::walk`]: ustar headers, with extended ones for all that
-/// doesn't fit in there. The same tree gives the same bytes. `progress` is told of each piece of content in bytes.
+/// Writes `tree` to `out`, in the order of [`FileTree::walk`], with ustar headers, and extended headers for values that exceed
+/// them. Equal trees give equal bytes. `progress` is called with the length of each piece of content in bytes.
 ///
 /// # Errors
-/// What reading a file's content or writing reported. A special file is [`io::ErrorKind::Unsupported`].
+/// Errors of reading a file or writing. A special file is [`io::ErrorKind::Unsupported`].
 pub fn write_tar(tree: &FileTree, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
     let mut first_names: HashMap<NodeId, Vec<u8>> = HashMap::new();
     let root = [(b"./".to_vec(), tree.root())];
@@ -65,7 +65,7 @@ impl Member {
         header.set_mode(u32::from(metadata.mode));
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut record = |keyword: &[u8], value: &[u8]| records.push((keyword.to_vec(), value.to_vec()));
-        // Numbers that octal digits of the field can hold.
+        // Larger numbers exceed the octal digits of the field.
         for (keyword, value) in [(&b"uid"[..], metadata.uid), (b"gid", metadata.gid)] {
             if value > 0o777_7777 {
                 record(keyword, value.to_string().as_bytes());
@@ -98,7 +98,7 @@ impl Member {
         if !records.is_empty() && self.kind != EntryType::Link {
             extended(&records, out)?;
         } else if self.kind == EntryType::Link {
-            // What a hard link leads to has been described; its names are all there is to say.
+            // The metadata of a hard link's target have been written with the target.
             records.retain(|(keyword, _)| keyword == b"path" || keyword == b"linkpath");
             if !records.is_empty() {
                 extended(&records, out)?;
@@ -111,7 +111,7 @@ impl Member {
 
 /// Writes a field of the header if `value` fits into it.
 fn set_bytes(header: &mut Header, field: std::ops::Range<usize>, value: &[u8]) -> bool {
-    // The last byte stays NUL: not all readers take a field without.
+    // The last byte stays NUL, which some readers require.
     let fits = value.len() < field.len();
     let value = value.get(..value.len().min(field.len().saturating_sub(1))).unwrap_or_default();
     if let Some(field) = header.as_mut_bytes().get_mut(field) {
@@ -123,8 +123,8 @@ fn set_bytes(header: &mut Header, field: std::ops::Range<usize>, value: &[u8]) -
     fits
 }
 
-/// Seconds, with a fraction since 1970. For a time before that `mkfs.erofs` 1.8 adds the fraction where it has to be
-/// subtracted, so it gets the second in which the time lies.
+/// Formats a time as decimal seconds. Before 1970 the fraction is omitted, because `mkfs.erofs` 1.8 adds it where it should
+/// subtract it.
 fn decimal(time: Time) -> String {
     match time {
         Time { seconds, nanoseconds } if seconds >= 0 && nanoseconds > 0 => format!("{seconds}.{nanoseconds:09}"),
@@ -178,7 +178,7 @@ fn copy(from: &mut impl Read, size: u64, out: &mut dyn Write, progress: &dyn Fn(
     pad(size, out)
 }
 
-/// Zeros up to a whole block.
+/// Writes zeros up to a whole block.
 fn pad(size: u64, out: &mut dyn Write) -> io::Result<()> {
     let len = usize::try_from(size.wrapping_neg() % 512).unwrap_or_default();
     out.write_all([0; 512].get(..len).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The content of a file, wherever it is.
+//! Content of files: in memory, in an archive, or in a file of the host.
 
 use super::host::Stamp;
 use crate::base::Base;
@@ -9,36 +9,36 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// What a file contains.
+/// Content of a file.
 #[derive(Debug, Clone)]
 pub struct Content(Inner);
 
 #[derive(Debug, Clone)]
 enum Inner {
-    /// Bytes made here.
+    /// Bytes in memory.
     Bytes(Arc<[u8]>),
-    /// A part of an archive.
+    /// A range of an archive.
     Spool(Spool),
-    /// Parts of an archive with holes between them: where each begins in the file, in order, not overlapping.
+    /// Ranges of an archive with holes between them. Each has its offset in the file; they are in order and do not overlap.
     Sparse { len: u64, parts: Arc<[(u64, Spool)]> },
-    /// A file of the host that is opened when it is read.
+    /// A file of the host, opened when it is read.
     Host { base: Arc<Base>, path: Arc<[u8]>, stamp: Stamp },
 }
 
 impl Content {
-    /// These bytes.
+    /// Returns content that consists of `bytes`.
     #[must_use]
     pub fn bytes(bytes: &[u8]) -> Self {
         Self(Inner::Bytes(bytes.into()))
     }
 
-    /// A part of an archive.
+    /// Returns content that is a range of an archive.
     #[must_use]
     pub fn spool(spool: Spool) -> Self {
         Self(Inner::Spool(spool))
     }
 
-    /// `len` bytes of which only `parts` aren't zero; `None` if they overlap, are out of order or reach beyond the end.
+    /// Returns content of `len` bytes, zero outside of `parts`. `None` if parts overlap, are out of order or exceed the end.
     #[must_use]
     pub fn sparse(len: u64, parts: Vec<(u64, Spool)>) -> Option<Self> {
         let mut end = 0_u64;
@@ -49,12 +49,12 @@ impl Content {
         (end <= len).then(|| Self(Inner::Sparse { len, parts: parts.into() }))
     }
 
-    /// A regular file of the host, at `path` below `base`.
+    /// Returns the content of the regular file at `path` below `base`.
     pub(super) fn host(base: &Arc<Base>, path: &[u8], stamp: Stamp) -> Self {
         Self(Inner::Host { base: Arc::clone(base), path: path.into(), stamp })
     }
 
-    /// Bytes, holes included.
+    /// Returns the size in bytes, holes included.
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.0 {
@@ -65,7 +65,7 @@ impl Content {
         }
     }
 
-    /// Memory that it takes as long as it isn't read, in bytes.
+    /// Returns the memory that it needs, in bytes, except while it is read.
     pub(super) fn held(&self) -> u64 {
         let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
         match &self.0 {
@@ -76,21 +76,21 @@ impl Content {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether the content is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads it from its start to its end: exactly [`Content::len`] bytes, or an error.
+    /// Returns a reader, which gives exactly [`Content::len`] bytes, or an error.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader { content: self.clone(), position: 0, open: None }
     }
 }
 
-/// Reads a [`Content`]. A file of the host is opened at the first read and closed at its end, so that many readers may
-/// wait without a descriptor each.
+/// Reads a [`Content`]. A file of the host is opened at the first read and closed at its end, so that waiting readers need no
+/// descriptors.
 #[derive(Debug)]
 pub struct Reader {
     content: Content,
@@ -105,7 +105,7 @@ enum Open {
 }
 
 impl Reader {
-    /// Fills the front of `buf`, which isn't empty and asks for nothing beyond the end.
+    /// Fills the beginning of `buf`, which must not be empty nor exceed the rest of the content.
     fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match (&self.content.0, &mut self.open) {
             (_, Some(Open::Host(file))) => match file.read(buf)? {
@@ -149,7 +149,7 @@ impl Read for Reader {
 }
 
 fn sparse(parts: &[(u64, Spool)], position: u64, buf: &mut [u8]) -> io::Result<usize> {
-    // The part that covers the position, or the hole before the next one.
+    // Either a part covers the position, or it is in the hole before the next part.
     let index = parts.partition_point(|(start, spool)| start.saturating_add(spool.len()) <= position);
     let wanted = u64::try_from(buf.len()).unwrap_or(u64::MAX);
     match parts.get(index) {
@@ -170,5 +170,5 @@ fn sparse(parts: &[(u64, Spool)], position: u64, buf: &mut [u8]) -> io::Result<u
 }
 
 fn changed() -> io::Error {
-    io::Error::other("the file changed while it was read")
+    io::Error::other("file changed while it was read")
 }

@@ -1,4 +1,4 @@
-//! A directory of the host as a tree.
+//! Reads a directory of the host as a tree.
 
 use super::host::Stamp;
 use super::overlay::Notes;
@@ -22,16 +22,16 @@ use std::sync::Arc;
 /// Longest value of an extended attribute in bytes (the kernel's `XATTR_SIZE_MAX`), and longest list of names.
 const MAX_XATTR: usize = 65_536;
 
-/// Why a directory can't be read.
+/// Error of reading a directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
-    /// The system said no.
+    /// A system call failed.
     #[error("reading {path}: {error}")]
     Io {
-        /// What was read, below the directory
+        /// Path below the directory
         path: Text,
-        /// What the system said
+        /// Error of the system
         error: io::Error,
     },
     /// Deeper than [`MAX_DEPTH`].
@@ -40,23 +40,23 @@ pub enum DirectoryError {
         /// The directory
         path: Text,
     },
-    /// More than one tree may have.
+    /// The tree exceeds its bounds.
     #[error(transparent)]
     TooLarge(#[from] TreeTooLarge),
 }
 
-/// Whose the files of a directory become.
+/// Mapping of file ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
-    /// As they are, but what belongs to the given user and group becomes root's, as in a user namespace in which one
-    /// is root: whoever may own a file system has no say in who builds it.
+    /// Files of this user and group become root's, as in a user namespace; others keep their owners. So the extension does not
+    /// depend on the user who builds it.
     Mapped {
         /// User who becomes root
         uid: u32,
         /// Group that becomes root
         gid: u32,
     },
-    /// As they are.
+    /// All files keep their owners.
     Kept,
 }
 
@@ -71,14 +71,14 @@ impl Owners {
     }
 }
 
-/// Reads all of the directory at `path`: names and metadata now, content when it is asked for. Names for one file are
-/// hard links in the tree too. The directory's own metadata become the root's.
+/// Reads the directory at `path` and all directories in it: names and metadata now, content when it is needed. Hard links stay
+/// hard links. The metadata of the directory become those of the root.
 ///
 /// # Errors
 /// [`DirectoryError`]
 pub fn read_directory(path: &Path, owners: Owners) -> Result<FileTree, DirectoryError> {
     let io = |error: io::Error| DirectoryError::Io { path: Text::from_os(path.as_os_str()), error };
-    // The directory itself may be named by a link.
+    // `path` itself may be a link.
     let directory = File::open(path).map_err(io)?;
     let metadata = directory.metadata().map_err(io)?;
     if !metadata.is_dir() {
@@ -105,12 +105,12 @@ struct Reading {
     base: Arc<Base>,
     owners: Owners,
     tree: FileTree,
-    /// Files with several names by device and inode.
+    /// Nodes of files with several names, by device and inode.
     links: HashMap<(u64, u64), NodeId>,
 }
 
 impl Reading {
-    /// Reads one directory and returns those in it.
+    /// Reads one directory and returns its subdirectories.
     fn read(&mut self, path: &[u8], id: NodeId) -> Result<Vec<(Vec<u8>, NodeId)>, DirectoryError> {
         let io = |path: &[u8], error: io::Error| DirectoryError::Io { path: display(path), error };
         let directory = self.base.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(|error| io(path, error))?;
@@ -135,8 +135,8 @@ impl Reading {
         Ok(below)
     }
 
-    /// The node for what is at `at`, and whether it is a directory; `None` for what stands for something else: the source may
-    /// be the upper directory of an overlay.
+    /// Adds a node for the file at `at`, and returns whether it is a directory. `None` for whiteouts: the source may be the upper
+    /// directory of an overlay.
     fn node(&mut self, path: &[u8], at: &Path) -> Result<Option<(NodeId, bool)>, DirectoryError> {
         let io = |error: io::Error| DirectoryError::Io { path: display(path), error };
         let found = fs::symlink_metadata(at).map_err(io)?;
@@ -188,14 +188,14 @@ impl Reading {
     }
 }
 
-/// The way to an open directory whatever became of its name.
+/// Returns a path to an open directory that stays valid if the directory is renamed.
 fn proc_path(directory: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
-/// All extended attributes that belong to the file and not to the system it lies on.
+/// Reads the extended attributes of a file, except those that belong to the host.
 fn xattrs(at: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-    // The descriptor's own link is the directory to be read itself, so only there the last link is followed.
+    // For the directory itself, `at` is a link in /proc that has to be followed; links below it are not followed.
     let follow = at.parent() == Some(Path::new("/proc/self/fd"));
     let mut names = vec![0; MAX_XATTR];
     let listed = if follow { rustix::fs::listxattr(at, &mut names) } else { rustix::fs::llistxattr(at, &mut names) };
@@ -218,10 +218,10 @@ fn xattrs(at: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         };
         match got {
             Ok(count) => {
-                // Not the buffer itself: it is far larger.
+                // Copied, because the buffer is much larger.
                 found.insert(name.to_vec(), value.get(..count).unwrap_or_default().to_vec());
             }
-            // Taken away meanwhile.
+            // Removed since the list was read.
             Err(rustix::io::Errno::NODATA) => {}
             Err(error) => return Err(error.into()),
         }
@@ -229,5 +229,5 @@ fn xattrs(at: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     Ok(found)
 }
 
-/// Labels that the builder's own policy put there; the machine that the extension is for has one of its own.
+/// Attributes of the security policy of this host. The target machine has a policy of its own.
 const HOST_ONLY: [&[u8]; 3] = [b"security.selinux", b"security.ima", b"security.evm"];

@@ -1,43 +1,43 @@
-//! A header of a tar archive, and what it says of a member.
+//! Reads headers of tar archives.
 
 use super::pax::{self, PaxError};
 use std::io;
 use std::ops::Range;
 use tar::{EntryType, Header};
 
-/// Bytes of a block; headers are one, data is padded to whole ones.
+/// Size of a block in bytes. A header is one block; data is padded to whole blocks.
 pub(super) const BLOCK: u64 = 512;
 
-/// Most headers, extended ones included, in all layers of an image: four for each node of the largest tree.
+/// Maximum number of headers, extended ones included, in all layers of an image: four for each node of the largest tree.
 pub const MAX_HEADERS: u64 = 4_000_000;
-/// Most members of an archive of images. Each blob of an image is one.
+/// Maximum number of members of an archive of images. Each blob of an image is one.
 pub(super) const MAX_PARTS: usize = 65_536;
-/// Most bytes that their names and the targets of links have together.
+/// Maximum size of their names and the targets of links together, in bytes.
 pub(super) const MAX_NAMES: usize = 16 << 20;
 
-/// Why an archive can't be read on.
+/// Error of reading an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
     /// Reading failed.
     #[error("reading the archive: {0}")]
     Io(io::Error),
-    /// No header where one has to be.
-    #[error("there is no valid header at byte {offset}: {cause}")]
+    /// A header is missing or malformed.
+    #[error("no valid header at byte {offset}: {cause}")]
     Header {
-        /// Where in the archive
+        /// Offset in the archive
         offset: u64,
-        /// What is wrong with it
+        /// What is wrong with the header
         cause: String,
     },
-    /// The data of a member isn't all there.
-    #[error("the archive ends within the member at byte {offset}")]
+    /// The data of a member is incomplete.
+    #[error("archive ends within the member at byte {offset}")]
     Truncated {
         /// Where in the archive
         offset: u64,
     },
     /// An extended header that is too long.
-    #[error("the extended header at byte {offset} has {found} bytes, the most is {max}", max = pax::MAX_LEN)]
+    #[error("extended header at byte {offset} is {found} bytes; the limit is {max}", max = pax::MAX_LEN)]
     TooLong {
         /// Where in the archive
         offset: u64,
@@ -45,15 +45,13 @@ pub enum ArchiveError {
         found: u64,
     },
     /// More headers than [`MAX_HEADERS`].
-    #[error("the archives have more than {MAX_HEADERS} headers together")]
+    #[error("all layers together have more than {MAX_HEADERS} headers")]
     TooMany,
-    /// More or longer names than an archive of images has.
-    #[error(
-        "it has more than {MAX_PARTS} members, or more than {MAX_NAMES} bytes of names: it is no archive of images"
-    )]
+    /// More than [`MAX_PARTS`] members or [`MAX_NAMES`] bytes of names.
+    #[error("not an archive of images: more than {MAX_PARTS} members, or more than {MAX_NAMES} bytes of names")]
     TooManyParts,
-    /// An extended header that can't be understood.
-    #[error("the member at byte {offset}: {error}")]
+    /// An extended header is malformed.
+    #[error("member at byte {offset}: {error}")]
     Pax {
         /// Where in the archive
         offset: u64,
@@ -68,40 +66,40 @@ impl From<io::Error> for ArchiveError {
     }
 }
 
-/// A member, its extended headers included.
+/// A member with its extended headers.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Its own header.
+    /// Header of the member itself.
     pub(super) header: Header,
-    /// Where that is in the archive.
+    /// Offset of that header in the archive.
     pub(super) offset: u64,
-    /// Its path, as it stands there.
+    /// Path, unchanged.
     pub(super) path: Vec<u8>,
-    /// Where a link leads.
+    /// Target of a link.
     pub(super) link: Vec<u8>,
-    /// Bytes of data that follow the header.
+    /// Size of the data behind the header, in bytes.
     pub(super) size: u64,
-    /// The records of its extended header.
+    /// Records of the extended header.
     pub(super) pax: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Member {
-    /// Where its data begins.
+    /// Returns the offset of the data in the archive.
     pub(super) fn data(&self) -> u64 {
         self.offset.saturating_add(BLOCK)
     }
 
-    /// The value of the last record with this keyword. An empty one takes the record back: what the header says holds.
+    /// Returns the value of the last record with this keyword. An empty value cancels the record, so that the header counts.
     pub(super) fn record(&self, keyword: &str) -> Option<&[u8]> {
         pax::last(&self.pax, keyword)
     }
 
-    /// The number in the field of the header at `field`.
+    /// Returns the number in the field of the header at `field`.
     pub(super) fn number(&self, field: Range<usize>) -> Option<i64> {
         numeric(self.header.as_bytes().get(field)?)
     }
 
-    /// Major and minor number of a device; before POSIX there was no place for them.
+    /// Returns major and minor number of a device; headers from before POSIX have none.
     pub(super) fn device(&self) -> Option<(i64, i64)> {
         if Form::of(&self.header) == Form::Old {
             return Some((0, 0));
@@ -109,7 +107,7 @@ impl Member {
         Some((self.number(DEVICE_MAJOR)?, self.number(DEVICE_MINOR)?))
     }
 
-    /// What it is. Before POSIX a directory was a file whose name ends in a slash. Since then the type alone says it.
+    /// Returns the type. Before POSIX, a file whose name ends in a slash is a directory.
     pub(super) fn entry_type(&self) -> EntryType {
         let is_old = self.header.as_bytes().get(TYPE) == Some(&0);
         match self.header.entry_type() {
@@ -120,10 +118,10 @@ impl Member {
     }
 }
 
-/// Where the type of a member is in its header.
+/// Offset of a member's type in its header.
 pub(super) const TYPE: usize = 156;
 
-/// Where the numbers of a header are.
+/// Ranges of the numbers in a header.
 pub(super) const MODE: Range<usize> = 100..108;
 pub(super) const UID: Range<usize> = 108..116;
 pub(super) const GID: Range<usize> = 116..124;
@@ -133,16 +131,16 @@ pub(super) const CHECKSUM: Range<usize> = 148..156;
 pub(super) const DEVICE_MAJOR: Range<usize> = 329..337;
 pub(super) const DEVICE_MINOR: Range<usize> = 337..345;
 
-/// Forms of headers, which differ in what follows the fields that all have.
+/// Formats of headers, which differ behind the common fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Before POSIX, with nothing there.
+    /// Before POSIX: no further fields.
     Old,
-    /// POSIX'.
+    /// POSIX.
     Ustar,
-    /// star's, with less room for the path.
+    /// star: a shorter field for the path.
     Star,
-    /// GNU tar's, with times in place of a part of the path.
+    /// GNU tar: times in place of a part of the path.
     Gnu,
 }
 
@@ -156,19 +154,19 @@ impl Form {
     }
 }
 
-/// The field of a header that should be a number and is none. Go reads no archive with one in it, even if nothing is made of
-/// the field.
+/// Returns the name of the first field that should be a number and is not. Go refuses archives with such a field, even if it does
+/// not use it.
 pub(super) fn broken_number(header: &Header) -> Option<&'static str> {
     let common = [
-        ("the mode", MODE),
-        ("the owner", UID),
-        ("the group", GID),
-        ("the size", SIZE),
-        ("the time", MTIME),
-        ("the device", DEVICE_MAJOR),
-        ("the device", DEVICE_MINOR),
-        ("the time of access", 476..488),
-        ("the time of change", 488..500),
+        ("mode", MODE),
+        ("owner", UID),
+        ("group", GID),
+        ("size", SIZE),
+        ("time", MTIME),
+        ("device", DEVICE_MAJOR),
+        ("device", DEVICE_MINOR),
+        ("access time", 476..488),
+        ("change time", 488..500),
     ];
     let count = match Form::of(header) {
         Form::Old => 5,
@@ -179,7 +177,7 @@ pub(super) fn broken_number(header: &Header) -> Option<&'static str> {
     fields.find(|(_, field)| header.as_bytes().get(field.clone()).and_then(numeric).is_none()).map(|(name, _)| name)
 }
 
-/// Whether no data follows a header of this type, whatever size stands there.
+/// Returns whether a header of this type has no data, whatever its size field says.
 pub(super) fn has_no_data(kind: EntryType) -> bool {
     matches!(
         kind,
@@ -192,13 +190,13 @@ pub(super) fn has_no_data(kind: EntryType) -> bool {
     )
 }
 
-/// A number of a header, as Go reads it (`archive/tar`, `parseNumeric`): with the highest bit set a binary one in two's
-/// complement, else octal digits with NULs and spaces around them. An empty field is 0.
+/// Parses a number as Go does (`archive/tar`, `parseNumeric`): binary in two's complement if the highest bit is set, else octal
+/// digits with NULs and spaces around them. An empty field is 0.
 pub(super) fn numeric(field: &[u8]) -> Option<i64> {
     if let [first, rest @ ..] = field
         && first & 0x80 != 0
     {
-        // The bit that marks it is no part of the number; the next one is its sign.
+        // The highest bit only marks the format; the next one is the sign.
         let negative = first & 0x40 != 0;
         let first = if negative { *first } else { first & 0x7f };
         let mut value = if negative { -1_i64 } else { 0 };
@@ -210,7 +208,7 @@ pub(super) fn numeric(field: &[u8]) -> Option<i64> {
     octal(field)
 }
 
-/// Octal digits with NULs and spaces around them.
+/// Parses octal digits with NULs and spaces around them.
 pub(super) fn octal(field: &[u8]) -> Option<i64> {
     let is_padding = |byte: &u8| matches!(byte, 0 | b' ');
     let start = field.iter().position(|byte| !is_padding(byte)).unwrap_or(field.len());
@@ -224,8 +222,8 @@ pub(super) fn octal(field: &[u8]) -> Option<i64> {
     i64::try_from(value).ok()
 }
 
-/// The path in a header. POSIX puts what comes before a slash into a field of its own, of another length for star; GNU tar
-/// has times in its place, unless an old version of Go wrote it (golang/go#12594).
+/// Returns the path in a header. POSIX has a further field for a prefix, which star makes shorter. GNU tar has times in its
+/// place, unless an old version of Go wrote the archive (golang/go#12594).
 pub(super) fn path_of(header: &Header) -> Vec<u8> {
     let field = |range: Range<usize>| {
         let field = header.as_bytes().get(range).unwrap_or_default();

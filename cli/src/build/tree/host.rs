@@ -1,8 +1,8 @@
-//! Files of the host, known again.
+//! Detects changes of files of the host.
 
 use std::os::unix::fs::MetadataExt;
 
-/// What a file was when it was seen, so that it is noticed when it is another by the time it is read.
+/// Identity of a file when the directory was read. The file has changed if it differs when the content is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     dev: u64,

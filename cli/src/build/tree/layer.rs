@@ -1,4 +1,4 @@
-//! Layers of container images, put on top of each other (OCI Image Format Specification, `layer.md`).
+//! Merges the layers of container images (OCI Image Format Specification, `layer.md`).
 
 mod borrowed;
 
@@ -19,18 +19,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use tar::EntryType;
 
-/// Before the name of what a layer takes away.
+/// Prefix of a whiteout, before the name of the removed file.
 const WHITEOUT: &[u8] = b".wh.";
-/// Takes all away that lower layers put into a directory.
+/// Marks a directory as opaque: it hides the files of lower layers.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Of AUFS' own, and never meant as whiteouts.
+/// Prefix of files of AUFS, which are not whiteouts.
 const AUFS: &[u8] = b".wh..wh.";
 
-/// Why a layer can't be applied.
+/// Error of merging layers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayerError {
-    /// It can't be had.
+    /// The layer can't be fetched or unpacked.
     #[error("reading layer {number}: {error}")]
     Source {
         /// Counted from 1
@@ -38,7 +38,7 @@ pub enum LayerError {
         /// Why
         error: SourceError,
     },
-    /// It isn't an archive that can be read to its end.
+    /// The layer is not a valid archive.
     #[error("reading layer {number}: {error}")]
     Archive {
         /// Counted from 1
@@ -46,7 +46,7 @@ pub enum LayerError {
         /// Why
         error: ArchiveError,
     },
-    /// One of its members can't be used.
+    /// A member of the layer can't be used.
     #[error("reading {path} in layer {number}: {cause}")]
     Member {
         /// Counted from 1
@@ -56,24 +56,24 @@ pub enum LayerError {
         /// Why
         cause: MemberError,
     },
-    /// There is no such layer.
-    #[error("layers {}..{} were asked for, and the image has {count}", wanted.start.saturating_add(1), wanted.end)]
+    /// The image has fewer layers than requested.
+    #[error("layers {}..{} requested; the image has {count}", wanted.start.saturating_add(1), wanted.end)]
     Range {
-        /// Counted from 0
+        /// Requested layers, counted from 0
         wanted: Range<usize>,
-        /// How many there are
+        /// Number of layers of the image
         count: usize,
     },
 }
 
-/// Which layers count.
+/// Selection of layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layers {
-    /// All of them.
+    /// All layers.
     All,
-    /// The uppermost.
+    /// The uppermost layer.
     Last,
-    /// These, counted from 1, both ends included.
+    /// First and last layer, counted from 1.
     Some(usize, usize),
 }
 
@@ -81,7 +81,7 @@ impl Layers {
     /// Reads `all`, `last`, `N` or `N..M`.
     ///
     /// # Errors
-    /// A sentence that says so.
+    /// The expected forms.
     pub fn parse(text: &str) -> Result<Self, String> {
         let number = |text: &str| text.parse::<usize>().ok().filter(|number| *number > 0);
         match text {
@@ -95,10 +95,10 @@ impl Layers {
                 }
             },
         }
-        .ok_or_else(|| "write all, last, N or N..M, counted from 1".to_owned())
+        .ok_or_else(|| "expected all, last, N or N..M, counted from 1".to_owned())
     }
 
-    /// The layers of an image with `count` of them, counted from 0.
+    /// Returns the selected layers of an image with `count` layers, counted from 0.
     ///
     /// # Errors
     /// [`LayerError::Range`]
@@ -112,7 +112,7 @@ impl Layers {
     }
 }
 
-/// Puts the wanted layers of an image on top of each other. `max_size` bounds the bytes of all files, holes included.
+/// Merges the selected layers of an image. `max_size` bounds the bytes of all files, holes included.
 ///
 /// # Errors
 /// [`LayerError`]
@@ -120,7 +120,7 @@ pub fn apply(image: &mut dyn LayeredImage, layers: &Layers, max_size: u64) -> Re
     apply_for(image, layers, max_size, None)
 }
 
-/// The same for an extension of `class`, for which it doesn't matter what can't be read of attributes elsewhere.
+/// Merges layers for an extension of `class`: unreadable attributes of files outside its hierarchies are ignored.
 ///
 /// # Errors
 /// [`LayerError`]
@@ -132,7 +132,7 @@ pub fn apply_for(
 ) -> Result<FileTree, LayerError> {
     let wanted = layers.range(image.count())?;
     match assemble(image, wanted.clone(), max_size, None, class) {
-        // A hard link into a layer that wasn't asked for: its content is part of the layer that links to it.
+        // A hard link leads into a layer below the selected ones: its content belongs to the layer with the link.
         Err(LayerError::Member { cause: MemberError::MissingTarget { .. }, .. }) if wanted.start > 0 => {
             let lower = assemble(image, 0..wanted.start, max_size, None, class)?;
             assemble(image, wanted, max_size, Some(lower), class)
@@ -141,8 +141,8 @@ pub fn apply_for(
     }
 }
 
-/// Counts what layers other than `taken` have in the hierarchies of `class`, directories and whiteouts aside: number of the
-/// layer, counted from 1, and files. Paths are taken as they stand there.
+/// Counts the files that layers other than `taken` have in the hierarchies of `class`, without directories and whiteouts. Returns
+/// the number of each layer, counted from 1, and the number of its files. Links in paths are not followed.
 ///
 /// # Errors
 /// [`LayerError`]
@@ -205,22 +205,22 @@ struct Assembly {
     tree: FileTree,
     max_size: u64,
     used: u64,
-    /// Headers that may still be read.
+    /// Remaining number of headers.
     headers: u64,
     steps: Steps,
-    /// Names of the tree in place of which the layer at hand has a directory, and that aren't one before it.
+    /// Names that are not a directory in the layers below, and are one in the current layer.
     replaced: Names,
-    /// What lies below the layers that count.
+    /// Tree of the layers below the selected ones.
     lower: Option<FileTree>,
-    /// Nodes of `lower` that have come into the tree, by path.
+    /// Nodes of `lower` that have been copied to the tree, by path.
     adopted: HashMap<Vec<u8>, super::NodeId>,
-    /// What is made of it; `None` if that isn't known.
+    /// Class of the extension; `None` if unknown.
     class: Option<Class>,
-    /// Whether there are layers below those that count.
+    /// Whether there are layers below the selected ones.
     has_lower: bool,
-    /// The layer at hand, counted from 1.
+    /// Number of the current layer, counted from 1.
     number: usize,
-    /// What directories and files of the layer at hand, by path, have of the layers below.
+    /// Nodes of the layers below that directories and files of the current layer refer to, by path.
     borrowed: HashMap<Vec<u8>, super::NodeId>,
 }
 
@@ -229,7 +229,7 @@ impl Assembly {
         self.replaced.clear();
         self.borrowed.clear();
         self.number = number;
-        // First what the layer takes away, for that means the layers below and never itself.
+        // Whiteouts are applied first: they concern the layers below, never the layer itself.
         let mut left = self.headers;
         for pass in [Self::note, Self::take_away, Self::put] {
             let mut members = Members::of(archive, self.headers);
@@ -246,13 +246,13 @@ impl Assembly {
         Ok(())
     }
 
-    /// What has to be known of the layers below before something of them is taken away.
+    /// Collects what is needed of the layers below before whiteouts are applied.
     fn note(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
         self.note_directory(member)?;
         self.note_borrowed(member)
     }
 
-    /// What lies behind a link that the layer has a directory in place of is not what it takes something away from.
+    /// Collects links that the layer replaces by a directory: its whiteouts do not concern the target of such a link.
     fn note_directory(&mut self, member: &Member) -> Result<(), MemberError> {
         if member.entry_type() != EntryType::Directory {
             return Ok(());
@@ -262,18 +262,18 @@ impl Assembly {
         let directory = match self.tree.way(parents, &self.replaced, &mut self.steps) {
             Ok(Way::Found(directory)) => directory,
             Err(error @ PathError::TooManySteps) => return Err(error.into()),
-            // What is wrong with it is told when it is put.
+            // Errors are reported when the member is put into the tree.
             Ok(_) | Err(_) => return Ok(()),
         };
         let found = self.tree.entry(directory, name).and_then(|id| self.tree.node(id));
-        // As many as there are names in the tree, at most.
+        // Bounded by the number of names in the tree.
         if found.is_some_and(|node| !matches!(node.kind, Kind::Directory(_))) {
             self.replaced.insert((directory, name.to_vec()));
         }
         Ok(())
     }
 
-    /// What a member takes away of the layers below: the path of that, and whether it is all that is in there.
+    /// Returns the path that a member removes from the layers below, and whether it removes a file or the content of a directory.
     fn taken_away(member: &Member) -> Result<Option<(Vec<u8>, Below)>, MemberError> {
         let parts = components(&member.path)?;
         let Some((name, parents)) = parts.split_last() else { return Ok(None) };
@@ -301,7 +301,8 @@ impl Assembly {
     fn take_away(&mut self, _: &Spool, member: &Member) -> Result<(), MemberError> {
         let Some((path, what)) = Self::taken_away(member)? else { return Ok(()) };
         let parts: Vec<&[u8]> = components(&path)?;
-        // Of the lowest layer of an image it can't mean another one, and is an upper directory's that became an image.
+        // Reported if layers below the selected ones may have the file, or if the image was made of an upper directory, as its
+        // first layer shows.
         if (self.has_lower || self.number == 1) && what != Below::Redirect {
             self.tree.note_below(path.clone(), what)?;
         }
@@ -312,7 +313,7 @@ impl Assembly {
         };
         let directory = match self.tree.way(parents, &self.replaced, &mut self.steps) {
             Ok(Way::Found(directory)) => directory,
-            // What isn't there needs no taking away.
+            // Nothing to remove.
             Ok(Way::Missing(..) | Way::Marked) | Err(PathError::NotADirectory { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
@@ -328,7 +329,7 @@ impl Assembly {
         let parts = components(&member.path)?;
         let kind = member.entry_type();
         let Some((name, parents)) = parts.split_last() else {
-            // The root itself.
+            // The member is the root directory.
             if kind != EntryType::Directory {
                 return Err(MemberError::Root);
             }
@@ -343,7 +344,7 @@ impl Assembly {
         let directory = self.tree.make_directory(parents, &mut self.steps)?;
         if kind == EntryType::Link {
             let id = self.target(&member.link)?;
-            // Some file systems read and write it anew for each of its names.
+            // Some archivers write the content again for each name of a file.
             if let Some(Kind::File(content)) = self.tree.node(id).map(|node| &node.kind) {
                 self.count(content.len())?;
             }
@@ -400,7 +401,7 @@ impl Assembly {
         Ok(content)
     }
 
-    /// Counts bytes against the limit of all.
+    /// Counts bytes against the limit for all files.
     fn count(&mut self, bytes: u64) -> Result<(), MemberError> {
         self.used = self.used.saturating_add(bytes);
         if self.used > self.max_size {
@@ -409,7 +410,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// The node that a hard link leads to.
+    /// Returns the target of a hard link.
     fn target(&mut self, path: &[u8]) -> Result<super::NodeId, MemberError> {
         let parts = components(path)?;
         let found = self.tree.find(&parts, &mut self.steps)?;
@@ -423,7 +424,7 @@ impl Assembly {
         }
     }
 
-    /// Brings a node of a layer below into the tree, without a name for the present.
+    /// Copies a node of the layers below to the tree, without a name.
     fn adopt(&mut self, parts: &[&[u8]]) -> Result<Option<super::NodeId>, MemberError> {
         let Some(lower) = &mut self.lower else { return Ok(None) };
         let key = parts.join(&b'/');
@@ -443,13 +444,13 @@ impl Assembly {
 }
 
 fn link_target(target: &[u8]) -> Result<Vec<u8>, MemberError> {
-    let field = |cause: &str| MemberError::Field { field: "the target of the link", cause: cause.to_owned() };
+    let field = |cause: &str| MemberError::Field { field: "link target", cause: cause.to_owned() };
     if target.is_empty() || target.contains(&0) {
-        return Err(field("it is empty or has a NUL byte in it"));
+        return Err(field("empty, or contains a NUL byte"));
     }
     // `PATH_MAX` less its NUL.
     if target.len() > 4095 {
-        return Err(field("it has more than 4095 bytes"));
+        return Err(field("longer than 4095 bytes"));
     }
     Ok(target.to_vec())
 }

@@ -1,4 +1,4 @@
-//! A tree that isn't an image yet, looked into as a boot will look into the image.
+//! Lets the checks of a boot read a tree as they read the file system of an image.
 
 use super::path::Steps;
 use super::{FileTree, Kind, NodeId};
@@ -8,10 +8,10 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 
 impl FileTree {
-    /// What is at `path`, links followed.
+    /// Returns the node at `path`, following links.
     fn at(&self, path: &str) -> Option<NodeId> {
         let mut path = path.as_bytes().to_vec();
-        // As many as the reader of images follows.
+        // The same bound as that of the reader of images.
         for _ in 0..32 {
             let parts: Vec<&[u8]> =
                 path.split(|byte| *byte == b'/').filter(|it| !it.is_empty() && *it != b".").collect();

@@ -1,34 +1,34 @@
-//! Why a member of a layer can't be used.
+//! Errors of members of a layer.
 
 use super::pax::PaxError;
 use super::sparse::SparseError;
 use super::{PathError, TreeTooLarge};
 use ddi::text::Text;
 
-/// Why a member of a layer can't be used.
+/// Error of a member of a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemberError {
     /// Its path.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// Something other than a directory, without a name of its own.
-    #[error("its path is that of the root, and it is no directory")]
+    /// The member replaces the root by something other than a directory.
+    #[error("root is not a directory")]
     Root,
     /// A hard link to nothing.
-    #[error("it is a hard link to {target}, which is not there")]
+    #[error("hard link to {target}, which does not exist")]
     MissingTarget {
-        /// Where it should lead
+        /// Target of the link
         target: Text,
     },
     /// A hard link to a directory.
-    #[error("it is a hard link to {target}, which is a directory")]
+    #[error("hard link to {target}, which is a directory")]
     DirectoryTarget {
-        /// Where it leads
+        /// Target of the link
         target: Text,
     },
-    /// A field of its header.
-    #[error("{field} can't be used: {cause}")]
+    /// A field of its header is invalid.
+    #[error("invalid {field}: {cause}")]
     Field {
         /// Its name
         field: &'static str,
@@ -41,22 +41,22 @@ pub enum MemberError {
     /// Its holes.
     #[error(transparent)]
     Sparse(#[from] SparseError),
-    /// A type that means nothing here.
-    #[error("type {0:?} of a member is not known")]
+    /// The type is unknown.
+    #[error("unknown member type {0:?}")]
     Type(char),
-    /// An attribute that only another archiver's way of writing it down has.
-    #[error("it has the extended attribute {name} in a form that is not read")]
+    /// An extended attribute in an unsupported form.
+    #[error("extended attribute {name} has an unsupported form")]
     Attribute {
         /// Its name
         name: Text,
     },
-    /// The tree would grow too large with it.
+    /// The tree exceeds its bounds.
     #[error(transparent)]
     TooLarge(#[from] TreeTooLarge),
-    /// Together with what came before it, more than is allowed.
-    #[error("the files would have more than {limit} bytes; if that is meant, allow it with --max-size")]
+    /// All files together exceed the limit.
+    #[error("all files together are larger than {limit} bytes; raise the limit with --max-size")]
     TooMuch {
-        /// Bytes of all files
+        /// Limit in bytes
         limit: u64,
     },
 }

@@ -1,8 +1,7 @@
-//! The members of a tar archive, with the headers that describe them taken together.
+//! Iterates over the members of a tar archive, combining the headers of each.
 //!
-//! Formats: POSIX.1-2024 pax (ustar and extended headers) and GNU tar ("Basic Tar Format" of its manual). Where they
-//! leave a choice it is made as Go's `archive/tar` makes it, which all container engines use: what they see in a layer
-//! and what is seen here has to be the same.
+//! Formats: POSIX.1-2024 pax (ustar and extended headers) and GNU tar ("Basic Tar Format" of its manual). Where these leave a
+//! choice, it is that of Go's `archive/tar`, which all container engines use, so that a layer has the same files here and there.
 
 use super::header::{
     ArchiveError, BLOCK, CHECKSUM, MAX_HEADERS, MAX_NAMES, MAX_PARTS, Member, SIZE, broken_number, has_no_data,
@@ -14,7 +13,7 @@ use ddi::io::ReadAt;
 use std::io;
 use tar::{EntryType, Header};
 
-/// Goes through an archive.
+/// Iterator over the members of an archive.
 pub(super) struct Members<'a> {
     archive: &'a Spool,
     position: u64,
@@ -22,17 +21,17 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Of which `left` headers may be read.
+    /// Begins at the start of `archive`, and reads at most `left` headers.
     pub(super) fn of(archive: &'a Spool, left: u64) -> Self {
         Self { archive, position: 0, left }
     }
 
-    /// Headers that may still be read.
+    /// Returns the remaining number of headers.
     pub(super) const fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next member; `None` at the end.
+    /// Returns the next member; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Member>, ArchiveError> {
         let (mut records, mut long_path, mut long_link) = (Vec::new(), None, None);
         loop {
@@ -41,7 +40,7 @@ impl<'a> Members<'a> {
             self.left = self.left.checked_sub(1).ok_or(ArchiveError::TooMany)?;
             let fail = |cause: &str| ArchiveError::Header { offset, cause: cause.to_owned() };
             let kind = header.entry_type();
-            let to_size = |size: i64| u64::try_from(size).map_err(|_| fail("its size is less than nothing"));
+            let to_size = |size: i64| u64::try_from(size).map_err(|_| fail("size is negative"));
             let own = header.as_bytes().get(SIZE).and_then(numeric).unwrap_or_default();
             let own_size = if has_no_data(kind) { 0 } else { to_size(own)? };
             if matches!(
@@ -57,8 +56,8 @@ impl<'a> Members<'a> {
                     }
                     EntryType::GNULongName => long_path = Some(text()),
                     EntryType::GNULongLink => long_link = Some(text()),
-                    // What holds for all members is a comment in practice, and the engines ignore it. To Go it is a
-                    // member of its own, for which what came before it was meant.
+                    // A global header is only a comment in practice, and engines ignore it. For Go it is a member of its own, which
+                    // uses up the extended headers before it.
                     _ => {
                         pax::records(&data).map_err(|error| ArchiveError::Pax { offset, error })?;
                         (records, long_path, long_link) = (Vec::new(), None, None);
@@ -69,7 +68,7 @@ impl<'a> Members<'a> {
             }
             pax::check(&records).map_err(|error| ArchiveError::Pax { offset, error })?;
             let size = pax::last(&records, "size").and_then(pax::integer).unwrap_or(own);
-            // Where GNU tar's headers and POSIX' are mixed, Go has the former win.
+            // If headers of GNU tar and of POSIX are mixed, those of GNU tar win in Go.
             let text = |long: Option<Vec<u8>>, keyword: &str| {
                 long.filter(|text| !text.is_empty()).or_else(|| pax::last(&records, keyword).map(<[u8]>::to_vec))
             };
@@ -88,7 +87,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The header at the position; `None` at the end of the archive, marked or not.
+    /// Reads the header at the position; `None` at the end of the archive, with or without end marker.
     fn header(&self) -> Result<Option<Header>, ArchiveError> {
         let offset = self.position;
         if offset >= self.archive.len() {
@@ -98,25 +97,25 @@ impl<'a> Members<'a> {
         let cause = |cause: String| ArchiveError::Header { offset, cause };
         let is_zero = |header: &Header| header.as_bytes().iter().all(|byte| *byte == 0);
         if is_zero(&header) {
-            // Two of them mark the end, and nothing else may follow the first.
+            // Two blocks of zeros mark the end. After the first, nothing but the second is valid.
             let next = offset.saturating_add(BLOCK);
             if next < self.archive.len() && !is_zero(&self.block(next)?) {
-                return Err(cause("it is one block of zeros, and the end of an archive has two".to_owned()));
+                return Err(cause("single block of zeros; an archive ends with two".to_owned()));
             }
             return Ok(None);
         }
-        // The checksum counts its own field as spaces. Old archivers counted bytes with a sign.
+        // The checksum counts its own field as spaces. Old archivers added signed bytes.
         let bytes =
             || header.as_bytes().iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { &32 } else { byte });
         let sum: i64 = bytes().map(|byte| i64::from(*byte)).sum();
         let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
         let found = header.as_bytes().get(CHECKSUM).and_then(octal);
-        let found = found.ok_or_else(|| cause("its checksum is no number".to_owned()))?;
+        let found = found.ok_or_else(|| cause("checksum is not a number".to_owned()))?;
         if found != sum && found != signed {
-            return Err(cause(format!("its checksum is {found} where {sum} is needed")));
+            return Err(cause(format!("checksum is {found}; computed {sum}")));
         }
         match broken_number(&header) {
-            Some(field) => Err(cause(format!("{field} is no number"))),
+            Some(field) => Err(cause(format!("{field} is not a number"))),
             None => Ok(Some(header)),
         }
     }
@@ -129,7 +128,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The data of an extended header.
+    /// Reads the data of an extended header.
     fn description(&self, offset: u64, size: u64) -> Result<Vec<u8>, ArchiveError> {
         let too_long = || ArchiveError::TooLong { offset, found: size };
         if size > pax::MAX_LEN {
@@ -142,8 +141,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Goes on behind the member at `offset`. Blocks that only GNU's old sparse files have come before the data and
-    /// aren't counted by its size.
+    /// Moves behind the member at `offset`. The further map blocks of GNU's old sparse files precede the data and are not
+    /// part of its size.
     fn skip(&mut self, offset: u64, size: u64) -> Result<(), ArchiveError> {
         let truncated = || ArchiveError::Truncated { offset };
         let more = super::sparse::extension_blocks(self.archive, offset)?;
@@ -154,17 +153,17 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A file or link in an archive.
+/// A file or link of an archive.
 pub(in crate::build) struct ArchiveMember {
-    /// Its path, as it stands there.
+    /// Path, unchanged.
     pub(in crate::build) path: String,
-    /// Its content, if it is a regular file.
+    /// Content of a regular file.
     pub(in crate::build) content: Option<Spool>,
-    /// Where it leads, if it is a link, and whether that is a symbolic one.
+    /// Target of a link, and whether the link is symbolic.
     pub(in crate::build) link: Option<(String, bool)>,
 }
 
-/// The files and links of an archive of images; what has no name in UTF-8 isn't one of its parts.
+/// Lists the files and links of an archive of images. Names that are not UTF-8 are ignored.
 pub(in crate::build) fn archive_members(archive: &Spool) -> Result<Vec<ArchiveMember>, ArchiveError> {
     let mut found = Vec::new();
     let mut members = Members::of(archive, MAX_HEADERS);

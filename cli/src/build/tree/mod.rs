@@ -1,9 +1,8 @@
-//! The files of an extension, in memory: names and metadata, with content left where it is.
+//! Tree of the files of an extension: names and metadata in memory, content where it is.
 //!
-//! Nothing of a source is ever extracted. An archive's names, links and owners become nodes of this tree and
-//! nothing else, so there is no path of it that could lead out of a directory, and nobody has to be root to keep
-//! an owner. Symbolic links are resolved inside the tree.
-// For all modules in here.
+//! No source is ever extracted. Names, links and owners of an archive only become nodes of this tree. So no path can lead out of
+//! a directory, and keeping owners needs no privilege. Symbolic links are resolved inside the tree.
+// For all modules of this folder.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -47,32 +46,32 @@ pub use shadow::{Shadow, shadows};
 use ddi::filesystem::EntryKind;
 use std::collections::BTreeMap;
 
-/// Most files, directories and links in one tree.
+/// Maximum number of files, directories and links of a tree.
 pub const MAX_NODES: usize = 1_000_000;
 
-/// Most memory that the names, paths and attributes of one tree may take, in bytes, as the constants below count it.
-/// Half a million files with paths of 100 bytes need as much.
+/// Maximum memory for names, paths and attributes of a tree, in bytes, counted by the constants below. Half a million files with
+/// paths of 100 bytes need that much.
 pub const MAX_MEMORY: u64 = 256 << 20;
 
-/// What a node takes besides what is listed here, with its share of the vector's spare room.
+/// Memory of a node itself, with its share of the vector's spare capacity.
 const NODE_COST: u64 = 192;
-/// A map with its first entry: an allocation for eleven.
+/// Memory of a map with its first entry: an allocation for eleven entries.
 const MAP_COST: u64 = 560;
-/// A name or attribute: its place in a map, and its allocation.
+/// Memory of a name or attribute: its place in a map, and its allocation.
 const ENTRY_COST: u64 = 64;
-/// A piece of a file with holes.
+/// Memory of a piece of a file with holes.
 const PART_COST: u64 = 48;
 
-/// A length as a number of bytes.
+/// Returns a length as `u64`.
 fn len(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// Where a node is in its tree.
+/// Identifies a node of one tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(usize);
 
-/// A moment, since 1970-01-01 00:00:00 UTC.
+/// A time since 1970-01-01 00:00:00 UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     /// Seconds
@@ -82,17 +81,17 @@ pub struct Time {
 }
 
 impl Time {
-    /// A whole second.
+    /// Returns a time without nanoseconds.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self { seconds, nanoseconds: 0 }
     }
 }
 
-/// What is known about a node besides its content.
+/// Metadata of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
-    /// Permissions with set-user-id, set-group-id and sticky bit: 0o7777 at most
+    /// Permissions with set-user-ID, set-group-ID and sticky bit, 0o7777 at most
     pub mode: u16,
     /// User
     pub uid: u32,
@@ -105,7 +104,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Memory that its attributes take, in bytes.
+    /// Returns the memory of the attributes in bytes.
     fn held(&self) -> u64 {
         let map = if self.xattrs.is_empty() { 0 } else { MAP_COST };
         let each =
@@ -113,28 +112,28 @@ impl Metadata {
         self.xattrs.iter().map(each).fold(map, u64::saturating_add)
     }
 
-    /// A directory that nobody described: root's, 0755.
+    /// Returns the metadata of a directory without a member of its own: owner root, mode 0755.
     #[must_use]
     pub fn implied_directory() -> Self {
         Self { mode: 0o755, uid: 0, gid: 0, mtime: Time::default(), xattrs: BTreeMap::new() }
     }
 }
 
-/// What a node is.
+/// Kind and content of a node.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A directory with its entries, in the order of their bytes.
     Directory(BTreeMap<Vec<u8>, NodeId>),
     /// A regular file.
     File(Content),
-    /// A symbolic link and where it leads.
+    /// A symbolic link with its target.
     Symlink(Vec<u8>),
     /// A device, FIFO or socket.
     Special(EntryKind),
 }
 
 impl Kind {
-    /// The same without what is in it.
+    /// Returns the kind without the content.
     #[must_use]
     pub fn entry_kind(&self) -> EntryKind {
         match self {
@@ -149,47 +148,47 @@ impl Kind {
 /// A file, directory or link. Hard links are several names for one node.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What is known about it
+    /// Owner, mode, time and attributes
     pub metadata: Metadata,
-    /// What it is
+    /// Kind and content
     pub kind: Kind,
     /// Length of the path by which a directory was put into the tree, in bytes.
     path_len: u64,
 }
 
-/// A tree would grow beyond its bounds.
+/// Error of a tree that exceeds its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TreeTooLarge {
     /// More nodes than [`MAX_NODES`].
-    #[error("there are more than {MAX_NODES} files, directories and links")]
+    #[error("more than {MAX_NODES} files, directories and links")]
     Nodes,
     /// More memory than [`MAX_MEMORY`].
-    #[error("paths, links, extended attributes and maps of holes take more than {} MiB of memory together", MAX_MEMORY >> 20)]
+    #[error("paths, links, extended attributes and sparse maps together need more than {} MiB of memory", MAX_MEMORY >> 20)]
     Memory,
 }
 
-/// What a source says about files below it that aren't there.
+/// A reference of the source to lower layers that the source does not contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Below {
-    /// What is at this path is taken away.
+    /// Removes the file at this path.
     Whiteout,
-    /// What is in the directory of this path is.
+    /// Removes the content of the directory at this path.
     Opaque,
-    /// A directory has the files of another one.
+    /// Fills a directory with the files of another one.
     Redirect,
-    /// A file has the content of another one.
+    /// Gives a file the content of another one.
     Content,
 }
 
 /// A tree of files.
 #[derive(Debug, Clone)]
 pub struct FileTree {
-    /// Nodes that were replaced stay here without a name; the root is the first and never replaced.
+    /// All nodes. The root is the first, and is never replaced; other replaced nodes stay here without a name.
     nodes: Vec<Node>,
-    /// Bytes of memory, by the constants above. What was replaced or taken away still counts.
+    /// Memory in bytes, by the constants above. Replaced and removed nodes still count.
     held: u64,
-    /// By path, what the source says about files below it that aren't there.
+    /// References to lower layers that the source does not contain, by path.
     below: Vec<(Vec<u8>, Below)>,
 }
 
@@ -205,13 +204,13 @@ impl Default for FileTree {
 }
 
 impl FileTree {
-    /// The root directory.
+    /// Returns the root directory.
     #[must_use]
     pub const fn root(&self) -> NodeId {
         NodeId(0)
     }
 
-    /// A node; `None` if `id` is another tree's.
+    /// Returns a node; `None` if `id` belongs to another tree.
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0)
@@ -221,7 +220,7 @@ impl FileTree {
         self.nodes.get_mut(id.0)
     }
 
-    /// Puts a node into the tree that no name leads to yet.
+    /// Adds a node without a name.
     ///
     /// # Errors
     /// [`TreeTooLarge`]
@@ -243,7 +242,7 @@ impl FileTree {
         Ok(id)
     }
 
-    /// Replaces what is known about a node.
+    /// Replaces the metadata of a node.
     fn describe(&mut self, id: NodeId, metadata: Metadata) -> Result<(), TreeTooLarge> {
         self.hold(metadata.held())?;
         if let Some(node) = self.node_mut(id) {
@@ -252,20 +251,20 @@ impl FileTree {
         Ok(())
     }
 
-    /// Notes what is said about files below the source.
+    /// Records a reference to lower layers that the source does not contain.
     fn note_below(&mut self, path: Vec<u8>, what: Below) -> Result<(), TreeTooLarge> {
         self.hold(ENTRY_COST.saturating_add(len(&path)))?;
         self.below.push((path, what));
         Ok(())
     }
 
-    /// Counts memory that is about to be taken.
+    /// Counts memory before it is used.
     fn hold(&mut self, bytes: u64) -> Result<(), TreeTooLarge> {
         self.held = self.held.saturating_add(bytes);
         if self.held > MAX_MEMORY { Err(TreeTooLarge::Memory) } else { Ok(()) }
     }
 
-    /// The entries of a directory; empty for anything else.
+    /// Returns the entries of a directory; empty for other nodes.
     pub fn entries(&self, directory: NodeId) -> impl Iterator<Item = (&[u8], NodeId)> {
         let entries = self.node(directory).and_then(|node| match &node.kind {
             Kind::Directory(entries) => Some(entries),
@@ -274,7 +273,7 @@ impl FileTree {
         entries.into_iter().flatten().map(|(name, id)| (name.as_slice(), *id))
     }
 
-    /// What is called `name` in a directory, itself not followed.
+    /// Returns the entry `name` of a directory, without following a link.
     #[must_use]
     pub fn entry(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         match &self.node(directory)?.kind {
@@ -283,10 +282,10 @@ impl FileTree {
         }
     }
 
-    /// Gives a node a name in a directory, in place of what had it. Nothing happens if `directory` isn't one.
+    /// Gives a node a name in a directory, and replaces an older entry. Does nothing if `directory` is not a directory.
     ///
     /// # Errors
-    /// [`TreeTooLarge::Memory`]. Each name counts with its whole path: that is what the writer of the tree holds.
+    /// [`TreeTooLarge::Memory`]. Each name counts with its whole path, which the writer of the tree keeps in memory.
     pub fn link(&mut self, directory: NodeId, name: &[u8], id: NodeId) -> Result<(), TreeTooLarge> {
         let Some(Node { kind: Kind::Directory(entries), path_len, .. }) = self.node(directory) else { return Ok(()) };
         let path_len = path_len.saturating_add(len(name)).saturating_add(1);
@@ -303,7 +302,7 @@ impl FileTree {
         Ok(())
     }
 
-    /// Takes a name away.
+    /// Removes a name.
     pub fn unlink(&mut self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         match &mut self.node_mut(directory)?.kind {
             Kind::Directory(entries) => entries.remove(name),
@@ -311,15 +310,15 @@ impl FileTree {
         }
     }
 
-    /// Takes all names in a directory away.
+    /// Removes all names in a directory.
     fn clear(&mut self, directory: NodeId) {
         if let Some(Node { kind: Kind::Directory(entries), .. }) = self.node_mut(directory) {
             entries.clear();
         }
     }
 
-    /// Every name below the root with its path (no leading slash), directories before what is in them, in the order of
-    /// their bytes name by name. This is the order in which all formats are written, whatever the order of the source.
+    /// Lists all names below the root with their paths (no leading slash): directories before their entries, entries in the order
+    /// of their bytes. All formats are written in this order, whatever the order of the source.
     #[must_use]
     pub fn walk(&self) -> Vec<(Vec<u8>, NodeId)> {
         let mut found = Vec::new();
@@ -334,22 +333,21 @@ impl FileTree {
         found
     }
 
-    /// The latest time of modification in the tree.
+    /// Returns the latest modification time in the tree.
     #[must_use]
     pub fn latest(&self) -> Time {
         let times = self.walk().into_iter().filter_map(|(_, id)| Some(self.node(id)?.metadata.mtime));
         times.max().unwrap_or_default()
     }
 
-    /// Makes no time later than `limit`, as `SOURCE_DATE_EPOCH` asks for
-    /// (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").
+    /// Sets later times to `limit`, as `SOURCE_DATE_EPOCH` requires (reproducible-builds.org, "`SOURCE_DATE_EPOCH` specification").
     pub fn clamp_times(&mut self, limit: Time) {
         for node in &mut self.nodes {
             node.metadata.mtime = node.metadata.mtime.min(limit);
         }
     }
 
-    /// Bytes of content of all files, each once.
+    /// Returns the size of all files in bytes; hard links count once.
     #[must_use]
     pub fn content_len(&self) -> u64 {
         let ids: std::collections::BTreeSet<_> = self.walk().into_iter().map(|(_, id)| id).collect();

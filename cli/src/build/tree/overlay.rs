@@ -1,34 +1,33 @@
-//! What overlayfs and fuse-overlayfs note down in extended attributes of an upper directory.
+//! Reads the marks that overlayfs and fuse-overlayfs set in extended attributes of an upper directory.
 //!
-//! Engines keep layers in such directories, and some leave the notes in the archives that they make (moby/moby#47962,
-//! containers/storage#1847, moby/buildkit#5478, opencontainers/umoci#354). Where a note says something about layers below it is
-//! applied to those, and where there are none it is told; all others mean nothing outside of the directory that they were
-//! made in, and are dropped, as umoci and stacker drop them. (The kernel's `Documentation/filesystems/overlayfs.rst`; fuse-overlayfs,
-//! `main.c`.)
+//! Engines keep layers in such directories, and some leave the marks in the archives that they make (moby/moby#47962,
+//! containers/storage#1847, moby/buildkit#5478, opencontainers/umoci#354). A mark that refers to lower layers is applied to them,
+//! or reported if there are none. Other marks have no meaning outside of their directory, and are dropped, as umoci and stacker
+//! do. (The kernel's `Documentation/filesystems/overlayfs.rst`; fuse-overlayfs, `main.c`.)
 
 use std::collections::BTreeMap;
 
-/// How names of notes begin.
+/// Prefixes of the marks.
 const PREFIXES: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
 
-/// Before a note that is meant for an overlay within an overlay, and belongs to the files here.
+/// Marks an escaped attribute of an overlay within an overlay, which belongs to the files.
 const ESCAPE: &[u8] = b"overlay.";
 
-/// Notes that mean something.
+/// Marks that refer to lower layers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Notes {
-    /// A directory hides what lower layers have there.
+    /// The directory hides its content in lower layers.
     pub(super) opaque: bool,
-    /// A directory has what lower layers have at this path, absolute or beside it.
+    /// The directory has the content that lower layers have at this path, absolute or relative to its parent.
     pub(super) redirect: Option<Vec<u8>>,
-    /// A file has the content of one below.
+    /// The file has the content of the file in a lower layer.
     pub(super) metacopy: bool,
-    /// A file stands for none.
+    /// The file is a whiteout.
     pub(super) whiteout: bool,
 }
 
 impl Notes {
-    /// Takes all notes out of `attributes`.
+    /// Removes all marks from `attributes`, and returns those that refer to lower layers.
     pub(super) fn take(attributes: &mut BTreeMap<Vec<u8>, Vec<u8>>) -> Self {
         let mut notes = Self::default();
         attributes.retain(|name, value| {
@@ -37,7 +36,7 @@ impl Notes {
                 return true;
             }
             match note {
-                // With `x` it only says that there are whiteouts among the files.
+                // The value `x` only says that the directory contains whiteouts.
                 b"opaque" => notes.opaque |= value.first() == Some(&b'y'),
                 b"redirect" if !value.is_empty() => notes.redirect = Some(value.clone()),
                 b"metacopy" => notes.metacopy = true,

@@ -1,4 +1,4 @@
-//! Paths of archives, and where they lead inside a tree.
+//! Resolves the paths of archives inside a tree.
 
 use super::{FileTree, Kind, Metadata, NodeId, TreeTooLarge};
 use ddi::filesystem::EntryKind;
@@ -10,58 +10,58 @@ use std::collections::{BTreeMap, HashSet};
 const MAX_PATH: usize = 4095;
 /// Longest name in bytes (the kernel's `NAME_MAX`).
 const MAX_NAME: usize = 255;
-/// Most components of one path.
+/// Maximum number of components of a path.
 pub const MAX_DEPTH: usize = 128;
-/// Symbolic links followed on one way (the kernel's `MAXSYMLINKS`).
+/// Maximum number of symbolic links to follow in one path (the kernel's `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
-/// Most steps from a directory to what is in it for all paths of an image. A million files ten directories deep take 30
-/// million.
+/// Maximum number of steps from a directory to an entry for all paths of an image. A million files ten directories deep take
+/// 30 million.
 pub const MAX_STEPS: u64 = 100_000_000;
 
-/// A path that can't be used.
+/// Error of a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Leads upwards. No tool writes such names.
-    #[error("the path has \"..\" in it")]
+    /// The path contains `..`, which no tool writes.
+    #[error("path contains \"..\"")]
     Upwards,
-    /// Contains a NUL.
-    #[error("the path has a NUL byte in it")]
+    /// The path contains a NUL.
+    #[error("path contains a NUL byte")]
     Nul,
-    /// Beyond what the kernel takes.
-    #[error("the path has {found} bytes, the most is {MAX_PATH}")]
+    /// The path is too long for the kernel.
+    #[error("path is {found} bytes; the limit is {MAX_PATH}")]
     TooLong {
-        /// Bytes
+        /// Length in bytes
         found: usize,
     },
-    /// Beyond what the kernel takes.
-    #[error("a name in the path has {found} bytes, the most is {MAX_NAME}")]
+    /// A name in the path is too long for the kernel.
+    #[error("name in the path is {found} bytes; the limit is {MAX_NAME}")]
     NameTooLong {
-        /// Bytes
+        /// Length in bytes
         found: usize,
     },
-    /// Deeper than anybody nests directories.
-    #[error("the path has more than {MAX_DEPTH} components")]
+    /// More than [`MAX_DEPTH`] components.
+    #[error("path has more than {MAX_DEPTH} components")]
     TooDeep,
-    /// Links that lead round and round.
-    #[error("more than {MAX_LINKS} symbolic links have to be followed")]
+    /// More than [`MAX_LINKS`] links, such as links in a circle.
+    #[error("path leads through more than {MAX_LINKS} symbolic links")]
     TooManyLinks,
-    /// A file where a directory should be.
-    #[error("{path:?} is {found} and not a directory")]
+    /// A component of the path is not a directory.
+    #[error("{path:?} is {found}, not a directory")]
     NotADirectory {
         /// Its path
         path: Text,
         /// What it is
         found: EntryKind,
     },
-    /// All paths together take too long.
+    /// More than [`MAX_STEPS`] steps for all paths.
     #[error("following the paths of all members takes more than {MAX_STEPS} steps")]
     TooManySteps,
-    /// The tree is full.
+    /// The tree exceeds its bounds.
     #[error(transparent)]
     TooLarge(#[from] TreeTooLarge),
 }
 
-/// The components of a path: no empty ones and no `.`. A leading slash means nothing, as for `tar`.
+/// Splits a path into components, without empty ones and `.`. A leading slash is ignored, as by `tar`.
 ///
 /// # Errors
 /// [`PathError`], but never `NotADirectory`, `TooManyLinks`, `TooManySteps` or `TooLarge`.
@@ -87,23 +87,23 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, PathError> {
     Ok(parts)
 }
 
-/// `directory/name`, or `name` at the root.
+/// Returns `directory/name`, or `name` at the root.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') }
 }
 
-/// A path for a message.
+/// Formats a path for a message.
 pub(super) fn display(path: &[u8]) -> Text {
     Text::from_bytes(path)
 }
 
-/// Steps from a directory to what is in it that are taken for all members of an image together, [`MAX_STEPS`] at most. A
-/// member of a few bytes can name a path on which thousands of components of links have to be followed.
+/// Remaining steps from a directory to an entry, for all members of an image. Bounded because a member of a few bytes can name a
+/// path that leads through thousands of components of links.
 #[derive(Debug)]
 pub(super) struct Steps(u64);
 
 impl Steps {
-    /// As many as one image has.
+    /// Returns the budget of an image.
     pub(super) const fn all() -> Self {
         Self(MAX_STEPS)
     }
@@ -114,21 +114,21 @@ impl Steps {
     }
 }
 
-/// Where a path leads.
+/// Result of following a path.
 pub(super) enum Way {
-    /// To a directory.
+    /// The path leads to a directory.
     Found(NodeId),
-    /// This directory has nothing of this name.
+    /// This directory has no entry of this name.
     Missing(NodeId, Vec<u8>),
-    /// Through a name that was asked to be told about.
+    /// The path leads through a marked name.
     Marked,
 }
 
-/// Names in directories.
+/// Set of directories and names in them.
 pub(super) type Names = HashSet<(NodeId, Vec<u8>)>;
 
-/// A way down a tree, links followed inside it as a container runtime follows them: `..` in a link's target stops at the
-/// root. It can be gone on with after what was missing has been made.
+/// Walks down a tree, following links as a container runtime does: `..` in the target of a link stops at the root. The walk can
+/// continue after a missing directory has been created.
 struct Walk<'a> {
     todo: Vec<Cow<'a, [u8]>>,
     trail: Vec<(Cow<'a, [u8]>, NodeId)>,
@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
         Self { todo: parts.iter().rev().map(|part| Cow::Borrowed(*part)).collect(), trail: Vec::new(), links: 0 }
     }
 
-    /// Goes as far as there are directories, and not through what is in `marked`.
+    /// Walks until the end, a missing entry or a name in `marked`.
     fn go(&mut self, tree: &FileTree, marked: &Names, steps: &mut Steps) -> Result<Way, PathError> {
         loop {
             let here = self.trail.last().map_or(tree.root(), |(_, id)| *id);
@@ -193,12 +193,12 @@ impl<'a> Walk<'a> {
 }
 
 impl FileTree {
-    /// The way along `parts`, which ends at a name in `marked`.
+    /// Follows `parts` until the end, a missing entry or a name in `marked`.
     pub(super) fn way(&self, parts: &[&[u8]], marked: &Names, steps: &mut Steps) -> Result<Way, PathError> {
         Walk::new(parts).go(self, marked, steps)
     }
 
-    /// The directory at `parts`, links followed inside the tree; `None` if there is none.
+    /// Returns the directory at `parts`, following links inside the tree; `None` if there is none.
     pub(super) fn directory(&self, parts: &[&[u8]], steps: &mut Steps) -> Result<Option<NodeId>, PathError> {
         Ok(match self.way(parts, &Names::new(), steps)? {
             Way::Found(id) => Some(id),
@@ -206,7 +206,7 @@ impl FileTree {
         })
     }
 
-    /// The directory at `parts`, made if it isn't there, and those above it.
+    /// Returns the directory at `parts`. Creates it and those above it if they are missing.
     pub(super) fn make_directory(&mut self, parts: &[&[u8]], steps: &mut Steps) -> Result<NodeId, PathError> {
         let (mut walk, nothing) = (Walk::new(parts), Names::new());
         loop {
@@ -216,13 +216,13 @@ impl FileTree {
                     self.link(directory, &name, id)?;
                 }
                 Way::Found(id) => return Ok(id),
-                // Nothing is marked.
+                // Not reached: no name is marked.
                 Way::Marked => return Ok(self.root()),
             }
         }
     }
 
-    /// What is at `parts`, links on the way followed, itself not.
+    /// Returns the node at `parts`, following links except the last component.
     pub(super) fn find(&self, parts: &[&[u8]], steps: &mut Steps) -> Result<Option<NodeId>, PathError> {
         let Some((name, parents)) = parts.split_last() else { return Ok(Some(self.root())) };
         Ok(self.directory(parents, steps)?.and_then(|directory| self.entry(directory, name)))

@@ -1,49 +1,48 @@
-//! Extended headers of tar archives (POSIX.1-2024, pax, "pax Extended Header").
+//! Parses extended headers of tar archives (POSIX.1-2024, pax, "pax Extended Header").
 //!
-//! Read here because values are binary: a file capability may contain a newline, at which a reader that goes by lines
-//! gives up.
+//! Values are binary. A file capability may contain a newline, which parsers that split into lines can't read.
 
 use super::Time;
 
-/// Most bytes of one extended header. A hundred attributes of usual size have a few KiB, the longest path 4.
+/// Maximum size of an extended header in bytes. A hundred usual attributes need a few KiB, the longest path 4 KiB.
 pub(super) const MAX_LEN: u64 = 1 << 20;
 
-/// Most records of one extended header: files with holes may have two for each piece of data.
+/// Maximum number of records of an extended header. Files with holes may have two for each piece of data.
 const MAX_RECORDS: usize = 16_384;
 
-/// An extended header that can't be understood.
+/// Error of an extended header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaxError {
     /// Not `LENGTH KEYWORD=VALUE\n`.
-    #[error("the record at byte {offset} of the extended header is malformed")]
+    #[error("record at byte {offset} of the extended header is malformed")]
     Record {
-        /// Where in the header's data
+        /// Offset in the data of the header
         offset: usize,
     },
     /// More than [`MAX_RECORDS`].
-    #[error("the extended header has more than {MAX_RECORDS} records")]
+    #[error("extended header has more than {MAX_RECORDS} records")]
     TooMany,
-    /// A value that becomes a string of C, and would end early.
-    #[error("{keyword} of the extended header has a NUL byte in it")]
+    /// A text contains a NUL, which would end it in C.
+    #[error("{keyword} in the extended header contains a NUL byte")]
     Nul {
         /// Its keyword
         keyword: &'static str,
     },
-    /// A value that should be a number and isn't.
-    #[error("{keyword} of the extended header is no number that can be used")]
+    /// A value is not a number, or out of range.
+    #[error("{keyword} in the extended header is not a valid number")]
     Number {
         /// Its keyword
         keyword: &'static str,
     },
 }
 
-/// Values that are strings of C.
+/// Keywords of texts, which must not contain a NUL.
 const TEXTS: [&str; 4] = ["path", "linkpath", "uname", "gname"];
 
 /// Keyword and value.
 pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
 
-/// The records in the order in which they stand.
+/// Parses the records in their order.
 ///
 /// # Errors
 /// [`PaxError::Record`], [`PaxError::Nul`], [`PaxError::TooMany`]
@@ -61,7 +60,7 @@ pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
         if let Some(keyword) = is_text.filter(|_| value.contains(&0)) {
             return Err(PaxError::Nul { keyword });
         }
-        // Pieces of a file with holes are told by pairs of records, and later formats separate them with commas.
+        // A sparse map is a list of pairs of records, or one record with commas. A comma in a pair would change the map.
         let piece = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
         if piece.contains(&keyword) {
             let expected = piece.get(pieces % 2);
@@ -76,7 +75,7 @@ pub(super) fn records(data: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
     Ok(found)
 }
 
-/// The first record, and what follows it.
+/// Splits off the first record.
 fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = data.iter().position(|byte| *byte == b' ')?;
     let len = integer(data.get(..space)?)?;
@@ -89,21 +88,21 @@ fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((keyword, value, rest))
 }
 
-/// A number of decimal digits, with or without a sign before them.
+/// Parses decimal digits with an optional sign.
 pub(super) fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A number that isn't negative.
+/// Parses a number that is not negative.
 pub(super) fn unsigned(text: &[u8]) -> Option<u64> {
     integer(text).and_then(|number| u64::try_from(number).ok())
 }
 
-/// Numbers and times that a record without a value takes back.
+/// Keywords of numbers and times. A record without a value cancels them.
 const NUMBERS: [&str; 3] = ["size", "uid", "gid"];
 const TIMES: [&str; 3] = ["mtime", "atime", "ctime"];
 
-/// Whether all numbers and times are such, also those that nothing is made of.
+/// Checks all numbers and times, unused ones too.
 ///
 /// # Errors
 /// [`PaxError::Number`]
@@ -116,13 +115,13 @@ pub(super) fn check(records: &[(Vec<u8>, Vec<u8>)]) -> Result<(), PaxError> {
     TIMES.iter().try_for_each(|keyword| is(keyword, &|value| time(value).is_some()))
 }
 
-/// The value of the last record with this keyword, unless that is empty.
+/// Returns the value of the last record with this keyword; `None` if it is empty.
 pub(super) fn last<'r>(records: &'r [(Vec<u8>, Vec<u8>)], keyword: &str) -> Option<&'r [u8]> {
     let found = records.iter().rev().find(|(found, _)| found == keyword.as_bytes());
     found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
 }
 
-/// Seconds with a fraction; digits beyond nanoseconds are cut off.
+/// Parses seconds with a fraction. Digits beyond nanoseconds are ignored.
 pub(super) fn time(text: &[u8]) -> Option<Time> {
     let mut parts = text.splitn(2, |byte| *byte == b'.');
     let whole = integer(parts.next()?)?;
@@ -131,7 +130,7 @@ pub(super) fn time(text: &[u8]) -> Option<Time> {
     let digits: Vec<u8> = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9).collect();
     let nanoseconds = u32::try_from(integer(&digits)?).ok()?;
     Some(match (text.starts_with(b"-"), nanoseconds) {
-        // Half a second before -1 is a second and a half before 1970: -2 and a half forward.
+        // -1.5 is 1.5 seconds before 1970: -2 seconds and 0.5 seconds forward.
         (true, part @ 1..) => {
             Time { seconds: whole.saturating_sub(1), nanoseconds: 1_000_000_000_u32.checked_sub(part)? }
         }

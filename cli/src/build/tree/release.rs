@@ -1,4 +1,4 @@
-//! The release file of the extension: the source's own, checked, or one that is written.
+//! Checks the release file of a source, or writes one.
 
 use super::path::Steps;
 use super::{Content, FileTree, Kind, Metadata, PathError, Time};
@@ -10,7 +10,7 @@ use sextant::extension::{self, Incompatible, LookupError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// What a written release file says (os-release(5), "Extensions").
+/// Fields of a release file to write (os-release(5), "Extensions").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseOptions {
     /// `ID=`; `_any` if none is given.
@@ -25,37 +25,34 @@ pub struct ReleaseOptions {
     pub reload_manager: bool,
 }
 
-/// Why there can't be a release file that a boot accepts.
+/// Error of the release file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseProblem {
-    /// The source has release files and none for this name.
-    #[error(
-        "the source brings {found}, which doesn't fit the name: build it as {}, or remove the file",
-        fitting(found)
-    )]
+    /// The source has a release file for another name.
+    #[error("source contains {found}, which is for another name: build as {}, or remove the file", fitting(found))]
     OtherName {
         /// Its file name
         found: String,
     },
-    /// The source's own would be refused.
-    #[error("the source's own release file: {0}")]
+    /// A boot would reject the release file of the source.
+    #[error("release file of the source: {0}")]
     Lookup(LookupError),
-    /// The source's own would be refused.
-    #[error("the source's own {path}: {error}")]
+    /// A boot would reject the release file of the source, of this path.
+    #[error("{path} of the source: {error}")]
     Unfit {
         /// Its path
         path: Text,
         /// Why
         error: Incompatible,
     },
-    /// Two opinions about what it says.
-    #[error("the source brings its own {path}: the options that say what to write can't be given with it")]
+    /// The source has a release file, and options for writing one were given.
+    #[error("source contains {path}; the options for writing a release file can't be used with it")]
     Options {
         /// Its path
         path: Text,
     },
-    /// It can't be put into the tree.
+    /// The release file can't be added to the tree.
     #[error("writing {path}: {error}")]
     Path {
         /// Its path
@@ -63,7 +60,7 @@ pub enum ReleaseProblem {
         /// Why
         error: PathError,
     },
-    /// A value that can't stand there.
+    /// A value with an invalid character.
     #[error("{key}: {value:?} has characters other than letters, digits, \".\", \"_\", \"-\", \"+\", \"~\" and \":\"")]
     Value {
         /// Its key
@@ -83,8 +80,8 @@ fn fitting(file: &str) -> &str {
     file.strip_prefix("extension-release.").unwrap_or(file)
 }
 
-/// Puts a release file into the tree if it has none, and makes sure that the one it has is one that a boot accepts on a
-/// machine of `architecture`, whatever its operating system.
+/// Adds a release file to the tree if it has none. Otherwise checks that a boot accepts the file on a machine of
+/// `architecture`, whatever its operating system.
 ///
 /// # Errors
 /// [`ReleaseProblem`]
@@ -121,7 +118,7 @@ pub fn complete_release(
     let described = Metadata { mode: 0o644, mtime: time, xattrs: BTreeMap::new(), ..Metadata::implied_directory() };
     let id = tree.add(described, Kind::File(Content::bytes(text.as_bytes()))).map_err(|error| wrap(error.into()))?;
     tree.link(place, file.as_bytes(), id).map_err(|error| wrap(error.into()))?;
-    // Directories made on the way have no time of their own either.
+    // Directories created for the file get the same time.
     for (_, id) in tree.walk() {
         if !before.contains(&id)
             && let Some(node) = tree.node_mut(id)
@@ -145,7 +142,7 @@ fn text(class: Class, architecture: Architecture, options: &ReleaseOptions) -> R
     ];
     for (key, value) in pairs {
         let Some(value) = value else { continue };
-        // A scope is a list of words.
+        // The scope is a list separated by spaces.
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~:".contains(c) || (c == ' ' && key == scope);
         if value.is_empty() || !value.chars().all(plain) {
             return Err(ReleaseProblem::Value { key, value: value.to_owned() });
@@ -230,7 +227,7 @@ mod tests {
         let error = own("extension-release.k3s", "ID=_any\nSYSEXT_SCOPE=initrd\n").unwrap_err();
         assert!(error.contains("SYSEXT_SCOPE"), "{error}");
         let error = own("extension-release.other", "ID=_any\n").unwrap_err();
-        assert!(error.contains("build it as other"), "{error}");
+        assert!(error.contains("build as other"), "{error}");
         let options = ReleaseOptions { reload_manager: true, ..none.clone() };
         let mut tree = with_file(&format!("{directory}/extension-release.k3s_1.2"), "ID=_any\n");
         assert!(matches!(complete(&mut tree, &options), Err(ReleaseProblem::Options { .. })));

@@ -1,4 +1,4 @@
-//! What of a source can be part of an extension.
+//! Removes files that can't be part of an extension.
 
 use super::path::{Steps, components, display};
 use super::{Below, FileTree, Kind, NodeId};
@@ -7,16 +7,25 @@ use ddi::filesystem::EntryKind;
 use ddi::text::Text;
 use std::fmt;
 
-/// Something that is in the source and won't be in the extension.
+/// A file or attribute of the source that is left out of the extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Omission {
-    /// Outside of what such an extension extends.
+    /// Outside the hierarchies of the class.
     Outside {
         /// Name at the top of the source
         name: Text,
-        /// Files, directories and links at and below it
+        /// Number of files, directories and links, this one included
         count: usize,
+        /// Class of the extension
+        class: Class,
+    },
+    /// A hierarchy of the class that is a link or file.
+    NotDirectory {
+        /// Name at the top of the source
+        name: Text,
+        /// What it is
+        kind: EntryKind,
     },
     /// A device, FIFO or socket.
     Special {
@@ -25,21 +34,21 @@ pub enum Omission {
         /// What it is
         kind: EntryKind,
     },
-    /// Something about files below the source, which an extension can't say about those of a host.
+    /// A reference to lower layers, which an extension does not have.
     Below {
-        /// The path that it is about
+        /// Path to which it refers
         path: Text,
-        /// What it says
+        /// Kind of the reference
         what: Below,
     },
-    /// An extended attribute that no file system for extensions keeps.
+    /// An extended attribute that neither squashfs nor erofs supports.
     Attribute {
         /// The file
         path: Text,
         /// Full name of the attribute
         name: Text,
     },
-    /// Would change what the host says it is, so no boot would take it.
+    /// An os-release file, which would replace that of the host. Every boot rejects it.
     OsRelease {
         /// Its path
         path: &'static str,
@@ -49,42 +58,46 @@ pub enum Omission {
 impl fmt::Display for Omission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outside { name, count: 1 } => write!(f, "left out /{name}: it is outside of what is extended"),
-            Self::Outside { name, count } => {
-                write!(f, "left out /{name} ({count} files and directories): it is outside of what is extended")
+            Self::Outside { name, count, class } => {
+                let more = if *count == 1 { String::new() } else { format!(" ({count} files and directories)") };
+                write!(f, "left out /{name}{more}: a {class} extends only {}", class.hierarchies().join(" and "))
             }
-            Self::Special { path, kind } => write!(f, "left out /{path}: it is {kind}"),
+            Self::NotDirectory { name, kind } => write!(f, "left out /{name}: it is {kind}, not a directory"),
+            Self::Special { path, kind } => write!(f, "left out /{path}: {kind} can't be part of an extension"),
             Self::Below { path, what } => {
                 let what = match what {
                     Below::Whiteout => "the whiteout of",
-                    Below::Opaque => "the opaqueness of",
-                    Below::Redirect => "the redirection of",
-                    Below::Content => "the file without content",
+                    Below::Opaque => "the opaque mark of",
+                    Below::Redirect => "the redirect mark of",
+                    Below::Content => "the file without data",
                 };
-                write!(f, "left out {what} /{path}: it is about files below, and those of a host stay as they are")
+                write!(f, "left out {what} /{path}: it refers to lower layers, which an extension does not have")
             }
             Self::Attribute { path, name } => {
-                write!(f, "left out the extended attribute {name} of /{path}: no file system for extensions keeps it")
+                write!(f, "left out the extended attribute {name} of /{path}: neither squashfs nor erofs supports it")
             }
             Self::OsRelease { path } => {
-                write!(f, "left out /{path}: an extension with it is refused, since it would rename the host")
+                write!(f, "left out /{path}: it would replace that of the host, so every boot rejects it")
             }
         }
     }
 }
 
-/// Takes out of the tree what an extension can't have, and says what that was. At the top only whole names count:
-/// `usr-local` isn't below `/usr`.
+/// Removes files and attributes that can't be part of an extension, and returns what was removed. `usr-local` is not below
+/// `/usr`.
 pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     let mut omissions = Vec::new();
     let root = tree.root();
     let top: Vec<(Vec<u8>, NodeId)> = tree.entries(root).map(|(name, id)| (name.to_vec(), id)).collect();
     for (name, id) in top {
-        let is_directory = matches!(tree.node(id).map(|node| &node.kind), Some(Kind::Directory(_)));
-        if !(is_top(class, &name) && is_directory) {
-            tree.unlink(root, &name);
-            omissions.push(Omission::Outside { name: display(&name), count: count(tree, id) });
-        }
+        let kind = tree.node(id).map_or(EntryKind::Directory, |node| node.kind.entry_kind());
+        let shown = display(&name);
+        omissions.push(match (is_top(class, &name), kind) {
+            (true, EntryKind::Directory) => continue,
+            (true, kind) => Omission::NotDirectory { name: shown, kind },
+            (false, _) => Omission::Outside { name: shown, count: count(tree, id), class },
+        });
+        tree.unlink(root, &name);
     }
     omit_special(tree, &mut omissions);
     omit_os_release(tree, class, &mut omissions);
@@ -93,8 +106,8 @@ pub fn select(tree: &mut FileTree, class: Class) -> Vec<Omission> {
     omissions
 }
 
-/// Whether erofs keeps an attribute with this name (`fs/erofs/xattr.h`, `erofs_xattr_prefix`). Others belong to the file
-/// system that the source lies on, such as `btrfs.compression` and `system.nfs4_acl`; `mkfs.erofs` 1.8 drops them and succeeds.
+/// Returns whether erofs supports an attribute of this name (`fs/erofs/xattr.h`, `erofs_xattr_prefix`). Others belong to the file
+/// system of the source, such as `btrfs.compression` and `system.nfs4_acl`; `mkfs.erofs` 1.8 drops them without an error.
 fn is_kept(name: &[u8]) -> bool {
     let namespaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
@@ -115,7 +128,7 @@ fn omit_attributes(tree: &mut FileTree, omissions: &mut Vec<Omission>) {
     }
 }
 
-/// What was said about files that aren't part of the tree, unless something has come in their place.
+/// Reports references to lower layers, unless a file of the tree has replaced them.
 fn omit_below(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
     for (path, what) in std::mem::take(&mut tree.below) {
         let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
@@ -132,18 +145,18 @@ fn omit_below(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) 
     }
 }
 
-/// Whether a name at the top is one of what extensions of `class` extend.
+/// Returns whether a name at the top is a hierarchy of `class`.
 fn is_top(class: Class, name: &[u8]) -> bool {
     let mut hierarchies = class.hierarchies().iter().filter_map(|hierarchy| hierarchy.strip_prefix('/'));
     hierarchies.any(|hierarchy| hierarchy.as_bytes() == name)
 }
 
-/// Whether a path of an archive lies in what extensions of `class` extend.
+/// Returns whether a path of an archive is below a hierarchy of `class`.
 pub(super) fn is_extended(class: Class, path: &[u8]) -> bool {
     components(path).is_ok_and(|parts| parts.first().is_some_and(|first| is_top(class, first)))
 }
 
-/// How many names there are at and below a node.
+/// Counts the names below a node, itself included.
 fn count(tree: &FileTree, id: NodeId) -> usize {
     let mut found = 0_usize;
     let mut todo = vec![id];
@@ -175,7 +188,7 @@ fn omit_special(tree: &mut FileTree, omissions: &mut Vec<Omission>) {
 fn omit_os_release(tree: &mut FileTree, class: Class, omissions: &mut Vec<Omission>) {
     let path = class.os_release();
     let parts: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
-    // A link on the way leads to where the file would be refused as well.
+    // Links on the path are followed, as the check of a boot does.
     if let Some((name, directory)) = parts.split_last()
         && let Ok(Some(directory)) = tree.directory(directory, &mut Steps::all())
         && tree.unlink(directory, name).is_some()
@@ -219,8 +232,8 @@ mod tests {
         assert_eq!(paths(&sysext), ["opt", "opt/c", "usr", "usr/bin", "usr/bin/a"]);
         let texts: Vec<_> = omitted.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), 3, "{texts:?}");
-        assert!(texts.contains(&"left out /etc (2 files and directories): it is outside of what is extended".into()));
-        assert!(texts.contains(&"left out /us: it is outside of what is extended".into()));
+        assert!(texts.contains(&"left out /etc (2 files and directories): a sysext extends only /usr and /opt".into()));
+        assert!(texts.contains(&"left out /us: a sysext extends only /usr and /opt".into()));
         let mut confext = tree(&all);
         select(&mut confext, Class::Confext);
         assert_eq!(paths(&confext), ["etc", "etc/d"]);
@@ -248,7 +261,7 @@ mod tests {
         // The root, usr, usr/a, and the line about etc.
         assert_eq!(texts.len(), 3 * 3 + 1, "{texts:#?}");
         let line =
-            "left out the extended attribute btrfs.compression of /usr/a: no file system for extensions keeps it";
+            "left out the extended attribute btrfs.compression of /usr/a: neither squashfs nor erofs supports it";
         assert!(texts.iter().any(|text| text == line), "{texts:#?}");
         for (path, id) in tree.walk() {
             let left = &tree.node(id).unwrap().metadata.xattrs;

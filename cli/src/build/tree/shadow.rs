@@ -1,25 +1,24 @@
-//! Directories and links of an extension that hide what usual hosts have in their place.
+//! Finds directories and links of an extension that hide directories or links of common distributions.
 //!
-//! Where an extension has a directory and the host a link, the overlay shows the directory, and all that the link led to is
-//! gone; where an extension has a link or file and the host a directory, that directory is gone. The first is what an
-//! extension with `usr/sbin` does to a host on which that is a link to `bin`: the one thing on which distributions disagree
-//! (file-hierarchy(7); systemd marks the others as "unmerged-bin"). `sextant plan --host` compares with a real host.
+//! A directory of an extension hides a link of the host, and with it all files behind the link. A link or file of an extension
+//! hides a directory of the host. The usual case is an extension with `usr/sbin` on a host on which that is a link to `bin`
+//! (file-hierarchy(7); systemd marks other hosts as "unmerged-bin"). `sextant plan --host` compares with a real host.
 
 use super::{FileTree, NodeId};
 use ddi::Class;
 use ddi::filesystem::EntryKind;
 use std::fmt;
 
-/// Distributions by `ID` of their os-release, and as people call them.
+/// Distributions: `ID` of the os-release and name.
 type Hosts = [(&'static str, &'static str)];
 
-/// What hosts have at a path. Empty on a side: all hosts that have the path have it like the other.
+/// A path that is a link on some distributions and a directory on others.
 struct Usual {
     path: &'static str,
-    /// Those on which it is a link, and where that leads.
+    /// Distributions on which it is a link.
     links: &'static Hosts,
     target: &'static str,
-    /// Those on which it is a directory.
+    /// Distributions on which it is a directory.
     directories: &'static Hosts,
 }
 
@@ -32,7 +31,7 @@ const TUMBLEWEED: (&str, &str) = ("opensuse-tumbleweed", "openSUSE");
 const LEAP: (&str, &str) = ("opensuse-leap", "openSUSE");
 const RHEL: (&str, &str) = ("rhel", "RHEL");
 
-/// Paths at which distributions differ:
+/// Paths at which distributions differ. Sources:
 /// <https://fedoraproject.org/wiki/Changes/Unify_bin_and_sbin>; the package `filesystem` of Arch Linux; Debian's `base-files` and `libc6`,
 /// whose dynamic linker is in `usr/lib64`; `ca-certificates` of each.
 const DIFFERENT: [Usual; 4] = [
@@ -94,12 +93,12 @@ const DIRECTORIES: [&str; 28] = [
     "etc/alternatives",
 ];
 
-/// Something in an extension that hides more of a usual host than a file of the same name.
+/// A directory or link of an extension that hides a link or directory of common distributions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shadow {
     path: &'static str,
     found: EntryKind,
-    /// What the host has there, and on which hosts; none are named where it is so on all of them.
+    /// What hosts have there, beginning with the hosts, such as `on Debian it is a directory`.
     host: String,
     advice: &'static str,
 }
@@ -107,12 +106,12 @@ pub struct Shadow {
 impl fmt::Display for Shadow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, found, host, advice } = self;
-        write!(f, "/{path} is {found}, and {host}: the merge would hide that with everything in it{advice}")
+        write!(f, "/{path} is {found}; {host}, which the merge would hide with everything in it{advice}")
     }
 }
 
-/// Names what in `tree` hides a link or directory of hosts whose os-release says `id`, or of any host for `_any` and systems that
-/// aren't known here. The tree has nothing in it besides what `class` extends.
+/// Finds paths of `tree` that hide a link or directory of the distribution with this `ID`, or of any distribution for `_any` and
+/// unknown ones. [`super::select`] must have been applied to the tree.
 #[must_use]
 pub fn shadows(tree: &FileTree, class: Class, id: &str) -> Vec<Shadow> {
     let mut found = Vec::new();
@@ -127,25 +126,25 @@ pub fn shadows(tree: &FileTree, class: Class, id: &str) -> Vec<Shadow> {
             hosts.iter().filter(|(known, _)| !is_known || *known == id).map(|(_, name)| *name).collect();
         names.dedup();
         if !names.is_empty() {
-            let host = format!("{what} on {}", listed(&names));
+            let host = format!("on {} it is {what}", listed(&names));
             let advice = match (usual.path, kind) {
-                ("usr/sbin", _) => "; programs in usr/bin are found on all hosts",
+                ("usr/sbin", _) => "; put programs into usr/bin, where all hosts find them",
                 (_, EntryKind::Directory) => "",
-                _ => "; put files into a directory of that name",
+                _ => "; put files into a directory of this name",
             };
             found.push(Shadow { path: usual.path, found: kind, host, advice });
         }
     }
     for path in DIRECTORIES {
         if let Some(kind) = kind_at(tree, class, path).filter(|kind| *kind != EntryKind::Directory) {
-            let advice = "; put files into a directory of that name";
-            found.push(Shadow { path, found: kind, host: "a directory on hosts".to_owned(), advice });
+            let advice = "; put files into a directory of this name";
+            found.push(Shadow { path, found: kind, host: "on all hosts it is a directory".to_owned(), advice });
         }
     }
     found
 }
 
-/// What is at a path that leads through directories only, if extensions of this class may have it.
+/// Returns the kind of the file at a path in a hierarchy of the class. Links are not followed.
 fn kind_at(tree: &FileTree, class: Class, path: &str) -> Option<EntryKind> {
     let top = path.split('/').next()?;
     class.hierarchies().iter().any(|hierarchy| hierarchy.trim_start_matches('/') == top).then_some(())?;
@@ -156,7 +155,7 @@ fn kind_at(tree: &FileTree, class: Class, path: &str) -> Option<EntryKind> {
     Some(tree.node(id)?.kind.entry_kind())
 }
 
-/// "a, b and c"
+/// Joins names as in `a, b and c`.
 fn listed(names: &[&str]) -> String {
     match names.split_last() {
         Some((last, [])) => (*last).to_owned(),
@@ -199,13 +198,13 @@ mod tests {
     #[test]
     fn what_differs_between_hosts_is_told_for_the_host_that_is_meant() {
         let rows: [(&str, &str, usize, &str); 9] = [
-            ("_any", "usr/sbin", 1, "a link to bin on Fedora 42 and later and Arch Linux"),
+            ("_any", "usr/sbin", 1, "on Fedora 42 and later and Arch Linux it is a link to bin,"),
             ("kairos", "usr/sbin", 1, "Fedora 42 and later"),
-            ("arch", "usr/sbin", 1, "a link to bin on Arch Linux: "),
-            ("fedora", "usr/sbin", 1, "on Fedora 42 and later: "),
+            ("arch", "usr/sbin", 1, "on Arch Linux it is a link to bin,"),
+            ("fedora", "usr/sbin", 1, "on Fedora 42 and later it is"),
             ("debian", "usr/sbin", 0, ""),
             ("debian", "usr/lib64", 0, ""),
-            ("arch", "usr/lib64", 1, "a link to lib on Arch Linux"),
+            ("arch", "usr/lib64", 1, "on Arch Linux it is a link to lib"),
             ("_any", "usr/lib64", 1, "Arch Linux"),
             ("_any", "usr/local/sbin", 1, "Fedora 42 and later"),
         ];
@@ -215,8 +214,8 @@ mod tests {
             assert!(found.iter().all(|it| it.contains(words)), "{id} {path}: {found:?}");
         }
         let found = said(&tree(&[], &[("usr/sbin", "bin")]), Class::Sysext, "_any");
-        let expected = "/usr/sbin is a symbolic link, and a directory on Debian, Ubuntu, openSUSE, Fedora up to 41 and RHEL: the merge \
-                        would hide that with everything in it; programs in usr/bin are found on all hosts";
+        let expected = "/usr/sbin is a symbolic link; on Debian, Ubuntu, openSUSE, Fedora up to 41 and RHEL it is a directory, which \
+                        the merge would hide with everything in it; put programs into usr/bin, where all hosts find them";
         assert_eq!(found, [expected]);
         assert_eq!(said(&tree(&[], &[("usr/sbin", "bin")]), Class::Sysext, "arch"), [""; 0]);
     }
@@ -229,7 +228,7 @@ mod tests {
             let found = said(&tree(&[], &[(path, target)]), Class::Sysext, "debian");
             assert_eq!(found.len(), 1, "{path}: {found:?}");
             assert!(
-                found[0].starts_with(&format!("/{path} is ")) && found[0].contains("directory on hosts"),
+                found[0].starts_with(&format!("/{path} is ")) && found[0].contains("; on all hosts it is a directory"),
                 "{found:?}"
             );
             assert_eq!(said(&tree(&[path], &[]), Class::Sysext, "debian"), [""; 0], "{path}");

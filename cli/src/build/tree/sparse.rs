@@ -1,4 +1,4 @@
-//! Files with holes in tar archives: GNU's old format and the three versions of the pax format
+//! Reads files with holes from tar archives: GNU's old format and the three versions of the pax format
 //! (GNU tar's manual, "Storing Sparse Files").
 
 use super::Content;
@@ -9,25 +9,25 @@ use ddi::io::ReadAt;
 use std::io;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-/// Most pieces of data in one file. `tar` itself sees one every 512 bytes at worst.
+/// Maximum number of pieces of data of a file. `tar` writes at most one for each 512 bytes.
 const MAX_PARTS: usize = 1 << 20;
 
-/// A map of holes that can't be used.
+/// Error of a sparse map.
 #[derive(Debug, thiserror::Error)]
-#[error("the map of its holes does not hold together")]
+#[error("sparse map is inconsistent")]
 pub struct SparseError;
 
-/// Where the map of a file with holes is.
+/// Place of the map of a file with holes.
 enum Place {
-    /// In GNU's old header, and in blocks of their own behind it.
+    /// In GNU's old header, and in further blocks behind it.
     Header,
-    /// In records, versions 0.0 and 0.1.
+    /// In records: versions 0.0 and 0.1.
     Records,
-    /// Before the data, version 1.0.
+    /// Before the data: version 1.0.
     Data,
 }
 
-/// Where the map of a member is; `None` for one without. Versions that aren't known are files without holes, as to Go.
+/// Finds the map of a member; `None` if it has none. Unknown versions are files without holes, as in Go.
 fn place(member: &Member) -> Option<Place> {
     if member.entry_type() == EntryType::GNUSparse {
         return Some(Place::Header);
@@ -41,7 +41,7 @@ fn place(member: &Member) -> Option<Place> {
     }
 }
 
-/// The map in the records: one record for each piece in version 0.0, one for all since.
+/// Returns the map of the records: one record for each piece in version 0.0, one record for all later.
 fn map_of(member: &Member) -> Vec<u8> {
     let wanted: [&[u8]; 2] = [b"GNU.sparse.offset", b"GNU.sparse.numbytes"];
     let pieces: Vec<&[u8]> = member
@@ -53,7 +53,7 @@ fn map_of(member: &Member) -> Vec<u8> {
     if pieces.is_empty() { member.record("GNU.sparse.map").unwrap_or_default().to_vec() } else { pieces.join(&b',') }
 }
 
-/// The path of a file with holes, where the path of its header is another one that old versions of `tar` unpack it under.
+/// Returns the real path of a file with holes. Its header may have another one, for old versions of `tar`.
 pub(super) fn name(member: &Member) -> Option<Vec<u8>> {
     match place(member)? {
         Place::Header => None,
@@ -61,7 +61,7 @@ pub(super) fn name(member: &Member) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether a member has a map only if it has data.
+/// Checks that a member without data has no map.
 ///
 /// # Errors
 /// [`SparseError`]
@@ -69,15 +69,15 @@ pub(super) fn check(member: &Member) -> Result<(), SparseError> {
     if has_no_data(member.entry_type()) && place(member).is_some() { Err(SparseError) } else { Ok(()) }
 }
 
-/// Where the fields of GNU's old map are in a header.
+/// Fields of GNU's old map in a header.
 const OLD_MAP: std::ops::Range<usize> = 386..482;
 const OLD_MORE: usize = 482;
 const OLD_SIZE: std::ops::Range<usize> = 483..495;
-/// And in a block of its own.
+/// Fields in a further block.
 const NEXT_MAP: std::ops::Range<usize> = 0..504;
 const NEXT_MORE: usize = 504;
 
-/// Bytes of further map blocks that follow the header at `offset`, if it is one of GNU's old sparse files.
+/// Returns the size in bytes of the further map blocks behind the header at `offset`; 0 unless it is in GNU's old format.
 pub(super) fn extension_blocks(archive: &Spool, offset: u64) -> Result<u64, ArchiveError> {
     let mut header = Header::new_old();
     archive.read_exact_at(header.as_mut_bytes(), offset)?;
@@ -99,10 +99,10 @@ pub(super) fn extension_blocks(archive: &Spool, offset: u64) -> Result<u64, Arch
     Ok(count.saturating_mul(BLOCK))
 }
 
-/// The content of a file with holes; `None` for one without.
+/// Returns the content of a file with holes; `None` if it has none.
 ///
 /// # Errors
-/// [`SparseError`], also where the archive can't be read there: its length has been checked.
+/// [`SparseError`], also if reading the archive fails.
 pub(super) fn content(archive: &Spool, member: &Member) -> Result<Option<Content>, SparseError> {
     let map = match place(member) {
         None => return Ok(None),
@@ -114,7 +114,7 @@ pub(super) fn content(archive: &Spool, member: &Member) -> Result<Option<Content
     parts(archive, len, &map, data).map(Some).ok_or(SparseError)
 }
 
-/// Length of the file, offsets and lengths of its pieces by turns, and where their data is in the archive.
+/// Size of the file; offset and length of each piece, alternating; offset and length of their data in the archive.
 type Map = (u64, Vec<u64>, (u64, u64));
 
 fn in_header(archive: &Spool, member: &Member) -> Option<Map> {
@@ -122,7 +122,7 @@ fn in_header(archive: &Spool, member: &Member) -> Option<Map> {
     let unsigned = |field: &[u8]| numeric(field).and_then(|number| u64::try_from(number).ok());
     let mut map = Vec::new();
     let mut take = |pieces: &[u8]| -> Option<()> {
-        // The first one without an offset ends the list.
+        // The first empty entry ends the list.
         for piece in pieces.chunks_exact(24).take_while(|piece| piece.first() != Some(&0)) {
             map.extend([unsigned(piece.get(..12)?)?, unsigned(piece.get(12..)?)?]);
         }
@@ -151,7 +151,7 @@ fn in_records(member: &Member) -> Option<Map> {
     whole.then_some((real_size(member)?, numbers, (member.data(), member.size)))
 }
 
-/// The map stands before the data, a number a line, padded to whole blocks.
+/// Reads a map before the data: one number per line, padded to whole blocks.
 fn in_data(archive: &Spool, member: &Member) -> Option<Map> {
     let mut numbers = Vec::new();
     let mut wanted = None;
@@ -185,10 +185,10 @@ fn in_data(archive: &Spool, member: &Member) -> Option<Map> {
     Some((real_size(member)?, numbers, data))
 }
 
-/// Most characters of a number, zeros before it included.
+/// Maximum number of characters of a number, leading zeros included.
 const MAX_LINE: usize = 64;
 
-/// Bytes of the file, holes included. Without a record there are no more than the archive has.
+/// Returns the size of the file, holes included. Without a record it is the size of the data.
 fn real_size(member: &Member) -> Option<u64> {
     let record = member.record("GNU.sparse.size").or_else(|| member.record("GNU.sparse.realsize"));
     record.map_or(Some(member.size), unsigned)
@@ -207,7 +207,7 @@ fn parts(archive: &Spool, len: u64, map: &[u64], (mut place, mut left): (u64, u6
         }
         place = place.checked_add(size)?;
     }
-    // Data that belongs to no piece is refused as well.
+    // Data that belongs to no piece is invalid too.
     (left == 0).then_some(())?;
     Content::sparse(len, parts)
 }

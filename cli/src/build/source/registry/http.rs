@@ -1,8 +1,8 @@
-//! HTTP with a registry: every answer is bounded while it is read, and credentials go where they may.
+//! HTTP client for a registry. Every answer is bounded while it is read.
 //!
-//! Who runs a registry gets its credentials anyway, and may name any other service that is to have them (the *realm* of its
-//! challenge, as for Docker and containerd). But not one whose traffic can be read on the way, and only the registry
-//! itself may: what it redirects to has no say in it.
+//! Credentials are sent to the registry, and to the service for tokens that it names (the *realm* of its challenge, as in Docker
+//! and containerd). That service needs TLS, unless it and the registry are on this machine. A server to which the registry
+//! redirects can't name one.
 
 use super::Login;
 use crate::build::error::with_causes;
@@ -19,24 +19,24 @@ use std::fmt::Display;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Without a byte for so long a transfer is given up.
+/// Longest time without a byte.
 const SILENCE: Duration = Duration::from_mins(1);
-/// How long a connection may take.
+/// Longest time for making a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long a manifest or token may take as a whole.
+/// Longest time for a whole manifest or token.
 const DOCUMENT_TIME: Duration = Duration::from_mins(2);
-/// Most redirections of one request.
+/// Maximum number of redirections of one request.
 const MAX_REDIRECTS: usize = 5;
-/// Most bytes of the answer with a token. Tokens travel in headers, of which servers take 8 to 32 KiB.
+/// Maximum size of the answer with a token, in bytes. Tokens are sent in headers, which servers limit to 8 to 32 KiB.
 const MAX_TOKEN: u64 = 64 << 10;
-/// Most bytes of an error that are read; what is behind them is dropped with the connection.
+/// Maximum number of bytes of an error that are read.
 const MAX_ERROR: usize = 16 << 10;
 
-/// Why a request failed.
+/// Failure of a request.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) message: Message,
-    /// Whether it is a question of credentials.
+    /// Whether other credentials could help.
     pub(super) denied: bool,
     /// Whether it may succeed a moment later.
     pub(super) transient: bool,
@@ -51,35 +51,35 @@ impl Failure {
         Self { denied: true, ..Self::new(message) }
     }
 
-    /// Nothing, or no more, comes from there.
+    /// Wraps an error of the transport.
     pub(super) fn of(error: &reqwest::Error) -> Self {
         Self { transient: error.is_connect() || error.is_timeout(), ..Self::new(with_causes(error)) }
     }
 }
 
-/// A registry, and how it is spoken to.
+/// Client for one repository of a registry.
 pub(super) struct Http {
     client: Client,
     /// `scheme://host[:port]/v2/`
     base: Url,
     login: Login,
     scope: String,
-    /// What the registry is told, once it has asked.
+    /// Value of the header `Authorization`, after a challenge of the registry.
     authorization: RefCell<Option<HeaderValue>>,
 }
 
-/// What is asked for.
+/// A request to the registry.
 pub(super) struct Request<'a> {
-    /// Behind `/v2/`.
+    /// Path below `/v2/`.
     pub(super) path: String,
-    /// Media types that are understood.
+    /// Accepted media types.
     pub(super) accept: &'a [&'a str],
-    /// Whether the answer has to be there soon, as a whole.
+    /// Whether [`DOCUMENT_TIME`] applies to the answer.
     pub(super) is_document: bool,
 }
 
 impl Http {
-    /// `scheme` is `http` only for a registry on this machine.
+    /// Creates a client. `scheme` is `http` only for a registry on this machine.
     pub(super) fn new(scheme: &str, registry: &str, repository: &str, login: Login) -> Result<Self, Failure> {
         let client = Client::builder()
             .user_agent(concat!("sextant/", env!("CARGO_PKG_VERSION")))
@@ -94,7 +94,7 @@ impl Http {
         Ok(Self { client, base, login, scope, authorization: RefCell::new(None) })
     }
 
-    /// Asks whether, and for what, the registry wants credentials.
+    /// Sends a first request, and answers the registry's challenge if it sends one.
     pub(super) async fn log_in(&self) -> Result<(), Failure> {
         let answer = self.client.get(self.base.clone()).timeout(DOCUMENT_TIME).send().await;
         let answer = answer.map_err(|error| Failure::of(&error))?;
@@ -104,7 +104,7 @@ impl Http {
         Ok(())
     }
 
-    /// The answer to a request that succeeded.
+    /// Sends a request and returns its answer if it succeeded.
     pub(super) async fn get(&self, wanted: &Request<'_>) -> Result<Response, Failure> {
         let url = self.base.join(&wanted.path).map_err(Failure::new)?;
         let mut authorized = false;
@@ -130,7 +130,7 @@ impl Http {
         }
     }
 
-    /// Does what a registry's challenge asks for; `false` if there is nothing to be done.
+    /// Answers a challenge of the registry; `false` if there is none that can be answered.
     async fn authorize(&self, answer: &Response) -> Result<bool, Failure> {
         if !is_same_origin(answer.url(), &self.base) {
             return Ok(false);
@@ -153,7 +153,7 @@ impl Http {
         Ok(true)
     }
 
-    /// A token from the service that a challenge names (distribution/distribution, `docs/content/spec/auth/token.md`).
+    /// Fetches a token from the service that a challenge names (distribution/distribution, `docs/content/spec/auth/token.md`).
     async fn token(&self, challenge: &ChallengeRef<'_>) -> Result<Zeroizing<String>, Failure> {
         let parameter = |name: &str| {
             let found = challenge.params.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
@@ -161,11 +161,11 @@ impl Http {
         };
         let realm = parameter("realm").unwrap_or_default();
         let mut url = Url::parse(&realm).map_err(|error| {
-            Failure::new(format_args!("registry names the service for tokens {}: {error}", Text::new(&realm)))
+            Failure::new(format_args!("parsing the realm {} of the registry: {error}", Text::new(&realm)))
         })?;
         if !self.may_have_credentials(&url) {
             return Err(Failure::new(format_args!(
-                "registry wants credentials sent to {} without TLS",
+                "registry asks to send credentials to {} without TLS",
                 Text::new(&realm)
             )));
         }
@@ -185,15 +185,15 @@ impl Http {
             return Err(if refused.transient { refused } else { Failure::denied(refused.message) });
         }
         let content = Zeroizing::new(document(answer, "token", MAX_TOKEN).await?);
-        // The words of the parser could have a piece of it in them.
-        let token: Token = serde_json::from_slice(&content).map_err(|_| Failure::new("token is not JSON"))?;
+        // The parser's message could contain a part of the token.
+        let token: Token =
+            serde_json::from_slice(&content).map_err(|_| Failure::new("answer of the token service is not JSON"))?;
         let token = token.token.or(token.access_token).map(Zeroizing::new);
-        let token = token.ok_or_else(|| Failure::new("answer has no token in it"))?;
+        let token = token.ok_or_else(|| Failure::new("answer of the token service contains no token"))?;
         Ok(Zeroizing::new(format!("Bearer {}", *token)))
     }
 
-    /// Whether credentials for the registry may be sent to a realm: over TLS, or without leaving this machine where the
-    /// registry is on it as well.
+    /// Returns whether credentials may be sent to a realm: over TLS, or if realm and registry are both on this machine.
     fn may_have_credentials(&self, realm: &Url) -> bool {
         let is_local = |url: &Url| url.scheme() == "http" && url.host_str().is_some_and(super::is_loopback);
         realm.scheme() == "https" || is_local(realm) && is_local(&self.base)
@@ -210,9 +210,9 @@ fn is_same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// All of an answer, of at most `limit` bytes.
+/// Reads an answer of at most `limit` bytes. `what` names it in errors.
 pub(super) async fn document(mut answer: Response, what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
-    let too_long = || Failure::new(format_args!("{what} has more than {limit} bytes"));
+    let too_long = || Failure::new(format_args!("{what} is larger than {limit} bytes"));
     if answer.content_length().is_some_and(|len| len > limit) {
         return Err(too_long());
     }
@@ -226,7 +226,7 @@ pub(super) async fn document(mut answer: Response, what: &str, limit: u64) -> Re
     Ok(content)
 }
 
-/// What an answer says that isn't the one that was wanted (OCI Distribution Specification, "Error Codes").
+/// Converts an error answer (OCI Distribution Specification, "Error Codes").
 async fn refusal(mut answer: Response) -> Failure {
     let status = answer.status();
     let mut content = Vec::new();
@@ -261,7 +261,7 @@ struct RegistryError {
 }
 
 impl Login {
-    /// The header for a user and password.
+    /// Returns the header `Authorization` for a user and password.
     fn basic(&self) -> Option<Zeroizing<String>> {
         let Self::Password { user, password } = self else { return None };
         let pair = Zeroizing::new(format!("{user}:{}", **password));

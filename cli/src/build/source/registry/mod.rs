@@ -1,4 +1,4 @@
-//! Images in registries (OCI Distribution Specification).
+//! Fetches images from registries (OCI Distribution Specification).
 
 mod http;
 
@@ -15,10 +15,10 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Attempts for what may go away by itself.
+/// Maximum number of attempts after transient failures.
 const ATTEMPTS: u32 = 3;
 
-/// Kinds of documents that a name may stand for.
+/// Media types that a name may stand for.
 const MANIFESTS: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -32,7 +32,7 @@ pub(super) struct Registry {
     http: Http,
     name: Reference,
     options: Options,
-    /// What the name stands for, so that it is fetched once.
+    /// The manifest or index of the name, so that it is fetched once.
     first: Option<(Descriptor, Spool)>,
 }
 
@@ -51,7 +51,7 @@ impl Registry {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(SourceError::io("starting the runtime"))?;
         let host = name.resolve_registry();
-        // Nobody can listen in on this machine itself; Docker takes it for safe as well.
+        // Loopback traffic can't be read by others; Docker allows it without TLS too.
         let scheme = if is_loopback(host) { "http" } else { "https" };
         let login = credentials::find(host, options)?;
         let http = Http::new(scheme, host, name.repository(), login).map_err(|failure| refused(&name, failure))?;
@@ -60,13 +60,13 @@ impl Registry {
         Ok(registry)
     }
 
-    /// What the name stands for now.
+    /// Fetches the manifest or index that the name stands for.
     fn resolve(&mut self) -> Result<Descriptor, SourceError> {
         let reference = self.name.digest().or(self.name.tag()).unwrap_or("latest").to_owned();
         let content = self.pull_manifest(&reference)?;
         let digest = match self.name.digest() {
             Some(digest) => digest.to_owned(),
-            // The digest of what came; a tag promises nothing else.
+            // Computed here: a tag promises no digest.
             None => format!("sha256:{}", ddi::bytes::hex(&openssl::sha::sha256(&content))),
         };
         let wrong =
@@ -95,7 +95,7 @@ impl Registry {
         sink.finish()
     }
 
-    /// Tries again what may succeed a moment later.
+    /// Repeats `work` after a transient failure.
     fn again<T>(&self, work: impl Fn() -> Result<T, Failure>) -> Result<T, SourceError> {
         let mut attempt = 1;
         loop {
@@ -137,7 +137,7 @@ impl Blobs for Registry {
         let path = format!("{}/blobs/{digest}", self.name.repository());
         let request = Request { path, accept: &[], is_document: false };
         let mut answer = self.again(|| self.runtime.block_on(self.http.get(&request)))?;
-        // Nobody is listened to for longer than what was announced.
+        // Reading stops after the size in the descriptor.
         let limit = descriptor.size().min(self.options.max_size);
         let mut sink = Sink::new(&what, &Options { max_size: limit, ..self.options.clone() })?;
         let total = Some(descriptor.size());
@@ -156,7 +156,7 @@ impl Blobs for Registry {
     }
 }
 
-/// Whether a registry is on this machine.
+/// Returns whether a registry is on this machine.
 fn is_loopback(registry: &str) -> bool {
     let host = match registry.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,

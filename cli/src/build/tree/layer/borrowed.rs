@@ -1,4 +1,4 @@
-//! What directories and files of a layer have of the layers below, as overlayfs notes it down.
+//! Applies marks of overlayfs by which directories and files of a layer refer to the layers below.
 
 use super::{Assembly, MemberError};
 use crate::build::tree::attributes::notes;
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use tar::EntryType;
 
 impl Assembly {
-    /// What overlayfs says that a directory or file has of the layers below is found before it is taken away: what was renamed
-    /// is no longer where it was.
+    /// Finds the node of the layers below that a directory or file refers to, before whiteouts are applied: a renamed file has a
+    /// whiteout at its old path.
     pub(super) fn note_borrowed(&mut self, member: &Member) -> Result<(), MemberError> {
         let kind = member.entry_type();
         let notes = notes(member);
@@ -22,7 +22,7 @@ impl Assembly {
         let Some(wanted) = wanted else { return Ok(()) };
         let own = components(&member.path)?;
         let path = match own.split_last() {
-            // A name alone is beside it.
+            // A name without a slash is relative to the parent directory.
             Some((_, parents)) if !wanted.contains(&b'/') => [parents, &[wanted]].concat().join(&b'/'),
             _ => wanted.to_vec(),
         };
@@ -40,14 +40,14 @@ impl Assembly {
         if let Some(node) = below {
             let key = own.join(&b'/');
             self.tree.hold(len(&key))?;
-            // A copy: what it is a copy of may be emptied.
+            // A copy, because the original may be emptied by a later whiteout.
             let id = self.tree.add(node.metadata, node.kind)?;
             self.borrowed.insert(key, id);
         }
         Ok(())
     }
 
-    /// Gives a redirected directory what the one below had that it stands for.
+    /// Fills a directory with the entries of the directory below that it refers to.
     pub(super) fn lend(&mut self, id: NodeId, path: &[u8], is_redirected: bool) -> Result<(), MemberError> {
         if !is_redirected {
             return Ok(());
@@ -61,7 +61,7 @@ impl Assembly {
             let entries: Vec<(Vec<u8>, NodeId)> =
                 self.tree.entries(from).map(|(name, child)| (name.to_vec(), child)).collect();
             for (name, child) in entries {
-                // What the layer itself has there came before it in the archive.
+                // Entries of the layer itself come first in the archive, and are kept.
                 if self.tree.entry(to, &name).is_some() || child == id {
                     continue;
                 }
