@@ -1,4 +1,4 @@
-//! Which partition is the one that this machine boots from.
+//! Finds the EFI system partition that this machine booted from.
 
 use crate::firmware::{Name, SystemVariables, VariableError, Variables, entry};
 use crate::root::Root;
@@ -8,14 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Where it is usually mounted (UAPI.1, "Mount Points").
+/// Usual mount points (UAPI.1, "Mount Points").
 const USUAL: [&str; 3] = ["/efi", "/boot", "/boot/efi"];
-/// The mounts that this process sees.
+/// Mounts of this process.
 const MOUNTS: &str = "/proc/self/mountinfo";
 /// Links that udev makes to partitions by their UUIDs.
 const BY_PARTUUID: &str = "/dev/disk/by-partuuid";
 
-/// Why nobody knows which it is.
+/// Error of finding the partition.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LocateError {
@@ -25,36 +25,36 @@ pub enum LocateError {
     /// The boot loader's variable can't be read.
     #[error(transparent)]
     Variable(#[from] VariableError),
-    /// The partition that the boot loader came from isn't known to udev.
-    #[error("the boot loader came from partition {uuid}, which is not in {BY_PARTUUID}")]
+    /// udev does not know the partition of the boot loader.
+    #[error("partition {uuid} of the boot loader is not in {BY_PARTUUID}")]
     NoPartition {
         /// `LoaderDevicePartUUID`
         uuid: String,
     },
-    /// It is known, and not mounted.
-    #[error("the partition that the boot loader came from, {uuid}, is not mounted as vfat")]
+    /// The partition of the boot loader is not mounted.
+    #[error("partition {uuid} of the boot loader is not mounted as vfat")]
     NotMounted {
         /// `LoaderDevicePartUUID`
         uuid: String,
     },
-    /// Nothing says which it is, and nothing is mounted where it is usually.
+    /// The boot loader does not name the partition, and none is mounted at a usual place.
     #[error("no vfat file system is mounted at /efi, /boot or /boot/efi")]
     None,
-    /// The tree of another machine has none.
-    #[error("no directory EFI in {}/efi, boot or boot/efi", .0.display())]
+    /// The tree of another machine has no such partition.
+    #[error("no directory EFI in efi, boot or boot/efi of {}", .0.display())]
     NoneBelow(PathBuf),
-    /// Nothing says which it is, and there are several.
+    /// The boot loader does not name the partition, and there are several.
     #[error("ambiguous: {} or {}", .0.display(), .1.display())]
     Several(PathBuf, PathBuf),
 }
 
-/// The mount point of the EFI system partition that this machine booted from; where the boot loader doesn't tell, the only
-/// one that is mounted at a usual place. Between two nobody guesses.
+/// Returns the mount point of the EFI system partition that this machine booted from. If the boot loader does not name it, that is
+/// the only one mounted at a usual place.
 ///
 /// # Errors
 /// [`LocateError`]
 pub fn find() -> Result<PathBuf, LocateError> {
-    // An automount point mounts what belongs there when somebody lists it.
+    // Listing an automount point mounts its file system.
     for path in USUAL {
         let _ = fs::read_dir(path);
     }
@@ -81,7 +81,7 @@ pub fn find_mounted() -> Result<PathBuf, LocateError> {
     }
 }
 
-/// The EFI system partition in the tree of a machine at `root`: the only usual place with a directory `EFI`.
+/// Returns the EFI system partition in the tree at `root`: the only usual place with a directory `EFI`.
 ///
 /// # Errors
 /// [`LocateError`]
@@ -103,7 +103,7 @@ pub fn find_below(root: &Path) -> Result<PathBuf, LocateError> {
     }
 }
 
-/// A vfat file system, mounted from its root on.
+/// A mount of the root of a vfat file system.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
     device: u64,
@@ -124,7 +124,7 @@ fn vfat_mounts(mountinfo: &str) -> Vec<Mount> {
     mountinfo.lines().filter_map(parse).collect()
 }
 
-/// White space and backslashes are written in octal.
+/// Decodes white space and backslashes, which are written in octal.
 fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
@@ -187,6 +187,6 @@ mod tests {
         assert_eq!(of(3).unwrap(), Path::new("/mnt/an esp"));
         assert_eq!(of(2).unwrap(), Path::new("/efi"));
         let error = of(4).unwrap_err().to_string();
-        assert_eq!(error, "the partition that the boot loader came from, u, is not mounted as vfat");
+        assert_eq!(error, "partition u of the boot loader is not mounted as vfat");
     }
 }

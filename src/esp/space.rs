@@ -1,4 +1,4 @@
-//! Room on the partition.
+//! Free space of a partition.
 
 use nix::sys::statfs::{MSDOS_SUPER_MAGIC, statfs};
 use nix::sys::statvfs::statvfs;
@@ -8,21 +8,21 @@ use std::path::Path;
 /// Largest file that FAT can hold, in bytes (Microsoft, "FAT File System Specification" 1.03: sizes have 32 bits).
 const FAT_MAX_FILE: u64 = u32::MAX as u64;
 
-/// What is free, and in which pieces it is given away.
+/// Free space of a file system, and its unit of allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Free, in bytes.
+    /// Free space in bytes.
     pub free: u64,
     /// Free or not, in bytes.
     pub size: u64,
     /// Size of a cluster in bytes.
     pub cluster: u64,
-    /// Whether this is FAT.
+    /// Whether the file system is FAT.
     pub fat: bool,
 }
 
 impl Space {
-    /// Of the file system at `path`.
+    /// Returns the space of the file system at `path`.
     ///
     /// # Errors
     /// As `statvfs(3)`.
@@ -34,8 +34,8 @@ impl Space {
         Ok(Self { free: bytes(found.blocks_available()), size: bytes(found.blocks()), cluster, fat })
     }
 
-    /// What files of these sizes, in bytes, and so many new directories take. Each directory that gets a file may
-    /// grow by one cluster.
+    /// Returns the space in bytes for files of these sizes and a number of new directories. Each directory may grow by one
+    /// cluster.
     #[must_use]
     pub fn needed(self, sizes: impl IntoIterator<Item = u64>, directories: u64) -> u64 {
         let files = sizes.into_iter().map(|size| size.div_ceil(self.cluster).saturating_mul(self.cluster));
@@ -43,7 +43,7 @@ impl Space {
         files.fold(directories, u64::saturating_add)
     }
 
-    /// Whether a file of `size` bytes can be there at all.
+    /// Returns whether the file system supports a file of `size` bytes.
     #[must_use]
     pub fn can_hold(self, size: u64) -> bool {
         !self.fat || size <= FAT_MAX_FILE

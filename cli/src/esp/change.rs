@@ -1,19 +1,18 @@
-//! Changing what lies beside a UKI so that a loss of power leaves the old or the new, never half of either.
+//! Changes files beside a UKI so that a power loss leaves the old or the new file, never a part of one.
 //!
 //! FAT has no journal. Linux renames by writing one directory entry and deleting another, which may lie in different
 //! sectors, and writes the first cluster of a file into its entry whenever it writes the inode (Linux 6.12,
-//! `fs/fat/namei_vfat.c`, `vfat_rename`; `fs/fat/inode.c`, `__fat_write_inode`). So what counts is the order in which
-//! things are synced:
+//! `fs/fat/namei_vfat.c`, `vfat_rename`; `fs/fat/inode.c`, `__fat_write_inode`). So the order of the syncs matters:
 //!
-//! - In place of another file: the entry that stays is written in one piece, and says the old file until then. First
-//!   the deletion of the temporary entry is synced, then the new file's inode. The old file is held open meanwhile: its
-//!   clusters are given away on the last close and not before.
-//! - Under a new name: the new entry is empty until the inode is written, so the inode comes first. Between the
+//! - Replacing a file: the remaining entry is written in one piece, and names the old file until then. First
+//!   the deletion of the temporary entry is synced, then the inode of the new file. The old file stays open meanwhile, because
+//!   its clusters are freed on the last close.
+//! - Adding a file: the new entry is empty until the inode is written, so the inode is synced first. Between the
 //!   two steps there are two entries for the same clusters.
-//! - Deleting: the entry goes first, its clusters afterwards, again by holding the file open.
+//! - Deleting a file: first the entry, then the clusters, again by keeping the file open.
 //!
-//! Two entries for the same clusters are what a loss of power can leave; both can be read, but deleting one destroys the
-//! other, and Linux makes the file system read-only when the second is deleted. [`Twin`] is that case.
+//! A power loss can leave two entries for the same clusters. Both can be read, but deleting one destroys the other, and Linux
+//! makes the file system read-only when the second is deleted. [`Twin`] is the error for that case.
 
 use super::extra::{Extra, disabled};
 use ddi::bytes::hex;
@@ -27,35 +26,34 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why a file isn't touched.
+/// Error of a file that may share its clusters with another one.
 #[derive(Debug, Error)]
 #[error(
     "{file} and {other} have the same contents and may share clusters after a power loss: deleting one could destroy the \
      other. Unmount the partition and run `fsck.vfat -a`; if one of them is a copy that you made, delete it"
 )]
 pub struct Twin {
-    /// A file.
+    /// Name of the file.
     pub file: String,
-    /// The other.
+    /// Name of the other file.
     pub other: String,
 }
 
-/// A file that is complete on the partition, under a temporary name. It goes away unless it is put in its place.
+/// A complete file under a temporary name, deleted unless [`Written::put`] is called.
 #[derive(Debug)]
 pub struct Written {
     temporary: Temporary,
     path: PathBuf,
-    /// Of what was written.
+    /// SHA-256 of the written bytes.
     digest: [u8; 32],
 }
 
 impl Written {
-    /// Copies all of `source` to a temporary name beside `file` in `directory`, and syncs it. `advance` is told the length of
-    /// each piece, in bytes.
+    /// Copies `source` to a temporary file beside `file` in `directory`, and syncs it. `advance` is called with the length of each
+    /// piece in bytes.
     ///
     /// # Errors
-    /// The first thing that failed; nothing is left of it then. [`io::ErrorKind::UnexpectedEof`] where `source` has become
-    /// shorter.
+    /// I/O errors, after which the temporary file is deleted; [`io::ErrorKind::UnexpectedEof`] if `source` has become shorter.
     pub fn copy(directory: &Path, file: &str, source: &dyn ReadAt, advance: &dyn Fn(u64)) -> io::Result<Self> {
         let path = directory.join(file);
         let temporary = Temporary::create(durable::temporary_name(&path)?)?;
@@ -69,14 +67,14 @@ impl Written {
         Ok(Self { temporary, path, digest })
     }
 
-    /// Reads the file back, from the disk where the kernel lets go of its copy in memory, and compares it with what was
-    /// written. `advance` is told the length of each piece, in bytes.
+    /// Reads the file back and compares it with the written bytes. The kernel is asked to read from the disk, not from memory.
+    /// `advance` is called with the length of each piece in bytes.
     ///
     /// # Errors
-    /// As `pread(2)`; [`io::ErrorKind::InvalidData`] where other bytes come back.
+    /// I/O errors of `pread(2)`; [`io::ErrorKind::InvalidData`] if the bytes differ.
     pub fn read_back(&self, advance: &dyn Fn(u64)) -> io::Result<()> {
         let file = self.temporary.file();
-        // Advice: where it isn't followed, the comparison is with what is in memory.
+        // The kernel may ignore this advice; the comparison is with its memory then.
         let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         let source = FileSource::new(file.try_clone()?)?;
         let digest = each_piece(&source, &mut |piece| {
@@ -91,16 +89,16 @@ impl Written {
         Err(io::Error::new(io::ErrorKind::InvalidData, cause))
     }
 
-    /// The open file.
+    /// Returns the open file.
     #[must_use]
     pub fn file(&self) -> &File {
         self.temporary.file()
     }
 
-    /// Gives it its name.
+    /// Gives the file its name.
     ///
     /// # Errors
-    /// As `rename(2)` and `fsync(2)`.
+    /// I/O errors of `rename(2)` and `fsync(2)`.
     pub fn put(self) -> io::Result<()> {
         let directory = open_parent(&self.path)?;
         let old = match File::open(&self.path) {
@@ -121,10 +119,10 @@ impl Written {
     }
 }
 
-/// Gives a file of `directory` another name, which must be free.
+/// Renames a file of `directory`.
 ///
 /// # Errors
-/// As `rename(2)` and `fsync(2)`; [`io::ErrorKind::AlreadyExists`]
+/// I/O errors of `rename(2)` and `fsync(2)`; [`io::ErrorKind::AlreadyExists`] if the new name exists.
 pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
     let target = directory.join(to);
     if target.symlink_metadata().is_ok() {
@@ -139,7 +137,7 @@ pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
 /// Deletes a file of `directory`.
 ///
 /// # Errors
-/// As `unlink(2)` and `fsync(2)`.
+/// I/O errors of `unlink(2)` and `fsync(2)`.
 pub fn remove(directory: &Path, file: &str) -> io::Result<()> {
     let path = directory.join(file);
     let held = File::open(&path)?;
@@ -149,22 +147,22 @@ pub fn remove(directory: &Path, file: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes everything that the partition at `path` has not written yet, and has the disk make it sure: for that FAT
-/// sends a flush from `fsync` alone (Linux 6.12, `fs/fat/file.c`, `fat_file_fsync`).
+/// Writes all pending data of the partition at `path`, and flushes the disk's cache, which FAT does in `fsync` only (Linux 6.12,
+/// `fs/fat/file.c`, `fat_file_fsync`).
 ///
 /// # Errors
-/// As `syncfs(2)` and `fsync(2)`.
+/// I/O errors of `syncfs(2)` and `fsync(2)`.
 pub fn sync(path: &Path) -> io::Result<()> {
     let directory = File::open(path)?;
     nix::unistd::syncfs(&directory)?;
     directory.sync_all()
 }
 
-/// Refuses to touch `file` where another name that may stand for the same clusters has the same content: one of its
-/// own, or a short one. (A loss of power can leave the 8.3 name of an entry whose long name was in the sector before.)
+/// Checks that no file with the same content may share its clusters with `file`: one of another state of `file`, or one with a
+/// short name. (A power loss can leave the 8.3 name of an entry whose long name was in the sector before.)
 ///
 /// # Errors
-/// [`io::Error`] where they can't be compared; inside it `Err` with the [`Twin`].
+/// [`io::Error`] if files can't be compared; inside it `Err` with the [`Twin`].
 pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
     let Some(directory) = extra.place() else { return Ok(Ok(())) };
     let temporary = durable::temporary_name(Path::new(file))?.to_string_lossy().into_owned();
@@ -188,14 +186,14 @@ pub fn check_twins(extra: &Extra, file: &str) -> io::Result<Result<(), Twin>> {
     Ok(Ok(()))
 }
 
-/// Whether this is the 8.3 name that stands behind a long one (Microsoft, "FAT File System Specification" 1.03, "The
-/// Numeric-Tail Generation Algorithm").
+/// Returns whether a name is the 8.3 form of a long name (Microsoft, "FAT File System Specification" 1.03, "The Numeric-Tail
+/// Generation Algorithm").
 fn is_short(name: &str) -> bool {
     let (base, end) = name.split_once('.').unwrap_or((name, ""));
     base.len() <= 8 && end.len() <= 3 && !end.contains('.') && base.contains('~')
 }
 
-/// What a person can do about an error that FAT's driver answers with once it has made the file system read-only.
+/// Returns advice for errors of a FAT file system that the kernel has made read-only; empty for other errors.
 #[must_use]
 pub fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
@@ -206,10 +204,10 @@ pub fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Whether both have the same bytes.
+/// Returns whether both have the same bytes.
 ///
 /// # Errors
-/// Those of reading; [`io::ErrorKind::UnexpectedEof`] where one of them has become shorter.
+/// I/O errors; [`io::ErrorKind::UnexpectedEof`] if one of them has become shorter.
 pub fn same_content(one: &dyn ReadAt, other: &dyn ReadAt) -> io::Result<bool> {
     if one.len() != other.len() {
         return Ok(false);
@@ -223,15 +221,15 @@ pub fn same_content(one: &dyn ReadAt, other: &dyn ReadAt) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Opens a file of the partition to compare it.
+/// Opens a file of the partition for a comparison.
 ///
 /// # Errors
-/// As `open(2)`.
+/// I/O errors of `open(2)`.
 pub fn open(path: &Path) -> io::Result<FileSource> {
     File::open(path).and_then(FileSource::new)
 }
 
-/// Has `look` see all bytes in order, and returns their SHA-256 digest.
+/// Calls `look` with all bytes in order, and returns their SHA-256 digest.
 fn each_piece(source: &dyn ReadAt, look: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<[u8; 32]> {
     let (mut pieces, mut digest) = (Pieces::of(source), Sha256::new());
     while let Some(piece) = pieces.read_next()? {

@@ -1,4 +1,4 @@
-//! Boot entries: who may be named with `--entry`, and where the UKI of each lies.
+//! Boot entries: their names, and the paths of their UKIs.
 
 use crate::similar::Available;
 use ddi::bytes::strip_suffix_ignore_case;
@@ -10,34 +10,34 @@ use std::fmt;
 use std::io;
 use thiserror::Error;
 
-/// Entries of systemd-boot in files (UAPI.1, "Type #1 Boot Loader Specification Entries").
+/// Directory of systemd-boot's entry files (UAPI.1, "Type #1 Boot Loader Specification Entries").
 const ENTRIES: &str = "/loader/entries";
-/// Where UKIs lie: Kairos' directory, and that of UAPI.1 ("Type #2 EFI Unified Kernel Images").
+/// Directories of UKIs: that of Kairos, and that of UAPI.1 ("Type #2 EFI Unified Kernel Images").
 const UKI_DIRECTORIES: [&str; 2] = ["/EFI/kairos", "/EFI/Linux"];
 /// Largest entry file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
-/// Most files of a directory that are looked at.
+/// Maximum number of files to read in a directory.
 pub(super) const MAX_FILES: usize = 4096;
 
 /// A boot entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name: of `active.conf`, or of `active.efi` where no file names that UKI.
+    /// Name, from `active.conf`, or from `active.efi` if no entry file names that UKI.
     pub name: String,
     /// Path of its UKI on the partition, with a leading slash.
     pub uki: String,
 }
 
 impl Entry {
-    /// The directory of its extensions on the partition: that of the UKI's path without its boot counter, which changes
+    /// Returns the directory of its extensions on the partition. The boot counter in the UKI's name is removed, because it changes
     /// from boot to boot (systemd 255 and later, `src/boot/util.c`, `get_extra_dir`).
     #[must_use]
     pub fn extra_directory(&self) -> String {
         format!("{}.extra.d", without_counter(&self.uki))
     }
 
-    /// Those of `entries` that have different sets of extensions, the first of each: one UKI has one set, whatever starts it
-    /// and however often its boot counter has been changed. (FAT knows no case.)
+    /// Returns the first entry for each set of extensions. All entries of a UKI share one set, with any boot counter. (FAT ignores
+    /// case.)
     pub fn by_uki(entries: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         for entry in entries {
@@ -49,7 +49,7 @@ impl Entry {
         found
     }
 
-    /// The names that a boot of this entry will have: that of the entry and that of the UKI.
+    /// Returns the names of a boot of this entry: that of the entry and that of the UKI.
     #[must_use]
     pub fn boot_entry(&self) -> BootEntry {
         let file = self.uki.rsplit('/').next().unwrap_or_default();
@@ -57,9 +57,9 @@ impl Entry {
     }
 }
 
-/// The path without its boot counter, as systemd-stub takes it off: at the first plus sign of the whole path, whatever
-/// follows the counter, if there are numbers and then the end or a dot (systemd 255 to 258, `src/boot/util.c`,
-/// `remove_boot_count`). `6.1+deb+3` keeps its counter, therefore, and `1+2.3` loses a part of its version.
+/// Removes the boot counter from a path as systemd-stub does: at the first plus sign of the whole path, if it is followed by
+/// numbers and then the end or a dot (systemd 255 to 258, `src/boot/util.c`, `remove_boot_count`). So `6.1+deb+3` keeps its counter,
+/// and `1+2.3` loses a part of its version.
 fn without_counter(path: &str) -> Cow<'_, str> {
     let stripped = || {
         let (stem, rest) = path.split_once('+')?;
@@ -70,31 +70,31 @@ fn without_counter(path: &str) -> Cow<'_, str> {
     stripped().map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
-/// What follows a decimal number of 64 bits (systemd, `src/boot/efi-string.c`, `parse_number16`).
+/// Returns the text behind a decimal number of 64 bits (systemd, `src/boot/efi-string.c`, `parse_number16`).
 fn after_number(text: &str) -> Option<&str> {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at_checked(end)?;
     digits.parse::<u64>().ok().map(|_| rest)
 }
 
-/// Why there is no such entry to work on.
+/// Error of finding a boot entry.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EntryError {
     /// No entry has this name.
     #[error("no boot entry {name:?} with a UKI; {}", Available(.name, .known))]
     Unknown {
-        /// What was asked for.
+        /// Requested name.
         name: String,
-        /// What is there.
+        /// Names of all entries.
         known: Vec<String>,
     },
-    /// Several UKIs have it.
-    #[error("the name {name:?} belongs to several UKIs: {}", Names(.ukis))]
+    /// Several UKIs have this name.
+    #[error("boot entry {name:?} is ambiguous: it has several UKIs: {}", Names(.ukis))]
     Ambiguous {
-        /// What was asked for.
+        /// Requested name.
         name: String,
-        /// Their paths.
+        /// Paths of the UKIs.
         ukis: Vec<String>,
     },
 }
@@ -110,14 +110,14 @@ impl fmt::Display for Names<'_> {
 /// The boot entries of a partition.
 #[derive(Debug, Clone, Default)]
 pub struct Entries {
-    /// By name.
+    /// Entries by name.
     pub found: Vec<Entry>,
-    /// What could not be looked at, as sentences.
+    /// Entries and files that could not be read, as sentences.
     pub left_out: Vec<Message>,
 }
 
 impl Entries {
-    /// The boot entry called `name`, in any case, as FAT has none.
+    /// Returns the boot entry called `name`, ignoring case as FAT does.
     ///
     /// # Errors
     /// [`EntryError`]
@@ -132,7 +132,7 @@ impl Entries {
 
 fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
     let known = entries.iter().map(|entry| entry.name.clone()).collect();
-    // With a boot counter and without is one entry twice.
+    // Names with and without a boot counter are one entry.
     let mut found = Entry::by_uki(entries.into_iter().filter(|entry| entry.name.eq_ignore_ascii_case(name)));
     match found.len() {
         0 => Err(EntryError::Unknown { name: name.to_owned(), known }),
@@ -144,7 +144,7 @@ fn named(entries: Vec<Entry>, name: &str) -> Result<Entry, EntryError> {
     }
 }
 
-/// All entries.
+/// Reads all entries.
 pub(super) fn all(root: &Root) -> io::Result<Entries> {
     let mut entries = Entries::default();
     for file in files(root, ENTRIES, ".conf", &mut entries)? {
@@ -166,7 +166,7 @@ pub(super) fn all(root: &Root) -> io::Result<Entries> {
         match root.metadata(&uki) {
             Ok(metadata) if metadata.is_file() => entries.found.push(Entry { name, uki }),
             Ok(_) => entries.leave_out(&path, &format_args!("{uki} is not a file")),
-            // It names what isn't there, so that it boots nothing.
+            // The UKI does not exist, so the entry boots nothing.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => entries.leave_out(&path, &format_args!("looking for {uki}: {error}")),
         }
@@ -196,14 +196,14 @@ pub(super) fn all(root: &Root) -> io::Result<Entries> {
         }
     }
     entries.found.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.uki.cmp(&b.uki)));
-    // With several counters, as an interrupted rename may leave them, it is one entry all the same.
+    // Several boot counters, which an interrupted rename may leave, are one entry.
     entries.found.dedup_by(|later, first| {
         later.name == first.name && later.extra_directory().eq_ignore_ascii_case(&first.extra_directory())
     });
     Ok(entries)
 }
 
-/// Tells of a directory of extensions that no boot looks into, for its name has a boot counter.
+/// Reports a directory of extensions that no boot reads, because its name has a boot counter.
 fn note_unread(path: &str, entries: &mut Entries) {
     let stripped = without_counter(path);
     let is_extra = strip_suffix_ignore_case(path, ".efi.extra.d").is_some();
@@ -214,11 +214,11 @@ fn note_unread(path: &str, entries: &mut Entries) {
     }
 }
 
-/// Names of files with this end, in any case.
+/// Lists files with this suffix, ignoring case.
 fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::Result<Vec<String>> {
     let names = match root.list(directory) {
         Ok(names) => names.unwrap_or_default(),
-        // The rest of the partition is as good as it was.
+        // Only this directory is skipped.
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             entries.leave_out(directory, &"not a directory");
             return Ok(Vec::new());
@@ -242,8 +242,8 @@ fn files(root: &Root, directory: &str, end: &str, entries: &mut Entries) -> io::
     Ok(files)
 }
 
-/// The UKI that an entry's file names, as a path with a leading slash; `None` where it names none, or one that no
-/// path leads to. (UAPI.1: `uki` and `efi` name an EFI program, keys end at white space.)
+/// Returns the UKI that an entry file names, as a path with a leading slash; `None` if it names none, or if the path is invalid.
+/// (UAPI.1: `uki` and `efi` name an EFI program, keys end at white space.)
 fn uki_of(text: &str) -> Option<String> {
     let value = text.lines().find_map(|line| {
         let (key, value) = line.trim_start().split_once(char::is_whitespace)?;

@@ -1,4 +1,4 @@
-//! The directory beside a UKI: which extensions are in it, and which of them systemd-stub takes.
+//! Lists the extensions in the directory of a UKI, and which of them systemd-stub loads.
 
 use super::entry::MAX_FILES;
 use ddi::Class;
@@ -11,38 +11,38 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Stands behind the name of a file that is there and not to be taken: systemd-stub takes `*.raw` only.
+/// Suffix of disabled extensions. systemd-stub loads `*.raw` only.
 const DISABLED: &str = ".disabled";
 
-/// The name of `file` when it is disabled.
+/// Returns the name of `file` when it is disabled.
 #[must_use]
 pub fn disabled(file: &str) -> String {
     format!("{file}{DISABLED}")
 }
 
-/// A file that systemd-stub takes, or would take if it weren't disabled.
+/// An enabled or disabled extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// Its name when it is enabled.
+    /// File name without the suffix of disabled extensions.
     pub file: String,
-    /// The extension's name; `None` where the file's name gives none, so that a boot rejects it.
+    /// Name of the extension; `None` if the file name is invalid, so that a boot rejects it.
     pub name: Option<String>,
-    /// What it would extend.
+    /// Class, from the file name.
     pub class: Class,
-    /// Whether systemd-stub takes it.
+    /// Whether it is enabled, so that systemd-stub loads it.
     pub enabled: bool,
     /// Size in bytes.
     pub size: u64,
 }
 
 impl Item {
-    /// Name of the file as it is now.
+    /// Returns the present file name.
     #[must_use]
     pub fn file_now(&self) -> String {
         if self.enabled { self.file.clone() } else { disabled(&self.file) }
     }
 
-    /// Whether a person who says `word` means this one: the extension's whole name, or the file's.
+    /// Returns whether `word` is the full name of the extension or the file name.
     #[must_use]
     pub fn is_called(&self, word: &str) -> bool {
         self.name.as_deref() == Some(word) || self.file == word || self.file_now() == word
@@ -54,17 +54,17 @@ impl Item {
 pub struct Extra {
     /// The directory on the partition, with a leading slash.
     pub directory: String,
-    /// The extensions, in the order in which systemd lays them over one another.
+    /// The extensions, in merge order.
     pub items: Vec<Item>,
-    /// What an interrupted change left: names of temporary files.
+    /// Temporary files of an interrupted change.
     pub leftovers: Vec<String>,
-    /// Names of extensions that are no files, so that no boot takes them.
+    /// Names of extensions that are not regular files, so that no boot loads them.
     pub odd: Vec<String>,
     place: Option<PathBuf>,
 }
 
 impl Extra {
-    /// The extensions in `directory`, whatever it belongs to.
+    /// Reads the extensions in `directory`.
     pub(super) fn read_directory(root: &Root, directory: String) -> io::Result<Self> {
         let place = root.directory(&directory)?;
         let (mut items, mut leftovers, mut odd) = (Vec::new(), Vec::new(), Vec::new());
@@ -77,7 +77,7 @@ impl Extra {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            // systemd-stub doesn't see names that aren't ASCII, and no directories.
+            // systemd-stub ignores directories and names that are not ASCII.
             let Some(found) = found.to_str() else { continue };
             if !metadata.is_file() {
                 odd.extend(item(found, 0).map(|_| found.to_owned()));
@@ -93,20 +93,21 @@ impl Extra {
         Ok(Self { directory, items, leftovers, odd, place })
     }
 
-    /// Where the directory is; `None` where there is none yet.
+    /// Returns the path of the directory; `None` if it does not exist.
     #[must_use]
     pub fn place(&self) -> Option<&Path> {
         self.place.as_deref()
     }
 
-    /// Those that `word` means. Several only where one file is there enabled and disabled, or as sysext and confext.
+    /// Returns the extensions that `word` names. There are several only if an extension is both enabled and disabled, or both a sysext
+    /// and a confext.
     #[must_use]
     pub fn called(&self, word: &str) -> Vec<&Item> {
         self.items.iter().filter(|item| item.is_called(word)).collect()
     }
 }
 
-/// Refuses to look at a directory with more files than are looked at: what to do with one depends on all the others.
+/// Refuses a directory with too many files. All of them have to be read, because decisions about one depend on the others.
 pub(crate) fn check_count(count: usize) -> io::Result<()> {
     if count > MAX_FILES {
         let cause = format!("{count} files; the limit is {MAX_FILES}");
@@ -115,7 +116,7 @@ pub(crate) fn check_count(count: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What a file is by its name; `None` where it is none of our business.
+/// Classifies a file by its name; `None` if it is not an extension.
 pub(crate) fn item(found: &str, size: u64) -> Option<Item> {
     let stem = found.strip_suffix(DISABLED);
     let file = stem.unwrap_or(found);

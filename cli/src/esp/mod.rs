@@ -1,8 +1,8 @@
-//! The EFI system partition: boot entries, and the extensions that lie beside the UKI of each.
+//! The EFI system partition: boot entries, and the extensions beside their UKIs.
 //!
-//! systemd-stub takes `*.raw` from the directory `<uki>.extra.d` next to the UKI that it was loaded from
-//! (systemd-stub(7)). What is in there is judged at the next boot and at no other time: nothing on this partition is
-//! authenticated, so all of it is input from an attacker.
+//! systemd-stub loads `*.raw` from the directory `<uki>.extra.d` next to the UKI that it was loaded from
+//! (systemd-stub(7)). Nothing on this partition is authenticated, so all of it is input from an attacker. Only the next boot decides
+//! about extensions.
 
 pub mod change;
 mod entry;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// The directory of extensions for all boot entries, which systemd-stub reads since systemd 258 (systemd-stub(7)).
 pub const GLOBAL: &str = "/loader/extensions";
 
-/// An EFI system partition that is mounted, or a directory that looks like one.
+/// A mounted EFI system partition, or a directory with the same layout.
 #[derive(Debug)]
 pub struct Esp {
     root: Root,
@@ -29,10 +29,10 @@ pub struct Esp {
 }
 
 impl Esp {
-    /// Opens the one at `path`.
+    /// Opens the partition at `path`.
     ///
     /// # Errors
-    /// Where `path` is no directory, or has no directory `EFI` in it: then it is something else.
+    /// I/O errors; [`io::ErrorKind::NotFound`] if `path` has no directory `EFI`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = Root::open(path)?;
         let efi = match root.directory("/EFI") {
@@ -46,37 +46,37 @@ impl Esp {
         Ok(Self { root, path: path.to_owned() })
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All boot entries with a UKI of their own.
+    /// Returns all boot entries that start a UKI.
     ///
     /// # Errors
-    /// Where a directory is there and can't be listed.
+    /// I/O errors of listing directories.
     pub fn entries(&self) -> io::Result<Entries> {
         entry::all(&self.root)
     }
 
-    /// The extensions in a directory of the partition.
+    /// Returns the extensions in a directory of the partition.
     ///
     /// # Errors
-    /// Where the directory is there and can't be listed, or has more files than are looked at.
+    /// I/O errors of listing the directory, also if it has too many files.
     pub fn directory(&self, directory: &str) -> io::Result<Extra> {
         Extra::read_directory(&self.root, directory.to_owned())
     }
 
-    /// Where a directory of the partition is.
+    /// Returns the path of a directory of the partition.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] where there is none.
+    /// I/O errors; [`io::ErrorKind::NotFound`] if there is none.
     pub fn place(&self, directory: &str) -> io::Result<PathBuf> {
         self.root.directory(directory)?.ok_or(io::ErrorKind::NotFound.into())
     }
 
-    /// The extensions of all entries, in [`GLOBAL`].
+    /// Returns the extensions for all entries, in [`GLOBAL`].
     ///
     /// # Errors
     /// As [`Self::directory`].
@@ -84,8 +84,8 @@ impl Esp {
         Extra::read_directory(&self.root, GLOBAL.to_owned())
     }
 
-    /// The same of a directory that a boot reads: `None` where it is none, but a file, from which systemd-stub takes nothing
-    /// (systemd 257, `src/boot/util.c`, `open_directory`).
+    /// Returns the extensions in a directory that a boot reads; `None` if it is a file, which systemd-stub ignores (systemd 257,
+    /// `src/boot/util.c`, `open_directory`).
     ///
     /// # Errors
     /// As [`Self::directory`].
@@ -97,35 +97,34 @@ impl Esp {
         }
     }
 
-    /// The place of a directory of extensions, which is made if it isn't there.
+    /// Returns the path of a directory of extensions, and creates it if it is missing.
     ///
     /// # Errors
-    /// As `mkdir(2)` and `fsync(2)`.
+    /// I/O errors of `mkdir(2)` and `fsync(2)`.
     pub fn make_directory(&self, directory: &str) -> io::Result<PathBuf> {
         make_directory(&self.root, directory)
     }
 
-    /// Keeps other changes of this partition waiting until what is returned is dropped. `waiting` is called where one
-    /// of them has to be waited for first.
+    /// Locks the partition until the returned file is dropped. `waiting` is called before waiting for another holder of the lock.
     ///
-    /// Without it, two changes would take each other's temporary files for what an interrupted one left.
+    /// Without the lock, two changes would delete each other's temporary files as those of an interrupted change.
     ///
     /// # Errors
-    /// As `open(2)` and `flock(2)`.
+    /// I/O errors of `open(2)` and `flock(2)`.
     pub fn lock(&self, waiting: impl FnOnce()) -> io::Result<File> {
         lock(&self.path, waiting)
     }
 
-    /// What is free.
+    /// Returns the free space.
     ///
     /// # Errors
-    /// As `statvfs(3)`.
+    /// I/O errors of `statvfs(3)`.
     pub fn space(&self) -> io::Result<Space> {
         Space::of(&self.path)
     }
 }
 
-/// Makes a directory below `root` where there is none, on the disk before anything is written into it.
+/// Creates a directory below `root` if it is missing, and syncs it before a file is written into it.
 pub(crate) fn make_directory(root: &Root, directory: &str) -> io::Result<PathBuf> {
     let path = root.make_directory(directory)?;
     if let Some(parent) = path.parent() {
@@ -134,7 +133,7 @@ pub(crate) fn make_directory(root: &Root, directory: &str) -> io::Result<PathBuf
     Ok(path)
 }
 
-/// Locks the directory at `path`; `waiting` is called before waiting for another that holds the lock.
+/// Locks the directory at `path`. `waiting` is called before waiting for another holder of the lock.
 pub(crate) fn lock(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
     let directory = File::open(path)?;
     match directory.try_lock() {

@@ -4,9 +4,9 @@
 //! `immucore/pkg/state/steps_shared.go`, `steps_uki.go`):
 //!
 //! - Files: `/var/lib/kairos/extensions/FILE.raw`, configuration extensions in `/var/lib/kairos/confexts/`.
-//! - A boot state has a file when `active/`, `passive/`, `recovery/` or `common/` below that has an entry of the file's
-//!   name, a symbolic link with the absolute path of the file. `common` is for all states.
-//! - Both look at entries whose names end in `.raw` and that are no directories, and follow whatever link that is.
+//! - A file is enabled for a boot state by a symbolic link of the same name with the absolute path of the file, in `active/`,
+//!   `passive/`, `recovery/` or `common/` (all states) below that directory.
+//! - Both programs read entries whose names end in `.raw` and that are not directories, and follow any link.
 //! - immucore links them into `/run/extensions` at boot. `sysext disable` removes the link, `sysext remove` the links and
 //!   the file.
 
@@ -25,20 +25,20 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where it is.
+/// Directory of the store.
 const HOME: &str = "/var/lib/kairos";
-/// The directories of links.
+/// Directories of links, one for each state.
 pub(super) const STATES: [&str; 4] = ["active", "passive", "recovery", COMMON];
-/// That of links for every state.
+/// Directory of links for all states.
 const COMMON: &str = "common";
-/// Where immucore notes what it booted, in memory.
+/// Where immucore records, in memory, what it booted.
 const NOTES: &str = "/run/cos";
-/// What both programs take for an extension.
+/// Suffix of extensions.
 const RAW: &[u8] = b".raw";
-/// Most remarks of a set.
+/// Maximum number of remarks of a set.
 const MAX_REMARKS: usize = 32;
 
-/// Where files of a class are.
+/// Returns the directory of files of a class.
 const fn directory_of(class: Class) -> &'static str {
     match class {
         Class::Sysext => "/var/lib/kairos/extensions",
@@ -46,7 +46,7 @@ const fn directory_of(class: Class) -> &'static str {
     }
 }
 
-/// The directory for extensions of `class` of a slot with this directory; the same in other stores.
+/// Returns the directory for extensions of `class` in a slot. In other stores it is the directory of the slot.
 pub(super) fn directory_of_slot(directory: &str, class: Class) -> String {
     match directory.strip_prefix(directory_of(Class::Sysext)) {
         Some(state) => format!("{}{state}", directory_of(class)),
@@ -54,7 +54,7 @@ pub(super) fn directory_of_slot(directory: &str, class: Class) -> String {
     }
 }
 
-/// The state whose links a boot takes: that of the entry in `LoaderEntrySelected`, or of immucore's note in `/run/cos`
+/// Returns the state whose links a boot uses: that of the entry in `LoaderEntrySelected`, or of immucore's file in `/run/cos`
 /// (`sdk/state/state.go`, `detectBoot`; `immucore/pkg/state/steps_shared.go`, `bootStateToExtensionSubDir`).
 pub(super) fn state_of(entry: &str) -> Option<&'static str> {
     let prefixes = [
@@ -79,20 +79,19 @@ pub(super) fn slots() -> Vec<Slot> {
 /// A machine that immucore booted from its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// The state whose links this boot took.
+    /// State whose links this boot used.
     pub state: &'static str,
-    /// Whether a UKI was booted.
+    /// Whether the machine booted a UKI.
     pub is_uki: bool,
-    /// Whether this immucore takes extensions from Kairos' store.
+    /// Whether this version of immucore supports Kairos' store.
     pub has_store: bool,
 }
 
 impl Running {
-    /// Reads immucore's notes. They are in memory, so that they are of this boot; on an installation medium there are
-    /// others.
+    /// Reads what immucore recorded about this boot; `None` on an installation medium and on other systems.
     ///
-    /// That this immucore has a store is told by what it makes before it looks for extensions: the directory of the store
-    /// with a UKI, `/run/extensions` in other boots. Before Kairos 3.4 it made neither of these.
+    /// Versions with a store create a directory before they look for extensions: that of the store when a UKI was booted,
+    /// `/run/extensions` in other boots. Versions before Kairos 3.4 create neither.
     pub(super) fn detect(root: &Root) -> io::Result<Option<Self>> {
         let exists = |path: &str| match root.metadata(path) {
             Ok(_) => Ok(true),
@@ -111,7 +110,7 @@ impl Running {
         Ok(None)
     }
 
-    /// Whether it moves what lies in `directory` of the EFI system partition at the next boot (`MigrateSysExt` in
+    /// Returns whether immucore moves the files in `directory` of the EFI system partition at the next boot (`MigrateSysExt` in
     /// `immucore/pkg/state/steps_uki.go`).
     #[must_use]
     pub fn moves(self, directory: &str) -> bool {
@@ -120,29 +119,29 @@ impl Running {
     }
 }
 
-/// How a state has a file.
+/// How a file is enabled for a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
-    /// By a link to the file of that name in the store.
+    /// A link to the file of that name in the store.
     Stored,
-    /// By a link to another file, which is named.
+    /// A link to another file, with its target.
     Elsewhere(Text),
-    /// By a link that leads to no file.
+    /// A broken link, with the cause.
     Broken(Message),
-    /// It is a file of its own, in place of a link.
+    /// A file in place of a link.
     File,
 }
 
-/// A file that lies where nothing takes it.
+/// A file at a place from which no boot loads it.
 #[derive(Debug, Clone)]
 pub struct Stray {
-    /// What it is, with the name that it should have.
+    /// The extension, with the file name that it should have.
     pub item: Item,
-    /// Name of the file as it is now.
+    /// Present file name.
     pub now: String,
     /// The states with a link to it.
     pub states: Vec<Slot>,
-    /// Where it can be read.
+    /// Path of the file.
     pub path: PathBuf,
 }
 
@@ -154,21 +153,21 @@ pub struct Kairos {
 }
 
 impl Kairos {
-    /// That of the machine whose root is `path`. It need not be there yet.
+    /// Opens the store of the machine whose root is `path`. The store may be missing.
     ///
     /// # Errors
-    /// As `open(2)`.
+    /// I/O errors of `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { root: Root::open(path)?, path: path.join(HOME.trim_start_matches('/')) })
     }
 
-    /// Whether it takes a file of this name for an extension: case counts (`filepath.Ext`).
+    /// Returns whether a file of this name is an extension. Case matters (`filepath.Ext`).
     #[must_use]
     pub fn takes(file: &str) -> bool {
         file.as_bytes().ends_with(RAW)
     }
 
-    /// Where it is.
+    /// Returns the path of the store.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -183,7 +182,7 @@ impl Kairos {
     }
 
     pub(super) fn space(&self) -> io::Result<Space> {
-        // The nearest directory that is there: a store that nobody has used yet may have none.
+        // The nearest existing directory: an unused store has none of its own.
         for directory in [HOME, "/var/lib", "/var"] {
             if let Some(place) = self.root.directory(directory)? {
                 return Space::of(&place);
@@ -192,7 +191,7 @@ impl Kairos {
         Space::of(&self.root.directory("/")?.ok_or(io::ErrorKind::NotFound)?)
     }
 
-    /// What a state has, and what the store has besides.
+    /// Returns the files that are enabled for a state, and all other files of the store.
     pub(super) fn set(&self, state: &str) -> Set {
         let mut set = Set::default();
         for class in Class::ALL {
@@ -210,7 +209,7 @@ impl Kairos {
         set
     }
 
-    /// Adds those of `class`. What is returned is why they can't be known.
+    /// Adds the files of `class`. The error says why they can't be listed.
     fn add(&self, set: &mut Set, state: &str, class: Class) -> Result<(), Message> {
         let base = directory_of(class);
         let links_in = format!("{base}/{state}");
@@ -237,7 +236,7 @@ impl Kairos {
                 Some(Link::Stored) | None => {}
             }
             let place = if stored.is_some() { base } else { &links_in };
-            // A link that leads elsewhere is followed inside the root.
+            // A link to another file is followed inside the root.
             let path = self.root.directory(place).map_err(failed(place))?.unwrap_or_default().join(file);
             let size = match (stored, entry) {
                 (Some(metadata), _) => metadata.len(),
@@ -260,7 +259,7 @@ impl Kairos {
         Ok(())
     }
 
-    /// The regular files of the store.
+    /// Lists the regular files of the store.
     fn files(&self, base: &str, class: Class, set: &mut Set) -> io::Result<BTreeMap<String, Metadata>> {
         let Some(place) = self.root.directory(base)? else { return Ok(BTreeMap::new()) };
         let mut files = BTreeMap::new();
@@ -283,7 +282,7 @@ impl Kairos {
         Ok(files)
     }
 
-    /// What is in the directory of a state and counts as a link.
+    /// Lists the entries in the directory of a state that count as links.
     fn entries(&self, links_in: &str, set: &mut Set) -> io::Result<BTreeMap<String, Metadata>> {
         let Some(place) = self.root.directory(links_in)? else { return Ok(BTreeMap::new()) };
         let found = list(&self.root, links_in, &place, set)?;
@@ -307,8 +306,7 @@ impl Kairos {
         }
     }
 
-    /// The states with a link to a file of the store, whatever the link is called, and directories that can't be
-    /// listed.
+    /// Returns the states with a link of any name to a file of the store, and errors of listing directories.
     pub(super) fn users(&self, class: Class, file: &str) -> (Vec<String>, Vec<Message>) {
         let base = directory_of(class);
         let (mut users, mut unreadable) = (Vec::new(), Vec::new());
@@ -328,11 +326,11 @@ impl Kairos {
         (users, unreadable)
     }
 
-    /// Files that immucore put among the system extensions when it moved them from beside a UKI, and that nothing takes there:
-    /// configuration extensions, and disabled ones.
+    /// Returns files that immucore moved from the directory of a UKI to the system extensions, where no boot loads them: configuration
+    /// extensions and disabled ones.
     ///
     /// # Errors
-    /// As `openat2(2)` and `getdents(2)`; where there are more files than are looked at.
+    /// I/O errors of `openat2(2)` and `getdents(2)`, also if there are too many files.
     pub fn strays(&self) -> io::Result<Vec<Stray>> {
         let base = directory_of(Class::Sysext);
         let Some(place) = self.root.directory(base)? else { return Ok(Vec::new()) };
@@ -355,7 +353,7 @@ impl Kairos {
     /// Removes the links to a stray, and then the stray.
     ///
     /// # Errors
-    /// As `unlink(2)` and `fsync(2)`.
+    /// I/O errors of `unlink(2)` and `fsync(2)`.
     pub fn remove_stray(&self, stray: &Stray) -> io::Result<()> {
         for state in &stray.states {
             self.disable(&state.name, Class::Sysext, &stray.now)?;
@@ -364,7 +362,7 @@ impl Kairos {
         change::remove(&place, &stray.now)
     }
 
-    /// Makes the link of a state, in place of another one.
+    /// Creates the link of a state, and replaces an older link.
     pub(super) fn enable(&self, state: &str, class: Class, file: &str) -> io::Result<()> {
         let base = directory_of(class);
         let place = esp::make_directory(&self.root, &format!("{base}/{state}"))?;
@@ -382,7 +380,7 @@ impl Kairos {
         File::open(place)?.sync_all()
     }
 
-    /// Removes the link of a state, and nothing that is no link.
+    /// Removes the link of a state. Other files are kept.
     pub(super) fn disable(&self, state: &str, class: Class, file: &str) -> io::Result<()> {
         let directory = format!("{}/{state}", directory_of(class));
         let place = self.root.directory(&directory)?.ok_or(io::ErrorKind::NotFound)?;
@@ -394,7 +392,7 @@ impl Kairos {
         File::open(place)?.sync_all()
     }
 
-    /// Removes what a state has, and the file of the store where no other state has that.
+    /// Disables a file for a state, and deletes it if it is not enabled for another state. Returns why it is kept.
     pub(super) fn remove(&self, state: &str, class: Class, file: &str) -> io::Result<Option<Message>> {
         let base = directory_of(class);
         if let Some(place) = self.root.directory(&format!("{base}/{state}"))? {
@@ -418,13 +416,13 @@ impl Kairos {
     }
 }
 
-/// Removes what an interrupted change left.
+/// Deletes a temporary file of an interrupted change.
 pub(super) fn clean_up(leftover: &Leftover) -> io::Result<()> {
     durable::remove(&leftover.place.join(&leftover.name))?;
     File::open(&leftover.place)?.sync_all()
 }
 
-/// What is in a directory. Temporary files and names that can't be shown become lines of `set`.
+/// Lists a directory. Temporary files and names that are not UTF-8 become lines of `set`.
 fn list(root: &Root, directory: &str, place: &Path, set: &mut Set) -> io::Result<Vec<(String, Metadata)>> {
     let names: Vec<OsString> = root.list(directory)?.unwrap_or_default();
     esp::check_count(names.len())?;

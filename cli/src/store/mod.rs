@@ -1,4 +1,4 @@
-//! The places where a machine keeps its extensions, and the sets of them there.
+//! The stores of extensions on a machine.
 //!
 //! | store | files | enabled for |
 //! |---|---|---|
@@ -25,7 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What kind of store it is.
+/// Kind of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for it.
+    /// Returns the name of the kind.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,12 +49,12 @@ impl Kind {
     }
 }
 
-/// What has a set of extensions of its own: a boot entry, a state of Kairos, or all boot entries together.
+/// The owner of a set of extensions: a boot entry, a state of Kairos, or all boot entries together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// The word for it on the command line.
+    /// Name on the command line.
     pub name: String,
-    /// Its directory in the store, with a leading slash. (Kairos has another one for configuration extensions.)
+    /// Directory in the store, with a leading slash. (Kairos has another one for configuration extensions.)
     pub directory: String,
     boots: Option<BootEntry>,
 }
@@ -68,36 +68,36 @@ impl Slot {
         Self { name: "all".to_owned(), directory: esp::GLOBAL.to_owned(), boots: None }
     }
 
-    /// Its directory for extensions of `class`.
+    /// Returns the directory for extensions of `class`.
     #[must_use]
     pub fn directory_of(&self, class: Class) -> String {
         kairos::directory_of_slot(&self.directory, class)
     }
 
-    /// The names that a boot with these extensions will have; `None` where they are for any boot.
+    /// Returns the names of a boot with these extensions; `None` if they are for all boots.
     #[must_use]
     pub const fn boots(&self) -> Option<&BootEntry> {
         self.boots.as_ref()
     }
 }
 
-/// Why there is no such slot.
+/// Error of finding a slot.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SlotError {
-    /// No boot entry is meant.
+    /// There is no such boot entry.
     #[error(transparent)]
     Entry(#[from] esp::EntryError),
     /// Kairos has no such state.
     #[error("Kairos has no boot state {name:?}; {}", Available(.name, &kairos::STATES))]
     State {
-        /// What was asked for.
+        /// Requested name.
         name: String,
     },
-    /// One set is for all.
+    /// The global store has one set for all boot entries.
     #[error("{name:?}: extensions of the global store apply to all boot entries")]
     Global {
-        /// What was asked for.
+        /// Requested name.
         name: String,
     },
 }
@@ -105,17 +105,17 @@ pub enum SlotError {
 /// The slots of a store.
 #[derive(Debug, Default)]
 pub struct Slots {
-    /// Those that can be worked on.
+    /// The slots that can be changed.
     pub found: Vec<Slot>,
-    /// What could not be looked at, as sentences.
+    /// Entries and files that could not be read, as sentences.
     pub left_out: Vec<Message>,
-    /// In which names are looked up in any case, beside UKIs.
+    /// The boot entries, if the store is beside UKIs, in which names ignore case.
     entries: Option<Entries>,
     is_global: bool,
 }
 
 impl Slots {
-    /// The slots of these names, each set of extensions once.
+    /// Returns the slots of these names, each set of extensions once.
     ///
     /// # Errors
     /// [`SlotError`]
@@ -138,46 +138,46 @@ impl Slots {
     }
 }
 
-/// A file of a store, and what a slot makes of it.
+/// A file of a store, as a slot has it.
 #[derive(Debug, Clone)]
 pub struct Held {
-    /// What it is.
+    /// The extension.
     pub item: Item,
-    /// Name of the file as it is now.
+    /// Present file name.
     pub now: String,
-    /// How the slot has it; `None` where it hasn't, and where the name of the file alone says it.
+    /// Link of the slot; `None` if it has none, and in stores in which the file name decides.
     pub link: Option<Link>,
-    /// Whether the store has the file, and not the slot alone.
+    /// Whether the file is in the store, not only in the slot.
     pub is_stored: bool,
     path: PathBuf,
 }
 
 impl Held {
-    /// Where it can be read; `None` where there is nothing, or something outside of the store.
+    /// Returns the path of the file; `None` if there is none, or if it is outside of the store.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         (self.is_stored || self.link == Some(Link::File)).then_some(self.path.as_path())
     }
 
-    /// Whether the slot takes the very file that the store has under this name.
+    /// Returns whether the slot has the file that the store has under this name.
     #[must_use]
     pub fn is_enabled_soundly(&self) -> bool {
         self.item.enabled && !matches!(self.link, Some(Link::Elsewhere(_) | Link::Broken(_)))
     }
 
-    /// Whether a person who says `word` means this one: the extension's whole name, or the file's.
+    /// Returns whether `word` is the full name of the extension or the file name.
     #[must_use]
     pub fn is_called(&self, word: &str) -> bool {
         self.item.name.as_deref() == Some(word) || self.item.file == word || self.now == word
     }
 }
 
-/// What an interrupted change left.
+/// A temporary file of an interrupted change.
 #[derive(Debug, Clone)]
 pub struct Leftover {
-    /// The directory, as it is shown.
+    /// Directory, for messages.
     pub directory: String,
-    /// Where that is.
+    /// Path of the directory.
     pub place: PathBuf,
     /// Name of the temporary file.
     pub name: String,
@@ -186,15 +186,15 @@ pub struct Leftover {
 /// The extensions of a slot.
 #[derive(Debug, Default)]
 pub struct Set {
-    /// In the order in which systemd lays them over one another.
+    /// The extensions, in merge order.
     pub items: Vec<Held>,
-    /// What an interrupted change left.
+    /// Temporary files of interrupted changes.
     pub leftovers: Vec<Leftover>,
-    /// What is odd, as sentences.
+    /// Unusual files, as sentences.
     pub remarks: Vec<Message>,
     /// Directories that can't be listed, and why.
     pub unreadable: Vec<Message>,
-    /// As it lies on FAT.
+    /// The directory, if the set is on FAT.
     extra: Option<Extra>,
 }
 
@@ -220,13 +220,13 @@ impl Set {
         }
     }
 
-    /// Those that `word` means.
+    /// Returns the extensions that `word` names.
     #[must_use]
     pub fn called(&self, word: &str) -> Vec<&Held> {
         self.items.iter().filter(|held| held.is_called(word)).collect()
     }
 
-    /// Whether something of this name, enabled or disabled, is there that is no file.
+    /// Returns whether the set has this name, enabled or disabled, for something other than a regular file.
     #[must_use]
     pub fn is_odd(&self, file: &str) -> bool {
         let names = [file.to_owned(), disabled(file)];
@@ -234,10 +234,10 @@ impl Set {
         odd.into_iter().any(|found| names.iter().any(|name| name.eq_ignore_ascii_case(found)))
     }
 
-    /// Refuses to touch a file that FAT may have under two names. Other file systems have a journal.
+    /// Checks that no other file may share its clusters on FAT. Other file systems have a journal.
     ///
     /// # Errors
-    /// As [`change::check_twins`].
+    /// Those of [`change::check_twins`].
     pub fn check_twins(&self, file: &str) -> io::Result<Result<(), change::Twin>> {
         self.extra.as_ref().map_or(Ok(Ok(())), |extra| change::check_twins(extra, file))
     }
@@ -250,30 +250,30 @@ enum Place {
     Kairos(Kairos),
 }
 
-/// A place where extensions are kept.
+/// A store of extensions.
 #[derive(Debug)]
 pub struct Store(Place);
 
 impl Store {
-    /// That beside the UKIs of an EFI system partition.
+    /// Returns the store beside the UKIs of an EFI system partition.
     #[must_use]
     pub const fn beside(esp: Esp) -> Self {
         Self(Place::Beside(esp))
     }
 
-    /// That for all boot entries.
+    /// Returns the store for all boot entries.
     #[must_use]
     pub const fn global(esp: Esp) -> Self {
         Self(Place::Global(esp))
     }
 
-    /// That of Kairos.
+    /// Returns the store of Kairos.
     #[must_use]
     pub const fn kairos(kairos: Kairos) -> Self {
         Self(Place::Kairos(kairos))
     }
 
-    /// Kairos' store, if it is that.
+    /// Returns Kairos' store; `None` for others.
     #[must_use]
     pub const fn as_kairos(&self) -> Option<&Kairos> {
         match &self.0 {
@@ -282,7 +282,7 @@ impl Store {
         }
     }
 
-    /// Its kind.
+    /// Returns the kind of the store.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match &self.0 {
@@ -292,7 +292,7 @@ impl Store {
         }
     }
 
-    /// Where it is: the partition, or Kairos' directory.
+    /// Returns the path of the partition, or of Kairos' directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         match &self.0 {
@@ -301,7 +301,7 @@ impl Store {
         }
     }
 
-    /// The EFI system partition that it is on, if it is on one.
+    /// Returns the path of the EFI system partition; `None` for Kairos' store.
     #[must_use]
     pub fn esp(&self) -> Option<&Path> {
         match &self.0 {
@@ -310,10 +310,10 @@ impl Store {
         }
     }
 
-    /// All slots.
+    /// Returns all slots.
     ///
     /// # Errors
-    /// Where the boot entries can't be listed.
+    /// I/O errors of listing boot entries.
     pub fn slots(&self) -> io::Result<Slots> {
         Ok(match &self.0 {
             Place::Beside(esp) => {
@@ -326,11 +326,11 @@ impl Store {
         })
     }
 
-    /// The extensions of a slot.
+    /// Returns the extensions of a slot.
     ///
     /// # Errors
-    /// Where its directory on the EFI system partition is there and can't be listed, or has too many files.
-    /// ([`Set::unreadable`] has those of Kairos: the slot has two, and one may be sound.)
+    /// I/O errors of listing its directory on the EFI system partition, also if it has too many files. (Those of Kairos' store are in
+    /// [`Set::unreadable`], because the slot has two directories.)
     pub fn set(&self, slot: &Slot) -> io::Result<Set> {
         match &self.0 {
             Place::Beside(esp) => esp.directory(&slot.directory).map(Set::of_extra),
@@ -339,10 +339,10 @@ impl Store {
         }
     }
 
-    /// The directory in which files of `class` are, and which is made if it isn't there.
+    /// Returns the directory for files of `class`, and creates it if it is missing.
     ///
     /// # Errors
-    /// As `mkdir(2)` and `fsync(2)`.
+    /// I/O errors of `mkdir(2)` and `fsync(2)`.
     pub fn make_directory(&self, slot: &Slot, class: Class) -> io::Result<PathBuf> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => esp.make_directory(&slot.directory),
@@ -350,10 +350,10 @@ impl Store {
         }
     }
 
-    /// Has the slot take a file of the store again.
+    /// Enables a file of the store for a slot.
     ///
     /// # Errors
-    /// As `rename(2)`, `symlink(2)` and `fsync(2)`.
+    /// I/O errors of `rename(2)`, `symlink(2)` and `fsync(2)`.
     pub fn enable(&self, slot: &Slot, item: &Item) -> io::Result<()> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => {
@@ -363,10 +363,10 @@ impl Store {
         }
     }
 
-    /// Keeps a slot from taking a file, which stays in the store.
+    /// Disables a file for a slot. The file stays in the store.
     ///
     /// # Errors
-    /// As `rename(2)`, `unlink(2)` and `fsync(2)`.
+    /// I/O errors of `rename(2)`, `unlink(2)` and `fsync(2)`.
     pub fn disable(&self, slot: &Slot, item: &Item) -> io::Result<()> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => {
@@ -376,11 +376,10 @@ impl Store {
         }
     }
 
-    /// Takes a file away from a slot, and out of the store where no other slot has it. What is said in return is why it
-    /// stays in the store, if it does.
+    /// Removes a file from a slot, and from the store if no other slot has it. Returns why it stays in the store.
     ///
     /// # Errors
-    /// As `unlink(2)` and `fsync(2)`.
+    /// I/O errors of `unlink(2)` and `fsync(2)`.
     pub fn remove(&self, slot: &Slot, item: &Item) -> io::Result<Option<Message>> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => {
@@ -391,7 +390,7 @@ impl Store {
         }
     }
 
-    /// Which slots have a file of the store, besides those that can't be listed, which are sentences.
+    /// Returns the slots that have a file of the store, and errors of listing slots.
     #[must_use]
     pub fn users(&self, item: &Item) -> (Vec<String>, Vec<Message>) {
         match &self.0 {
@@ -400,11 +399,10 @@ impl Store {
         }
     }
 
-    /// Keeps other changes of this store waiting until what is returned is dropped. `waiting` is called where one
-    /// of them has to be waited for first.
+    /// Locks the store until the returned file is dropped. `waiting` is called before waiting for another holder of the lock.
     ///
     /// # Errors
-    /// As `open(2)` and `flock(2)`.
+    /// I/O errors of `open(2)` and `flock(2)`.
     pub fn lock(&self, waiting: impl FnOnce()) -> io::Result<File> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => esp.lock(waiting),
@@ -412,10 +410,10 @@ impl Store {
         }
     }
 
-    /// What is free.
+    /// Returns the free space.
     ///
     /// # Errors
-    /// As `statvfs(3)`.
+    /// I/O errors of `statvfs(3)`.
     pub fn space(&self) -> io::Result<Space> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => esp.space(),
@@ -423,10 +421,10 @@ impl Store {
         }
     }
 
-    /// Writes everything that has not been written yet.
+    /// Writes all pending data.
     ///
     /// # Errors
-    /// As `syncfs(2)` and `fsync(2)`.
+    /// I/O errors of `syncfs(2)` and `fsync(2)`.
     pub fn sync(&self) -> io::Result<()> {
         match &self.0 {
             Place::Beside(esp) | Place::Global(esp) => change::sync(esp.path()),
@@ -434,10 +432,10 @@ impl Store {
         }
     }
 
-    /// Removes what an interrupted change left.
+    /// Deletes a temporary file of an interrupted change.
     ///
     /// # Errors
-    /// As `unlink(2)` and `fsync(2)`.
+    /// I/O errors of `unlink(2)` and `fsync(2)`.
     pub fn clean_up(&self, leftover: &Leftover) -> io::Result<()> {
         match &self.0 {
             Place::Beside(_) | Place::Global(_) => change::remove(&leftover.place, &leftover.name),
@@ -446,16 +444,16 @@ impl Store {
     }
 }
 
-/// The part of the booted entry's name, or of immucore's note, that decides which links this boot took.
+/// Returns the state in the name of the booted entry, or in immucore's file, whose links a boot uses.
 #[must_use]
 pub fn state_of(entry: &str) -> Option<&'static str> {
     kairos::state_of(entry)
 }
 
-/// What immucore left in `root` about this boot; `None` on other systems.
+/// Returns what immucore recorded in `root` about this boot; `None` on other systems.
 ///
 /// # Errors
-/// As `openat2(2)`.
+/// I/O errors of `openat2(2)`.
 pub fn running(root: &Root) -> io::Result<Option<Running>> {
     Running::detect(root)
 }
