@@ -1,4 +1,4 @@
-//! The files of an image, one a line or row.
+//! Lists the files of an image.
 
 use ddi::filesystem::{EntryKind, Node};
 use ddi::text::Text;
@@ -8,9 +8,9 @@ use std::fmt::Write;
 /// A file, directory or link.
 #[derive(Debug, Serialize)]
 pub struct FileRow {
-    /// Its path, from the root of the image, with a slash.
+    /// Path in the image, with a leading slash.
     pub path: Text,
-    /// `file`, `directory`, `symlink`; others don't belong into an extension.
+    /// `file`, `directory`, `symlink`, or a kind that no extension should contain.
     pub kind: &'static str,
     /// Permissions as octal digits.
     pub mode: String,
@@ -18,9 +18,9 @@ pub struct FileRow {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Bytes of content.
+    /// Size in bytes.
     pub size: u64,
-    /// Where a symbolic link leads.
+    /// Target of a symbolic link.
     pub target: Option<Text>,
     #[serde(skip)]
     letters: String,
@@ -50,7 +50,7 @@ impl From<&Node> for FileRow {
     }
 }
 
-/// The mode as `ls -l` shows it.
+/// Formats a mode as `ls -l` does.
 fn letters(kind: char, mode: u16) -> String {
     let mut text = String::from(kind);
     for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
@@ -67,7 +67,7 @@ fn letters(kind: char, mode: u16) -> String {
     text
 }
 
-/// The rows as a list for people.
+/// Formats the rows as text.
 #[must_use]
 pub fn list(rows: &[FileRow]) -> String {
     let width = |of: &dyn Fn(&FileRow) -> String| rows.iter().map(|row| of(row).len()).max().unwrap_or_default();

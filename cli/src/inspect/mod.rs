@@ -1,7 +1,6 @@
-//! What an image is, said without judging it: whatever can be read is told, and what can't be is told too.
+//! Describes an image without judging it. Parts that can't be read become problems.
 //!
-//! [`sextant::verify`] stops at the first rule that is broken and says which; this goes on past it, for the person who has
-//! to find out why.
+//! [`sextant::verify`] stops at the first broken rule. This module reads on, to help to find the cause.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -31,7 +30,7 @@ use serde::{Serialize, Serializer};
 use sextant::extension::find_release;
 use std::collections::BTreeMap;
 
-/// Version of the form in which this is printed for programs.
+/// Version of the JSON format.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The attribute "read-only" of a partition (Discoverable Partitions Specification, "Partition Flags").
@@ -39,10 +38,10 @@ const FLAG_READ_ONLY: u64 = 1 << 60;
 /// The attribute "grow file system" of a partition (as above).
 const FLAG_GROW: u64 = 1 << 59;
 
-/// Most directories and whiteouts that are told about because they would hide files of the host.
+/// Maximum number of opaque directories and whiteouts to report.
 const MASKS_SHOWN: usize = 16;
 
-/// Why an image has no file system to look into.
+/// Error of finding the file system of an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
@@ -54,31 +53,31 @@ pub enum PlaceError {
     NoRoot,
 }
 
-/// Everything that could be read.
+/// Description of an image.
 #[derive(Debug, Serialize)]
 pub struct Inspection {
     /// [`SCHEMA_VERSION`]
     pub version: u32,
     /// Size in bytes.
     pub size: u64,
-    /// For which machines it is.
+    /// Architecture of the partitions.
     #[serde(serialize_with = "display")]
     pub architecture: Option<Architecture>,
-    /// Bytes of a sector.
+    /// Size of a sector in bytes.
     pub sector_size: Option<u32>,
     /// The disk's GUID.
     pub disk_guid: Option<String>,
-    /// The partitions in the order of their place.
+    /// The partitions, by their offset.
     pub partitions: Vec<PartitionRow>,
     /// The hash tree.
     pub verity: Option<Verity>,
-    /// What the signature partition says.
+    /// Content of the signature partition.
     pub signature: Option<Signature>,
     /// The file system.
     pub filesystem: Option<FilesystemRow>,
     /// The release file.
     pub release: Option<Release>,
-    /// What could not be read, and why.
+    /// Parts that could not be read, and why.
     pub problems: Vec<Message>,
 }
 
@@ -87,7 +86,7 @@ pub struct Inspection {
 pub struct PartitionRow {
     /// Number of its entry, from 1.
     pub number: usize,
-    /// What it is, as systemd names it.
+    /// Name of its type in systemd.
     pub kind: String,
     /// GUID of its type.
     pub type_guid: String,
@@ -103,24 +102,24 @@ pub struct PartitionRow {
     pub flags: Vec<String>,
 }
 
-/// The hash tree, and what became of computing it again.
+/// The hash tree, and the result of recomputing it.
 #[derive(Debug, Serialize)]
 pub struct Verity {
-    /// The root hash that the data gives now.
+    /// Root hash recomputed from the data.
     pub root_hash: String,
-    /// Whether the stored tree is the one that the data gives, and its root hash the one that the signature is about.
+    /// Whether the stored tree equals the recomputed one, and its root hash that of the signature.
     pub intact: bool,
     /// Hash algorithm.
     pub algorithm: &'static str,
-    /// Bytes of a block of data.
+    /// Size of a data block.
     pub data_block_size: u32,
-    /// Bytes of a block of hashes.
+    /// Size of a hash block.
     pub hash_block_size: u32,
     /// Number of blocks of data.
     pub data_blocks: u64,
     /// The salt, in hexadecimal.
     pub salt: String,
-    /// Bytes of the superblock and the tree.
+    /// Size of superblock and tree.
     pub size: u64,
 }
 
@@ -130,9 +129,9 @@ pub struct FilesystemRow {
     /// `erofs` or `squashfs`.
     #[serde(serialize_with = "display_always")]
     pub kind: ddi::filesystem::Kind,
-    /// Where it begins in the image, in bytes.
+    /// Offset in the image, in bytes.
     pub offset: u64,
-    /// Bytes that the hash tree covers, or those of the partition without one.
+    /// Size in bytes: the data that the hash tree covers, or the partition without one.
     pub size: u64,
 }
 
@@ -141,11 +140,11 @@ pub struct FilesystemRow {
 pub struct Release {
     /// Its path.
     pub path: Text,
-    /// What it says.
+    /// Keys and values.
     pub fields: BTreeMap<Text, Text>,
 }
 
-/// `serialize_with` hands over a reference to the field.
+/// Serializes an optional value as text. (`serialize_with` requires the reference.)
 #[allow(clippy::ref_option)]
 fn display<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
@@ -158,7 +157,7 @@ fn display_always<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S)
     serializer.collect_str(value)
 }
 
-/// The partitions that matter, as far as there are any.
+/// The partitions of an extension; `None` for missing ones.
 #[derive(Default)]
 struct Parts<'t> {
     root: Option<&'t Partition>,
@@ -167,8 +166,7 @@ struct Parts<'t> {
 }
 
 impl Inspection {
-    /// Reads all that can be read of an image. `name` is what its file name says it is, if that says anything; without
-    /// one no release file is looked for. Hashing takes `threads` threads.
+    /// Reads an image. `name` comes from its file name; without it the release file is not read. Hashing uses `threads` threads.
     #[must_use]
     pub fn read(image: &dyn ReadAt, name: Option<(&ExtensionName, Class)>, threads: usize) -> Self {
         let mut found = Self {
@@ -198,7 +196,7 @@ impl Inspection {
                 Err(error) => found.problems.push(Message::new(format_args!("signature partition: {error}"))),
             }
         }
-        // A file system by itself is worth a look too.
+        // The file may be a file system without partition table.
         let whole = (0, image.len());
         let place = match (&table, parts.root) {
             (None, _) => Some(whole),
@@ -236,7 +234,7 @@ impl Inspection {
                 _ => None,
             };
             if let Some(slot) = slot {
-                // Of two the first is shown; that there are two, the table shows.
+                // The first of several; the table shows all.
                 slot.get_or_insert(partition);
             }
             self.partitions.push(PartitionRow::of(partition, kind, architecture));
@@ -248,7 +246,7 @@ impl Inspection {
         let filesystem = match Filesystem::open(data) {
             Ok(filesystem) => filesystem,
             Err(error) => {
-                // A file without table and file system is no image; its table has been complained about.
+                // The file is not an image, as the problem of its table says.
                 if self.sector_size.is_some() {
                     self.problems.push(Message::new(format_args!("file system: {error}")));
                 }
@@ -274,14 +272,14 @@ impl Inspection {
         }
     }
 
-    /// For which machines the image says to be, if it says so.
+    /// Returns the architecture of the partitions; `None` without a known one.
     #[must_use]
     pub fn architecture(image: &dyn ReadAt) -> Option<Architecture> {
         let table = Table::read(image).ok()?;
         table.partitions.iter().find_map(|partition| classify(partition.type_guid).1)
     }
 
-    /// Where the file system of an image lies.
+    /// Returns the part of an image that holds the file system.
     ///
     /// # Errors
     /// [`PlaceError`]
@@ -292,10 +290,10 @@ impl Inspection {
         Window::new(image, root.start, root.len).ok_or(PlaceError::NoRoot)
     }
 
-    /// The files in the image that this is about; none without a file system.
+    /// Lists the files in the inspected image; empty without a file system.
     ///
     /// # Errors
-    /// What keeps the file system from being read.
+    /// Errors of reading the file system.
     pub fn files(&self, image: &dyn ReadAt) -> Result<Vec<FileRow>, FilesystemError> {
         let Some(place) = self.filesystem.as_ref().map(|filesystem| (filesystem.offset, filesystem.size)) else {
             return Ok(Vec::new());
@@ -328,22 +326,25 @@ impl PartitionRow {
     }
 }
 
-/// The hash tree, computed again, and how many bytes of data it covers.
+/// Recomputes the hash tree, and returns it with the number of bytes that it covers.
 fn read_verity(
     image: &dyn ReadAt,
     root: &Partition,
     partition: &Partition,
     threads: usize,
 ) -> Result<(Verity, u64), Box<dyn std::error::Error>> {
-    let area = Window::new(image, partition.start, partition.len).ok_or("it lies outside of the image")?;
+    let area = Window::new(image, partition.start, partition.len).ok_or("partition exceeds the image")?;
     let mut bytes = [0; SUPERBLOCK_SIZE];
     area.read_exact_at(&mut bytes, 0)?;
     let superblock = Superblock::parse(&bytes)?;
     let (len, size) = (superblock.geometry().data_len(), superblock.geometry().hash_area_len());
     if len > root.len || size > partition.len {
-        return Err(format!("it is about {len} bytes of data and has {size} itself, more than its partitions").into());
+        return Err(format!(
+            "superblock describes {len} bytes of data and {size} bytes of tree, more than the partitions have"
+        )
+        .into());
     }
-    let data = Window::new(image, root.start, len).ok_or("the data lies outside of the image")?;
+    let data = Window::new(image, root.start, len).ok_or("data partition exceeds the image")?;
     let (root_hash, tree) = verity::build(&data, &superblock, threads)?;
     let mut stored = vec![0; tree.len()];
     area.read_exact_at(&mut stored, 0)?;

@@ -1,4 +1,4 @@
-//! Who says to have signed an image.
+//! Reads the claims of a signature partition.
 
 use ddi::gpt::Partition;
 use ddi::io::ReadAt;
@@ -7,27 +7,27 @@ use ddi::text::{Message, Text};
 use serde::Serialize;
 use sextant::verify::cms::{self, Algorithm, CertificateNames, Digest};
 
-/// What a signature partition says. Nothing of it has been verified.
+/// Claims of a signature partition, none of which is verified.
 #[derive(Debug, Serialize)]
 pub struct Signature {
-    /// The root hash that the signature is about.
+    /// Signed root hash.
     pub root_hash: String,
-    /// Fingerprint of the signer's certificate, if it is named.
+    /// Fingerprint of the signer's certificate; may be missing.
     pub certificate_fingerprint: Option<Text>,
-    /// Bytes of the signature.
+    /// Size of the signature in bytes.
     pub size: usize,
-    /// Who signed.
+    /// Signers.
     pub signers: Vec<SignerName>,
-    /// Subjects of the certificates that were sent along.
+    /// Subjects of the certificates in the signature.
     pub certificates: Vec<Text>,
-    /// Why the signature can't be taken apart, if it can't.
+    /// Why the signature can't be parsed.
     pub problem: Option<Message>,
 }
 
-/// By what a signature names a signer: the certificate's issuer and serial number (RFC 2315, section 6.7).
+/// Name of a signer in a signature: issuer and serial number of the certificate (RFC 2315, section 6.7).
 #[derive(Debug, Serialize)]
 pub struct SignerName {
-    /// Issuer of the certificate: the subject, for one that is self-signed.
+    /// Issuer of the certificate, which is also the subject if it is self-signed.
     pub issuer: Text,
     /// Serial number in hexadecimal.
     pub serial: String,

@@ -1,11 +1,11 @@
-//! An inspection for people, 80 columns where the contents allow it.
+//! Formats an inspection as text, in 80 columns if the values allow it.
 
 use super::{Inspection, PartitionRow};
 use ddi::text::{Message, Text};
 use sextant::report::{Image, Verdict, table::Style};
 use std::fmt::{Display, Write};
 
-/// Two columns, labels to the right of theirs.
+/// Table of two columns, with right-aligned labels.
 struct Facts {
     out: String,
     style: Style,
@@ -21,8 +21,8 @@ impl Facts {
     }
 }
 
-/// The table of what was found. `file` and `what` (such as "k3s, a sysext") name it, `verdict` is what a boot would say
-/// or why nobody knows, `size` shows a number of bytes.
+/// Formats an inspection. `file` and `what` (such as "k3s, a sysext") name the image, `verdict` is that of a boot or the reason why
+/// it is unknown, `size` formats a number of bytes.
 #[must_use]
 pub fn text(
     found: &Inspection,

@@ -1,5 +1,5 @@
-//! The archive that systemd-stub makes: *newc* cpio (kernel Documentation/driver-api/early-userspace/buffer-format.rst), byte for
-//! byte as systemd 257 and 262 write it (`src/boot/cpio.c`, `pack_cpio`).
+//! Writes the archive that systemd-stub makes: *newc* cpio (kernel Documentation/driver-api/early-userspace/buffer-format.rst), byte
+//! for byte as systemd 257 and 262 do (`src/boot/cpio.c`, `pack_cpio`).
 
 use super::ArchiveError;
 use super::bank::{Digests, Hashers};
@@ -12,13 +12,13 @@ const FILE: u32 = 0o100_444;
 /// A file of an archive.
 #[derive(Clone, Copy)]
 pub struct Member<'a> {
-    /// Its name on the partition.
+    /// Name of the file on the partition.
     pub name: &'a str,
-    /// Its bytes.
+    /// Content of the file.
     pub content: &'a dyn ReadAt,
 }
 
-/// Digests and size of the archive of `members`, which are in order, below `directory`.
+/// Computes digests and size of the archive of `members`, in their order, below `directory`.
 pub(super) fn measure(directory: &str, members: &[&Member<'_>]) -> Result<(Digests, u64), ArchiveError> {
     let mut hashers = Hashers::new()?;
     let size = write(directory, members, &mut |bytes| hashers.update(bytes))?;
@@ -49,7 +49,7 @@ fn write(directory: &str, members: &[&Member<'_>], sink: &mut Sink<'_>) -> Resul
 
 struct Archive<'a, 's> {
     sink: &'a mut Sink<'s>,
-    /// Bytes so far.
+    /// Number of bytes written.
     size: u64,
     inode: u32,
 }
@@ -60,7 +60,7 @@ impl Archive<'_, '_> {
         (self.sink)(bytes)
     }
 
-    /// Numbers of inodes are counted from 1; owner, time and devices are zero.
+    /// Writes a header. Inodes are numbered from 1; owner, time and devices are zero.
     fn header(&mut self, mode: u32, size: u32, name: &str) -> Result<(), ArchiveError> {
         self.inode = self.inode.saturating_add(1);
         let name_size = name.len().saturating_add(1);
@@ -81,14 +81,14 @@ impl Archive<'_, '_> {
         self.pad()
     }
 
-    /// The last record, whose size of a name is the only number in upper case.
+    /// Writes the trailer, in which the length of the name is the only number in upper case.
     fn trailer(&mut self) -> Result<(), ArchiveError> {
         let zero = "00000000";
         let before = zero.repeat(4) + "00000001" + &zero.repeat(6);
         self.put(format!("070701{before}0000000B{zero}TRAILER!!!\0\0\0\0").as_bytes())
     }
 
-    /// Up to a multiple of four bytes.
+    /// Pads to a multiple of four bytes.
     fn pad(&mut self) -> Result<(), ArchiveError> {
         let zeros: &[u8] = match self.size % 4 {
             0 => return Ok(()),

@@ -1,4 +1,4 @@
-//! The banks of a TPM: one value of each PCR for each algorithm.
+//! Computes the values of a PCR in the banks of a TPM, one for each algorithm.
 
 use super::ArchiveError;
 use ddi::bytes::hex;
@@ -6,7 +6,7 @@ use openssl::hash::{Hasher, MessageDigest, hash};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// A digest algorithm of which TPMs have a bank.
+/// A bank: a digest algorithm of a TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bank {
@@ -17,7 +17,7 @@ pub enum Bank {
 }
 
 impl Bank {
-    /// Every bank that is computed.
+    /// All supported banks.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha384];
 
     fn algorithm(self) -> MessageDigest {
@@ -51,14 +51,14 @@ fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Digests {
-    /// The value of a PCR that nothing has been extended into.
+    /// Returns the value of a PCR before the first extension.
     #[must_use]
     pub fn zero() -> Self {
         let zeros = |bank: Bank| vec![0; bank.algorithm().size()];
         Self { sha256: zeros(Bank::Sha256), sha384: zeros(Bank::Sha384) }
     }
 
-    /// The value in a bank.
+    /// Returns the value in a bank.
     #[must_use]
     pub fn of(&self, bank: Bank) -> &[u8] {
         match bank {
@@ -67,7 +67,7 @@ impl Digests {
         }
     }
 
-    /// What a PCR of this value becomes when `digest` is extended into it (TPM 2.0 Library, part 1, "PCR Operations").
+    /// Extends a PCR of this value with `digest` (TPM 2.0 Library, part 1, "PCR Operations").
     pub(super) fn extended(&self, digest: &Self) -> Result<Self, ArchiveError> {
         let extend = |bank: Bank| -> Result<Vec<u8>, ArchiveError> {
             let both = [self.of(bank), digest.of(bank)].concat();

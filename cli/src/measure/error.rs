@@ -1,31 +1,31 @@
-//! Why there is no value.
+//! Errors of computing measurements.
 
 use ddi::text::Text;
 use openssl::error::ErrorStack;
 use std::io;
 use thiserror::Error;
 
-/// Why there is no value.
+/// Error of computing a measurement.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
     /// A file can't be read to its end.
     #[error("reading {name}")]
     Read {
-        /// Its name.
+        /// Name of the file
         name: Text,
-        /// What the system says.
+        /// Error of the system
         source: io::Error,
     },
-    /// The format counts sizes in 32 bits; systemd-stub gives up all files of the archive then.
+    /// The archive stores sizes in 32 bits. systemd-stub skips all files of the archive then.
     #[error("{name} is {size} bytes; systemd-stub loads only files below 4 GiB")]
     TooLarge {
-        /// Its name.
+        /// Name of the file
         name: Text,
-        /// Its size in bytes.
+        /// Size of the file in bytes
         size: u64,
     },
-    /// OpenSSL can't hash.
+    /// OpenSSL failed to hash.
     #[error("hashing")]
     Digest(#[from] ErrorStack),
 }

@@ -1,11 +1,11 @@
-//! What systemd-stub will measure of the extensions on an EFI system partition, before a boot does it.
+//! Predicts what systemd-stub measures of the extensions on an EFI system partition.
 //!
 //! systemd-stub packs the extensions of each kind and place into one archive for the initrd, and extends the digest of
 //! the whole archive into a PCR: system extensions into PCR 13, configuration extensions into PCR 12
-//! (systemd-stub(7); systemd 257 and 262, `src/boot/stub.c`, `src/boot/cpio.c`). Nothing else is extended into PCR 13, so its
-//! value follows from the files. PCR 12 also gets the command line, credentials and more, so of it only the events are known.
+//! (systemd-stub(7); systemd 257 and 262, `src/boot/stub.c`, `src/boot/cpio.c`). Nothing else is extended into PCR 13, so the files
+//! determine its value. PCR 12 also contains the command line, credentials and more, so only its events can be predicted.
 //!
-//! It is measured before anything is verified: files that the agent will reject are in it too.
+//! systemd-stub measures before anything is verified: files that the agent rejects are measured too.
 
 mod archive;
 mod bank;
@@ -26,7 +26,7 @@ pub const SYSEXTS: u32 = 13;
 /// PCR of the kernel's configuration, confexts among it (ibid., `TPM2_PCR_KERNEL_CONFIG`).
 pub const KERNEL_CONFIG: u32 = 12;
 
-/// One archive, as it is extended into a PCR.
+/// Measurement of one archive into a PCR.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// 12 or 13.
@@ -43,8 +43,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// Measures `members`, which systemd-stub would find in `place`. They are sorted here, and those that it leaves out are
-    /// left out. `None` where none is left: nothing is measured then.
+    /// Measures the files `members` of `place`. They are sorted, and files that systemd-stub skips are removed. `None` if no file is
+    /// left, because nothing is measured then.
     ///
     /// # Errors
     /// [`ArchiveError`]
@@ -54,7 +54,7 @@ impl Event {
         if members.is_empty() {
             return Ok(None);
         }
-        // By UTF-16 units, which for ASCII are the bytes.
+        // systemd-stub compares UTF-16 units; for ASCII these order like bytes.
         members.sort_by_key(|member| member.name);
         let (digests, size) = archive::measure(place.directory, &members)?;
         let files = members.iter().map(|member| Text::new(member.name)).collect();
@@ -63,10 +63,10 @@ impl Event {
     }
 }
 
-/// The value of PCR 13 after `events`, in the order of [`PLACES`]. It is zero at power-on.
+/// Returns the value of PCR 13 after `events`, in the order of [`PLACES`]. It is zero at power-on.
 ///
 /// # Errors
-/// As OpenSSL's digests.
+/// [`ArchiveError`] if OpenSSL fails to hash.
 pub fn pcr_13(events: &[Event]) -> Result<Digests, ArchiveError> {
     let mut value = Digests::zero();
     for event in events.iter().filter(|event| event.pcr == SYSEXTS) {

@@ -1,4 +1,4 @@
-//! What systemd-stub takes from where.
+//! Rules of systemd-stub: which files it loads, and its version.
 
 use crate::esp::{self, GLOBAL};
 use ddi::Class;
@@ -7,18 +7,18 @@ use ddi::io::ReadAt;
 use std::io;
 use thiserror::Error;
 
-/// Where extensions of one class lie, and where they appear in the initrd.
+/// A directory of extensions of one class on the partition, and its counterpart in the initrd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// What they extend.
+    /// Class of the extensions.
     pub class: Class,
-    /// The directory on the partition, for all boot entries; `None` for the one beside the UKI.
+    /// Directory on the partition for all boot entries; `None` for that of the UKI.
     pub global: Option<&'static str>,
-    /// The directory in the initrd, without a leading slash.
+    /// Directory in the initrd, without a leading slash.
     pub directory: &'static str,
 }
 
-/// In the order in which they are measured.
+/// All places, in the order in which they are measured.
 pub const PLACES: [Place; 4] = [
     Place { class: Class::Sysext, global: None, directory: ".extra/sysext" },
     Place { class: Class::Sysext, global: Some(GLOBAL), directory: ".extra/global_sysext" },
@@ -26,36 +26,36 @@ pub const PLACES: [Place; 4] = [
     Place { class: Class::Confext, global: Some(GLOBAL), directory: ".extra/global_confext" },
 ];
 
-/// Longest name that is taken, in characters.
+/// Longest name that systemd-stub loads, in characters.
 const MAX_NAME: usize = 255;
 
-/// Whether systemd-stub takes a regular file of this name as one of `class`.
+/// Returns whether systemd-stub loads a regular file of this name as an extension of `class`.
 #[must_use]
 pub fn is_taken(name: &str, class: Class) -> bool {
     let fits = esp::item(name, 0).is_some_and(|item| item.enabled && item.class == class);
     fits && !name.starts_with('.') && name.is_ascii() && name.len() <= MAX_NAME
 }
 
-/// Largest note that a stub leaves about itself, in bytes.
+/// Maximum size of the section with the version of the stub, in bytes.
 const MAX_NOTE: u64 = 4096;
-/// Sections that are looked at. UKIs have some twenty.
+/// Maximum number of sections to read. UKIs have about twenty.
 const MAX_SECTIONS: u16 = 96;
 const PE_OFFSET: u64 = 0x3c;
 const FILE_HEADER: usize = 24;
 const SECTION_HEADER: usize = 40;
 
-/// Why the version of the stub is unknown.
+/// Error of reading the version of the stub.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StubError {
     /// It can't be read, or ends within a header.
-    #[error("reading its headers")]
+    #[error("reading headers of the EFI program")]
     Read(#[from] io::Error),
     /// Not a PE program.
     #[error("not an EFI program")]
     NotPe,
-    /// No section `.sdmagic` with the words of systemd-stub.
-    #[error("no version note of systemd-stub")]
+    /// No section `.sdmagic` with the version of systemd-stub.
+    #[error("EFI program contains no version of systemd-stub")]
     NoNote,
 }
 
@@ -70,14 +70,14 @@ pub struct Section {
 }
 
 impl Section {
-    /// Its name without NULs at the end.
+    /// Returns the name without trailing NULs.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.name.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
-/// The sections of a PE program such as a UKI, in their order; the first 96 of them. They may lie outside of the file.
+/// Returns the first 96 sections of a PE program such as a UKI, in their order. Sections may exceed the file.
 ///
 /// # Errors
 /// [`StubError::Read`] and [`StubError::NotPe`]
@@ -98,7 +98,7 @@ pub fn sections(program: &dyn ReadAt) -> Result<Vec<Section>, StubError> {
         let offset = (SECTION_HEADER as u64).saturating_mul(u64::from(number));
         program.read_exact_at(&mut section, first.saturating_add(offset))?;
         let number = |offset| u64::from(u32_at(&section, offset).unwrap_or(0));
-        // In the file a section is padded; tools that don't know its length in memory leave that zero.
+        // The size in the file includes padding. Some tools set the size in memory to zero.
         let len = match (number(8), number(16)) {
             (0, in_file) => in_file,
             (in_memory, in_file) => in_memory.min(in_file),
@@ -108,8 +108,8 @@ pub fn sections(program: &dyn ReadAt) -> Result<Vec<Section>, StubError> {
     Ok(sections)
 }
 
-/// The version that systemd-stub notes in a UKI, such as `257.13-1~deb13u1`: `#### LoaderInfo: systemd-stub VERSION ####` in
-/// the section `.sdmagic` (systemd 257, `src/boot/stub.c`).
+/// Returns the version of systemd-stub in a UKI, such as `257.13-1~deb13u1`: `#### LoaderInfo: systemd-stub VERSION ####` in the
+/// section `.sdmagic` (systemd 257, `src/boot/stub.c`).
 ///
 /// # Errors
 /// [`StubError`]
