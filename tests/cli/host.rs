@@ -95,7 +95,7 @@ fn a_directory_over_a_link_is_named_whatever_holds_the_root() {
         assert_eq!(json["host"]["replaced"], json!([{"path": "/usr/bin/tool", "by": ["sbin"]}]), "{host}");
         assert_eq!((&json["host"]["root"], &json["host"]["omitted"]), (&json!(host), &json!(0)));
         for line in [
-            &format!("Hidden of the host {host}:"),
+            &format!("Hidden on host {host}:"),
             "  /usr/sbin  a directory of sbin hides the link to bin with init, mount",
             "  /usr/bin/tool  by sbin",
         ] {
@@ -116,7 +116,7 @@ fn files_over_directories_are_named_and_what_is_in_hierarchies_that_are_links() 
     assert!(said.stdout.contains("a file of paper hides the directory with a/b"), "{said:?}");
     let (said, json) = plan(&desk, "root", &["calm.sysext.raw"]);
     assert_eq!((said.status, &json["host"]["hidden"]), (Some(0), &json!([])), "{said:?}");
-    assert!(said.stdout.contains("Nothing of the host root is hidden."), "{said:?}");
+    assert!(said.stdout.contains("No files of host root are hidden."), "{said:?}");
     // A boot would refuse it, so it hides nothing.
     let (said, json) = plan(&desk, "root", &["white.sysext.raw"]);
     assert_eq!((said.status, &json["left_out"][0]["reason"]), (Some(1), &json!("bad-hierarchy")), "{said:?}");
@@ -157,7 +157,7 @@ fn what_is_no_root_is_named() {
     let rows: [(&str, &[u8], &str); 7] = [
         ("dracut.initrd", &dracut, "mounts the root of the host from elsewhere"),
         ("empty", b"", "has no usr/lib/os-release"),
-        ("words", b"some words", "byte 0 begins neither an archive"),
+        ("words", b"some words", "data at byte 0 is not a newc cpio archive"),
         ("addon.efi", &program(&[(".cmdline", b"quiet")]), "without an .initrd section"),
         ("dos.exe", &[b"MZ".as_slice(), &[0xff; 100]].concat(), "reading its headers"),
         ("cut.efi", &program(&[(".initrd", &archive)])[..5000], ".initrd section lies beyond its end"),

@@ -47,7 +47,7 @@ fn a_directory_is_planned_in_systemds_order() {
     ]);
     assert_eq!(json["read_only"], read_only);
     for line in
-        ["Merged as sysext, each over the ones above it:", "  /usr/bin/k3s  of k3s_1.10 is seen, not of k3s_1.9"]
+        ["Merge order (sysext), later extensions override earlier ones:", "  /usr/bin/k3s: k3s_1.10 overrides k3s_1.9"]
     {
         assert!(said.stdout.lines().any(|it| it == line), "{line}: {}", said.stdout);
     }
@@ -60,7 +60,7 @@ fn what_does_not_collide_is_nothing_to_look_into() {
     assert_eq!((said.status, &json["conflicts"]), (Some(0), &json!([])), "{said:?}");
     let (said, json) = plan(&desk, &["extra/tools.sysext.raw", "--hierarchies", "/usr/local/bin:/opt/tools"]);
     assert_eq!((said.status, &json["order"][0]["files"]), (Some(0), &json!(1)), "{said:?}");
-    assert!(said.stdout.contains("outside of what is merged, never to be seen"), "{}", said.stdout);
+    assert!(said.stdout.contains("outside of the merged directories, never visible"), "{}", said.stdout);
     let said = desk.run(&["plan", "extra/tools.sysext.raw", "--hierarchies", "usr"]);
     assert_eq!(said.status, Some(2));
 }

@@ -1,28 +1,28 @@
-//! What a shell command writes and runs, as far as its words tell without running it.
+//! Finds the paths that a shell command writes and the programs that it runs, without running it.
 //!
-//! This is no shell: what is put together of variables or printed by other programs isn't seen, and what stands behind a
-//! condition is taken for done. It errs on the side of saying nothing.
+//! Not a shell: variables and the output of other programs are not expanded, and commands behind a condition count as run. False
+//! negatives are preferred to false positives.
 
-/// What was found.
+/// Effects of a command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
-    /// Absolute paths that are written.
+    /// Absolute paths that the command writes.
     pub(super) writes: Vec<String>,
-    /// What is run.
+    /// Programs that the command runs.
     pub(super) programs: Vec<String>,
     /// Units that systemctl enables or starts.
     pub(super) units: Vec<String>,
 }
 
-/// Longest command that is looked at, in bytes.
+/// Maximum number of bytes of a command that are read.
 const MAX_LEN: usize = 1 << 16;
 
-/// Programs that change all paths that they are given.
+/// Programs that write all their arguments.
 const CHANGE_ALL: [&str; 10] =
     ["mkdir", "touch", "rm", "rmdir", "chmod", "chown", "truncate", "tee", "mkfifo", "unlink"];
-/// Programs that change the last path that they are given.
+/// Programs that write their last argument.
 const CHANGE_LAST: [&str; 5] = ["cp", "mv", "ln", "install", "rsync"];
-/// Options of programs that name a directory or file to be written.
+/// Options of programs that name a directory or file to write.
 const WRITE_OPTIONS: [(&str, &[&str]); 4] = [
     ("tar", &["-C", "--directory"]),
     ("curl", &["-o", "--output"]),
@@ -31,7 +31,7 @@ const WRITE_OPTIONS: [(&str, &[&str]); 4] = [
 ];
 /// Programs that install and remove packages.
 const PACKAGE_MANAGERS: [&str; 9] = ["apt", "apt-get", "apk", "dnf", "dpkg", "pacman", "rpm", "yum", "zypper"];
-/// What they are told to do, where it isn't just looking.
+/// Verbs of package managers that change the system.
 const PACKAGE_VERBS: [&str; 15] = [
     "install",
     "in",
@@ -49,13 +49,13 @@ const PACKAGE_VERBS: [&str; 15] = [
     "-R",
     "-Syu",
 ];
-/// Where packages put what they bring, most of it.
+/// Where packages install most of their files.
 pub(super) const PACKAGES: &str = "/usr";
 /// Where systemctl makes and removes links.
 pub(super) const UNIT_LINKS: &str = "/etc/systemd/system";
-/// What it does that for.
+/// Verbs of systemctl that do so.
 const LINKING_VERBS: [&str; 8] = ["enable", "disable", "reenable", "preset", "mask", "unmask", "link", "set-default"];
-/// Words behind which another command stands.
+/// Words that are followed by another command.
 const PREFIXES: [&str; 16] = [
     "sudo", "exec", "nohup", "time", "env", "command", "if", "then", "else", "elif", "while", "until", "do", "!", "{",
     "setsid",
@@ -70,7 +70,7 @@ enum Token {
     Redirection,
 }
 
-/// Looks at a command line, or a script of several.
+/// Analyzes a command line, or a script of several.
 pub(super) fn words(text: &str) -> Words {
     let mut found = Words::default();
     if text.len() > MAX_LEN {
@@ -142,7 +142,7 @@ impl Words {
                 self.write(UNIT_LINKS);
             }
         } else if PACKAGE_MANAGERS.contains(&name) {
-            // `apt-get update` only fetches lists.
+            // `apt-get update` only downloads lists.
             let fetches = name.starts_with("ap") && arguments.contains(&"update");
             if !fetches && arguments.iter().any(|word| PACKAGE_VERBS.contains(word)) {
                 self.write(PACKAGES);
@@ -151,7 +151,7 @@ impl Words {
             && let Some(at) = arguments.iter().position(|word| *word == "-c" || *word == "-ec" || *word == "-xc")
             && let Some(script) = arguments.get(at.saturating_add(1))
         {
-            // Each level takes quotes away, so this comes to an end.
+            // Each level removes a level of quotes, so the recursion ends.
             let inner = crate::plan::commands::words(script);
             self.writes.extend(inner.writes);
             self.programs.extend(inner.programs);
@@ -160,7 +160,7 @@ impl Words {
     }
 }
 
-/// The value of one of these options, behind it or behind an equals sign.
+/// Returns the value of one of these options, in the next argument or behind an equals sign.
 fn option<'a>(arguments: &[&'a str], options: &[&str]) -> Option<&'a str> {
     for (index, word) in arguments.iter().enumerate() {
         if options.contains(word) {
@@ -178,7 +178,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Words as a shell divides them, with quotes taken away.
+/// Splits a command into words as a shell does, and removes quotes.
 fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let mut word: Option<String> = None;
@@ -212,7 +212,7 @@ fn tokens(text: &str) -> Vec<Token> {
                 }
             }
             '>' => {
-                // A number in front says which output.
+                // A number before it selects the file descriptor.
                 if word.as_ref().is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit())) {
                     word = None;
                 }

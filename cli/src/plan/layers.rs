@@ -1,5 +1,5 @@
-//! How extensions lie on top of each other: systemd 257, `src/sysext/sysext.c`, and the kernel's
-//! `Documentation/filesystems/overlayfs.rst`.
+//! Computes the result of the overlay that systemd mounts (systemd 257, `src/sysext/sysext.c`; the kernel's
+//! `Documentation/filesystems/overlayfs.rst`).
 
 use super::Extension;
 use ddi::Class;
@@ -10,12 +10,12 @@ use serde::Serialize;
 use sextant::policy::Hierarchies;
 use std::collections::BTreeMap;
 
-/// Whether `path` is `directory` or below it, by whole names.
+/// Returns whether `path` is `directory` or below it.
 pub(super) fn is_within(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether files of that path are merged.
+/// Returns whether a file of that path is in a merged hierarchy.
 fn is_merged(hierarchies: &Hierarchies, class: Class, path: &str) -> bool {
     hierarchies.paths(class).any(|hierarchy| is_within(path, hierarchy))
 }
@@ -25,24 +25,23 @@ fn is_merged(hierarchies: &Hierarchies, class: Class, path: &str) -> bool {
 pub struct ReadOnly {
     /// The directory
     pub path: String,
-    /// Whose doing that is
+    /// Extensions that are merged into it
     pub by: Vec<Text>,
 }
 
-/// A path that several extensions ship.
+/// A path of several extensions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
     /// The path
     pub path: Text,
-    /// Whose is seen
+    /// Extension whose file is visible
     pub winner: Text,
-    /// Whose are not, uppermost first
+    /// Extensions whose files are hidden, uppermost first
     pub hidden: Vec<Text>,
 }
 
-/// The order in which systemd merges: by `strverscmp_improved` over the names, the last of which lies uppermost
-/// (`merge_command` of systemd 257; UAPI.10). Configuration extensions are merged by themselves, and come after the others
-/// here.
+/// Sorts extensions by the order in which systemd merges them: `strverscmp_improved` of the names, the last one uppermost
+/// (`merge_command` of systemd 257; UAPI.10). Configuration extensions are merged separately, and come last here.
 #[must_use]
 pub fn merge_order(extensions: &[Extension]) -> Vec<&Extension> {
     let mut ordered: Vec<&Extension> = extensions.iter().collect();
@@ -50,13 +49,12 @@ pub fn merge_order(extensions: &[Extension]) -> Vec<&Extension> {
     ordered
 }
 
-/// A path as it is on the host. To be shown it becomes a [`Text`].
+/// Returns a path as it is on the host. It has to become a [`Text`] before it is shown.
 pub(super) fn absolute(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
 }
 
-/// Hierarchies that at least one extension has something in (`determine_used_extensions`: one that is empty in an
-/// extension isn't merged for its sake).
+/// Returns the hierarchies that are not empty in at least one extension: systemd merges no others (`determine_used_extensions`).
 pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<ReadOnly> {
     let mut found = Vec::new();
     for class in Class::ALL {
@@ -74,7 +72,7 @@ pub(super) fn read_only(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
     found
 }
 
-/// How many of an extension's files lie in hierarchies, and how many elsewhere.
+/// Counts the files of an extension inside and outside of the hierarchies.
 pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize, usize) {
     let files = extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory);
     let (inside, outside): (Vec<_>, Vec<_>) =
@@ -82,12 +80,13 @@ pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize,
     (inside.len(), outside.len())
 }
 
-/// What hides what. Directories of the same path become one; anything else hides all that lies below it in the order.
+/// Finds paths of several extensions of which one hides the others. Directories of the same path are merged; any other file hides
+/// the files of extensions before it.
 pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<Conflict> {
     let mut found = Vec::new();
     for class in Class::ALL {
         let members: Vec<&Extension> = ordered.iter().copied().filter(|extension| extension.class == class).collect();
-        // Who has what at a path, the uppermost first.
+        // The extensions that have a path, the uppermost first.
         let mut paths: BTreeMap<Vec<&[u8]>, Vec<(usize, EntryKind)>> = BTreeMap::new();
         for (number, extension) in members.iter().enumerate().rev() {
             for node in &extension.nodes {
@@ -96,14 +95,14 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
                 }
             }
         }
-        // For each extension the last path below which nothing of it is seen: what lies below one path comes in one piece.
+        // For each extension the last hidden path, below which nothing of it is visible. Paths below it follow in sequence.
         let mut cut: Vec<Option<Vec<&[u8]>>> = vec![None; members.len()];
         for (path, owners) in paths {
             let is_cut =
                 |number: usize| cut.get(number).and_then(Option::as_ref).is_some_and(|at| path.starts_with(at));
             let seen: Vec<(usize, EntryKind)> = owners.into_iter().filter(|(number, _)| !is_cut(*number)).collect();
             let Some(((winner, first), below)) = seen.split_first() else { continue };
-            // Directories join until something else comes.
+            // Directories are merged until another kind of file.
             let joined = match first {
                 EntryKind::Directory => below.iter().take_while(|(_, kind)| *kind == EntryKind::Directory).count(),
                 _ => 0,
@@ -129,7 +128,7 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
     found
 }
 
-/// Names with commas between them.
+/// Joins names with commas.
 pub(super) fn joined(names: &[Text]) -> String {
     names.iter().map(Text::as_str).collect::<Vec<_>>().join(", ")
 }

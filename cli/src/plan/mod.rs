@@ -1,4 +1,4 @@
-//! What a set of extensions comes to once it is merged, and what that means for the steps of a boot.
+//! Previews the merge of a set of extensions, and its effect on the steps of a boot.
 //!
 //! Pure functions of names, trees and steps; [`crate::commands`] reads the images and the files of the stages.
 
@@ -22,66 +22,66 @@ use sextant::policy::Hierarchies;
 use sextant::reason::Reason;
 use sextant::report::Word;
 
-/// Version of the form in which a plan is printed for programs.
+/// Version of the JSON format.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// An extension and what is in it.
+/// An extension with its files.
 #[derive(Debug)]
 pub struct Extension {
-    /// Its name, by which systemd orders it.
+    /// Name, which decides its place in the merge order.
     pub name: String,
-    /// What it extends.
+    /// Class.
     pub class: Class,
-    /// Its files, as [`ddi::filesystem::Filesystem::walk`] gives them.
+    /// Files, as [`ddi::filesystem::Filesystem::walk`] gives them.
     pub nodes: Vec<Node>,
 }
 
-/// What will be.
+/// Preview of a merge.
 #[derive(Debug, Serialize)]
 pub struct Plan {
     /// [`SCHEMA_VERSION`]
     pub version: u32,
-    /// The extensions in the order in which they lie over the host: the last is the uppermost.
+    /// The extensions in merge order: the last is the uppermost.
     pub order: Vec<Member>,
-    /// Images that a boot would not take, and why.
+    /// Images that a boot would reject.
     pub left_out: Vec<LeftOut>,
     /// Directories that become read-only.
     pub read_only: Vec<ReadOnly>,
-    /// Paths of which one extension hides those of others.
+    /// Paths of several extensions, of which one overrides the others.
     pub conflicts: Vec<Conflict>,
-    /// Steps that will surprise.
+    /// Steps that fail, or have no visible effect.
     pub findings: Vec<Finding>,
-    /// Files of stages that can't be understood.
+    /// Stage files that can't be read.
     pub unreadable: Vec<Unreadable>,
-    /// What is hidden of the host; `None` if none was compared
+    /// Hidden files of the host; `None` without a host
     pub host: Option<host::Comparison>,
 }
 
-/// A place in the order.
+/// An extension in the merge order.
 #[derive(Debug, Serialize)]
 pub struct Member {
     /// Name
     pub name: Text,
     /// What it extends
     pub class: Class,
-    /// How many files, links and the like it brings into hierarchies that are merged.
+    /// Number of its files in merged hierarchies, directories not counted.
     pub files: usize,
-    /// How many of it lie elsewhere, and so are never seen.
+    /// Number of its files elsewhere, which are never visible.
     pub unseen: usize,
 }
 
-/// An image that a boot would not take.
+/// An image that a boot would reject.
 #[derive(Debug, Serialize)]
 pub struct LeftOut {
     /// The file
     pub file: Text,
     /// Token of the rule that it breaks; `null` if it can't even be read
     pub reason: Option<Word<Reason>>,
-    /// The same as a sentence
+    /// Detail of the reason
     pub detail: Message,
 }
 
-/// A file that can't be understood.
+/// A stage file that can't be read.
 #[derive(Debug, Serialize)]
 pub struct Unreadable {
     /// The file
@@ -91,7 +91,7 @@ pub struct Unreadable {
 }
 
 impl Plan {
-    /// Works out what comes of `extensions`, in any order, on a machine with these hierarchies and stages.
+    /// Previews the merge of `extensions`, in any order, on a machine with these hierarchies and stage files.
     #[must_use]
     pub fn of(extensions: &[Extension], hierarchies: &Hierarchies, files: &[StageFile]) -> Self {
         let ordered = merge_order(extensions);
@@ -115,7 +115,7 @@ impl Plan {
         }
     }
 
-    /// Whether there is nothing in it that somebody ought to look into.
+    /// Returns whether the plan has no findings.
     #[must_use]
     pub fn is_calm(&self) -> bool {
         let quiet = |finding: &Finding| finding.trouble == Trouble::Beneath;

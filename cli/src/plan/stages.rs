@@ -1,11 +1,11 @@
-//! The files that yip runs stages from.
+//! Reads the stage files of yip.
 //!
-//! Read as far as they say where something is written and what is run; conditions are not evaluated. The form is that
-//! of yip's `pkg/schema/schema.go`. Of cloud-init's own keys `write_files`, `runcmd`, `hostname` and `users` count, which yip
-//! runs in the stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
+//! Only keys that write files or run programs are read; conditions are not evaluated. The schema is that of yip's
+//! `pkg/schema/schema.go`. Of cloud-init's own keys, `write_files`, `runcmd`, `hostname` and `users` are read, which yip runs in the
+//! stage `boot` if the file begins with `#cloud-config` (`pkg/schema/loader_cloudinit.go`).
 //!
-//! What Go's `yaml.v3` makes of a document is made of it here: the first document of a file counts, merge keys (`<<`) are
-//! applied, and a key that is given twice is an error. A test asks yip itself about each kind.
+//! YAML is read as by Go's `yaml.v3`: the first document of a file counts, merge keys (`<<`) are applied, and a duplicate key is
+//! an error. A test compares each case with yip itself.
 
 use super::commands::{PACKAGES, UNIT_LINKS, Words, words};
 use ddi::text::Text;
@@ -16,18 +16,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use thiserror::Error;
 
-/// Where users are written down.
+/// The file that the key `users` changes.
 const USERS: &str = "/etc/passwd";
 
-/// Why a file can't be understood.
+/// Error of a stage file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StageError {
-    /// Beyond the bounds of a document.
+    /// The document exceeds its bounds.
     #[error(transparent)]
     Limit(#[from] YamlLimit),
-    /// Not YAML, or not of yip's form. One such file drops all of its directory (yip 1.25).
-    #[error("yip refuses this file, and with it all files of its directory: {0}")]
+    /// Not YAML, or not yip's schema. One such file makes yip ignore its whole directory (yip 1.25).
+    #[error("yip rejects this file, and with it all files in its directory: {0}")]
     Yaml(serde_yaml::Error),
 }
 
@@ -37,18 +37,18 @@ impl From<serde_yaml::Error> for StageError {
     }
 }
 
-/// A file and its steps.
+/// A stage file and its steps.
 #[derive(Debug)]
 pub struct StageFile {
-    /// Its path, as it is to be shown.
+    /// Path of the file.
     pub file: Text,
-    /// The steps, by stage in the order of names, then as they stand in the file.
+    /// The steps, by the name of the stage, then in the order of the file.
     pub steps: Vec<Step>,
-    /// Why yip refuses it, although its steps can be understood.
+    /// Why yip rejects the file, although its steps can be read.
     pub refused: Option<&'static str>,
 }
 
-/// What a step does, as far as it matters here.
+/// Effects of a step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Step {
     /// The stage.
@@ -57,7 +57,7 @@ pub struct Step {
     pub number: usize,
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// Absolute paths that it writes, and by which key.
+    /// Absolute paths that it writes, each with the key that does so.
     pub writes: Vec<(String, &'static str)>,
     /// Programs that it runs: names, or paths.
     pub programs: Vec<String>,
@@ -71,7 +71,7 @@ struct Document {
     stages: BTreeMap<String, Option<Vec<Option<RawStep>>>>,
 }
 
-/// Keys that count in a file that begins with `#cloud-config`.
+/// Keys of cloud-init, read if the file begins with `#cloud-config`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct CloudConfig {
@@ -161,7 +161,7 @@ struct Override {
     service: Option<String>,
 }
 
-/// Reads a file of stages. `file` is how it is shown.
+/// Parses a stage file. `file` is its path for messages.
 ///
 /// # Errors
 /// [`StageError`]
@@ -169,7 +169,7 @@ pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
     let is_cloud_config = is_cloud_config(text);
     let merged = merged(text)?;
     let text = merged.as_deref().unwrap_or(text);
-    // An empty file is no mistake.
+    // An empty file is valid.
     first::<Option<Root>>(text)?;
     let document = first::<Option<Document>>(text)?.flatten().unwrap_or_default();
     let mut steps = Vec::new();
@@ -187,7 +187,7 @@ pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
             let line = match run {
                 Run::Line(line) => line,
                 Run::Words(list) => {
-                    refused = Some("a list in runcmd, where yip takes one command as text");
+                    refused = Some("runcmd contains a list; yip expects each command as text");
                     list.join(" ")
                 }
             };
@@ -206,12 +206,12 @@ pub fn parse(file: &Text, text: &str) -> Result<StageFile, StageError> {
     Ok(StageFile { file: file.clone(), steps, refused })
 }
 
-/// The first document of a text; `None` where there is none.
+/// Parses the first document of a text; `None` if there is none.
 fn first<'t, T: Deserialize<'t>>(text: &'t str) -> Result<Option<T>, StageError> {
     Ok(yaml::deserializer(text)?.next().map(T::deserialize).transpose()?)
 }
 
-/// The first document with merge keys applied; `None` where there is nothing to merge.
+/// Applies the merge keys of the first document; `None` if it has none.
 fn merged(text: &str) -> Result<Option<String>, StageError> {
     if !text.contains("<<") {
         return Ok(None);
@@ -221,7 +221,7 @@ fn merged(text: &str) -> Result<Option<String>, StageError> {
     Ok(Some(serde_yaml::to_string(&value)?))
 }
 
-/// The outermost mapping, in which no key may be given twice; nor in what yip reads below it.
+/// Checks that no key is duplicate in the outermost mapping, and in the keys below it that yip reads.
 struct Root;
 
 impl<'de> Deserialize<'de> for Root {
@@ -230,7 +230,7 @@ impl<'de> Deserialize<'de> for Root {
     }
 }
 
-/// A mapping, and nothing else, in which no key is given twice.
+/// Checks that the value is a mapping without duplicate keys.
 struct UniqueMap;
 
 impl<'de> Deserialize<'de> for UniqueMap {
@@ -239,7 +239,7 @@ impl<'de> Deserialize<'de> for UniqueMap {
     }
 }
 
-/// Anything in which no key is given twice.
+/// Checks that no mapping in a value has duplicate keys.
 struct Unique;
 
 impl Unique {
@@ -255,7 +255,7 @@ impl<'de> Deserialize<'de> for Unique {
 }
 
 struct UniqueVisitor<'l> {
-    /// Whether what is behind a key is looked at as well.
+    /// Whether the value of a key is checked too.
     looks: &'l dyn Fn(&str) -> bool,
     only_map: bool,
 }
@@ -276,7 +276,7 @@ impl<'de> Visitor<'de> for UniqueVisitor<'_> {
                 map.next_value::<IgnoredAny>()?;
             }
             if seen.contains(&key.0) {
-                return Err(de::Error::custom(format_args!("the key {:?} is given twice", key.0)));
+                return Err(de::Error::custom(format_args!("duplicate key {:?}", key.0)));
             }
             seen.insert(key.0);
         }
@@ -320,11 +320,11 @@ impl<'de> Visitor<'de> for UniqueVisitor<'_> {
     }
 }
 
-/// A key, whatever it looks like.
+/// A key of any type, as text.
 #[derive(Deserialize)]
 struct Key(String);
 
-/// Whether the first line that isn't empty or another comment says so; after nine such lines nobody looks any further.
+/// Returns whether the file begins with `#cloud-config`. Up to nine empty lines and comments may precede it.
 fn is_cloud_config(text: &str) -> bool {
     let mut lines = text.splitn(10, '\n').map(str::trim_end);
     let first = lines.find(|line| *line == "#cloud-config" || !(line.is_empty() || line.starts_with('#')));
@@ -355,7 +355,7 @@ impl RawStep {
         write_all(&mut step, vec![self.datasource], "datasource");
         let images = self.unpack_images.into_iter().filter_map(|it| it.target);
         step.writes.extend(images.map(|path| (path, "unpack_images")));
-        // Where yip writes without being told a path.
+        // Keys that write without naming a path.
         let mut also = |happens: bool, path: &str, key| {
             if happens {
                 step.writes.push((path.to_owned(), key));

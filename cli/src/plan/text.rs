@@ -1,4 +1,4 @@
-//! A plan for people.
+//! Formats a plan as text.
 
 use super::host::{Comparison, Hidden, Shape};
 use super::layers::joined;
@@ -7,12 +7,12 @@ use ddi::Class;
 use sextant::report::table::Style;
 use std::fmt::Write;
 
-/// Conflicts of one pair of extensions that are shown one by one.
+/// Maximum number of overrides to show.
 const CONFLICTS_SHOWN: usize = 40;
-/// Paths of the host that are shown, of each kind.
+/// Maximum number of paths of the host to show, of each kind.
 const HIDDEN_SHOWN: usize = 40;
 
-/// The whole plan.
+/// Formats the whole plan.
 #[must_use]
 pub fn text(plan: &Plan, style: Style) -> String {
     let mut out = String::new();
@@ -24,19 +24,19 @@ pub fn text(plan: &Plan, style: Style) -> String {
     if !plan.read_only.is_empty() {
         out.push_str("\nRead-only after the merge:\n");
         for directory in &plan.read_only {
-            let _ = writeln!(out, "  {}  because of {}", directory.path, joined(&directory.by));
+            let _ = writeln!(out, "  {}  extended by {}", directory.path, joined(&directory.by));
         }
     }
     if !plan.conflicts.is_empty() {
-        out.push_str("\nShipped by several:\n");
+        out.push_str("\nOverrides:\n");
         for conflict in plan.conflicts.iter().take(CONFLICTS_SHOWN) {
             let hidden = joined(&conflict.hidden);
             let winner = style.paint("32", &conflict.winner);
-            let _ = writeln!(out, "  {}  of {winner} is seen, not of {hidden}", conflict.path);
+            let _ = writeln!(out, "  {}: {winner} overrides {hidden}", conflict.path);
         }
         let more = plan.conflicts.len().saturating_sub(CONFLICTS_SHOWN);
         if more > 0 {
-            let _ = writeln!(out, "  and {more} more (--json has all)");
+            let _ = writeln!(out, "  and {more} more (use --json to list all)");
         }
     }
     if let Some(host) = &plan.host {
@@ -65,54 +65,54 @@ pub fn text(plan: &Plan, style: Style) -> String {
 
 fn order(out: &mut String, plan: &Plan) {
     if plan.order.is_empty() {
-        out.push_str("No extension is merged.\n");
+        out.push_str("No extensions to merge.\n");
     }
     for class in Class::ALL {
         let members: Vec<_> = plan.order.iter().filter(|member| member.class == class).collect();
         if members.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "Merged as {class}, each over the ones above it:");
+        let _ = writeln!(out, "Merge order ({class}), later extensions override earlier ones:");
         for member in members {
             let unseen = match member.unseen {
                 0 => String::new(),
-                count => format!(", and {count} outside of what is merged, never to be seen"),
+                count => format!(", and {count} outside of the merged directories, never visible"),
             };
             let _ = writeln!(out, "  {}  {} files{unseen}", member.name, member.files);
         }
     }
 }
 
-/// What is hidden of a host, and what is replaced.
+/// Formats the hidden and replaced files of a host.
 fn of_host(out: &mut String, host: &Comparison, style: Style) {
     if host.hidden.is_empty() {
-        let _ = writeln!(out, "\nNothing of the host {} is hidden.", host.root);
+        let _ = writeln!(out, "\nNo files of host {} are hidden.", host.root);
     } else {
-        let _ = writeln!(out, "\nHidden of the host {}:", host.root);
+        let _ = writeln!(out, "\nHidden on host {}:", host.root);
         for hidden in host.hidden.iter().take(HIDDEN_SHOWN) {
             let _ = writeln!(out, "  {}  {}", hidden.path, style.paint("31", &sentence(hidden)));
         }
         more(out, host.hidden.len().saturating_sub(HIDDEN_SHOWN));
     }
     if !host.replaced.is_empty() {
-        let _ = writeln!(out, "\nReplaced of the host {}:", host.root);
+        let _ = writeln!(out, "\nReplaced on host {}:", host.root);
         for replaced in host.replaced.iter().take(HIDDEN_SHOWN) {
             let _ = writeln!(out, "  {}  by {}", replaced.path, joined(&replaced.by));
         }
         more(out, host.replaced.len().saturating_sub(HIDDEN_SHOWN));
     }
     if host.omitted > 0 {
-        let _ = writeln!(out, "Further paths of the host that are hidden or replaced: {}", host.omitted);
+        let _ = writeln!(out, "{} more hidden or replaced paths of the host", host.omitted);
     }
 }
 
 fn more(out: &mut String, count: usize) {
     if count > 0 {
-        let _ = writeln!(out, "  and {count} more (--json has more of them)");
+        let _ = writeln!(out, "  and {count} more (use --json to list more)");
     }
 }
 
-/// What an extension hides at one path.
+/// Describes what an extension hides at one path.
 fn sentence(hidden: &Hidden) -> String {
     let by = joined(&hidden.by);
     let has = match hidden.extension {

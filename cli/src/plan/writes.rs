@@ -1,4 +1,4 @@
-//! Steps of stages against what is merged.
+//! Compares the steps of stages with the merged extensions.
 
 use super::Extension;
 use super::layers::{ReadOnly, absolute, is_within, joined};
@@ -9,41 +9,41 @@ use ddi::text::{Message, Text};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Stages that run in the initrd, and so before the merge; each has a `.before` and an `.after` besides
+/// Stages that run in the initrd, before the merge. Each has a `.before` and an `.after` too
 /// (<https://kairos.io/docs/architecture/cloud-init/>, "Boot stages").
 const BEFORE: [&str; 2] = ["rootfs", "initramfs"];
 
-/// Where programs lie that are run by name.
+/// Directories of programs that are run by name.
 const PROGRAM_DIRECTORIES: [&str; 4] = ["usr/bin/", "usr/sbin/", "usr/local/bin/", "usr/local/sbin/"];
-/// Where units lie.
+/// Directories of units.
 const UNIT_DIRECTORIES: [&str; 4] =
     ["usr/lib/systemd/system/", "usr/local/lib/systemd/system/", "etc/systemd/system/", "lib/systemd/system/"];
 
-/// A sentence about a step.
+/// Formats a sentence about a step.
 macro_rules! message {
     ($($arguments:tt)*) => {
         Message::new(format_args!($($arguments)*))
     };
 }
 
-/// What is the matter with a step.
+/// Kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trouble {
-    /// It writes where it can't any more.
+    /// Writes to a directory that is read-only by then.
     ReadOnly,
-    /// What it writes is hidden by an extension later.
+    /// Writes a file that an extension hides later.
     Hidden,
-    /// It uses something that isn't there yet.
+    /// Uses a program or unit before the merge.
     TooEarly,
-    /// It writes where extensions will be merged; what it writes stays to be seen, but can't be changed after the merge.
+    /// Writes to a directory before extensions are merged into it. The file stays visible, but can't be changed after the merge.
     Beneath,
 }
 
-/// A step that will surprise.
+/// A step that fails, or has no visible effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What is the matter
+    /// Kind
     pub trouble: Trouble,
     /// The file
     pub file: Text,
@@ -53,15 +53,15 @@ pub struct Finding {
     pub step: usize,
     /// Its name
     pub name: Option<Text>,
-    /// The path, program or unit that it is about
+    /// Path, program or unit of the finding
     pub what: Text,
-    /// The same as a sentence
+    /// Sentence that explains the finding
     pub detail: Message,
 }
 
-/// What extensions bring, by path.
+/// Files of the extensions, by path.
 struct Brought<'a> {
-    /// Whose file, link or the like is seen at a path.
+    /// Extension whose file is visible at a path, directories not included.
     paths: BTreeMap<String, &'a str>,
     programs: BTreeMap<String, &'a str>,
     units: BTreeMap<String, &'a str>,
@@ -70,7 +70,7 @@ struct Brought<'a> {
 impl<'a> Brought<'a> {
     fn by(ordered: &[&'a Extension]) -> Self {
         let mut brought = Self { paths: BTreeMap::new(), programs: BTreeMap::new(), units: BTreeMap::new() };
-        // Later ones lie above, and replace what earlier ones put here.
+        // Later extensions override earlier ones.
         for extension in ordered {
             for node in extension.nodes.iter().filter(|node| node.kind != EntryKind::Directory) {
                 let text = String::from_utf8_lossy(&node.path);
@@ -95,7 +95,7 @@ impl<'a> Brought<'a> {
 
     fn unit(&self, name: &str) -> Option<(String, &'a str)> {
         let full = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
-        // An instance is of its template.
+        // An instance belongs to its template.
         let template =
             full.split_once('@').and_then(|(stem, rest)| Some(format!("{stem}@.{}", rest.rsplit_once('.')?.1)));
         let found = self.units.get(&full).or_else(|| self.units.get(&template?));
@@ -103,7 +103,7 @@ impl<'a> Brought<'a> {
     }
 }
 
-/// What comes of each step.
+/// Returns the findings about all steps.
 pub(super) fn findings(ordered: &[&Extension], read_only: &[ReadOnly], files: &[StageFile]) -> Vec<Finding> {
     let brought = Brought::by(ordered);
     let mut found = Vec::new();
@@ -131,15 +131,15 @@ fn merged<'r>(path: &str, read_only: &'r [ReadOnly]) -> Option<&'r ReadOnly> {
     read_only.iter().find(|directory| is_within(path, &directory.path))
 }
 
-/// A step of a stage after the merge.
+/// Returns the findings about a step after the merge.
 fn after(step: &Step, read_only: &[ReadOnly]) -> Told {
     let mut told = Told::new();
     for (path, key) in &step.writes {
         if let Some(directory) = merged(path, read_only) {
             let by = joined(&directory.by);
             let detail = message!(
-                "{key}: {path} is written after the merge, and {} is read-only then because of {by}, unless another \
-                 file system is mounted at the place",
+                "{key}: {path} is written after the merge, when {} is read-only (extended by {by}), unless another file system \
+                is mounted there",
                 directory.path
             );
             told.push((Trouble::ReadOnly, path.clone(), detail));
@@ -148,18 +148,18 @@ fn after(step: &Step, read_only: &[ReadOnly]) -> Told {
     told
 }
 
-/// A step of a stage before the merge.
+/// Returns the findings about a step before the merge.
 fn before(step: &Step, read_only: &[ReadOnly], brought: &Brought<'_>) -> Told {
     let mut told = Told::new();
     for (path, key) in &step.writes {
-        // What an extension has in place of a directory hides all that is below it.
+        // A file of an extension in place of a directory hides all files below.
         let above = brought.paths.iter().find(|(owned, _)| is_within(path, owned));
         if let Some((owned, owner)) = above {
-            let detail = message!("{key}: what is written to {path} is hidden by {owned} of {owner} after the merge");
+            let detail = message!("{key}: {path} is written before the merge; {owned} of {owner} hides it afterwards");
             told.push((Trouble::Hidden, path.clone(), detail));
         } else if let Some(directory) = merged(path, read_only) {
             let detail = message!(
-                "{key}: {path} is written before the merge; it stays, and {} is read-only then",
+                "{key}: {path} is written before the merge; it stays visible, but {} is read-only afterwards",
                 directory.path
             );
             told.push((Trouble::Beneath, path.clone(), detail));

@@ -1,8 +1,8 @@
-//! The files of an initrd: archives in the form *newc*, one behind the other, each by itself or compressed.
+//! Reads the files of an initrd: concatenated *newc* archives, each of which may be compressed.
 //!
-//! Read as the kernel unpacks it (Linux 6.12, `init/initramfs.c`, and `Documentation/driver-api/early-userspace/buffer-format.rst`),
-//! but nothing is kept except names, kinds and the targets of links. Time, memory and names are bounded, whatever the
-//! archive says.
+//! The files are those that the kernel unpacks (Linux 6.12, `init/initramfs.c`, and
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Only names, kinds and targets of links are kept. Time, memory and
+//! names are bounded.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -19,65 +19,65 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use thiserror::Error;
 
-/// Most bytes that are unpacked.
+/// Maximum number of bytes to unpack.
 const MAX_BYTES: u64 = 16 << 30;
-/// Most files, directories and links.
+/// Maximum number of files, directories and links.
 const MAX_NODES: usize = 1 << 20;
-/// Most memory of names and targets, in bytes.
+/// Maximum memory for names and targets, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
-/// What a node takes besides its name and target, about.
+/// Approximate memory of a node without its name and target, in bytes.
 const NODE_COST: usize = 160;
 /// Longest path and target in bytes, with the NUL at its end (the kernel's `PATH_MAX`).
 const MAX_PATH: u64 = 4096;
-/// Most components of one path.
+/// Maximum number of components of a path.
 const MAX_DEPTH: usize = 128;
-/// Links that are followed on one way (the kernel's `MAXSYMLINKS`).
+/// Maximum number of links to follow in one path (the kernel's `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
-/// Largest window of Zstandard, as a power of two: what its own program takes without being told.
+/// Largest window of Zstandard, as a power of two: the default limit of `zstd`.
 const ZSTD_WINDOW: u32 = 27;
 const HEADER: usize = 110;
 const BUFFER: usize = 1 << 18;
 
-/// Why an initrd can't be read.
+/// Error of reading an initrd.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
     /// Reading or unpacking failed.
-    #[error("unpacking it")]
+    #[error("unpacking the initrd")]
     Read(#[from] io::Error),
     /// Neither an archive nor a known compression.
-    #[error("byte {offset} begins neither an archive (newc cpio) nor one that is compressed with gzip or Zstandard")]
+    #[error("data at byte {offset} is not a newc cpio archive, plain or compressed with gzip or Zstandard")]
     Unknown {
-        /// Where
+        /// Offset in the initrd
         offset: u64,
     },
-    /// A compression that isn't read here.
+    /// A compression that is not supported.
     #[error(
-        "byte {offset} begins data that is compressed with {algorithm}; gzip and Zstandard are read: unpack it first"
+        "data at byte {offset} is compressed with {algorithm}; only gzip and Zstandard are supported: unpack it first"
     )]
     Compression {
-        /// Where
+        /// Offset in the initrd
         offset: u64,
-        /// Which
+        /// Name of the algorithm
         algorithm: &'static str,
     },
-    /// A header that isn't one.
+    /// A header is malformed.
     #[error("header {number} of an archive is damaged")]
     Header {
         /// Counted from 1, in all archives together
         number: usize,
     },
-    /// It ends within a file.
-    #[error("it ends within an archive")]
+    /// The initrd ends within an archive.
+    #[error("initrd ends within an archive")]
     Truncated,
-    /// Unpacks to too much.
-    #[error("it unpacks to more than {MAX_BYTES} bytes")]
+    /// More than [`MAX_BYTES`] when unpacked.
+    #[error("initrd unpacks to more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// Holds too much.
-    #[error("it has more than {MAX_NODES} names, or they take more than {} MiB", MAX_MEMORY >> 20)]
+    /// Too many or too long names.
+    #[error("initrd has more than {MAX_NODES} names, or they need more than {} MiB of memory", MAX_MEMORY >> 20)]
     TooMany,
-    /// A path that no tool writes.
-    #[error("entry {number} has a path with \"..\", or with more than {MAX_DEPTH} components")]
+    /// A path with `..`, or one that is too deep.
+    #[error("path of entry {number} contains \"..\" or has more than {MAX_DEPTH} components")]
     Path {
         /// Counted from 1, in all archives together
         number: usize,
@@ -95,11 +95,11 @@ struct Node {
 #[derive(Debug)]
 pub struct Archive {
     nodes: Vec<Node>,
-    /// Bytes of memory, about.
+    /// Approximate memory in bytes.
     held: usize,
-    /// Bytes that were unpacked.
+    /// Number of unpacked bytes.
     unpacked: u64,
-    /// Headers that were read.
+    /// Number of headers read.
     headers: usize,
 }
 
@@ -110,7 +110,7 @@ impl Default for Archive {
     }
 }
 
-/// Reads a source from some place on.
+/// Reads a source from an offset on.
 struct Sequence<'a> {
     source: &'a dyn ReadAt,
     offset: u64,
@@ -127,13 +127,13 @@ impl Read for Sequence<'_> {
     }
 }
 
-/// The offset of the next byte of the source that hasn't been read out of a buffer.
+/// Returns the offset of the next byte of the source that the reader has not consumed.
 fn position(reader: &BufReader<Sequence<'_>>) -> u64 {
     reader.get_ref().offset.saturating_sub(u64::try_from(reader.buffer().len()).unwrap_or(u64::MAX))
 }
 
 impl Archive {
-    /// Reads an initrd, which may be one of several: the files are added to those that are there, as a boot does it.
+    /// Reads an initrd, and adds its files to those of initrds read before, as a boot does.
     ///
     /// # Errors
     /// [`ArchiveError`]
@@ -179,7 +179,7 @@ impl Archive {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether there are no files.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.len() <= 1
@@ -190,7 +190,7 @@ impl Archive {
         if self.unpacked > MAX_BYTES { Err(ArchiveError::TooLarge) } else { Ok(()) }
     }
 
-    /// Archives with nothing but zeros between them, to the end of what is compressed.
+    /// Reads archives with zeros between them, up to the end of the data or of its compressed part.
     fn archives(&mut self, reader: &mut dyn BufRead) -> Result<(), ArchiveError> {
         loop {
             self.skip_zeros(reader)?;
@@ -214,7 +214,7 @@ impl Archive {
         }
     }
 
-    /// One archive, to its trailer.
+    /// Reads one archive, up to its trailer.
     fn archive(&mut self, reader: &mut dyn BufRead) -> Result<(), ArchiveError> {
         loop {
             self.headers = self.headers.saturating_add(1);
@@ -227,7 +227,7 @@ impl Archive {
             }
             let mut name = vec![0; usize::try_from(name_size).unwrap_or_default()];
             self.read(reader, &mut name)?;
-            // Header and name together end at a multiple of four bytes, and so does the content.
+            // Header and name are padded to a multiple of four bytes, and so is the content.
             self.skip(reader, padding(name_size.saturating_add(2)))?;
             if name.pop() != Some(0) || name.contains(&0) {
                 return Err(damaged);
@@ -246,7 +246,7 @@ impl Archive {
             self.skip(reader, padding(size))?;
             match kind {
                 Some(EntryKind::Symlink) if target.is_empty() || target.contains(&0) => return Err(damaged),
-                // The kernel makes nothing of other kinds.
+                // The kernel ignores other kinds.
                 None => {}
                 Some(kind) => self.insert(&name, kind, target)?,
             }
@@ -280,9 +280,9 @@ impl Archive {
         if names.len() > MAX_DEPTH || names.contains(&b"..".as_slice()) {
             return Err(ArchiveError::Path { number: self.headers });
         }
-        // The root itself is there already.
+        // The root exists already.
         let Some((name, parents)) = names.split_last() else { return Ok(()) };
-        // The kernel can't make what has no directory to be in.
+        // The kernel can't create a file without its directory.
         let Some(parent) = self.directory(parents) else { return Ok(()) };
         if let Some(found) = self.child(parent, name)
             && let Some(node) = self.nodes.get(found)
@@ -309,7 +309,7 @@ impl Archive {
         self.nodes.get(parent)?.children.get(name).copied()
     }
 
-    /// The directory at a path, links followed.
+    /// Returns the directory at a path, following links.
     fn directory(&self, path: &[&[u8]]) -> Option<usize> {
         let mut trail = vec![0];
         let mut todo: Vec<&[u8]> = path.iter().rev().copied().collect();
@@ -343,7 +343,7 @@ impl Archive {
         trail.last().copied()
     }
 
-    /// What is at a path that leads through directories only.
+    /// Returns the node at a path that contains no links.
     fn at(&self, path: &[u8]) -> Option<&Node> {
         let mut id = 0;
         for name in names(path) {
@@ -365,17 +365,17 @@ impl Host for Archive {
     }
 }
 
-/// Names of a path, without empty ones and `.`.
+/// Splits a path into names, without empty ones and `.`.
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
 }
 
-/// Bytes up to the next multiple of four.
+/// Returns the number of bytes up to the next multiple of four.
 fn padding(len: u64) -> u64 {
     len.next_multiple_of(4).saturating_sub(len)
 }
 
-/// What of a header matters.
+/// The fields of a header that are used.
 struct Header {
     mode: u32,
     size: u64,

@@ -1,4 +1,4 @@
-//! A root directory of this machine, or a tree of files like one.
+//! Reads the root directory of a host.
 
 use super::{Entry, Host};
 use crate::base::Base;
@@ -13,10 +13,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-/// Names of one directory that are listed, at most.
+/// Maximum number of names of a directory.
 const MAX_NAMES: usize = 100_000;
 
-/// A directory that is the root of a host. No link leads out of it.
+/// The root directory of a host. No link leads out of it.
 #[derive(Debug)]
 pub struct Directory(Base);
 
@@ -24,12 +24,12 @@ impl Directory {
     /// Opens `path`.
     ///
     /// # Errors
-    /// As `open(2)`.
+    /// I/O errors of `open(2)`.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(Base::new(File::open(path)?.into())))
     }
 
-    /// Opens what is at `path`, unless a link is on the way or it is above the root.
+    /// Opens the file at `path`; `None` if the path contains a link or leads out of the root.
     fn resolve(&self, path: &[u8], flags: OFlag) -> io::Result<Option<OwnedFd>> {
         match self.0.open(path, flags) {
             Ok(file) => Ok(Some(file)),
@@ -50,7 +50,7 @@ impl Host for Directory {
             EntryKind::Symlink => readlinkat(&file, "")?.into_vec(),
             _ => Vec::new(),
         };
-        // Of an overlay the files may have other numbers, the directories have not.
+        // In an overlay, files may have another device number; directories have that of the overlay.
         let is_mount_point = kind == EntryKind::Directory && {
             let above = path.iter().rposition(|byte| *byte == b'/').and_then(|slash| path.get(..slash));
             let above = self.resolve(above.unwrap_or_default(), OFlag::O_PATH)?;
@@ -73,7 +73,7 @@ impl Host for Directory {
                 Some(Type::Directory) => EntryKind::Directory,
                 Some(Type::Symlink) => EntryKind::Symlink,
                 Some(Type::File) => EntryKind::File,
-                // Not every file system says it in the directory.
+                // Some file systems do not record the kind in the directory.
                 _ => match fstatat(&own, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                     Ok(found) => kind(&found),
                     Err(Errno::ENOENT) => continue,

@@ -1,8 +1,8 @@
-//! Files of the host that extensions hide, compared with the host's own root.
+//! Finds files of the host that extensions hide.
 //!
-//! The merge is an overlay whose lowest layer is the host (the kernel's `Documentation/filesystems/overlayfs.rst`). Where an
-//! extension has a directory and the host has one too, both are shown. Anything else hides what the host has at that path:
-//! a directory hides the host's link of that name and so everything behind the link, a file hides a whole directory.
+//! The merge is an overlay whose lowest layer is the host (the kernel's `Documentation/filesystems/overlayfs.rst`). A directory of
+//! an extension and one of the host are merged. In all other cases the extension hides the host's file: a directory hides a link,
+//! and so everything behind the link; a file hides a whole directory.
 
 mod archive;
 mod directory;
@@ -21,23 +21,23 @@ use sextant::policy::Hierarchies;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-/// Rows of each list that are kept; the rest is counted.
+/// Maximum number of rows of each list. The rest is counted.
 const MAX_ROWS: usize = 1000;
-/// Names that a row shows.
+/// Number of names to show in a row.
 const NAMES_SHOWN: usize = 5;
-/// Names below one path that are counted.
+/// Maximum number of names to count below one path.
 const MAX_COUNT: usize = 100_000;
-/// Directories within each other that are counted.
+/// Maximum depth of directories to count.
 const MAX_DEPTH: usize = 128;
-/// Links that are followed on one way (the kernel's `MAXSYMLINKS`).
+/// Maximum number of links to follow in one path (the kernel's `MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
-/// Components that one way takes, those of links included.
+/// Maximum number of components to follow in one path, those of links included.
 const MAX_STEPS: usize = 4096;
 
-/// Something on the host.
+/// A file of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is itself.
+    /// Kind of the file; a link is not followed.
     pub kind: EntryKind,
     /// The target of a symbolic link.
     pub target: Vec<u8>,
@@ -45,30 +45,30 @@ pub struct Entry {
     pub is_mount_point: bool,
 }
 
-/// The root file system of a host, or what will be it.
+/// The root file system of a host.
 pub trait Host {
-    /// Returns what is at `path`, which has no leading slash and leads through directories only; the last name is not
-    /// followed. `None` if there is nothing.
+    /// Returns the file at `path`, `None` if there is none. The path has no leading slash; a link is not followed, and counts as
+    /// missing before the last name.
     ///
     /// # Errors
-    /// As the system says.
+    /// I/O errors.
     fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>>;
 
-    /// Returns the names in the directory at `path`, in any order, and what each of them is.
+    /// Returns the names in the directory at `path` with their kinds, in any order.
     ///
     /// # Errors
-    /// As the system says.
+    /// I/O errors.
     fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>>;
 }
 
-/// What extensions hide of a host.
+/// Files of a host that extensions hide.
 #[derive(Debug, Default, Serialize)]
 pub struct Comparison {
-    /// The root that was compared, as it was named
+    /// Name of the host's root
     pub root: Text,
     /// Paths of the host whose files disappear
     pub hidden: Vec<Hidden>,
-    /// Files and links of the host in whose place an extension has others
+    /// Files and links of the host that an extension replaces
     pub replaced: Vec<Replaced>,
     /// Further rows of `hidden` and `replaced`
     pub omitted: usize,
@@ -79,21 +79,21 @@ pub struct Comparison {
 pub struct Hidden {
     /// The path
     pub path: Text,
-    /// What the host has there
+    /// Kind of the host's file
     pub host: Shape,
-    /// Where the host's link leads
+    /// Target of the host's link
     pub target: Option<Text>,
-    /// What the extensions have there
+    /// Kind of the extension's file
     pub extension: Shape,
     /// The extensions
     pub by: Vec<Text>,
-    /// How many names can't be reached by this path any more; 0 for a file. Counted up to 100000
+    /// Number of names that can't be reached by this path any more; 0 for a file, at most 100000
     pub count: usize,
     /// Some of them
     pub names: Vec<Text>,
 }
 
-/// A file or link of the host in whose place an extension has another one.
+/// A file or link of the host that an extension replaces.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Replaced {
     /// The path
@@ -102,7 +102,7 @@ pub struct Replaced {
     pub by: Vec<Text>,
 }
 
-/// What is at a path, as far as it matters for an overlay.
+/// Kinds of files that an overlay tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
@@ -110,7 +110,7 @@ pub enum Shape {
     Directory,
     /// A symbolic link
     Link,
-    /// Anything else
+    /// Any other file
     File,
 }
 
@@ -124,13 +124,13 @@ impl Shape {
     }
 }
 
-/// A pair at one path, before the names are counted.
+/// Path and kind of a file that meets one of the host.
 type Meeting = (Vec<u8>, Shape);
 
-/// Compares extensions, in the order of their merge, with a host. `root` is the host's name for people.
+/// Compares extensions, in merge order, with a host. `root` names the host.
 ///
 /// # Errors
-/// Where the host can't be read.
+/// I/O errors of reading the host.
 pub fn compare(
     ordered: &[&Extension],
     hierarchies: &Hierarchies,
@@ -140,7 +140,7 @@ pub fn compare(
     let mut comparison = Comparison { root, ..Comparison::default() };
     for class in Class::ALL {
         for hierarchy in hierarchies.paths(class) {
-            // systemd resolves the hierarchy itself on the host, and merges where it leads to.
+            // systemd resolves the hierarchy on the host, and merges at its target.
             let Some(place) = resolve(host, hierarchy.as_bytes())? else { continue };
             let members: Vec<&Extension> = ordered.iter().copied().filter(|it| it.class == class).collect();
             compare_hierarchy(&members, hierarchy, &place, host, &mut comparison)?;
@@ -161,7 +161,7 @@ fn compare_hierarchy(
     let mut replaced: BTreeMap<Vec<u8>, Vec<Text>> = BTreeMap::new();
     for member in members {
         let by = Text::new(&member.name);
-        // Directories come before what is in them: below this path nothing meets anything of the host.
+        // Directories come before their entries: below this path there are no files of the host.
         let mut done: Option<&[u8]> = None;
         for node in &member.nodes {
             let Some(rest) = below(&node.path, top) else { continue };
@@ -216,7 +216,7 @@ fn compare_hierarchy(
     Ok(())
 }
 
-/// The names that extensions have directly below each of `paths`: these can still be reached there.
+/// Returns the names that extensions have directly below each of `paths`. These can still be reached.
 fn names_below<'n>(members: &[&'n Extension], paths: &BTreeSet<&[u8]>) -> HashMap<&'n [u8], BTreeSet<&'n [u8]>> {
     let mut found: HashMap<&[u8], BTreeSet<&[u8]>> = HashMap::new();
     for node in members.iter().flat_map(|member| &member.nodes) {
@@ -229,7 +229,7 @@ fn names_below<'n>(members: &[&'n Extension], paths: &BTreeSet<&[u8]>) -> HashMa
     found
 }
 
-/// Names of the host that can't be reached any more.
+/// Names of the host that become unreachable.
 #[derive(Default)]
 struct Gone {
     count: usize,
@@ -245,8 +245,8 @@ impl Gone {
     }
 }
 
-/// Counts what is gone of a directory, with all that is below it, or of the directory behind a link, where `ours` are the
-/// names that extensions have in its place.
+/// Counts the files that become unreachable in a directory, or in the directory behind a link. `ours` are the names that
+/// extensions have in its place.
 fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8]>>) -> io::Result<Gone> {
     let mut gone = Gone::default();
     let behind = match entry.kind {
@@ -274,7 +274,7 @@ fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8
             if kind == EntryKind::Directory && depth < MAX_DEPTH {
                 below.push((join(&directory, &name), relative.clone(), depth.saturating_add(1)));
             }
-            // A directory is gone with what is in it.
+            // With a directory, all its entries become unreachable.
             if kind != EntryKind::Directory {
                 gone.add(relative);
             }
@@ -284,12 +284,12 @@ fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8
     Ok(gone)
 }
 
-/// The directory to which `path` leads inside the root, without links; `None` if there is none.
+/// Resolves `path` inside the root to a directory without links; `None` if there is none.
 fn resolve(host: &dyn Host, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
     resolve_from(host, b"", path)
 }
 
-/// The same of a path that begins in the directory `start`, unless it begins with a slash.
+/// Resolves a path that is relative to `start`, unless it begins with a slash.
 fn resolve_from(host: &dyn Host, start: &[u8], path: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut trail: Vec<Vec<u8>> = if path.starts_with(b"/") { Vec::new() } else { components(start) };
     // The next component is the last element.
@@ -318,12 +318,12 @@ fn resolve_from(host: &dyn Host, start: &[u8], path: &[u8]) -> io::Result<Option
     Ok(None)
 }
 
-/// Names of a path, without empty ones and `.`.
+/// Splits a path into names, without empty ones and `.`.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec).collect()
 }
 
-/// What of `path` is below `top`, by whole names; empty for `top` itself.
+/// Returns the part of `path` below `top`; empty for `top` itself, `None` for other paths.
 fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
     match path.strip_prefix(top)? {
         [] => Some(&[]),
@@ -344,11 +344,11 @@ fn shown(path: &[u8]) -> Text {
     Text::from_bytes(&[b"/", path].concat())
 }
 
-/// Whether extensions are merged at present into one of the directories that will be merged: what they hide already
-/// can't be seen there (systemd 257, `src/sysext/sysext.c`, `is_our_mount_point`).
+/// Returns the first hierarchy into which extensions are merged at present. There, hidden files can't be compared (systemd 257,
+/// `src/sysext/sysext.c`, `is_our_mount_point`).
 ///
 /// # Errors
-/// Where the host can't be read.
+/// I/O errors of reading the host.
 pub fn is_merged(hierarchies: &Hierarchies, host: &dyn Host) -> io::Result<Option<String>> {
     for class in Class::ALL {
         let marker = match class {

@@ -1,4 +1,4 @@
-//! The root file system that a UKI or an initrd holds, as it does on machines of Kairos.
+//! Reads the root file system in the initrd of a UKI, as Kairos has it.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -14,28 +14,28 @@ use ddi::io::{ReadAt, Window};
 use std::io;
 use thiserror::Error;
 
-/// Why a file is no root of a host.
+/// Error of reading the root of a host from a file.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RootError {
     /// Reading failed.
-    #[error("reading it")]
+    #[error("reading the file")]
     Io(#[from] io::Error),
-    /// Its headers.
+    /// The headers are malformed.
     #[error(transparent)]
     Pe(#[from] StubError),
     /// A UKI without an initrd.
-    #[error("it is an EFI program without an .initrd section")]
+    #[error("EFI program has no .initrd section")]
     NoInitrd,
     /// A UKI that ends within its initrd.
-    #[error("its .initrd section lies beyond its end")]
+    #[error(".initrd section exceeds the file")]
     Cut,
-    /// The archive.
+    /// The initrd can't be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// An initrd that mounts the root from elsewhere.
     #[error(
-        "its initrd has no usr/lib/os-release, or has etc/initrd-release: it mounts the root of the host from elsewhere; \
+        "initrd has no usr/lib/os-release, or has etc/initrd-release: it mounts the root of the host from elsewhere; \
          name a directory with that root"
     )]
     NotRoot,
@@ -43,11 +43,11 @@ pub enum RootError {
 
 /// Reads the files of a UKI's initrd, or of an initrd by itself.
 ///
-/// Of a UKI with several profiles the initrd of the first one is read, which all others share unless they bring their own
-/// (systemd-stub(7), "profiles").
+/// For a UKI with several profiles, this is the initrd of the first one, which profiles without their own share (systemd-stub(7),
+/// "profiles").
 ///
 /// # Errors
-/// [`RootError`], also for an initrd that isn't the root of a host.
+/// [`RootError`], also if the initrd is not the root of a host.
 pub fn read_initrd(source: &dyn ReadAt) -> Result<Archive, RootError> {
     let mut archive = Archive::default();
     let mut magic = [0; 2];
@@ -68,7 +68,7 @@ pub fn read_initrd(source: &dyn ReadAt) -> Result<Archive, RootError> {
     } else {
         archive.add(source)?;
     }
-    // By the first file systemd tells an initrd from a host (`src/basic/initrd-util.c`).
+    // systemd recognizes an initrd by this file (`src/basic/initrd-util.c`).
     let has = |path: &[u8]| Ok::<_, io::Error>(archive.entry(path)?.is_some());
     if has(b"etc/initrd-release")? || !has(b"usr/lib/os-release")? {
         return Err(RootError::NotRoot);
