@@ -158,9 +158,9 @@ fn what_is_no_root_is_named() {
         ("dracut.initrd", &dracut, "mounts the root of the host from elsewhere"),
         ("empty", b"", "has no usr/lib/os-release"),
         ("words", b"some words", "data at byte 0 is not a newc cpio archive"),
-        ("addon.efi", &program(&[(".cmdline", b"quiet")]), "without an .initrd section"),
-        ("dos.exe", &[b"MZ".as_slice(), &[0xff; 100]].concat(), "reading its headers"),
-        ("cut.efi", &program(&[(".initrd", &archive)])[..5000], ".initrd section lies beyond its end"),
+        ("addon.efi", &program(&[(".cmdline", b"quiet")]), "has no .initrd section"),
+        ("dos.exe", &[b"MZ".as_slice(), &[0xff; 100]].concat(), "reading headers of the EFI program"),
+        ("cut.efi", &program(&[(".initrd", &archive)])[..5000], ".initrd section exceeds the file"),
         ("xz.initrd", b"\xfd7zXZ\0\0\0", "compressed with xz"),
     ];
     let mut desk = desk;
