@@ -8,30 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use support::ddi::{Blueprint, good, good_image, with_tree};
 use support::keys;
-use support::machine::Machine;
+use support::machine::{Machine, SYSTEMCTL};
 use support::trees::Tree;
-
-/// What systemd's units do: the agent adopts, and what is staged is merged. A file `refuse` has it fail before that, as for one image
-/// that it can't read.
-const SYSTEMCTL: &str = r#"#!/bin/sh
-echo "$*" >>"$TREE/calls"
-case $* in
-"reload-or-restart systemd-sysext.service")
-  "$TREE/run/sextant/sextant-agent" adopt --root "$TREE" 2>/dev/null || exit 1
-  if [ -e "$TREE/refuse" ]; then
-    echo "Job for systemd-sysext.service failed." >&2
-    exit 1
-  fi
-  mkdir -p "$TREE/usr/.systemd-sysext"
-  rm -rf "$TREE"/sys/block/dm-*
-  ls "$TREE/run/extensions" | sed 's/\.raw$//' >"$TREE/usr/.systemd-sysext/extensions"
-  for hash in $(grep -o '"root_hash":"[0-9a-f]*"' "$TREE/run/sextant/state.json" | cut -d '"' -f 4); do
-    mkdir -p "$TREE/sys/block/dm-$hash/dm"
-    echo "$hash-verity" >"$TREE/sys/block/dm-$hash/dm/name"
-  done
-  ;;
-esac
-"#;
 
 /// A machine that has booted with one extension.
 fn booted() -> Machine {

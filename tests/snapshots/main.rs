@@ -3,8 +3,10 @@
 //! `UPDATE_SNAPSHOTS=1 cargo test --package sextant-tests --test snapshots` writes the files anew.
 #![allow(clippy::unwrap_used)]
 
+mod errors;
 mod events;
 mod help;
+mod machines;
 mod tables;
 
 use similar::TextDiff;

@@ -15,6 +15,28 @@ fn agent() -> PathBuf {
     test.ancestors().nth(2).unwrap().join("agent-under-test")
 }
 
+/// A `systemctl` for `sextant refresh` on a tree, which is in `$TREE`: the agent adopts, and what is staged is merged. It fails if
+/// there is a file `refuse`, as systemd does for one image that it can't read.
+pub const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$*" >>"$TREE/calls"
+case $* in
+"reload-or-restart systemd-sysext.service")
+  "$TREE/run/sextant/sextant-agent" adopt --root "$TREE" 2>/dev/null || exit 1
+  if [ -e "$TREE/refuse" ]; then
+    echo "Job for systemd-sysext.service failed." >&2
+    exit 1
+  fi
+  mkdir -p "$TREE/usr/.systemd-sysext"
+  rm -rf "$TREE"/sys/block/dm-*
+  ls "$TREE/run/extensions" | sed 's/\.raw$//' >"$TREE/usr/.systemd-sysext/extensions"
+  for hash in $(grep -o '"root_hash":"[0-9a-f]*"' "$TREE/run/sextant/state.json" | cut -d '"' -f 4); do
+    mkdir -p "$TREE/sys/block/dm-$hash/dm"
+    echo "$hash-verity" >"$TREE/sys/block/dm-$hash/dm/name"
+  done
+  ;;
+esac
+"#;
+
 /// The tree of a machine. It is deleted with it.
 pub struct Machine {
     directory: TempDir,
