@@ -47,7 +47,7 @@ pub enum ArchiveError {
     /// More headers than [`MAX_HEADERS`].
     #[error("all layers together have more than {MAX_HEADERS} headers")]
     TooMany,
-    /// More than [`MAX_PARTS`] members or [`MAX_NAMES`] bytes of names.
+    /// More than 65536 members or 16 MiB of names.
     #[error("not an archive of images: more than {MAX_PARTS} members, or more than {MAX_NAMES} bytes of names")]
     TooManyParts,
     /// An extended header is malformed.

@@ -42,7 +42,7 @@ pub enum PathError {
     /// More than [`MAX_DEPTH`] components.
     #[error("path has more than {MAX_DEPTH} components")]
     TooDeep,
-    /// More than [`MAX_LINKS`] links, such as links in a circle.
+    /// More than 40 links, such as links in a circle.
     #[error("path leads through more than {MAX_LINKS} symbolic links")]
     TooManyLinks,
     /// A component of the path is not a directory.

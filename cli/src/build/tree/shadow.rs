@@ -111,7 +111,7 @@ impl fmt::Display for Shadow {
 }
 
 /// Finds paths of `tree` that hide a link or directory of the distribution with this `ID`, or of any distribution for `_any` and
-/// unknown ones. [`super::select`] must have been applied to the tree.
+/// unknown ones. [`select`](super::select()) must have been applied to the tree.
 #[must_use]
 pub fn shadows(tree: &FileTree, class: Class, id: &str) -> Vec<Shadow> {
     let mut found = Vec::new();

@@ -70,7 +70,7 @@ pub enum ArchiveError {
     /// The initrd ends within an archive.
     #[error("initrd ends within an archive")]
     Truncated,
-    /// More than [`MAX_BYTES`] when unpacked.
+    /// More than 16 GiB when unpacked.
     #[error("initrd unpacks to more than {MAX_BYTES} bytes")]
     TooLarge,
     /// Too many or too long names.
