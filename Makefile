@@ -28,12 +28,12 @@ UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
 # The root of an initrd as far as it is ours: the agent is missing in it, and has to be put beside it. The
 # drop-ins of systemd's units are only there: on a host without an agent nobody would open their gate.
 INITRD       = $(DESTDIR)$(libexecdir)/initrd/usr
-INITRD_FILES = $(patsubst systemd-units/%,%,$(UNITS) $(wildcard systemd-units/*.service.d/*.conf))
+INITRD_FILES = $(patsubst systemd-units/%,%,$(UNITS) $(wildcard systemd-units/*.service.d/*.conf)) sextant-required.target
 
 # What the host's systemd is told, in an image of Kairos, which has no initrd of its own. sextant-agent compares each file
 # with what it would write itself (src/merge/units.rs).
 KAIROS       = $(DESTDIR)/usr/lib/systemd
-KAIROS_UNITS = sextant-confirm.service $(foreach unit,sysext confext sysext@ sysupdate-notify-sysext@,\
+KAIROS_UNITS = sextant-confirm.service sextant-required.target $(foreach unit,sysext confext sysext@ sysupdate-notify-sysext@,\
 	systemd-$(unit).service.d/zz-sextant.conf)
 
 # The pages that the catalogue, `--help` and installed files refer to, and those that these link to.
@@ -162,6 +162,8 @@ install-kairos: ## lay out what is copied over the root of an image of Kairos be
 	install -d $(KAIROS)/system/sysinit.target.wants
 	ln -sf -t $(KAIROS)/system/sysinit.target.wants \
 		../systemd-sysext.service ../systemd-confext.service ../sextant-confirm.service
+	install -d $(KAIROS)/system/boot-complete.target.requires
+	ln -sf -t $(KAIROS)/system/boot-complete.target.requires ../sextant-required.target
 	install -D -m 644 -t $(DESTDIR)/system/oem systemd-units/kairos/*.yaml
 
 .PHONY: install

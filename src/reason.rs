@@ -93,6 +93,8 @@ reasons! {
     BadHierarchy = "bad-hierarchy",
     /// The extension is for another operating system or version.
     IncompatibleHost = "incompatible-host",
+    /// The extension is older than the configuration permits.
+    TooOld = "too-old",
     /// An image of the same name was accepted before.
     DuplicateName = "duplicate-name",
     /// An image of the same root hash was accepted before, under another name.

@@ -86,6 +86,8 @@ pub enum Judgement {
     PassedOver(Message),
     /// systemd may refuse to merge any extension because of the image. The text is the cause.
     Bad(Message),
+    /// The configuration excludes it, of which systemd knows nothing. The text says why.
+    Excluded(Message),
 }
 
 /// A file of an extension outside of those that this boot loaded into RAM.

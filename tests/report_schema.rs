@@ -194,6 +194,7 @@ fn complete() -> Report {
             meant: false,
             rest: Map::new(),
         }],
+        required_missing: vec![text("net")],
         rest: Map::new(),
     });
     report.error = Some(Message::new("a sentence"));

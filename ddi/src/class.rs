@@ -27,6 +27,7 @@ struct Properties {
     os_release: &'static str,
     level_key: &'static str,
     scope_key: &'static str,
+    version_keys: [&'static str; 2],
     merged_list: &'static str,
     origin_file: &'static str,
     hierarchies_variable: &'static str,
@@ -43,6 +44,7 @@ const SYSEXT: Properties = Properties {
     os_release: "usr/lib/os-release",
     level_key: "SYSEXT_LEVEL",
     scope_key: "SYSEXT_SCOPE",
+    version_keys: ["SYSEXT_IMAGE_VERSION", "SYSEXT_VERSION_ID"],
     merged_list: ".systemd-sysext/extensions",
     origin_file: ".systemd-sysext/origin",
     hierarchies_variable: "SYSTEMD_SYSEXT_HIERARCHIES",
@@ -59,6 +61,7 @@ const CONFEXT: Properties = Properties {
     os_release: "etc/os-release",
     level_key: "CONFEXT_LEVEL",
     scope_key: "CONFEXT_SCOPE",
+    version_keys: ["CONFEXT_IMAGE_VERSION", "CONFEXT_VERSION_ID"],
     merged_list: ".systemd-confext/confexts",
     origin_file: ".systemd-confext/origin",
     hierarchies_variable: "SYSTEMD_CONFEXT_HIERARCHIES",
@@ -152,6 +155,13 @@ impl Class {
     #[must_use]
     pub const fn scope_key(self) -> &'static str {
         self.properties().scope_key
+    }
+
+    /// The fields of the release file that say the version of the extension itself, the first that has a value counts
+    /// (systemd 257, `src/portable/portable.c`, `append_release_log_fields`).
+    #[must_use]
+    pub const fn version_keys(self) -> [&'static str; 2] {
+        self.properties().version_keys
     }
 
     /// Returns the file, relative to a hierarchy, in which systemd lists the extensions that it merged there (systemd

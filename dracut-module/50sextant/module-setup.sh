@@ -71,7 +71,8 @@ install() {
     # Without these the host would merge what an agent that was stopped half-way has left behind.
     for file in lib/tmpfiles.d/sextant.conf lib/modules-load.d/sextant.conf \
         lib/systemd/system/systemd-{sysext,confext}{,-initrd,-sysroot}.service.d/zz-sextant.conf \
-        lib/systemd/system/systemd-{sysext,sysupdate-notify-sysext}@.service.d/zz-sextant.conf; do
+        lib/systemd/system/systemd-{sysext,sysupdate-notify-sysext}@.service.d/zz-sextant.conf \
+        lib/systemd/system/sextant-required.target; do
         [[ -f $initdir/usr/$file ]] || sextant_fatal "there is no usr/$file in $root$tree"
     done
 }

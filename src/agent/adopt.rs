@@ -414,18 +414,25 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
             note(records, image, Judgement::PassedOver(cause));
             continue;
         }
+        // Of these rules systemd knows nothing: it merges the image, and nobody else pays.
+        let is_excluded = |reason: &Word<Reason>| *reason == Reason::TooOld || *reason == Reason::RevokedImage;
+        let is_excluded = image.reason.as_ref().is_some_and(is_excluded);
+        let effect = if is_excluded { "systemd merges it" } else { "it blocks all extensions" };
         let mut is_left = true;
         let advice = match (quarantine, records.dry) {
-            (true, true) => {
-                Message::new("it would be renamed, so that it does not block other extensions (merge.quarantine)")
-            }
+            (true, true) => Message::new(format_args!("{effect}, so it would be renamed (merge.quarantine)")),
             (true, false) => match stage::reject_on_host(root, directory, &file) {
                 Ok(name) => {
                     is_left = false;
                     Message::new(format_args!("it was renamed to {directory}/{}", Text::from_os(&name)))
                 }
-                Err(error) => Message::new(format_args!("it blocks all extensions: {error:#}")),
+                Err(error) => Message::new(format_args!("{effect}: {error:#}")),
             },
+            (false, _) if is_excluded => {
+                let text =
+                    format_args!("systemd merges it all the same: remove it from {directory}, or set merge.quarantine");
+                Message::new(text)
+            }
             (false, _) => {
                 adoption.blocking.push(path);
                 Message::new(format_args!(
@@ -436,7 +443,8 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
         };
         image.warn(advice);
         if is_left {
-            note(records, image.clone(), Judgement::Bad(cause));
+            let judgement = if is_excluded { Judgement::Excluded(cause) } else { Judgement::Bad(cause) };
+            note(records, image.clone(), judgement);
         }
         records.replace(image);
     }

@@ -130,7 +130,11 @@ Examples:
   systemctl restart sextant-confirm.service
         run it again after a merge by hand
 
-Exit status: 0 compared (missing extensions are not an error); 1 not compared; 2 usage.")]
+With `required` in the configuration, /run/sextant/fulfilled says that all required extensions are merged. Without that \
+file sextant-required.target fails, and so does boot-complete.target: the boot is not marked as good.
+
+Exit status: 0 compared (missing extensions are not an error unless they are required); 1 not compared, or a required \
+extension is not merged; 2 usage.")]
     Confirm {
         /// Operate on the tree at DIR [default: the machine]
         #[arg(long, value_name = "DIR")]
@@ -190,19 +194,23 @@ pub fn run(cli: Cli) -> ExitCode {
     report::install_logger(machine && !matches!(cli.command, Command::Adopt { dry_run: true, .. }));
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
-            stage(&environment, &Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET })
+            let options = Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET };
+            stage(&environment, &options).map(|()| true)
         }
         Command::Adopt { arch, dry_run, .. } => {
             let options = Options { config: None, architecture: architecture(arch)?, confined: true, budget: BUDGET };
-            if dry_run { print(&preview(&environment, &options)?) } else { adopt(&environment, &options) }
+            let done = if dry_run { print(&preview(&environment, &options)?) } else { adopt(&environment, &options) };
+            done.map(|()| true)
         }
-        Command::Merge { .. } => merge(&environment),
+        Command::Merge { .. } => merge(&environment).map(|()| true),
         Command::Confirm { .. } => confirm(&environment),
-        Command::Unmerge { class } => unmerge(&environment, class),
-        Command::Status(_) => Ok(()),
+        Command::Unmerge { class } => unmerge(&environment, class).map(|()| true),
+        Command::Status(_) => Ok(true),
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // A required extension is missing, as the journal says.
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             report::Event::Failed.emit(format_args!("{error:#}"));
             ExitCode::FAILURE

@@ -1,6 +1,7 @@
 //! `sextant-agent confirm`: on the host, once systemd has merged.
 
 mod causes;
+mod required;
 
 use self::causes::{Cause, Causes, Missing};
 use super::environment::Environment;
@@ -21,22 +22,28 @@ use std::io;
 /// Compares what was staged with what is merged, and completes the report. A difference is logged; it isn't a failure of
 /// the agent.
 ///
+/// Returns whether all extensions are merged that the configuration requires.
+///
 /// # Errors
 /// What kept it from comparing. Where no `stage` has run in this boot, nothing is changed.
-pub fn confirm(environment: &Environment) -> Result<()> {
+pub fn confirm(environment: &Environment) -> Result<bool> {
     let root = environment.root();
     let nothing = || format!("nothing was staged in this boot: {PATH} does not exist");
     if matches!(root.metadata(PATH), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         bail!(nothing());
     }
     let _lock = lock::exclusive(root)?;
+    // Until this run has seen it.
+    merge::fulfil(root, false)?;
     let state = State::read(root)?.with_context(nothing)?;
     let mounts = environment.mounts()?;
     let attached = Attached::read(root, &*environment.devices());
     // What an earlier call found, where this is another one.
-    let before = Report::read(root).ok().flatten().and_then(|report| report.merge).unwrap_or_default();
+    let report = Report::read(root).ok().flatten();
+    let before = report.as_ref().and_then(|report| report.merge.clone()).unwrap_or_default();
     let mut outcome = Merge { requested: state.requested, confirmed: true, ..Merge::default() };
     let mut unexpected = 0_usize;
+    let mut verified = Vec::new();
     for class in Class::ALL {
         let of_host = OfHost::read(root, class)?;
         let found = find(root, &state, &attached, &mounts, &of_host)?;
@@ -61,6 +68,8 @@ pub fn confirm(environment: &Environment) -> Result<()> {
         for missing in causes.of_others(root, &found) {
             tell_missing(class, missing, &mut outcome);
         }
+        let is_verified = |found: &&Found| matches!(found.origin, Origin::Staged | Origin::Host);
+        verified.extend(found.iter().filter(is_verified).map(|found| (class, found.name.clone())));
         outcome.extensions.extend(found.into_iter().map(|found| row(root, &attached, class, found)));
     }
     if unexpected > MERGE_NAMES {
@@ -74,8 +83,14 @@ pub fn confirm(environment: &Environment) -> Result<()> {
     let left_out = outcome.not_merged.iter().filter(|row| row.staged && row.meant).count();
     let left_out = if left_out == 0 { String::new() } else { format!("; {left_out} left out by an administrator") };
     Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}{left_out}", outcome.merged.len()));
+    let compared = required::compare(environment, &verified, report.as_ref(), &mut outcome);
+    let is_fulfilled = compared.is_ok() && outcome.required_missing.is_empty();
     complete(root, &state, outcome);
-    Ok(())
+    compared?;
+    if is_fulfilled && merge::is_required(root) {
+        merge::fulfil(root, true)?;
+    }
+    Ok(is_fulfilled)
 }
 
 /// What the host has of one class besides images, as systemd finds it.

@@ -40,7 +40,8 @@ impl Preparation {
                 return this.closed(root, Reason::BadConfiguration, error);
             }
         }
-        let told = merge::limit(root, &this.policy.hierarchies)
+        let told = merge::require(root, !this.policy.required.is_empty())
+            .and_then(|()| merge::limit(root, &this.policy.hierarchies))
             .and_then(|()| merge::expect_sources(root, !this.policy.directories.is_empty()));
         if let Err(error) = told {
             return this.closed(root, Reason::NotStaged, error);
@@ -62,6 +63,15 @@ impl Preparation {
         if let Err(refusal) = this.policy.admit_dbx(&this.trust) {
             report.set_trust(&this.trust, false);
             return this.closed(root, refusal.reason(), anyhow!("{}", refusal.detail()));
+        }
+        // An entry that is meant to have no extensions is complete without them.
+        let unrequired = match this.policy.admit_entry(&firmware.entries) {
+            Ok(()) => Ok(()),
+            Err(_) => merge::require(root, false),
+        };
+        if let Err(error) = unrequired {
+            report.set_trust(&this.trust, false);
+            return this.closed(root, Reason::NotStaged, error);
         }
         this.gate = this.policy.admit_boot(&firmware).err();
         // While nothing may be staged, systemd shall find no certificate to trust either.
@@ -157,8 +167,9 @@ fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
 fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
     let text =
         options.config.as_deref().map_or_else(|| policy::find(root), |path| policy::find_file(path).map(Some))?;
-    // One that is broken is kept too, so that no later run takes an older one for it.
+    // One that is broken is kept too, so that no later run takes an older one for it; and what it may require is required.
     policy::keep(root, text.as_ref())?;
+    merge::require(root, text.as_ref().is_some_and(policy::Text::may_require))?;
     Ok(text.as_ref().map_or_else(|| Ok(Policy::default()), policy::Text::parse)?)
 }
 

@@ -34,6 +34,15 @@ pub struct FoundRelease {
     pub file: ReleaseFile,
 }
 
+impl FoundRelease {
+    /// The name that the release file is for: with the whole file system, the signature covers it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let (_, file) = self.path.rsplit_once('/').unwrap_or_default();
+        file.strip_prefix(RELEASE_PREFIX).unwrap_or_default()
+    }
+}
+
 /// Errors of the checks in this module and its siblings.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {

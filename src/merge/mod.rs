@@ -11,6 +11,7 @@ mod environment;
 mod host;
 mod identity;
 mod origin;
+mod required;
 mod service;
 mod units;
 
@@ -21,6 +22,7 @@ pub(crate) use host::image_name;
 pub use host::{host_directories, host_extensions, host_hierarchies, host_images};
 pub use identity::{Evidence, Found, Known, Origin};
 pub use origin::{Attached, VerityDevice};
+pub use required::{FULFILLED, REQUIRED, fulfil, is_required, require};
 pub use service::{Obstacle, Service, obstacle};
 pub use units::{CONFIRM, Units};
 

@@ -26,7 +26,7 @@ const VENDOR: &str = "/usr/lib/systemd";
 const BEFORE_VENDOR: [&str; 3] = ["/etc/systemd", RUNTIME, "/usr/local/lib/systemd"];
 
 /// A file in one of these directories: its directory there, its name, its content.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     (
         "system/systemd-sysext.service.d",
         DROP_IN,
@@ -50,15 +50,21 @@ const FILES: [(&str, &str, &str); 7] = [
     ("sysext.conf.d", DROP_IN, include_str!("../../systemd-units/sysext.conf.d/zz-sextant.conf")),
     ("confext.conf.d", DROP_IN, include_str!("../../systemd-units/confext.conf.d/zz-sextant.conf")),
     ("system", CONFIRM, include_str!("../../systemd-units/sextant-confirm.service")),
+    ("system", REQUIRED, include_str!("../../systemd-units/sextant-required.target")),
 ];
 
 const DROP_IN: &str = "zz-sextant.conf";
 /// The unit that compares what is merged with what was staged.
 pub const CONFIRM: &str = "sextant-confirm.service";
+/// The unit that fails while a required extension is missing.
+const REQUIRED: &str = "sextant-required.target";
 /// The target of early boot, which systemd's own units are meant to be wanted by.
 const WANTS: &str = "system/sysinit.target.wants";
-/// The units that it wants for our sake.
-const WANTED: [&str; 3] = ["systemd-sysext.service", "systemd-confext.service", CONFIRM];
+/// What has to succeed before a boot is marked as good (systemd.special(7)).
+const REQUIRES: &str = "system/boot-complete.target.requires";
+/// The units that these want or require for our sake.
+const ENABLED: [(&str, &str); 4] =
+    [(WANTS, "systemd-sysext.service"), (WANTS, "systemd-confext.service"), (WANTS, CONFIRM), (REQUIRES, REQUIRED)];
 
 /// What to do about an image that lacks something.
 const REMEDY: &str = "copy the tree that belongs to this agent over the root of the image";
@@ -84,9 +90,10 @@ fn write(root: &Root) -> Result<()> {
         let directory = root.make_directory(&directory).with_context(context)?;
         durable::write(&directory.join(name), content.as_bytes(), 0o644).with_context(context)?;
     }
-    for name in WANTED {
-        let target = if name == CONFIRM { format!("../{name}") } else { format!("{VENDOR}/system/{name}") };
-        link(root, &format!("{RUNTIME}/{WANTS}"), name, &target).with_context(|| format!("enabling {name}"))?;
+    for (directory, name) in ENABLED {
+        let is_ours = FILES.iter().any(|(_, file, _)| *file == name);
+        let target = if is_ours { format!("../{name}") } else { format!("{VENDOR}/system/{name}") };
+        link(root, &format!("{RUNTIME}/{directory}"), name, &target).with_context(|| format!("enabling {name}"))?;
     }
     Ok(())
 }
@@ -108,9 +115,9 @@ fn check(root: &Root) -> Result<()> {
             }
         }
     }
-    for name in WANTED {
-        let path = format!("{VENDOR}/{WANTS}/{name}");
-        let directory = root.directory(&format!("{VENDOR}/{WANTS}")).with_context(|| format!("reading {path}"))?;
+    for (wants, name) in ENABLED {
+        let path = format!("{VENDOR}/{wants}/{name}");
+        let directory = root.directory(&format!("{VENDOR}/{wants}")).with_context(|| format!("reading {path}"))?;
         let target = directory.and_then(|directory| fs::read_link(directory.join(name)).ok());
         let is_unit = |target: &Path| {
             target.file_name() == Some(OsStr::new(name))
@@ -175,6 +182,9 @@ mod tests {
         }
         let wanted = read("system/sysinit.target.wants/sextant-confirm.service");
         assert!(wanted.contains("ExecStart=/run/sextant/sextant-agent confirm\n"));
+        let required = read("system/boot-complete.target.requires/sextant-required.target");
+        assert_eq!(assigned(&required, "ConditionPathExists"), [super::super::REQUIRED]);
+        assert_eq!(assigned(&required, "AssertPathExists"), [super::super::FULFILLED]);
     }
 
     /// An image in which everything is as it should be.
@@ -185,9 +195,9 @@ mod tests {
             fs::create_dir_all(vendor.join(directory)).unwrap();
             fs::write(vendor.join(directory).join(name), content).unwrap();
         }
-        fs::create_dir_all(vendor.join(WANTS)).unwrap();
-        for name in WANTED {
-            symlink(format!("../{name}"), vendor.join(WANTS).join(name)).unwrap();
+        for (directory, name) in ENABLED {
+            fs::create_dir_all(vendor.join(directory)).unwrap();
+            symlink(format!("../{name}"), vendor.join(directory).join(name)).unwrap();
         }
         dir
     }
@@ -244,9 +254,9 @@ mod tests {
                 refused(&dir, &format!("/{other}/{directory}/{name} hides "));
             }
         }
-        for name in WANTED {
+        for (directory, name) in ENABLED {
             let dir = image();
-            let link = dir.path().join("usr/lib/systemd").join(WANTS).join(name);
+            let link = dir.path().join("usr/lib/systemd").join(directory).join(name);
             fs::remove_file(&link).unwrap();
             let expected = format!("this image does not enable {name} by a link");
             assert!(verdict(&dir).unwrap_err().contains(&expected), "{name}");

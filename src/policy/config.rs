@@ -4,7 +4,7 @@
 //! invalid. A typing error must not result in a default.
 
 use super::directories::{Directory, MAX_DIRECTORIES};
-use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Policy};
+use super::{Hierarchies, HierarchyList, HostHierarchies, Limits, Minimum, Policy, Required};
 use crate::durable;
 use crate::root::Root;
 use crate::size::{SizeError, parse_size};
@@ -78,6 +78,13 @@ impl Text {
     /// [`ConfigError`] except `Io`.
     pub fn parse(&self) -> Result<Policy, ConfigError> {
         parse(&self.path, &self.content)
+    }
+
+    /// Whether it may require extensions, be it understood or not: the word is in it somewhere.
+    #[must_use]
+    pub fn may_require(&self) -> bool {
+        const KEY: &[u8] = b"required";
+        self.content.windows(KEY.len()).any(|window| window == KEY)
     }
 }
 
@@ -203,6 +210,8 @@ struct Config {
     merge: MergeConfig,
     sources: Directories,
     metrics: bool,
+    required: Required,
+    minimum: Minimum,
 }
 
 #[derive(Debug, Default)]
@@ -298,6 +307,8 @@ impl From<Config> for Policy {
             },
             host_hierarchies: HostHierarchies::default(),
             directories: config.sources.0,
+            required: config.required,
+            minimum: config.minimum,
             quarantine: config.merge.quarantine,
             metrics: config.metrics,
         }
@@ -361,7 +372,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::firmware::entry::BootEntry;
-    use crate::policy::Verify;
+    use crate::policy::{Named, Verify};
     use ddi::Class;
 
     fn message(text: &str) -> String {
@@ -403,8 +414,19 @@ sources:
 - directory: /data/passive
   entries: [passive]
 metrics: true
+required: [k3s, net.confext]
+minimum:
+  k3s: 1.30
+  net.confext: '2'
 ";
         let policy = parse("x", text.as_bytes()).unwrap();
+        assert_eq!(
+            policy.required,
+            Required::new(["k3s", "net.confext"].map(|name| Named::parse(name).unwrap()).to_vec()).unwrap()
+        );
+        // A version is no number: 1.30 isn't 1.3.
+        let minimum = Minimum::new(&[("k3s", "1.30"), ("net.confext", "2")]).unwrap();
+        assert_eq!(policy.minimum, minimum);
         assert!(!policy.require_secure_boot);
         assert_eq!(policy.sources, [Source::Db, Source::Sealed]);
         assert!(!policy.require_whole_dbx);
@@ -448,6 +470,12 @@ metrics: true
             ("merge:\n  confext_hierarchies: []\n", ["merge.confext_hierarchies", "line 2"]),
             ("merge:\n  hierarchies: /usr\n", ["merge.hierarchies", "line 2"]),
             ("merge:\n  hierachies: [/usr]\n", ["hierachies", "line 2"]),
+            ("required: k3s\n", ["required", "line 1"]),
+            ("secure_boot: require\nrequired: [k3s, a/b]\n", ["line 2, required[1]: ", "`a/b` does not name"]),
+            ("required: [k3s, k3s]\n", ["required: `k3s` is listed twice", "line 1"]),
+            ("minimum: [k3s]\n", ["minimum", "line 1"]),
+            ("minimum:\n  k3s: ''\n", ["line 2, minimum.k3s: ", "`` is not a version"]),
+            ("minimum:\n  k3s: 1\n  k3s: 2\n", ["minimum", "k3s"]),
         ] {
             let message = message(text);
             assert!(parts.iter().all(|part| message.contains(part)), "{message}");

@@ -4,11 +4,13 @@ mod config;
 mod directories;
 mod hierarchies;
 mod limits;
+mod required;
 
 pub use config::{CONFIG_PATHS, ConfigError, Text, find, find_file, keep, kept, load, load_file, parse};
 pub use directories::{Directory, DirectoryError, Verify};
 pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
 pub use limits::{Limits, Overlay, Tally};
+pub use required::{Minimum, Named, Required, RequiredError};
 
 use crate::firmware::entry::BootEntry;
 use crate::firmware::{Firmware, SecureBoot};
@@ -39,6 +41,10 @@ pub struct Policy {
     pub host_hierarchies: HostHierarchies,
     /// Directories on disks with extensions, in the order of the search.
     pub directories: Vec<Directory>,
+    /// Extensions without which a boot is not complete.
+    pub required: Required,
+    /// Lowest versions that may run.
+    pub minimum: Minimum,
     /// Whether an image on the host that prevents systemd from merging is renamed.
     pub quarantine: bool,
     /// Whether metrics are written for a collector on the host.
@@ -57,6 +63,8 @@ impl Default for Policy {
             hierarchies: Hierarchies::default(),
             host_hierarchies: HostHierarchies::default(),
             directories: Vec::new(),
+            required: Required::default(),
+            minimum: Minimum::default(),
             quarantine: false,
             metrics: false,
         }

@@ -12,7 +12,7 @@ pub enum Health {
     Well,
     /// A file was rejected.
     Rejected,
-    /// A staged extension isn't merged (or it isn't known yet), or something is merged that wasn't staged.
+    /// A staged or required extension is not merged, or not yet known to be, or one is merged that was not staged.
     Missing,
     /// The agent could not do its work.
     Failed,
@@ -57,7 +57,10 @@ impl Report {
             rows.peek().is_some() && rows.all(|row| row.meant)
         };
         let is_whole = |merge: &Merge| {
-            merge.confirmed && merge.unexpected.is_empty() && merge.missing.iter().all(|name| is_meant(merge, name))
+            merge.confirmed
+                && merge.unexpected.is_empty()
+                && merge.required_missing.is_empty()
+                && merge.missing.iter().all(|name| is_meant(merge, name))
         };
         let is_there = |fate: Fate| matches!(fate, Fate::Merged | Fate::LeftOut | Fate::Rejected);
         let mut fates = self.images.iter().map(|image| self.fate(image));

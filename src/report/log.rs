@@ -62,11 +62,13 @@ pub enum Event {
     LeftOut,
     /// A directory of the host is merged; no signature covers it.
     DirectoryMerged,
+    /// An extension that the configuration requires is not merged.
+    RequiredMissing,
 }
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Staged,
         Self::Rejected,
         Self::Omitted,
@@ -85,6 +87,7 @@ impl Event {
         Self::MergeRefused,
         Self::LeftOut,
         Self::DirectoryMerged,
+        Self::RequiredMissing,
     ];
 
     /// The fixed 128-bit number.
@@ -109,6 +112,7 @@ impl Event {
             Self::MergeRefused => "9d0a4f6c2be1473f8a57c3e690d1b82e",
             Self::LeftOut => "27b6e81d90f34c5aa1c8540ef76d3b19",
             Self::DirectoryMerged => "e5137ac8d6024b9f93b04e2a8cf15d70",
+            Self::RequiredMissing => "67fcfd29801849d59c3e861d58cf44e6",
         }
     }
 
@@ -140,7 +144,8 @@ impl Event {
             | Self::Withdrawn
             | Self::NotMerged
             | Self::UnexpectedlyMerged
-            | Self::MergeRefused => Level::Error,
+            | Self::MergeRefused
+            | Self::RequiredMissing => Level::Error,
             Self::CertificateIgnored | Self::ReportIncomplete | Self::DirectoryMerged => Level::Warn,
             Self::Staged
             | Self::CertificateRemoved

@@ -420,6 +420,9 @@ pub struct Merge {
     /// Extensions that are there and not merged.
     #[serde(default)]
     pub not_merged: Vec<NotMerged>,
+    /// Extensions that the configuration requires and that are not merged, as it names them.
+    #[serde(default)]
+    pub required_missing: Vec<Text>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,

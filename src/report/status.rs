@@ -57,6 +57,12 @@ pub fn text(seen: &Report, style: Style) -> String {
         let names = merge.unexpected.iter().map(Text::as_str).collect::<Vec<_>>().join(", ");
         lines.fact("Unexpected", &style.paint("31", &format!("{names}: merged, but neither staged nor verified")));
     }
+    if let Some(merge) = &seen.merge
+        && !merge.required_missing.is_empty()
+    {
+        let names = merge.required_missing.iter().map(Text::as_str).collect::<Vec<_>>().join(", ");
+        lines.fact("Required", &style.paint("31", &format!("{names}: NOT merged, so this boot is not good")));
+    }
     trust(&mut lines, seen);
     let sum = |time: fn(&Image) -> u64| milliseconds(seen.images.iter().map(time).sum());
     if !seen.images.is_empty() {

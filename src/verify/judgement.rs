@@ -75,5 +75,7 @@ pub(super) fn judge_tree(
     extension::refuse_odd_hierarchies(tree, rules.policy.hierarchies.paths(class)).map_err(lookup)?;
     let (possible, longest) = (rules.policy.host_hierarchies.possible(class), rules.policy.overlay(class).hierarchy());
     extension::refuse_possible_hierarchies(tree, possible, longest).map_err(lookup)?;
-    judge(rules.host)
+    let compatible = judge(rules.host)?;
+    rules.policy.minimum.admit(class, name, release.name(), &release.file)?;
+    Ok(compatible)
 }

@@ -30,7 +30,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 const MAX_IMAGES: u32 = 64;
 
 /// Reason tokens that a worker may return.
-const REASONS: [Reason; 21] = [
+const REASONS: [Reason; 22] = [
     Reason::Unreadable,
     Reason::BadGpt,
     Reason::UsrPartition,
@@ -51,6 +51,7 @@ const REASONS: [Reason; 21] = [
     Reason::BadMetadata,
     Reason::BadHierarchy,
     Reason::IncompatibleHost,
+    Reason::TooOld,
     Reason::InternalError,
 ];
 

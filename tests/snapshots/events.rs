@@ -179,6 +179,12 @@ fn scenario(event: Event) -> Vec<Entry> {
             merged(&machine, "k3s\nplain\n");
             entries(event, &machine, &all)
         }
+        Event::RequiredMissing => {
+            let machine = with_image()
+                .config("required: [k3s, tools, net.confext]\n")
+                .sysext("tools_1.0.sysext.raw", &good_image("tools_1.0", keys::ec("Stranger")));
+            entries(event, &machine, &all)
+        }
     }
 }
 

@@ -208,7 +208,8 @@ const REPORT: &str = r#"{
        "cause": "see the journal of systemd-sysext.service", "meant": false},
       {"class": "confext", "name": "masked", "file": "/run/confexts/masked.raw", "staged": true,
        "cause": "it is masked by /etc/extensions/masked, an empty directory", "meant": true}
-    ]
+    ],
+    "required_missing": ["lost", "net.confext"]
   },
   "error": null
 }"#;

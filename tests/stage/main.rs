@@ -5,6 +5,7 @@ mod adopt;
 mod images;
 mod merge;
 mod preview;
+mod required;
 mod room;
 mod run;
 mod trust;

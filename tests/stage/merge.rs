@@ -35,7 +35,7 @@ fn the_gate_opens_once_policy_and_confirmation_are_in_place() {
         assert!(link.is_symlink(), "{unit}");
     }
     let expected = json!({"requested": true, "confirmed": false, "merged": [], "missing": [], "unexpected": [],
-        "extensions": [], "not_merged": []});
+        "extensions": [], "not_merged": [], "required_missing": []});
     assert_eq!(outcome.report["merge"], expected);
     assert_eq!(outcome.report["images"].as_array().unwrap().len(), 3, "the rest of the report is kept");
     assert!(outcome.stderr.contains("2 extensions to be merged by the host: k3s, net"), "{}", outcome.stderr);
@@ -268,7 +268,7 @@ fn where_to_merge_is_told_before_anything_is_staged() {
 }
 
 /// What systemd leaves in a hierarchy that it overlaid.
-fn pretend_merged(machine: &Machine, hierarchy: &str, file: &str, names: &str) {
+pub(super) fn pretend_merged(machine: &Machine, hierarchy: &str, file: &str, names: &str) {
     let path = machine.path(Path::new(hierarchy).join(file));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, names).unwrap();
@@ -289,7 +289,7 @@ fn confirming_completes_the_report_and_names_every_difference() {
     assert_eq!(
         outcome.report["merge"],
         json!({"requested": true, "confirmed": true, "merged": ["k3s", "net"], "missing": ["more"],
-            "unexpected": ["stranger"], "not_merged": [missing], "extensions": [row("sysext", "k3s", "staged"),
+            "unexpected": ["stranger"], "not_merged": [missing], "required_missing": [], "extensions": [row("sysext", "k3s", "staged"),
             row("sysext", "stranger", "other"), row("confext", "net", "staged")]})
     );
     assert!(outcome.stderr.contains("more (sysext) was staged and is not merged"), "{}", outcome.stderr);

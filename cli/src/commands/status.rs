@@ -24,8 +24,8 @@ Examples:
         show the report in a bundle of another machine
 
 Exit status: 0 all extensions are merged, or left out by an administrator; 1 there is no report, or the agent could not \
-do its work; 2 usage; 3 a file was rejected; 4 a staged extension is not merged, or an extension is merged and was not \
-staged. Of several, 1 comes before 4, and 4 before 3.")]
+do its work; 2 usage; 3 a file was rejected; 4 a staged or required extension is not merged, or an extension is merged \
+and was not staged. Of several, 1 comes before 4, and 4 before 3.")]
 pub(super) struct Arguments {
     /// Show the report FILE, or the report in the bundle FILE
     #[arg(long, value_name = "FILE", default_value = PATH)]

@@ -218,7 +218,7 @@ impl<'c> Causes<'c> {
     fn of_host(&self, image: &HostImage, merged: Option<&Found>) -> Cause {
         match (&image.judgement, merged) {
             // The agent has told so before the merge.
-            (Judgement::Bad(cause), _) => Cause { is_told: true, ..Cause::fault(cause) },
+            (Judgement::Bad(cause) | Judgement::Excluded(cause), _) => Cause { is_told: true, ..Cause::fault(cause) },
             (Judgement::PassedOver(cause), _) => Cause::meant(format_args!("systemd skips it: {cause}")),
             (Judgement::Good, Some(found)) if found.origin == Origin::Staged => {
                 Cause::meant("the staged extension of this name was merged")

@@ -26,7 +26,10 @@ fn large() -> RawImage {
 }
 
 pub fn rows() -> Vec<Row> {
-    [superblock(), bytes(), mounting(), release(), metadata(), hierarchies()].into_iter().flatten().collect()
+    [superblock(), bytes(), mounting(), release(), versions(), metadata(), hierarchies()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Blocks of 1024 bytes in sectors of 4096.
@@ -157,6 +160,26 @@ fn release() -> Vec<Row> {
         says("incompatible-host", "for another system", "ID=otheros\n"),
         says("incompatible-host", "for another version", "ID=testos\nVERSION_ID=2.0\n"),
         says("incompatible-host", "for a level that the host has not", "ID=testos\nSYSEXT_LEVEL=3\nVERSION_ID=2.0\n"),
+    ]
+}
+
+/// Versions below the lowest one that may run, and such that no signature covers.
+fn versions() -> Vec<Row> {
+    let row = |what, file: &str, tree: &Tree| {
+        Row::file("too-old", what, format!("{file}.sysext.raw"), with_tree(file, tree, vendor()))
+    };
+    let says = |text: &str| Tree::sysext("aged").release("aged", &format!("ID=_any\n{text}"));
+    vec![
+        row("a version below the lowest one", "aged_1.29", &Tree::sysext("aged_1.29")),
+        row("a version before the lowest one", "aged_1.30~rc1", &Tree::sysext("aged_1.30~rc1")),
+        row("no version", "aged", &says("")),
+        row("a version in the name of the file only", "aged_9.9", &says("")),
+        row(
+            "a version in the name of the file that the release file contradicts",
+            "aged_9.8",
+            &says("SYSEXT_VERSION_ID=1.29\n"),
+        ),
+        row("a confext's version", "aged_9.7", &says("CONFEXT_VERSION_ID=1.30\n")),
     ]
 }
 

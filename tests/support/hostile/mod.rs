@@ -123,9 +123,9 @@ pub fn dbx() -> Vec<u8> {
     ])
 }
 
-/// The configuration that denies what [`denied`] says.
+/// The configuration that denies what [`denied`] says, and old versions of "aged".
 pub fn config() -> String {
-    format!("deny:\n  root_hashes:\n    - {}\n", denied().root_hash)
+    format!("deny:\n  root_hashes:\n    - {}\nminimum:\n  aged: 1.30\n", denied().root_hash)
 }
 
 /// All rows.
