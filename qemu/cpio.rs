@@ -39,6 +39,11 @@ impl Archive {
         self.below(directory, "")
     }
 
+    /// The same below a path.
+    pub fn directory_at(self, path: &str, directory: &Path) -> Self {
+        self.below(directory, &format!("{path}/"))
+    }
+
     fn below(mut self, directory: &Path, prefix: &str) -> Self {
         for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
             let (from, name) = (entry.path(), entry.file_name().into_string().unwrap());

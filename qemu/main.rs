@@ -1,13 +1,14 @@
 //! Sextant in a machine: firmware with Secure Boot, systemd-boot, a signed UKI, an initrd by dracut with our module,
 //! the switch of root, the host's systemd-sysext. Each scenario is one boot (`scenarios/`); a witness inside
-//! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`),
-//! and one has its power cut while it writes to the ESP (`powercut/`).
+//! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`), one
+//! falls back to another system (`assessment/`), and one has its power cut while it writes to the ESP (`powercut/`).
 //!
 //! `cargo test --test qemu [-- FILTER]`; without the tools every scenario is ignored, and says why, unless
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod accel;
+mod assessment;
 mod base;
 mod brought;
 mod comparison;
@@ -99,6 +100,7 @@ fn tests() -> Vec<Test> {
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
+    let assessment = Test { obstacle: assessment::obstacle, ..story(assessment::NAME, assessment::test, || None) };
     let power_cut = story(powercut::NAME, powercut::test, || None);
     let of = |scenario: scenarios::Scenario| Test {
         name: scenario.name.clone(),
@@ -112,7 +114,7 @@ fn tests() -> Vec<Test> {
         left_out: || None,
         run: Box::new(move || story.test()),
     });
-    [life, power_cut].into_iter().chain(kairos).chain(scenarios::all().into_iter().map(of)).collect()
+    [life, assessment, power_cut].into_iter().chain(kairos).chain(scenarios::all().into_iter().map(of)).collect()
 }
 
 fn console(name: &str) -> ExitCode {

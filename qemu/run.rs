@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Far beyond what a boot takes on a busy machine.
-const TIMEOUT: Duration = Duration::from_mins(7);
+pub const TIMEOUT: Duration = Duration::from_mins(7);
 /// What the firmware, the boot loader or the firmware's shell say of a UKI that the firmware doesn't start.
 const REFUSALS: [&str; 3] = ["Access denied", "Access Denied", "Security Violation"];
 

@@ -28,6 +28,34 @@ pub fn make(
         let text = format!("title Sextant, {entry}\nefi /EFI/kairos/{entry}.efi\n");
         fs::write(tree.join(format!("loader/entries/{entry}.conf")), text).unwrap();
     }
+    finish(&tree, files, directory)
+}
+
+/// Makes a disk whose entries are UKIs in `EFI/Linux`, all with the same content. systemd-boot chooses by their names, and counts
+/// where those have a counter.
+///
+/// # Errors
+/// What the tools said.
+pub fn of_kernels(
+    signed: &Signed,
+    kernels: &[&str],
+    files: &[(String, Arc<Vec<u8>>)],
+    directory: &Path,
+) -> Result<PathBuf, String> {
+    let tree = directory.join("esp");
+    for path in ["EFI/BOOT", "EFI/Linux", "loader"] {
+        fs::create_dir_all(tree.join(path)).unwrap();
+    }
+    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
+    fs::write(tree.join("loader/loader.conf"), "timeout 0\neditor no\n").unwrap();
+    for kernel in kernels {
+        fs::hard_link(&signed.uki, tree.join("EFI/Linux").join(kernel)).unwrap();
+    }
+    finish(&tree, files, directory)
+}
+
+/// Puts files beside the others, and makes the disk.
+fn finish(tree: &Path, files: &[(String, Arc<Vec<u8>>)], directory: &Path) -> Result<PathBuf, String> {
     for (path, bytes) in files {
         let path = tree.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -47,7 +75,7 @@ pub fn make(
         mkfs.vfat -F 16 -s 64 -n ESP -h 2048 --offset 2048 "$2" $((size * 1024))
         mcopy -Q -s -i "$2@@1M" "$1"/* ::
     "#;
-    succeed(Tree::Trixie.command("bash").args(["-c", script, "esp"]).arg(&tree).arg(&image))?;
-    fs::remove_dir_all(&tree).unwrap();
+    succeed(Tree::Trixie.command("bash").args(["-c", script, "esp"]).arg(tree).arg(&image))?;
+    fs::remove_dir_all(tree).unwrap();
     Ok(image)
 }
