@@ -208,16 +208,27 @@ pub(crate) fn a_call_by_hand_has_the_strict_policy_too() {
 /// The copies for the host are made from the files that the initrd has.
 pub(crate) fn the_host_gets_the_drop_ins_of_the_initrd() {
     let text = fs::read_to_string(repository().join("systemd-units/sextant.tmpfiles.conf")).unwrap();
-    let lines: Vec<Vec<_>> =
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().collect()).collect();
+    let (copies, links): (Vec<Vec<_>>, Vec<Vec<_>>) = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_whitespace().collect())
+        .partition(|line: &Vec<&str>| line[0] == "C");
     let units = EXTENDED.iter().filter(|unit| !unit.contains("-initrd") && !unit.contains("-sysroot"));
-    assert_eq!(lines.len(), units.clone().count());
     let stage = fs::read_to_string(repository().join("systemd-units/sextant-stage.service")).unwrap();
-    let sources: Vec<_> = lines.iter().map(|line| line[6]).collect();
+    let sources: Vec<_> = copies.iter().map(|line| line[6]).collect();
     assert_eq!(values(&stage, "AssertPathExists"), sources, "systemd-tmpfiles doesn't mind if they are missing");
-    for (unit, line) in units.zip(&lines) {
+    let [target] = &copies[units.clone().count()..] else { panic!("{copies:?}") };
+    let required = "systemd/system/sextant-required.target";
+    assert_eq!((target[1], target[6]), (&*format!("/run/{required}"), &*format!("/usr/lib/{required}")));
+    let [link] = &links[..] else { panic!("{links:?}") };
+    let expected = [
+        "L",
+        "/run/systemd/system/boot-complete.target.requires/sextant-required.target",
+        "../sextant-required.target",
+    ];
+    assert_eq!([link[0], link[1], link[6]], expected);
+    for (unit, line) in units.zip(&copies) {
         let file = format!("systemd/system/{unit}.d/zz-sextant.conf");
-        assert_eq!(line[0], "C");
         assert_eq!((line[1], line[6]), (&*format!("/run/{file}"), &*format!("/usr/lib/{file}")));
     }
 }

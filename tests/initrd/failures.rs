@@ -34,7 +34,11 @@ pub(crate) fn no_image_without_a_unit() {
 }
 
 pub(crate) fn no_image_without_the_gate() {
-    for file in ["lib/tmpfiles.d/sextant.conf", "lib/systemd/system/systemd-confext.service.d/zz-sextant.conf"] {
+    for file in [
+        "lib/tmpfiles.d/sextant.conf",
+        "lib/systemd/system/systemd-confext.service.d/zz-sextant.conf",
+        "lib/systemd/system/sextant-required.target",
+    ] {
         let installed = Installed::new();
         installed.remove(&format!("usr/lib/sextant/initrd/usr/{file}"));
         assert_refused(&installed, ADDED, &format!("sextant: there is no usr/{file} in /usr/lib/sextant/initrd"));

@@ -123,6 +123,12 @@ pub(crate) fn the_gate_is_closed_before_anything_is_staged() {
             let closed = closed.unwrap_or_else(|error| panic!("{}: {path}: {error}", tree.suite));
             assert_eq!(closed, fs::read_to_string(root.join("usr/lib").join(&path)).unwrap(), "{}", tree.suite);
         }
+        // What keeps a boot from being marked as good if the agent doesn't come to its end.
+        let target = "systemd/system/sextant-required.target";
+        let required = "systemd/system/boot-complete.target.requires/sextant-required.target";
+        let read = |path: String| fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert_eq!(read(format!("run/{required}")), read(format!("usr/lib/{target}")), "{}", tree.suite);
+        assert!(root.join("run").join(target).is_file(), "{}", tree.suite);
     }
 }
 

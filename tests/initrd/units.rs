@@ -51,10 +51,14 @@ fn system(tree: &Tree, installed: &Installed) -> PathBuf {
         install -D -t "$1/usr/lib/sextant" /usr/lib/sextant/sextant-agent
         install -D -t "$1/run/sextant" /usr/lib/sextant/sextant-agent
         ln -s usr/bin usr/lib "$1"
-        cp "$2" "$1/usr/lib/systemd/system"
+        cp "${@:2}" "$1/usr/lib/systemd/system"
+        mkdir "$1/usr/lib/systemd/system/boot-complete.target.requires"
+        ln -s ../sextant-required.target "$1/usr/lib/systemd/system/boot-complete.target.requires"
     "#;
-    let confirm = repository().join("systemd-units/sextant-confirm.service");
-    tree.succeed(installed, script, &[root.to_str().unwrap(), confirm.to_str().unwrap()]);
+    let ours = ["sextant-confirm.service", "sextant-required.target"]
+        .map(|unit| repository().join("systemd-units").join(unit));
+    let [confirm, required] = ours.each_ref().map(|path| path.to_str().unwrap());
+    tree.succeed(installed, script, &[root.to_str().unwrap(), confirm, required]);
     root
 }
 
@@ -63,9 +67,10 @@ pub(crate) fn systemd_has_nothing_to_say_about_the_drop_ins() {
     for tree in Tree::all() {
         let root = system(&tree, &installed);
         let mut units = vec!["sextant-stage.service", "sextant-merge.service", "sextant-confirm.service"];
+        units.extend(["sextant-required.target", "boot-complete.target"]);
         let present = |unit: &&str| tree.file("usr/lib/systemd/system").join(unit).is_file();
         units.extend(super::drop_ins::EXTENDED.iter().filter(|unit| present(unit)));
-        assert!(units.len() > 3, "{}: {units:?}", tree.suite);
+        assert!(units.len() > 5, "{}: {units:?}", tree.suite);
         assert_eq!(complaints(&tree, &installed, &root, &units), "", "{}", tree.suite);
     }
 }
