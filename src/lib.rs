@@ -5,6 +5,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
 
 pub mod agent;
+pub mod clock;
 pub mod confine;
 pub mod durable;
 pub mod esp;

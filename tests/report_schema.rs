@@ -9,10 +9,11 @@ use sextant::firmware::SecureBoot;
 use sextant::policy::Verify;
 use sextant::reason::Reason;
 use sextant::report::{
-    Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
-    SCHEMA_VERSION, Signer, Verdict, Vocabulary,
+    Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, PhaseTime,
+    Report, Run, SCHEMA_VERSION, Signer, Verb, Verdict, Vocabulary,
 };
 use sextant::trust::Source;
+use sextant::verify::Phase;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -137,6 +138,10 @@ fn complete() -> Report {
         coverage: Some(Coverage { verify: Verify::OnRead.into(), bytes_checked: 1, bytes: 4096, rest: Map::new() }),
         verify_usec: 1,
         stage_usec: 1,
+        phases: Phase::ALL
+            .iter()
+            .map(|phase| PhaseTime { phase: (*phase).into(), begin_usec: 1, end_usec: 2, rest: Map::new() })
+            .collect(),
         rest: Map::new(),
     };
     let mut report = Report::default();
@@ -197,6 +202,10 @@ fn complete() -> Report {
         required_missing: vec![text("net")],
         rest: Map::new(),
     });
+    report.runs = Verb::ALL
+        .iter()
+        .map(|verb| Run { command: (*verb).into(), begin_usec: 1, end_usec: Some(2), rest: Map::new() })
+        .collect();
     report.error = Some(Message::new("a sentence"));
     report.agent_version = Some(text("1.0"));
     report.duration_usec = Some(1);
@@ -231,6 +240,8 @@ fn words_are_those_that_reports_have() {
     assert_eq!(words("image", "verdict"), all::<Verdict>());
     assert_eq!(words("coverage", "verify"), all::<Verify>());
     assert_eq!(words("source", ""), all::<Source>());
+    assert_eq!(words("run", "command"), all::<Verb>());
+    assert_eq!(words("phase", "phase"), all::<Phase>());
     assert_eq!(words("class", ""), Class::ALL.map(Class::as_str));
     assert_eq!(text()["properties"]["version"]["const"], json!(SCHEMA_VERSION));
     for reason in Reason::ALL {

@@ -17,7 +17,7 @@ use super::withdrawal;
 use crate::merge;
 use crate::policy::{Directory, Verify};
 use crate::reason::Reason;
-use crate::report::{Adoption, Event, Image, Offered, Report, TakenBack, Word};
+use crate::report::{Adoption, Event, Image, Offered, Report, Run as AgentRun, TakenBack, Verb, Word};
 use crate::root::Root;
 use crate::stage::{self, Withdrawn, faults, recheck, withdraw_images};
 use crate::stamp::Stamp;
@@ -44,7 +44,7 @@ const REMOVED: &str = "the file that it was adopted from was removed";
 /// # Errors
 /// What kept the agent from judging, or from taking out what isn't good. Nothing may be merged then.
 pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
-    let started = Instant::now();
+    let (started, begun) = (Instant::now(), AgentRun::begin(Verb::Adopt));
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
     let mut state = read_state(root)?;
@@ -67,6 +67,7 @@ pub fn adopt(environment: &Environment, options: &Options) -> Result<()> {
         Event::ReportIncomplete.emit(format_args!("reading the report of this boot: {error}"));
         Report::default()
     });
+    report.note_run(begun);
     let records = Records::new(root, &mut report, &mut state);
     run(environment, options, started, records, changed, &mut Adoption::default())
 }
@@ -160,6 +161,7 @@ fn run(
                 }
             }
         });
+        records.end_run();
         records.write_report();
     }
     let written = records.write_state();

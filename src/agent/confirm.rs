@@ -9,7 +9,9 @@ use super::lock;
 use super::metrics;
 use crate::kernel::FileIdentity;
 use crate::merge::{self, Attached, Evidence, Found, Hidden, Known, Origin};
-use crate::report::{self, Event, Image, MERGE_NAMES, MERGE_ROWS, Merge, MergedExtension, NotMerged, Report};
+use crate::report::{
+    self, Event, Image, MERGE_NAMES, MERGE_ROWS, Merge, MergedExtension, NotMerged, Report, Run, Verb,
+};
 use crate::root::Root;
 use crate::state::{HostImage, Judgement, PATH, StagedExtension, State};
 use anyhow::{Context, Result, bail};
@@ -27,7 +29,7 @@ use std::io;
 /// # Errors
 /// What kept it from comparing. Where no `stage` has run in this boot, nothing is changed.
 pub fn confirm(environment: &Environment) -> Result<bool> {
-    let root = environment.root();
+    let (root, begun) = (environment.root(), Run::begin(Verb::Confirm));
     let nothing = || format!("nothing was staged in this boot: {PATH} does not exist");
     if matches!(root.metadata(PATH), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         bail!(nothing());
@@ -85,7 +87,7 @@ pub fn confirm(environment: &Environment) -> Result<bool> {
     Event::Merged.emit(format_args!("{} of {total} staged extensions merged{names}{left_out}", outcome.merged.len()));
     let compared = required::compare(environment, &verified, report.as_ref(), &mut outcome);
     let is_fulfilled = compared.is_ok() && outcome.required_missing.is_empty();
-    complete(root, &state, outcome);
+    complete(root, &state, outcome, begun);
     compared?;
     if is_fulfilled && merge::is_required(root) {
         merge::fulfil(root, true)?;
@@ -183,12 +185,13 @@ fn tell_missing(class: Class, missing: Missing, outcome: &mut Merge) {
     }
 }
 
-/// Fills in what became of the merge in the report, where there is one. Nothing depends on it.
-pub(super) fn complete(root: &Root, state: &State, merge: Merge) {
+/// Fills in what became of the merge in the report, where there is one, and that `begun` ends here. Nothing depends on it.
+pub(super) fn complete(root: &Root, state: &State, merge: Merge, begun: Run) {
     let completed = Report::read(root).map_err(anyhow::Error::from).and_then(|report| {
         let mut report = report.context("file not found")?;
         mark_withdrawn(&state.staged, &mut report);
         report.merge = Some(Merge { rest: report.merge.take().unwrap_or_default().rest, ..merge });
+        report.note_run(begun.ended());
         let written = report::write(root, &report);
         metrics::refresh(root, &report);
         written

@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::lock;
 use super::withdrawal;
 use crate::merge;
-use crate::report::{self, Event, Merge};
+use crate::report::{self, Event, Merge, Run, Verb};
 use crate::stage::{recheck, withdraw_images};
 use crate::state::{PATH, StagedExtension, State};
 use anyhow::{Context, Result};
@@ -18,11 +18,12 @@ use anyhow::{Context, Result};
 /// # Errors
 /// Why nothing will be merged.
 pub fn merge(environment: &Environment) -> Result<()> {
+    let begun = Run::begin(Verb::Merge);
     let _lock = lock::exclusive(environment.root())?;
     if let Err(error) = environment.sweep() {
         Event::Failed.emit(format_args!("cleaning up after an interrupted run: {error:#}"));
     }
-    let outcome = hand_over(environment);
+    let outcome = hand_over(environment, begun);
     if outcome.is_err() {
         // Whatever was opened before: it is for this run to say, and the first error is the one to tell.
         let _ = merge::close(environment.root());
@@ -30,7 +31,7 @@ pub fn merge(environment: &Environment) -> Result<()> {
     outcome
 }
 
-fn hand_over(environment: &Environment) -> Result<()> {
+fn hand_over(environment: &Environment, begun: Run) -> Result<()> {
     let root = environment.root();
     // The policy comes first: it has to be there whatever else goes wrong.
     merge::prepare(root, environment.delivery(), environment.units())?;
@@ -58,6 +59,6 @@ fn hand_over(environment: &Environment) -> Result<()> {
         }
     };
     Event::MergeRequested.emit(&text);
-    complete(root, &state, Merge { requested: true, ..Merge::default() });
+    complete(root, &state, Merge { requested: true, ..Merge::default() }, begun);
     Ok(())
 }

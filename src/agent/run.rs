@@ -11,7 +11,7 @@ use crate::report::{self, Event, Image, Report, Verdict};
 use crate::root::Root;
 use crate::stage::{Stageable, StagingCustody, stage as stage_image};
 use crate::state::{Source, StagedExtension, State};
-use crate::verify::{Accepted, Candidate, Examined, Findings, InPlaceCustody, Session, VerifiedImage, Verifier};
+use crate::verify::{Accepted, Candidate, Examined, Findings, InPlaceCustody, Phase, Session, VerifiedImage, Verifier};
 use ddi::Class;
 use ddi::ExtensionName;
 use ddi::text::{Message, Text};
@@ -245,7 +245,8 @@ impl<'a> Run<'a> {
             let verified = verified?;
             self.look_ahead(next);
             let started = Instant::now();
-            let staged = clear().and_then(|()| self.stage(place, &image, verified));
+            let stage = || clear().and_then(|()| self.stage(place, &image, verified));
+            let staged = findings.phases.measure(Phase::Stage, stage);
             image.stage_usec = report::usec(started.elapsed());
             staged.map_err(|error| Refusal::new(Reason::NotStaged, format_args!("{error:#}")))
         });
@@ -362,6 +363,13 @@ impl<'r> Records<'r> {
     /// Notes an error that kept the agent from doing its job. The first one is the one to tell.
     pub(super) fn fail(&mut self, error: anyhow::Error) {
         self.failure.get_or_insert(error);
+    }
+
+    /// Notes that the run that began last is over.
+    pub(super) fn end_run(&mut self) {
+        if let Some(run) = self.report.runs.pop() {
+            self.report.runs.push(run.ended());
+        }
     }
 
     /// Writes the report, so that it says something whatever happens next.

@@ -9,7 +9,7 @@ use super::run::{Place, PlaceKind, Records, Run, look};
 use crate::merge;
 use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
-use crate::report::{self, Event, Image, Report};
+use crate::report::{self, Event, Image, Report, Verb};
 use crate::root::Root;
 use crate::stage::{free_copies, quarantine, withdraw};
 use crate::state::State;
@@ -28,12 +28,13 @@ const UNFINISHED: &str = "the agent was stopped before all files were processed"
 /// What kept the agent from doing its job; rejected images are no error. Without the lock nothing is done: what another
 /// run has staged, and its report, stay as they are.
 pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
-    let started = Instant::now();
+    let (started, begun) = (Instant::now(), report::Run::begin(Verb::Stage));
     let root = environment.root();
     let _lock = lock::exclusive(root)?;
     let mut report = Report {
         error: Some(UNFINISHED.into()),
         agent_version: Some(env!("CARGO_PKG_VERSION").into()),
+        runs: vec![begun.clone()],
         ..Report::default()
     };
     let mut state = State::new(UNFINISHED);
@@ -43,6 +44,7 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     state.error.clone_from(&report.error);
     // Each is of use without the other.
     let remembered = state.write(root);
+    report.note_run(begun.ended());
     let written = report::write(root, &report);
     metrics::refresh(root, &report);
     if let Some(omitted) = report.omitted.as_ref().filter(|omitted| omitted.total > 0) {

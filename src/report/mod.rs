@@ -11,6 +11,7 @@ mod read;
 mod schema;
 pub mod status;
 pub mod table;
+mod times;
 mod word;
 
 pub(crate) use self::log::tell_terminal;
@@ -27,6 +28,7 @@ pub use schema::{
     Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
     SCHEMA_VERSION, Signer, Verdict,
 };
+pub use times::{PhaseTime, Run, Verb};
 pub use word::{Vocabulary, Word};
 
 use crate::durable;

@@ -2,6 +2,7 @@
 //!
 //! One set of types writes and reads it. Members that this version doesn't know are kept in `rest` and written back.
 
+use super::times::{MOST, PhaseTime, Run};
 use super::word::{Vocabulary, Word};
 use crate::firmware::{Firmware, SecureBoot};
 use crate::policy::Verify;
@@ -39,6 +40,9 @@ pub struct Report {
     pub omitted: Option<Omitted>,
     /// What became of it, filled in after the merge.
     pub merge: Option<Merge>,
+    /// When the commands of the agent ran, in the order in which they did.
+    #[serde(default)]
+    pub runs: Vec<Run>,
     /// Why the agent could not do its job; `null` where it could.
     pub error: Option<Message>,
     /// Time from the start of `stage` to its end, in microseconds; `null` until it has ended.
@@ -62,6 +66,7 @@ impl Default for Report {
             images: Vec::new(),
             omitted: None,
             merge: None,
+            runs: Vec::new(),
             error: None,
             duration_usec: None,
             rest: Map::new(),
@@ -71,6 +76,13 @@ impl Default for Report {
 }
 
 impl Report {
+    /// Notes a run. Of each command the last run counts.
+    pub fn note_run(&mut self, run: Run) {
+        self.runs.retain(|known| known.command != run.command);
+        self.runs.truncate(MOST);
+        self.runs.push(run);
+    }
+
     /// Fills in the trust anchors; `exported` says whether their files have been written.
     pub fn set_trust(&mut self, store: &TrustStore, exported: bool) {
         self.trust = store
@@ -222,6 +234,9 @@ pub struct Image {
     pub verify_usec: u64,
     /// Time spent on staging, in microseconds.
     pub stage_usec: u64,
+    /// What that time went into.
+    #[serde(default)]
+    pub phases: Vec<PhaseTime>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -260,6 +275,7 @@ impl Image {
             coverage: None,
             verify_usec: 0,
             stage_usec: 0,
+            phases: Vec::new(),
             rest: Map::new(),
         }
     }
@@ -269,6 +285,7 @@ impl Image {
         self.root_hash = findings.root_hash.map(Text::new);
         self.signer = findings.signer.as_ref().map(Signer::from);
         self.coverage = findings.coverage.map(Coverage::from);
+        self.phases = PhaseTime::rows(&findings.phases);
         for warning in findings.warnings {
             self.warn(warning);
         }

@@ -22,6 +22,7 @@ mod contents;
 mod custody;
 mod der;
 mod judgement;
+mod phase;
 mod reading;
 mod signature;
 
@@ -31,6 +32,7 @@ pub use contents::{ContentsError, Coverage, Held, IntactImage, Rooted, RootedIma
 pub use custody::{Custody, Examined, HeldImage, InPlaceCustody, Shortage};
 pub use der::DerError;
 pub use judgement::judge_unverified;
+pub use phase::{Phase, Phases};
 pub use signature::{SignatureError, SignedDdi, SignedRoot};
 
 use crate::confine::Confinement;
@@ -59,6 +61,8 @@ pub struct Findings {
     pub warnings: Vec<Message>,
     /// Coverage, `None` until the bytes have been verified.
     pub coverage: Option<Coverage>,
+    /// What the time went into.
+    pub phases: Phases,
 }
 
 /// An image that has passed all checks: it is intact, and an extension for this host. Only [`Verifier::verify`] and
@@ -350,6 +354,19 @@ impl Session<'_> {
         custody: &C,
         findings: &mut Findings,
     ) -> Result<(SignedDdi, Taken<C::Backing>), Refusal> {
+        let mut phases = std::mem::take(&mut findings.phases);
+        let held = phases.measure(Phase::Read, || self.read_and_hold(candidate, accepted, custody, findings));
+        findings.phases = phases;
+        held
+    }
+
+    fn read_and_hold<C: Custody + ?Sized>(
+        &self,
+        candidate: Candidate,
+        accepted: &Accepted,
+        custody: &C,
+        findings: &mut Findings,
+    ) -> Result<(SignedDdi, Taken<C::Backing>), Refusal> {
         let Structure { ddi, signed_data } = self.reader.structure(&candidate)?;
         let signed = SignedDdi::decide(ddi, &signed_data, self.verifier.trust)?;
         let root = signed.root();
@@ -387,7 +404,8 @@ impl Session<'_> {
         signed: SignedDdi,
         findings: &mut Findings,
     ) -> Result<VerifiedImage<B>, Refusal> {
-        let contents = self.reader.contents(&holding, signed.ddi(), Verify::Full)?;
+        let read = || self.reader.contents(&holding, signed.ddi(), Verify::Full);
+        let contents = findings.phases.measure(Phase::Hash, read)?;
         findings.coverage = Some(Coverage::full(holding.source().len()));
         let attested = IntactImage::attested(holding, signed, &contents.superblock);
         let intact = attested.ok_or_else(|| self.reader.invalid_answer())?;
@@ -402,7 +420,8 @@ impl Session<'_> {
         signed: SignedDdi,
         findings: &mut Findings,
     ) -> Result<OnReadImage<M>, Refusal> {
-        let contents = self.reader.contents(&holding, signed.ddi(), Verify::OnRead)?;
+        let read = || self.reader.contents(&holding, signed.ddi(), Verify::OnRead);
+        let contents = findings.phases.measure(Phase::Hash, read)?;
         findings.coverage = Some(Coverage::on_read(contents.checked, holding.source().len()));
         let attested = RootedImage::attested(holding, signed, &contents.superblock);
         let rooted = attested.ok_or_else(|| self.reader.invalid_answer())?;
@@ -438,8 +457,11 @@ impl Session<'_> {
         let (name, class) = (holding.name(), holding.class());
         let compatible = match self.verifier.activation {
             None => contents.compatible(),
-            Some(activation) => activation
-                .activate(image.lend(), contents.kind, &mut |tree| judge_tree(rules, tree, name, class))
+            Some(activation) => findings
+                .phases
+                .measure(Phase::Activate, || {
+                    activation.activate(image.lend(), contents.kind, &mut |tree| judge_tree(rules, tree, name, class))
+                })
                 .map_err(|error| Refusal::new(error.reason(), &error))?,
         };
         holding.check_unchanged()?;

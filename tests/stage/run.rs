@@ -1,6 +1,6 @@
 //! A run as a whole: staging, report, what is left behind, exit statuses.
 
-use super::{confext, vendor};
+use super::{confext, report, vendor};
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
@@ -71,6 +71,7 @@ fn the_report_says_everything_that_its_schema_promises() {
     let mut row = outcome.row("k3s.sysext.raw").clone();
     let times = ["verify_usec", "stage_usec"].map(|field| row[field].take().as_u64().unwrap());
     assert!(times[0] > 0, "verifying takes time");
+    row["phases"].take();
     assert_eq!(
         row,
         json!({
@@ -80,7 +81,7 @@ fn the_report_says_everything_that_its_schema_promises() {
             "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "not_after": vendor().not_after()},
             "size": blueprint.render().bytes.len(),
             "coverage": {"verify": "full", "bytes_checked": blueprint.render().bytes.len(), "bytes": blueprint.render().bytes.len()},
-            "verify_usec": null, "stage_usec": null,
+            "verify_usec": null, "stage_usec": null, "phases": null,
         })
     );
     let junk = outcome.row("junk.sysext.raw");
@@ -92,6 +93,48 @@ fn the_report_says_everything_that_its_schema_promises() {
         "{}",
         outcome.stderr
     );
+}
+
+/// The times of a row or a run, in which none is before the one before it.
+fn times(value: &Value) -> Vec<u64> {
+    let times: Vec<u64> = ["begin_usec", "end_usec"].iter().map(|field| value[field].as_u64().unwrap()).collect();
+    assert!(times.is_sorted(), "{value}");
+    times
+}
+
+/// The phases of a row, and their times one after the other.
+fn phases(phases: &Value) -> (Vec<&str>, Vec<u64>) {
+    let phases = phases.as_array().unwrap();
+    (phases.iter().map(|phase| phase["phase"].as_str().unwrap()).collect(), phases.iter().flat_map(times).collect())
+}
+
+#[test]
+fn runs_and_phases_have_times_on_the_clock_of_the_boot() {
+    let before = sextant::clock::now();
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("good.sysext.raw", &good_image("good", vendor()))
+        .sysext("junk.sysext.raw", b"junk")
+        .sysext("k 3 s.txt", b"");
+    let outcome = machine.stage();
+    let (good, spans) = phases(&outcome.row("good.sysext.raw")["phases"]);
+    assert_eq!(good, ["read", "hash", "stage"], "no kernel facility is used in a tree");
+    assert!(spans.is_sorted(), "{spans:?}");
+    assert_eq!(phases(&outcome.row("junk.sysext.raw")["phases"]).0, ["read"]);
+    assert_eq!(outcome.row("k 3 s.txt")["phases"], json!([]));
+    let runs = outcome.report["runs"].as_array().unwrap();
+    assert_eq!((runs.len(), &runs[0]["command"]), (1, &json!("stage")));
+    let run = times(&runs[0]);
+    assert!(before <= run[0] && run[0] <= spans[0] && *spans.last().unwrap() <= run[1], "{run:?} {spans:?}");
+    assert!(run[1] <= sextant::clock::now());
+
+    for _ in 0..2 {
+        assert!(machine.agent("merge").status().unwrap().success());
+        let report = report(&machine);
+        let commands: Vec<_> = report["runs"].as_array().unwrap().iter().map(|run| &run["command"]).collect();
+        assert_eq!(commands, ["stage", "merge"]);
+        assert_eq!(times(&report["runs"][0]), run);
+        assert!(run[1] <= times(&report["runs"][1])[0]);
+    }
 }
 
 #[test]
