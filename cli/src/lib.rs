@@ -12,5 +12,6 @@ pub mod esp;
 pub mod inspect;
 pub mod measure;
 pub mod plan;
+pub mod plot;
 mod similar;
 pub mod store;

@@ -20,6 +20,7 @@ mod output;
 mod output_options;
 mod pager;
 mod plan;
+mod plot;
 mod progress;
 mod put_options;
 mod refresh;

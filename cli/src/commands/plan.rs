@@ -8,7 +8,8 @@ use super::trust_options::TrustOptions;
 use crate::esp::GLOBAL;
 use crate::inspect::Inspection;
 use crate::plan::host::{self, Comparison, Host};
-use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, merge_order, parse, text};
+use crate::plan::page::Page;
+use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, merge_order, parse, paths, text};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddi::Architecture;
@@ -16,6 +17,7 @@ use ddi::ExtensionName;
 use ddi::filesystem::Filesystem;
 use ddi::io::FileSource;
 use ddi::text::{Message, Text};
+use sextant::durable;
 use sextant::policy::{self, Hierarchies, HierarchyList, Policy};
 use sextant::reason::Reason;
 use sextant::report::Word;
@@ -51,6 +53,8 @@ Examples:
   sextant plan --host /efi/EFI/kairos/active.efi \\
       /efi/EFI/kairos/active.efi.extra.d
         compare with a Kairos machine, whose UKI holds the whole root
+  sextant plan --html plan.html --host / --stages /oem *.raw
+        write a page for a browser, with search, in addition to the text
 
 A step of a stage is reported if it writes to a directory that an extension makes read-only, writes a file that an \
 extension overrides, or uses a program or unit of an extension before the merge. Commands are parsed, not run: paths \
@@ -80,6 +84,9 @@ pub(super) struct Arguments {
     /// Architecture of the machine, as systemd names it [default: that of each image]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
+    /// Write the plan to FILE as well, as one HTML page that needs no network; `-`: to standard output, instead of the text
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     trust: TrustOptions,
     #[command(flatten)]
@@ -87,6 +94,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let is_page_only = arguments.html.as_deref() == Some(Path::new("-"));
+    if is_page_only && arguments.output.is_json() {
+        return Err(super::usage("--html - and --json cannot be used together: both are written to standard output"));
+    }
     let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
     let mut hierarchies = policy.hierarchies.clone();
     if let Some(list) = &arguments.hierarchies {
@@ -121,13 +132,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(root) = &arguments.host {
         plan.host = Some(compare(root, &extensions, &hierarchies)?);
     }
+    if let Some(file) = &arguments.html {
+        let paths = paths(&merge_order(&extensions), &hierarchies);
+        let page = Page { plan: &plan, paths: &paths, stages: &files, not_verified: judge.as_ref().err() }.render();
+        if is_page_only {
+            super::output::print(&page)?;
+        } else {
+            durable::write(file, page.as_bytes(), 0o644).with_context(|| format!("writing {}", file.display()))?;
+        }
+    }
     let document = || {
         let mut value = serde_json::to_value(&plan)?;
         value["verified"] = judge.is_ok().into();
         value["not_verified"] = serde_json::to_value(judge.as_ref().err())?;
         Ok(value)
     };
-    arguments.output.show(document, || Ok(text(&plan, super::style())))?;
+    if !is_page_only {
+        arguments.output.show(document, || Ok(text(&plan, super::style())))?;
+    }
     for path in &arguments.images {
         if let Some(line) = of_all_entries(path, &arguments.images) {
             super::warn(line);

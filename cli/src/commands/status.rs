@@ -22,6 +22,8 @@ Examples:
         print metrics for the textfile collector of Prometheus' node exporter
   sextant status --report machine.tar
         show the report in a bundle of another machine
+  sextant status --plot > boot.svg
+        draw a timeline of the boot, to be looked at in a browser
 
 Exit status: 0 all extensions are merged, or left out by an administrator; 1 there is no report, or the agent could not \
 do its work; 2 usage; 3 a file was rejected; 4 a staged or required extension is not merged, or an extension is merged \
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// Show the report FILE, or the report in the bundle FILE
     #[arg(long, value_name = "FILE", default_value = PATH)]
     report: PathBuf,
+    /// Output a timeline of the boot as SVG: runs of the agent, phases of each image, and the units around them
+    #[arg(long, conflicts_with_all = ["json", "short_json", "prometheus"])]
+    plot: bool,
     /// Output metrics for the textfile collector of Prometheus
     #[arg(long, conflicts_with_all = ["json", "short_json"])]
     prometheus: bool,
@@ -46,7 +51,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             super::warn(status::gone(&name));
         }
     }
-    if arguments.prometheus {
+    if arguments.plot {
+        super::plot::run(&report, path)?;
+    } else if arguments.prometheus {
         let surroundings = if is_current { status::surroundings(esp::find) } else { Surroundings::default() };
         super::output::print(&metrics(&report, surroundings))?;
     } else {

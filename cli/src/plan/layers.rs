@@ -80,10 +80,49 @@ pub(super) fn split(extension: &Extension, hierarchies: &Hierarchies) -> (usize,
     (inside.len(), outside.len())
 }
 
+/// A path of the merge at which an extension has something, and whose is seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The path
+    pub path: Text,
+    /// What is merged there
+    pub class: Class,
+    /// Whether a directory is seen there. That of others is seen too then, except of those in `hidden`.
+    pub is_directory: bool,
+    /// Whose is seen
+    pub winner: Text,
+    /// Whose are not, uppermost first
+    pub hidden: Vec<Text>,
+}
+
 /// Finds paths of several extensions of which one hides the others. Directories of the same path are merged; any other file hides
 /// the files of extensions before it.
 pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<Conflict> {
     let mut found = Vec::new();
+    each_path(ordered, hierarchies, &mut |owned| {
+        let Owned { path, winner, hidden, .. } = owned;
+        if !hidden.is_empty() {
+            found.push(Conflict { path, winner, hidden });
+        }
+    });
+    found
+}
+
+/// Who wins each path at which an extension has something other than a directory, or hides something.
+#[must_use]
+pub fn paths(ordered: &[&Extension], hierarchies: &Hierarchies) -> Vec<Owned> {
+    let mut found = Vec::new();
+    each_path(ordered, hierarchies, &mut |owned| {
+        if !owned.is_directory || !owned.hidden.is_empty() {
+            found.push(owned);
+        }
+    });
+    found
+}
+
+/// Goes through all paths that are seen, by class, then by name. Directories of the same path become one; anything else
+/// hides all that lies below it in the order.
+fn each_path(ordered: &[&Extension], hierarchies: &Hierarchies, visit: &mut dyn FnMut(Owned)) {
     for class in Class::ALL {
         let members: Vec<&Extension> = ordered.iter().copied().filter(|extension| extension.class == class).collect();
         // The extensions that have a path, the uppermost first.
@@ -108,9 +147,6 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
                 _ => 0,
             };
             let hidden: Vec<usize> = below.iter().skip(joined).map(|(number, _)| *number).collect();
-            if hidden.is_empty() {
-                continue;
-            }
             for number in &hidden {
                 if let Some(cut) = cut.get_mut(*number) {
                     *cut = Some(path.clone());
@@ -118,14 +154,15 @@ pub(super) fn conflicts(ordered: &[&Extension], hierarchies: &Hierarchies) -> Ve
             }
             let name =
                 |number: usize| members.get(number).map(|extension| Text::new(&extension.name)).unwrap_or_default();
-            found.push(Conflict {
+            visit(Owned {
                 path: Text::from_bytes(&[b"/".as_slice(), &path.join(&b'/')].concat()),
+                class,
+                is_directory: *first == EntryKind::Directory,
                 winner: name(*winner),
                 hidden: hidden.into_iter().map(name).collect(),
             });
         }
     }
-    found
 }
 
 /// Joins names with commas.

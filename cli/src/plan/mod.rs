@@ -5,11 +5,12 @@
 mod commands;
 pub mod host;
 mod layers;
+pub mod page;
 mod stages;
 mod text;
 mod writes;
 
-pub use layers::{Conflict, ReadOnly, merge_order};
+pub use layers::{Conflict, Owned, ReadOnly, merge_order, paths};
 pub use stages::{StageError, StageFile, Step, parse};
 pub use text::text;
 pub use writes::{Finding, Trouble};

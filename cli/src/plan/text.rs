@@ -45,15 +45,10 @@ pub fn text(plan: &Plan, style: Style) -> String {
     if !plan.findings.is_empty() || !plan.unreadable.is_empty() {
         out.push_str("\nSteps:\n");
         for finding in &plan.findings {
-            let (word, colour) = match finding.trouble {
-                Trouble::ReadOnly => ("read-only", "31"),
-                Trouble::Hidden => ("hidden", "31"),
-                Trouble::TooEarly => ("too early", "31"),
-                Trouble::Beneath => ("beneath", "2"),
-            };
+            let colour = if finding.trouble == Trouble::Beneath { "2" } else { "31" };
             let name = finding.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
             let _ = writeln!(out, "  {}: {}, step {}{name}", finding.file, finding.stage, finding.step);
-            let _ = writeln!(out, "    {}: {}", style.paint(colour, word), finding.detail);
+            let _ = writeln!(out, "    {}: {}", style.paint(colour, finding.trouble.words()), finding.detail);
         }
         for unreadable in &plan.unreadable {
             let _ =
@@ -113,7 +108,7 @@ fn more(out: &mut String, count: usize) {
 }
 
 /// Describes what an extension hides at one path.
-fn sentence(hidden: &Hidden) -> String {
+pub(super) fn sentence(hidden: &Hidden) -> String {
     let by = joined(&hidden.by);
     let has = match hidden.extension {
         Shape::Directory => "a directory",

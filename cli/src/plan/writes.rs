@@ -40,6 +40,18 @@ pub enum Trouble {
     Beneath,
 }
 
+impl Trouble {
+    /// The word for it, for people.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read-only",
+            Self::Hidden => "hidden",
+            Self::TooEarly => "too early",
+            Self::Beneath => "beneath",
+        }
+    }
+}
+
 /// A step that fails, or has no visible effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -103,14 +115,19 @@ impl<'a> Brought<'a> {
     }
 }
 
+/// Whether a stage runs in the initrd, before the merge.
+pub(super) fn is_before_merge(stage: &str) -> bool {
+    BEFORE.contains(&stage.split('.').next().unwrap_or_default())
+}
+
 /// Returns the findings about all steps.
 pub(super) fn findings(ordered: &[&Extension], read_only: &[ReadOnly], files: &[StageFile]) -> Vec<Finding> {
     let brought = Brought::by(ordered);
     let mut found = Vec::new();
     for file in files {
         for step in &file.steps {
-            let root = step.stage.split('.').next().unwrap_or_default();
-            let told = if BEFORE.contains(&root) { before(step, read_only, &brought) } else { after(step, read_only) };
+            let is_before = is_before_merge(&step.stage);
+            let told = if is_before { before(step, read_only, &brought) } else { after(step, read_only) };
             found.extend(told.into_iter().map(|(trouble, what, detail)| Finding {
                 trouble,
                 file: file.file.clone(),
