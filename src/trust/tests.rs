@@ -11,6 +11,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509Name, X509NameBuilder};
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 fn key() -> PKey<Private> {
     let key = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
@@ -79,6 +80,47 @@ fn a_certificate_that_openssl_would_write_otherwise_is_none() {
     assert!(X509::from_der(&der).is_ok());
     let error = Certificate::from_der(&der).unwrap_err();
     assert_eq!(error.to_string(), "not a DER certificate: OpenSSL would write it in another way");
+}
+
+#[test]
+fn no_certificate_of_more_than_64_kib_is_parsed() {
+    let error = |len: usize| Certificate::from_der(&vec![0x30; len]).unwrap_err();
+    assert_eq!(error(65_537), CertificateError::TooLarge { found: 65_537 });
+    assert_eq!(error(1 << 20), CertificateError::TooLarge { found: 1 << 20 });
+    assert!(matches!(error(65_536), CertificateError::Malformed { .. }));
+}
+
+#[test]
+fn a_certificate_expires_after_its_last_second() {
+    let mut builder = X509::builder().unwrap();
+    builder.set_not_before(&Asn1Time::from_unix(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::from_unix(1_000_000_000).unwrap()).unwrap();
+    builder.set_pubkey(&key()).unwrap();
+    builder.sign(&key(), MessageDigest::sha256()).unwrap();
+    let certificate = Certificate::from_der(&builder.build().to_der().unwrap()).unwrap();
+    let expired = |seconds| certificate.expired_at(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    assert_eq!([999_999_999, 1_000_000_000, 1_000_000_001].map(expired), [false, false, true]);
+    assert!(!certificate.expired_at(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "a clock before 1970");
+}
+
+#[test]
+fn a_signer_is_named_by_issuer_and_serial_number_together() {
+    let certificate = Certificate::from_der(&certificate("named").to_der().unwrap()).unwrap();
+    let [named, other] = ["named", "other"].map(|common_name| name(common_name).to_der().unwrap());
+    assert!(certificate.is_named(&named, &[7]));
+    for (issuer, serial) in [(&named, &[8][..]), (&other, &[7]), (&other, &[8]), (&named, &[0, 7])] {
+        assert!(!certificate.is_named(issuer, serial), "{issuer:02x?} {serial:02x?}");
+    }
+}
+
+#[test]
+fn a_certificate_is_written_with_subject_and_fingerprint() {
+    let der = certificate("shown").to_der().unwrap();
+    let fingerprint = Fingerprint::of(&der);
+    let hex = ddi::bytes::hex(&openssl::sha::sha256(&der));
+    assert_eq!((fingerprint.to_string(), format!("{fingerprint:?}")), (hex.clone(), hex.clone()));
+    assert_eq!(fingerprint.as_bytes(), &openssl::sha::sha256(&der));
+    assert_eq!(format!("{:?}", Certificate::from_der(&der).unwrap()), format!("Certificate(CN=shown {hex})"));
 }
 
 #[test]
@@ -201,6 +243,37 @@ fn what_a_revoked_certificate_issued_is_revoked_down_to_the_last() {
 }
 
 #[test]
+fn each_certificate_in_dbx_is_revoked_once_whether_offered_or_not() {
+    let [bad, good] = ["bad", "good"].map(|name| certificate(name).to_der().unwrap());
+    let dbx = database(vec![Entry::Certificate(bad.clone()), Entry::Certificate(bad.clone())]);
+    let store = TrustStore::decide(vec![offer(Source::Db, &good)], &dbx);
+    assert_eq!(store.anchors().len(), 1);
+    let revoked: Vec<_> = store.revoked().iter().map(|one| (one.certificate.der(), one.by.as_str())).collect();
+    assert_eq!(revoked, [(bad.as_slice(), "the certificate itself")]);
+}
+
+/// OpenSSL, and so firmware, reads a certificate whose times make no sense. x509-parser doesn't.
+#[test]
+fn an_entry_of_dbx_that_only_firmware_can_read_still_revokes() {
+    let mut der = certificate("timeless").to_der().unwrap();
+    let time = der.windows(2).position(|window| window == [0x17, 13]).unwrap();
+    der[time + 4..time + 6].copy_from_slice(b"13");
+    assert!(X509::from_der(&der).is_ok() && Certificate::from_der(&der).is_err());
+    let dbx = database(vec![Entry::Certificate(der)]);
+    let store = TrustStore::decide(vec![offer(Source::Db, &certificate("good").to_der().unwrap())], &dbx);
+    assert_eq!((store.anchors().len(), store.dbx_faults()), (1, &[][..]));
+}
+
+#[test]
+fn only_known_certificates_are_retained() {
+    let ders: Vec<_> = ["a", "b"].iter().map(|name| certificate(name).to_der().unwrap()).collect();
+    let offers = ders.iter().map(|der| offer(Source::Db, der)).collect();
+    let mut store = TrustStore::decide(offers, &SignatureDatabase::default());
+    store.retain(|fingerprint| *fingerprint == Fingerprint::of(&ders[1]));
+    assert_eq!(store.anchors().iter().map(|anchor| anchor.certificate().der()).collect::<Vec<_>>(), [&ders[1]]);
+}
+
+#[test]
 fn what_cannot_be_understood_of_dbx_is_a_fault_and_what_it_says_still_counts() {
     let der = certificate("bad").to_der().unwrap();
     let dbx = SignatureDatabase {
@@ -296,7 +369,8 @@ fn exported_files_hold_one_certificate_each_and_old_ones_go() {
         assert_eq!(X509::stack_from_pem(&pem).unwrap().len(), 1);
         assert_eq!(X509::from_pem(&pem).unwrap().to_der().unwrap(), *der);
     }
-    export(&root, &store.anchors()[..1]).unwrap();
+    let removed = export(&root, &store.anchors()[..1]).unwrap();
+    assert!(removed.files.is_empty(), "a file of an earlier run is nothing to tell: {removed:?}");
     let mut names: Vec<_> =
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
