@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::super::der::{NULL, UTC_TIME};
+use super::super::der::{GENERALIZED_TIME, NULL, UTC_TIME};
 use super::*;
 
 /// `2.16.840.1.101.3.4.2`, the SHA-2 family
@@ -138,6 +138,47 @@ fn unknown_algorithms_are_named_by_number() {
 }
 
 #[test]
+fn strong_digests_and_algorithms_have_no_parameters_but_null() {
+    let null = Some(&[5, 0][..]);
+    let octets = |bytes: &[u8]| Octets::from(bytes);
+    let algorithm = |identifier: &[u8], parameters: Option<&[u8]>| AlgorithmIdentifier {
+        identifier: octets(identifier),
+        parameters: parameters.map(octets),
+    };
+    let sha2 = |last: u8| [&SHA2[..], &[last]].concat();
+    for (last, strong) in [(1, StrongDigest::Sha256), (2, StrongDigest::Sha384), (3, StrongDigest::Sha512)] {
+        for parameters in [None, null] {
+            assert_eq!(algorithm(&sha2(last), parameters).digest(), Digest::Strong(strong));
+        }
+        let other = Digest::Other(Text::new(format_args!("object identifier 2.16.840.1.101.3.4.2.{last}")));
+        assert_eq!(algorithm(&sha2(last), Some(&[4, 0])).digest(), other);
+    }
+    for (identifier, name) in [
+        (&sha2(4)[..], "SHA-224"),
+        (&[0x2b, 14, 3, 2, 26], "SHA-1"),
+        (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 2, 5], "MD5"),
+    ] {
+        assert_eq!(algorithm(identifier, null).digest(), Digest::Other(name.into()));
+    }
+    let rsa = |last: u8| [&RSA[..8], &[last]].concat();
+    let ecdsa = |tail: &[u8]| [&[0x2a, 0x86, 0x48, 0xce, 0x3d][..], tail].concat();
+    let good = [1, 11, 12, 13]
+        .map(|last| (rsa(last), Algorithm::Rsa))
+        .into_iter()
+        .chain([&[4, 3, 2][..], &[4, 3, 3], &[4, 3, 4], &[2, 1]].map(|tail| (ecdsa(tail), Algorithm::Ecdsa)));
+    for (identifier, expected) in good {
+        for parameters in [None, null] {
+            assert_eq!(algorithm(&identifier, parameters).algorithm(), expected, "{identifier:02x?}");
+        }
+        assert!(matches!(algorithm(&identifier, Some(&[4, 0])).algorithm(), Algorithm::Other(_)), "{identifier:02x?}");
+    }
+    assert_eq!(algorithm(&rsa(10), Some(&[0x30, 0])).algorithm(), Algorithm::Other("RSA-PSS".into()));
+    for identifier in [rsa(5), rsa(14), ecdsa(&[4, 1]), ecdsa(&[4, 3, 1])] {
+        assert!(matches!(algorithm(&identifier, None).algorithm(), Algorithm::Other(_)), "{identifier:02x?}");
+    }
+}
+
+#[test]
 fn what_is_read_is_written_again_byte_for_byte() {
     let attributes = [content_type(), signing_time("250101000000Z"), message_digest()];
     let mut pieces = Pieces::new(&[Signer::new(5), Signer::new(6)]);
@@ -162,6 +203,67 @@ fn what_is_read_is_written_again_byte_for_byte() {
         assert!(parse(&der[..cut]).is_err(), "{cut}");
     }
     assert!(parse(&[der.as_slice(), &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_signature_has_at_most_as_many_bytes_as_the_kernel_takes() {
+    let of_size = |size: usize| {
+        let mut pieces = Pieces::new(&[Signer::new(5)]);
+        let mut filler = size - 1000;
+        loop {
+            let tbs = tlv(SEQUENCE, &[&vec![0; filler]]);
+            pieces.certificates = vec![tlv(SEQUENCE, &[&tbs, &tlv(SEQUENCE, &[]), &tlv(BIT_STRING, &[&[0]])])];
+            let der = pieces.der();
+            if der.len() == size {
+                return der;
+            }
+            filler += size - der.len();
+        }
+    };
+    assert!(parse(&of_size(32_767)).is_ok());
+    assert_eq!(parse(&of_size(32_768)), Err(CmsError::TooLarge { found: 32_768 }));
+}
+
+/// The process that read a signature need not have kept the bounds of reading.
+#[test]
+fn what_another_process_read_is_bounded_again() {
+    let pieces = Pieces { certificates: vec![certificate_of("Vendor", 5)], ..Pieces::new(&[Signer::new(5)]) };
+    let good = parse(&pieces.der()).unwrap();
+    let many = |what| Err(CmsError::TooMany { what, limit: 16 });
+    let with = |change: fn(&mut SignedData, usize), count| {
+        let mut data = good.clone();
+        change(&mut data, count);
+        data.check()
+    };
+    let of_signers = |data: &mut SignedData, count| data.signers = vec![data.signers[0].clone(); count];
+    assert_eq!(with(of_signers, 17), many("signers"));
+    assert_eq!(with(of_signers, 100), many("signers"));
+    assert_eq!(with(of_signers, 16), Err(CmsError::Twice("signer")));
+    assert_eq!(with(of_signers, 0), Err(CmsError::NoSigner));
+    let of_digests = |data: &mut SignedData, count| data.digests = vec![data.digests[0].clone(); count];
+    assert_eq!(with(of_digests, 17), many("digest algorithms"));
+    assert_eq!(with(of_digests, 100), many("digest algorithms"));
+    assert_eq!(with(of_digests, 16), Err(CmsError::Twice("digest algorithm")));
+    let of_certificates = |data: &mut SignedData, count| data.certificates = vec![data.certificates[0].clone(); count];
+    assert_eq!(with(of_certificates, 17), many("certificates"));
+    assert_eq!(with(of_certificates, 100), many("certificates"));
+    assert_eq!(with(of_certificates, 16), Err(CmsError::Twice("certificate")));
+}
+
+/// Attributes of other kinds or types say nothing about the content, whatever the process says that read them.
+#[test]
+fn only_the_digest_of_the_content_is_its_digest() {
+    let attributes = |list: &[(AttributeKind, u8, u8)]| {
+        let mut signer = parse(&Pieces::new(&[Signer::new(5)]).der()).unwrap().signers.remove(0);
+        let attribute =
+            |(kind, tag, byte): &(_, u8, u8)| Attribute { kind: *kind, tag: *tag, value: Octets::from(&[*byte][..]) };
+        signer.attributes = Some(list.iter().map(attribute).collect());
+        signer.message_digest().unwrap().to_vec()
+    };
+    let digest = (AttributeKind::MessageDigest, OCTET_STRING, 2);
+    assert_eq!(attributes(&[(AttributeKind::ContentType, OCTET_STRING, 1), digest]), [2]);
+    assert_eq!(attributes(&[(AttributeKind::MessageDigest, SEQUENCE, 1), digest]), [2]);
+    assert!(attributes(&[(AttributeKind::ContentType, OCTET_STRING, 1)]).is_empty());
 }
 
 #[test]
@@ -231,6 +333,8 @@ fn structures_of_other_kinds_are_told_apart() {
     let unsigned = CmsError::Baggage("unsigned attributes");
     assert_eq!(one(|signer| signer.rest.extend(tlv(CONTEXT_1, &[&[1]]))), unsigned);
     let long = |what, found, limit| CmsError::TooLong { what, found, limit };
+    let longest = Signer { rest: tlv(OCTET_STRING, &[&[0; 2048]]), ..Signer::new(5) };
+    assert!(parse(&Pieces::new(&[longest]).der()).is_ok());
     assert_eq!(one(|signer| signer.rest = tlv(OCTET_STRING, &[&[0; 2049]])), long("signature value", 2049, 2048));
     assert_eq!(
         one(|signer| signer.identifier = tlv(SEQUENCE, &[&name("x"), &tlv(INTEGER, &[&[1; 65]])])),
@@ -290,6 +394,23 @@ fn signed_attributes_are_the_known_ones_each_once_and_in_der() {
         let said = said(&[kind.clone(), signing_time(time), digest.clone()]);
         assert!(matches!(said, Err(CmsError::Attribute { kind: AttributeKind::SigningTime, .. })), "{time}: {said:?}");
     }
+    let says = |attributes: &[Vec<u8>]| said(attributes).unwrap_err().to_string();
+    let text = "the signed attribute contentType is not that of plain data";
+    for other in [oid(&[SIGNED_DATA]), tlv(SEQUENCE, &[]), tlv(OCTET_STRING, &[DATA])] {
+        assert_eq!(says(&[attribute(&[3], &other), digest.clone()]), text);
+    }
+    let other = attribute(&[4], &tlv(SEQUENCE, &[]));
+    assert_eq!(says(&[kind.clone(), other]), "the signed attribute messageDigest is no digest");
+    let no_time = "the signed attribute signingTime is no time in UTC with seconds";
+    for (tag, text) in [(SEQUENCE, ""), (OCTET_STRING, "250101000000Z"), (GENERALIZED_TIME, "250101000000Z")] {
+        let time = attribute(&[5], &tlv(tag, &[text.as_bytes()]));
+        assert_eq!(says(&[kind.clone(), time, digest.clone()]), no_time, "{tag} {text}");
+    }
+    let late = attribute(&[5], &tlv(GENERALIZED_TIME, &[b"20510101000000Z"]));
+    assert_eq!(said(&[kind.clone(), late, digest.clone()]), Ok(()));
+    let capabilities = attribute(&[15], &tlv(OCTET_STRING, &[]));
+    let text = "the signed attribute smimeCapabilities is no sequence";
+    assert_eq!(says(&[kind.clone(), digest.clone(), capabilities]), text);
     let large = attribute(&[15], &tlv(SEQUENCE, &[&[&[4, 0x82, 0x10, 0][..], &[0; 4096]].concat()]));
     assert!(matches!(said(&[kind, digest, large]), Err(CmsError::TooLong { limit: MAX_ATTRIBUTES, .. })));
 }
