@@ -8,6 +8,7 @@ DIST       := target/dist
 DEBS       := target/deb
 FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
+MUTANTS_MODULES ?=
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 prefix     ?= /usr
@@ -118,6 +119,10 @@ doc: deps ## the documentation of the library, private items included
 .PHONY: fuzz
 fuzz: deps ## every fuzz target, or FUZZ_TARGETS, for FUZZ_SECONDS each (needs a nightly toolchain)
 	.ci/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+.PHONY: mutants
+mutants: deps ## mutation testing of the modules that decide, or of MUTANTS_MODULES (takes hours)
+	.ci/mutants $(MUTANTS_MODULES)
 
 .PHONY: toolbox
 toolbox: deps ## a Debian tree with the tools that tests compare with, and what they make

@@ -282,7 +282,8 @@ mod tests {
     fn what_cannot_be_read_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let directory = "etc/systemd/system/systemd-sysext.service.d";
-        write(dir.path(), &format!("{directory}/large.conf"), &"#".repeat(1 << 17));
+        let large = format!("Environment=SYSTEMD_SYSEXT_HIERARCHIES=/large\n{}", "#".repeat(1 << 17));
+        write(dir.path(), &format!("{directory}/large.conf"), &large);
         write(dir.path(), &format!("{directory}/z.conf"), "Environment=SYSTEMD_SYSEXT_HIERARCHIES=/found\n");
         let fifo = dir.path().join(directory).join("fifo.conf");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();

@@ -166,4 +166,7 @@ fn where_root_hashes_cannot_be_told_names_have_to_do() {
     fs::create_dir_all(&path).unwrap();
     fs::write(path.join("backing_file"), "/elsewhere/a.raw\n").unwrap();
     assert_eq!(scene().one("a"), told(Origin::Other, None, Some("/elsewhere/a.raw")));
+    // A file of the host's own is where it should be.
+    fs::write(path.join("backing_file"), "/var/lib/extensions/c.raw\n").unwrap();
+    assert_eq!(scene().one("c"), told(Origin::Host, None, None));
 }

@@ -144,6 +144,11 @@ mod tests {
         assert!(active.has_succeeded() && !active.has_failed());
         let inactive = Service::parse("ActiveState=inactive\nResult=success\n").unwrap();
         assert!(!inactive.has_succeeded() && !inactive.has_failed());
+        // Either of the two says it: a unit that is started again, and one whose result was reset.
+        for text in ["ActiveState=activating\nResult=exit-code\n", "ActiveState=failed\nResult=success\n"] {
+            let service = Service::parse(text).unwrap();
+            assert!(service.has_failed() && !service.has_succeeded(), "{text}");
+        }
         for text in ["", "ActiveState=active\n", "Result=success", "Active\nResult"] {
             assert_eq!(Service::parse(text), None, "{text}");
         }

@@ -260,8 +260,11 @@ mod tests {
             fs::remove_file(&link).unwrap();
             let expected = format!("this image does not enable {name} by a link");
             assert!(verdict(&dir).unwrap_err().contains(&expected), "{name}");
-            symlink("/dev/null", &link).unwrap();
-            assert!(verdict(&dir).unwrap_err().contains(&expected), "{name}");
+            for target in ["/dev/null", "../another.service", &format!("/elsewhere/{name}")] {
+                symlink(target, &link).unwrap();
+                assert!(verdict(&dir).unwrap_err().contains(&expected), "{name} {target}");
+                fs::remove_file(&link).unwrap();
+            }
         }
         assert!(verdict(&tempfile::tempdir().unwrap()).is_err());
     }

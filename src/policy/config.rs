@@ -445,6 +445,29 @@ minimum:
     }
 
     #[test]
+    fn a_directory_is_for_its_entries_alone() {
+        let policy = parse("x", b"sources: [{directory: /data, entries: [active]}, {directory: /other}]").unwrap();
+        let of = |name: &str| {
+            let entry = BootEntry { loader: Some(name.to_owned()), stub: None };
+            policy.directories_for(&entry).map(|directory| directory.directory.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("active"), ["/data", "/other"]);
+        assert_eq!(of("passive"), ["/other"]);
+    }
+
+    #[test]
+    fn at_most_64_directories_are_searched() {
+        let read = |count: usize| {
+            let list: String = (0..count).map(|number| format!("- directory: /data/{number}\n")).collect();
+            parse("x", format!("sources:\n{list}").as_bytes()).map(|policy| policy.directories.len())
+        };
+        assert_eq!(read(64).unwrap(), 64);
+        for count in [65, 1000] {
+            assert!(read(count).unwrap_err().to_string().contains("more than 64 directories"));
+        }
+    }
+
+    #[test]
     fn a_mistake_is_told_with_file_key_and_line() {
         let unknown = message("secure_boot: require\nlimits:\n  imags: 3\n");
         for part in ["/etc/sextant.yaml", "imags", "line 3"] {
@@ -483,6 +506,8 @@ minimum:
         let once = message("limits:\n  imags: 3\n");
         assert_eq!(once.matches("unknown field").count(), 1, "{once}");
         assert!(matches!(parse("x", b"a: \xff"), Err(ConfigError::Utf8 { offset: 3, .. })));
+        let two = message("secure_boot: require\n---\nsecure_boot: optional\n");
+        assert!(two.contains("more than one document") && two.contains("line 1"), "{two}");
         let deep = message(&"[".repeat(60_000));
         assert_eq!(deep, "reading /etc/sextant.yaml: lists and mappings are nested more than 64 deep at line 1");
     }

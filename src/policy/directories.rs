@@ -108,6 +108,7 @@ mod tests {
         for path in ["/run/extensions", "/run", "/.extra/sysext", "/proc/1/root"] {
             assert_eq!(check(path), Err(DirectoryError::NoDisk), "{path}");
         }
+        assert_eq!(check(&format!("/{}", "a".repeat(254))), Ok(()));
         assert_eq!(check(&format!("/{}", "a".repeat(255))), Err(DirectoryError::TooLong));
     }
 }

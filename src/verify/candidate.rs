@@ -148,4 +148,47 @@ mod tests {
         assert_eq!(name("ä.raw", Class::Sysext), None);
         assert_eq!(name("", Class::Sysext), None);
     }
+
+    #[test]
+    fn anything_but_a_regular_file_is_refused_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |kind: &str| dir.path().join(format!("{kind}.sysext.raw"));
+        std::fs::write(place("file"), "123").unwrap();
+        std::os::unix::fs::symlink(place("file"), place("link")).unwrap();
+        std::fs::create_dir(place("directory")).unwrap();
+        nix::unistd::mkfifo(&place("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(place("socket")).unwrap();
+        let refused = |found: Result<Candidate, Refusal>| {
+            let refusal = found.unwrap_err();
+            assert_eq!(refusal.reason(), Reason::BadName);
+            refusal.detail().to_string()
+        };
+        for (kind, what) in
+            [("link", "a symbolic link"), ("directory", "a directory"), ("fifo", "a FIFO"), ("socket", "a socket")]
+        {
+            let expected = format!("{what} where a regular file is expected");
+            assert_eq!(refused(Candidate::open(&place(kind), Class::Sysext)), expected);
+        }
+        let named =
+            |path: &Path| Candidate::from_file(File::open(path).unwrap(), OsStr::new("x.sysext.raw"), Class::Sysext);
+        assert_eq!(refused(named(Path::new("/dev/null"))), "a device where a regular file is expected");
+        assert_eq!(refused(named(dir.path())), "a directory where a regular file is expected");
+        assert_eq!(Candidate::open(&place("file"), Class::Sysext).unwrap().size(), 3);
+        let missing = Candidate::open(&place("missing"), Class::Sysext).unwrap_err();
+        assert_eq!(missing.reason(), Reason::Unreadable);
+    }
+
+    /// Between the question what a file is and its opening, another can take its place.
+    #[test]
+    fn a_file_is_opened_without_following_waiting_or_passing_on() {
+        use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let file = open_regular(&path).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL).unwrap());
+        assert!(flags.contains(OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK), "{flags:?}");
+        let flags = FdFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFD).unwrap());
+        assert!(flags.contains(FdFlag::FD_CLOEXEC), "{flags:?}");
+    }
 }

@@ -401,3 +401,7 @@ fn check_tail(partition: &dyn ReadAt, from: u64, name: &'static str) -> Result<(
         Err(cause) => Err(ContentsError::Io { partition: name, cause }),
     }
 }
+
+#[cfg(test)]
+#[path = "contents_tests.rs"]
+mod tests;

@@ -26,7 +26,8 @@ fn main() -> ExitCode {
                 a_host_is_confirmed;
             kernel: a_kernel_without_the_means_is_named_and_nothing_stays_attached,
                 a_sweep_takes_what_it_is_told_to_and_nothing_else;
-            mounts: the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it,
+            mounts: certificates_of_others_are_deleted_from_memory_alone,
+                the_verified_file_is_seen_under_its_second_name_and_nobody_can_write_through_it,
                 another_file_in_its_place_is_never_staged,
                 what_others_left_is_moved_aside_and_then_mounted_where_it_was,
                 a_write_after_verifying_is_noticed_before_the_merge,

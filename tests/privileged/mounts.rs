@@ -3,6 +3,7 @@
 use super::vendor;
 use crate::namespace::in_namespace;
 use ddi::Class;
+use nix::mount::{MsFlags, mount, umount};
 use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::kernel::DetachedMount;
@@ -10,7 +11,7 @@ use sextant::policy::Policy;
 use sextant::reason::Reason;
 use sextant::root::Root;
 use sextant::stage::{self, Backing, CopyCustody, MountCustody};
-use sextant::trust::TrustStore;
+use sextant::trust::{TrustStore, export};
 use sextant::verify::Candidate;
 use sextant::verify::{Accepted, Custody, Findings, HeldImage, Shortage, VerifiedImage, Verifier};
 use std::fs;
@@ -69,6 +70,27 @@ impl Case {
     fn stage(&self) -> stage::StagedImage {
         stage::stage(&self.root, verify(&self.machine, &self.source(), &self.custody).unwrap()).unwrap()
     }
+}
+
+/// The directory in which systemd looks for certificates can be a mount, of a disk.
+pub(crate) fn certificates_of_others_are_deleted_from_memory_alone() {
+    in_namespace(|| {
+        let machine = Machine::new();
+        let place = machine.path("run/verity.d");
+        fs::create_dir_all(&place).unwrap();
+        mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let file = place.join("stranger.crt");
+        fs::write(&file, vendor().pem()).unwrap();
+        let root = Root::open(machine.root()).unwrap();
+        let error = format!("{:#}", export(&root, &[]).unwrap_err());
+        let expected = "removing /run/verity.d/stranger.crt: /run/verity.d is on another file system than /run";
+        assert_eq!(error, expected);
+        assert!(file.exists());
+        umount(&place).unwrap();
+        fs::write(&file, vendor().pem()).unwrap();
+        assert_eq!(export(&root, &[]).unwrap().files.len(), 1);
+        assert!(!file.exists());
+    });
 }
 
 /// A rename changes the time of change, so it comes before the file is opened.

@@ -1,15 +1,21 @@
 //! The process that reads an image, and everything that it could do instead.
 
 use super::vendor;
+use ddi::Class;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use sextant::agent::{BUDGET, Environment, Options, stage as stage_here};
+use sextant::confine::Confinement;
 use sextant::confine::fault::STEPS;
+use sextant::firmware::{DirectoryVariables, Firmware};
+use sextant::policy::Policy;
+use sextant::trust::TrustStore;
+use sextant::verify::{Accepted, Candidate, Findings, InPlaceCustody, Verifier};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use support::ddi::{good_image, native};
 use support::machine::Machine;
 
@@ -111,6 +117,38 @@ fn a_process_that_is_killed_costs_one_row() {
 /// Whether a process has nothing to do.
 fn is_waiting(process: &str) -> bool {
     fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") S "))
+}
+
+/// What the worker has read ahead is the answer for that file alone.
+#[test]
+fn an_image_that_was_not_announced_is_read_itself() {
+    let machine = three_images();
+    let policy = Policy::default();
+    let firmware = Firmware::read(&DirectoryVariables::new(machine.path("sys/firmware/efi/efivars"))).unwrap();
+    let verifier = Verifier {
+        policy: &policy,
+        trust: &TrustStore::of_machine(&firmware, &[], &policy.sources),
+        architecture: native(),
+        host: None,
+        activation: None,
+        confinement: Confinement::Worker { until: None },
+        threads: 1,
+        now: SystemTime::now(),
+    };
+    let session = verifier.session();
+    let open =
+        |name: &str| Candidate::open(&machine.path(format!(".extra/sysext/{name}.sysext.raw")), Class::Sysext).unwrap();
+    let root_hash = |candidate| {
+        let image = session.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
+        image.unwrap().root_hash().clone()
+    };
+    let [a, z] = ["a", "z"].map(|name| root_hash(open(name)));
+    assert_ne!(a, z);
+    let announced = open("a");
+    session.announce(&announced);
+    assert_eq!(root_hash(open("z")), z);
+    session.announce(&announced);
+    assert_eq!(root_hash(announced), a);
 }
 
 #[test]
