@@ -24,6 +24,7 @@ pub(crate) fn at(name: &str, step: &str) {
 #[expect(clippy::panic, reason = "it is what this is for")]
 fn go_wrong(kind: &str) {
     use super::message::send;
+    use crate::reason::{Reason, Refusal};
     use crate::sys::process;
     use std::io::Write;
     match kind {
@@ -48,6 +49,12 @@ fn go_wrong(kind: &str) {
         // Sends a forged answer and continues.
         "nonsense" => {
             let _ = send(0, b"{\"Answer\":{\"Ok\":null}}", None);
+        }
+        // Rejects the image with a reason that a worker may not use.
+        "slander" => {
+            let refusal = Refusal::new(Reason::EntryDenied, "words of an attacker's");
+            let answer = serde_json::json!({"Answer": {"Structure": {"Err": refusal}}});
+            let _ = send(0, answer.to_string().as_bytes(), None);
         }
         // Sends more than any message may have.
         "flood" => {

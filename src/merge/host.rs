@@ -316,4 +316,16 @@ mod tests {
         write(dir.path(), "sysroot/var/lib/extensions/host/usr/x", "");
         assert_eq!(names(Class::Sysext), ["host", "other"]);
     }
+
+    #[test]
+    fn images_of_the_host_are_files_that_systemd_takes_for_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let names = |limit| host_images(&root, "/var/lib/extensions", limit).unwrap();
+        assert!(names(9).is_empty());
+        for name in ["b.raw", "a.raw", ".#hidden.raw", "notes.txt", ".#notes.txt"] {
+            write(dir.path(), &format!("var/lib/extensions/{name}"), "");
+        }
+        assert_eq!(names(9), ["a.raw", "b.raw"]);
+    }
 }

@@ -182,6 +182,16 @@ mod tests {
         let masked = found("systemd.sysext=0").unwrap();
         assert_eq!(masked, Obstacle::Masked("/run/systemd/system/systemd-sysext.service".to_owned()));
         assert!(masked.is_meant() && !Obstacle::Gate.is_meant());
+        let texts =
+            [masked, Obstacle::CommandLine("systemd.sysext=0".to_owned()), Obstacle::Gate].map(|it| it.to_string());
+        assert_eq!(
+            texts,
+            [
+                "its unit is masked by /run/systemd/system/systemd-sysext.service",
+                "systemd.sysext=0 on the kernel command line disables merging",
+                "/run/sextant/merge does not exist, so nothing is merged",
+            ]
+        );
         // One of the administrator's own comes first.
         write("etc/systemd/system/systemd-sysext.service", "[Unit]\n");
         assert_eq!(found(""), None);

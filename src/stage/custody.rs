@@ -152,3 +152,30 @@ impl StagingCustody for CopyCustody {
 fn is_full(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOSPC | Errno::EDQUOT))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    #[test]
+    fn copies_take_no_more_memory_than_they_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let custody = CopyCustody::new(&root, Limits { memory: 10, keep_free: 0, ..Limits::default() }).unwrap();
+        let room = |custody: &CopyCustody, size| custody.check_room(size).map_err(|refusal| refusal.reason());
+        assert_eq!(room(&custody, 11), Err(Reason::TooLarge));
+        assert_eq!(room(&custody, 10), Ok(()));
+        custody.settle(4);
+        assert_eq!(room(&custody, 7), Err(Reason::TooLarge));
+        assert_eq!(room(&custody, 6), Ok(()));
+        let custody = CopyCustody::new(&root, Limits { keep_free: u64::MAX, ..Limits::default() }).unwrap();
+        assert_eq!(room(&custody, 1), Err(Reason::NoSpace));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let found = [Errno::ENOSPC, Errno::EDQUOT, Errno::EIO].map(|errno| is_full(&errno.into()));
+        assert_eq!(found, [true, true, false]);
+        assert!(!is_full(&io::ErrorKind::UnexpectedEof.into()));
+    }
+}

@@ -55,3 +55,28 @@ impl StagingCustody for MountCustody {
         self.copies.account(occupied);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::policy::Limits;
+    use crate::root::Root;
+    use ddi::Class;
+
+    #[test]
+    fn what_is_staged_counts_for_the_copies() {
+        let dir = tempfile::tempdir().unwrap();
+        let copies = CopyCustody::new(
+            &Root::open(dir.path()).unwrap(),
+            Limits { memory: 10, keep_free: 0, ..Limits::default() },
+        );
+        let custody = MountCustody::new(copies.unwrap());
+        let path = dir.path().join("image.sysext.raw");
+        std::fs::write(&path, "12345678").unwrap();
+        let take = || custody.copies.take(Candidate::open(&path, Class::Sysext).unwrap()).is_ok();
+        assert!(take());
+        custody.settle(3);
+        assert!(!take());
+    }
+}

@@ -98,6 +98,18 @@ fn the_evidence_leads_to_the_bytes() {
 }
 
 #[test]
+fn the_descriptor_is_that_of_the_file() {
+    use std::os::fd::AsRawFd;
+    let (bytes, signed) = image(None);
+    let file = tempfile::tempfile().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+    let expected = file.as_raw_fd();
+    let source = ddi::io::FileSource::new(file).unwrap();
+    let (rooted, _) = RootedImage::check(&source, signed).unwrap();
+    assert_eq!(rooted.lend().descriptor().unwrap().as_raw_fd(), expected);
+}
+
+#[test]
 fn partitions_with_uuids_of_their_own_are_told() {
     let warnings = |uuids| {
         let (bytes, signed) = image(Some(uuids));

@@ -420,3 +420,7 @@ fn is_ecdsa_value(value: &[u8]) -> bool {
     let is_positive = |number: &&[u8]| check_integer(number).is_ok() && number.first().is_some_and(|byte| *byte < 0x80);
     numbers.is_ok_and(|pair| pair.iter().all(is_positive))
 }
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::vendor;
 use ddi::Class;
+use ddi::verity::RootHash;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -11,12 +12,13 @@ use sextant::confine::fault::STEPS;
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::policy::Policy;
 use sextant::trust::TrustStore;
-use sextant::verify::{Accepted, Candidate, Findings, InPlaceCustody, Verifier};
+use sextant::verify::{Accepted, Candidate, Findings, InPlaceCustody, Session, Verifier};
 use std::fs;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 use support::ddi::{good_image, native};
+use support::keys;
 use support::machine::Machine;
 
 /// Three good images, the second of which will go wrong.
@@ -59,6 +61,13 @@ fn a_process_that_answers_nonsense_costs_one_row() {
     for step in STEPS {
         check(step, "nonsense", "internal-error", "returned an invalid answer");
         check(step, "flood", "internal-error", "returned an invalid answer");
+    }
+}
+
+#[test]
+fn a_process_refuses_an_image_for_nothing_but_the_image() {
+    for step in ["table", "signature"] {
+        check(step, "slander", "internal-error", "returned an invalid answer");
     }
 }
 
@@ -119,10 +128,8 @@ fn is_waiting(process: &str) -> bool {
     fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") S "))
 }
 
-/// What the worker has read ahead is the answer for that file alone.
-#[test]
-fn an_image_that_was_not_announced_is_read_itself() {
-    let machine = three_images();
+/// Verifies images of `machine`, each in a process of its own or the one before it, with what `test` does.
+fn with_session(machine: &Machine, test: impl FnOnce(&Session<'_>)) {
     let policy = Policy::default();
     let firmware = Firmware::read(&DirectoryVariables::new(machine.path("sys/firmware/efi/efivars"))).unwrap();
     let verifier = Verifier {
@@ -135,20 +142,56 @@ fn an_image_that_was_not_announced_is_read_itself() {
         threads: 1,
         now: SystemTime::now(),
     };
-    let session = verifier.session();
-    let open =
-        |name: &str| Candidate::open(&machine.path(format!(".extra/sysext/{name}.sysext.raw")), Class::Sysext).unwrap();
-    let root_hash = |candidate| {
-        let image = session.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
-        image.unwrap().root_hash().clone()
-    };
-    let [a, z] = ["a", "z"].map(|name| root_hash(open(name)));
-    assert_ne!(a, z);
-    let announced = open("a");
-    session.announce(&announced);
-    assert_eq!(root_hash(open("z")), z);
-    session.announce(&announced);
-    assert_eq!(root_hash(announced), a);
+    test(&verifier.session());
+}
+
+fn candidate(machine: &Machine, name: &str) -> Candidate {
+    Candidate::open(&machine.path(format!(".extra/sysext/{name}.sysext.raw")), Class::Sysext).unwrap()
+}
+
+fn root_hash(session: &Session<'_>, candidate: Candidate) -> Option<RootHash> {
+    let image = session.verify(candidate, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
+    image.ok().map(|image| image.root_hash().clone())
+}
+
+/// What the worker has read ahead is the answer for that file alone.
+#[test]
+fn an_image_that_was_not_announced_is_read_itself() {
+    let machine = three_images();
+    with_session(&machine, |session| {
+        let [a, z] = ["a", "z"].map(|name| root_hash(session, candidate(&machine, name)).unwrap());
+        assert_ne!(a, z);
+        let announced = candidate(&machine, "a");
+        session.announce(&announced);
+        assert_eq!(root_hash(session, candidate(&machine, "z")), Some(z));
+        session.announce(&announced);
+        assert_eq!(root_hash(session, announced), Some(a));
+    });
+}
+
+/// A process that has read nothing but good images reads the next one too, and no other does.
+#[test]
+fn a_worker_is_kept_for_64_good_images_and_no_bad_one() {
+    let stranger = keys::rsa("Stranger");
+    let machine = three_images().sysext("bad.sysext.raw", &good_image("bad", stranger));
+    let workers = || fs::read_to_string("/proc/thread-self/children").unwrap().trim().to_owned();
+    with_session(&machine, |session| {
+        assert_eq!(workers(), "");
+        let first = candidate(&machine, "a");
+        session.announce(&first);
+        let worker = workers();
+        assert_ne!(worker, "", "it reads ahead");
+        assert!(root_hash(session, first).is_some());
+        for read in 2..=64 {
+            assert_eq!(workers(), worker, "before image {read}");
+            assert!(root_hash(session, candidate(&machine, "a")).is_some());
+        }
+        assert_eq!(workers(), "");
+        assert!(root_hash(session, candidate(&machine, "a")).is_some());
+        assert!(!workers().is_empty() && workers() != worker);
+        assert_eq!(root_hash(session, candidate(&machine, "bad")), None);
+        assert_eq!(workers(), "");
+    });
 }
 
 #[test]
