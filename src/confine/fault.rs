@@ -50,11 +50,14 @@ fn go_wrong(kind: &str) {
         "nonsense" => {
             let _ = send(0, b"{\"Answer\":{\"Ok\":null}}", None);
         }
-        // Rejects the image with a reason that a worker may not use.
+        // Rejects the image with a reason that a worker may not use, and sends nothing more.
         "slander" => {
             let refusal = Refusal::new(Reason::EntryDenied, "words of an attacker's");
             let answer = serde_json::json!({"Answer": {"Structure": {"Err": refusal}}});
             let _ = send(0, answer.to_string().as_bytes(), None);
+            loop {
+                std::thread::park();
+            }
         }
         // Sends more than any message may have.
         "flood" => {

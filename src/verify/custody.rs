@@ -171,3 +171,38 @@ impl Custody for InPlaceCustody {
         Err(backing)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_holding_says_how_its_bytes_are_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let [original, copy] = ["a.sysext.raw", "copy"].map(|name| dir.path().join(name));
+        fs::write(&original, "1234").unwrap();
+        fs::write(&copy, "5678").unwrap();
+        let open = || Candidate::open(&original, Class::Sysext).unwrap();
+        let in_place = Holding::in_place(open());
+        assert!(!in_place.is_copy() && in_place.remark().is_none());
+        assert_eq!(in_place.check_unchanged(), Ok(()));
+        let remarked = in_place.with_remark("a remark".into());
+        assert_eq!(remarked.remark().unwrap(), "a remark");
+        fs::write(&original, "123").unwrap();
+        assert!(remarked.check_unchanged().is_err(), "a write is noticed");
+
+        let file = fs::File::open(&copy).unwrap();
+        let stamp = Stamp::of(&file).unwrap();
+        let copied = Holding::copied(open(), FileSource::new(file).unwrap(), stamp, Examined);
+        assert!(copied.is_copy());
+        assert_eq!((copied.name().as_str(), copied.class()), ("a", Class::Sysext));
+        assert_eq!(copied.check_unchanged(), Ok(()), "it is the copy that counts");
+        let mut bytes = [0; 4];
+        copied.bytes().read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"5678");
+        let (way, _, found) = copied.into_parts();
+        assert_eq!((way, found), (Examined, stamp));
+    }
+}
