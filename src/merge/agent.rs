@@ -48,3 +48,33 @@ fn is_this(target: &Path) -> bool {
     let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
     identity(target).is_some_and(|found| Some(found) == identity(Path::new(SELF)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn a_copy_is_this_program_and_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let target = dir.path().join("run/sextant/sextant-agent");
+        for _ in 0..2 {
+            provide(&root, Delivery::Copy).unwrap();
+            assert!(fs::read(&target).unwrap() == fs::read(SELF).unwrap());
+            assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o555);
+            assert!(!is_this(&target));
+        }
+    }
+
+    #[test]
+    fn a_program_is_told_by_device_and_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(fs::read_link(SELF).unwrap(), &link).unwrap();
+        assert!(is_this(&link) && is_this(Path::new(SELF)));
+        assert_ne!(fs::metadata(dir.path()).unwrap().ino(), fs::metadata(SELF).unwrap().ino());
+        assert!(!is_this(dir.path()) && !is_this(&dir.path().join("absent")));
+    }
+}

@@ -76,6 +76,16 @@ mod tests {
     use std::fs;
 
     #[test]
+    fn directories_to_look_in_are_noted_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for any in [true, true, false, false] {
+            expect_sources(&root, any).unwrap();
+            assert_eq!(dir.path().join("run/sextant/sources").exists(), any);
+        }
+    }
+
+    #[test]
     fn what_is_configured_is_written_and_nothing_else_stays() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();

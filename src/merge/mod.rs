@@ -127,3 +127,62 @@ fn link(root: &Root, directory: &str, name: &str, target: &str) -> io::Result<()
     std::os::unix::fs::symlink(target, &temporary)?;
     std::fs::rename(&temporary, path)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_failed_as_a_whole_is_not_merged() {
+        let admitted = |error: &str, staged: &str| {
+            let text = format!(r#"{{"version":1,"staged":[{staged}],"error":{error},"requested":false}}"#);
+            admit(&serde_json::from_str(&text).unwrap()).map_err(|error| error.to_string())
+        };
+        let staged =
+            r#"{"class":"sysext","name":"a","file":"a.sysext.raw","root_hash":null,"signer":null,"withdrawn":null}"#;
+        let withdrawn = staged.replace(r#""withdrawn":null"#, r#""withdrawn":"gone""#);
+        assert_eq!(admitted(r#""a cause""#, ""), Err("nothing was staged: a cause".to_owned()));
+        assert!(admitted(r#""a cause""#, &withdrawn).is_err());
+        for (error, staged) in [(r#""a cause""#, staged), ("null", staged), ("null", "")] {
+            assert_eq!(admitted(error, staged), Ok(()));
+        }
+    }
+
+    #[test]
+    fn of_too_many_extensions_the_last_ones_are_surplus() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for directory in ["run/extensions", "run/confexts"] {
+            fs::create_dir_all(dir.path().join(directory)).unwrap();
+        }
+        let names: Vec<String> = (10..40).map(|number| format!("{number}{}", "n".repeat(150))).collect();
+        let mut staged: Vec<(Class, &str)> = names.iter().map(|name| (Class::Sysext, name.as_str())).collect();
+        assert_eq!(surplus(&root, &staged).unwrap(), [], "what is gone takes no room");
+        for name in &names {
+            fs::write(dir.path().join(format!("run/extensions/{name}.raw")), "").unwrap();
+        }
+        fs::write(dir.path().join("run/confexts/conf.raw"), "").unwrap();
+        let sysexts = staged.clone();
+        staged.extend([(Class::Sysext, "absent"), (Class::Confext, "conf")]);
+        let found = surplus(&root, &staged).unwrap();
+        let left = sysexts.len() - found.len();
+        assert!((5..29).contains(&left), "{left}");
+        assert!(found.iter().eq(sysexts.iter().rev().take(found.len())), "{found:?}");
+        for (_, name) in found {
+            fs::remove_file(dir.path().join(format!("run/extensions/{name}.raw"))).unwrap();
+        }
+        assert_eq!(surplus(&root, &staged).unwrap(), []);
+    }
+
+    #[test]
+    fn the_host_gets_units_and_the_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        prepare(&root, Delivery::Copy, Units::Runtime).unwrap();
+        assert!(dir.path().join(AGENT.trim_start_matches('/')).is_file());
+        assert!(dir.path().join("run/systemd/system/systemd-sysext.service.d/zz-sextant.conf").is_file());
+        assert!(!is_open(&root), "the gate stays as it is");
+    }
+}

@@ -235,6 +235,19 @@ mod tests {
         assert_eq!(Overlay::of(Class::Confext, &none, &host).hierarchy(), USUAL_HIERARCHY);
     }
 
+    /// As docs/configuration.md has them.
+    #[test]
+    fn the_defaults_leave_room_for_any_machine_that_boots() {
+        let expected = Limits {
+            images: 256,
+            image_size: 8_589_934_592,
+            total_size: 17_179_869_184,
+            memory: 8_589_934_592,
+            keep_free: 4_194_304,
+        };
+        assert_eq!(Limits::default(), expected);
+    }
+
     #[test]
     fn only_what_was_staged_counts() {
         let limits = Limits { images: 2, image_size: 10, total_size: 15, ..Limits::default() };

@@ -157,3 +157,85 @@ impl Policy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::firmware::signature_list::{Entry, SignatureDatabase};
+    use crate::root::Root;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn secure_boot_has_to_be_enforced_unless_the_configuration_says_otherwise() {
+        let strict = Policy::default();
+        let lenient = Policy { require_secure_boot: false, ..Policy::default() };
+        let detail = |state| strict.admit_secure_boot(state).map_err(|refusal| refusal.detail().to_owned());
+        assert_eq!(strict.admit_secure_boot(SecureBoot::Enforcing), Ok(()));
+        for (state, expected) in [
+            (SecureBoot::SetupMode, "the firmware is in setup mode: anyone could have enrolled its certificates"),
+            (SecureBoot::Disabled, "Secure Boot is off"),
+            (SecureBoot::Unavailable, "this machine has no firmware with Secure Boot"),
+        ] {
+            assert_eq!(detail(state), Err(expected.to_owned()));
+            assert_eq!(lenient.admit_secure_boot(state), Ok(()));
+        }
+        let reason = |secure_boot, loader: &str| {
+            let [pk, kek, db, dbx] = std::array::from_fn(|_| SignatureDatabase::default());
+            let entries = BootEntry { loader: Some(loader.to_owned()), stub: None };
+            let firmware = Firmware { secure_boot, entries, pk, kek, db, dbx };
+            strict.admit_boot(&firmware).map_err(|refusal| refusal.reason())
+        };
+        assert_eq!(reason(SecureBoot::Disabled, "active"), Err(Reason::SecureBootOff));
+        assert_eq!(reason(SecureBoot::Enforcing, "recovery"), Err(Reason::EntryDenied));
+        assert_eq!(reason(SecureBoot::Enforcing, "active"), Ok(()));
+    }
+
+    #[test]
+    fn dbx_has_to_be_whole_unless_the_configuration_says_otherwise() {
+        let dbx = SignatureDatabase { entries: vec![Entry::Certificate(vec![0; 9])], errors: Vec::new() };
+        let [broken, whole] = [dbx, SignatureDatabase::default()].map(|dbx| TrustStore::decide(Vec::new(), &dbx));
+        let strict = Policy::default();
+        let lenient = Policy { require_whole_dbx: false, ..Policy::default() };
+        assert_eq!(strict.admit_dbx(&broken).map_err(|refusal| refusal.reason()), Err(Reason::DbxUnreadable));
+        assert_eq!([strict.admit_dbx(&whole), lenient.admit_dbx(&broken)], [Ok(()), Ok(())]);
+    }
+
+    #[test]
+    fn a_configuration_is_found_where_it_is_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let [first, second] = CONFIG_PATHS.map(|path| dir.path().join(path.trim_start_matches('/')));
+        for path in [&first, &second] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        let images = || load(&root).map(|policy| policy.limits.images);
+        assert_eq!(load(&root).unwrap(), Policy::default());
+        fs::write(&second, "limits: {images: 2}").unwrap();
+        assert_eq!(images().unwrap(), 2);
+        fs::write(&first, "limits: {images: 1}").unwrap();
+        assert_eq!((images().unwrap(), load_file(&second).unwrap().limits.images), (1, 2));
+        // What is kept outlives its file.
+        keep(&root, find(&root).unwrap().as_ref()).unwrap();
+        fs::remove_file(&first).unwrap();
+        assert_eq!(kept(&root).unwrap().limits.images, 1);
+        keep(&root, None).unwrap();
+        assert_eq!(kept(&root).unwrap(), Policy::default());
+        // A link that leads nowhere was meant to be a configuration.
+        symlink("nowhere", &first).unwrap();
+        assert!(images().is_err());
+    }
+
+    #[test]
+    fn a_configuration_has_at_most_1_mib() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let path = dir.path().join("etc/sextant.yaml");
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        for (size, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+            fs::write(&path, "#".repeat(size)).unwrap();
+            assert_eq!((load(&root).is_ok(), load_file(&path).is_ok()), (is_read, is_read), "{size}");
+        }
+    }
+}

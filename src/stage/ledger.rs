@@ -205,4 +205,45 @@ mod tests {
         std::os::unix::fs::FileExt::write_at(&file, b"5", 0).unwrap();
         assert!(!is_it(), "a write is a write");
     }
+
+    #[test]
+    fn a_damaged_note_costs_one_image_and_one_that_cannot_be_read_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let notes = dir.path().join("run/sextant/staged/sysext");
+        fs::create_dir_all(&notes).unwrap();
+        let found = || {
+            let faults = faults(&root, &|_, _| true)?;
+            let told = faults.iter().map(|it| format!("{}: {}", it.file.display(), it.cause));
+            anyhow::Ok(told.collect::<Vec<_>>())
+        };
+        fs::write(notes.join("large.raw"), "0".repeat(257)).unwrap();
+        fs::write(notes.join("new.raw"), "").unwrap();
+        let expected =
+            ["large.raw: its record in /run/sextant/staged is damaged", "new.raw: staging it was interrupted"];
+        assert_eq!(found().unwrap(), expected);
+        fs::create_dir(notes.join("directory.raw")).unwrap();
+        assert!(found().is_err());
+    }
+
+    #[test]
+    fn what_others_put_beside_the_staged_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let [notes, staged] = ["run/sextant/staged/sysext", "run/extensions"].map(|path| dir.path().join(path));
+        for place in [&notes, &staged] {
+            fs::create_dir_all(place).unwrap();
+            fs::write(place.join("ours.raw"), "").unwrap();
+        }
+        for name in ["theirs.raw", ".hidden.raw", ".#unfinished.raw"] {
+            fs::write(staged.join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../elsewhere/image.raw", staged.join("link.raw")).unwrap();
+        let names = |limit| foreign(&root, Class::Sysext, limit).unwrap();
+        assert_eq!(names(9), [".hidden.raw", "link.raw", "theirs.raw"]);
+        assert!(names(1).len() <= 1 && foreign(&root, Class::Confext, 9).unwrap().is_empty());
+        let target = |name: &str| link_target(&root, Class::Sysext, OsStr::new(name)).map(|it| it.to_string());
+        assert_eq!(target("link.raw").as_deref(), Some("/run/extensions/../elsewhere/image.raw"));
+        assert_eq!([target("theirs.raw"), target("absent.raw")], [None, None]);
+    }
 }

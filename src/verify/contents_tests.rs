@@ -13,6 +13,7 @@ use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use std::io::Cursor;
+use std::time::{Duration, SystemTime};
 
 /// Data blocks of the image: as many as one block of hashes has room for.
 const BLOCKS: u64 = 128;
@@ -118,6 +119,9 @@ fn partitions_with_uuids_of_their_own_are_told() {
     };
     let [first, last] = {
         let (_, signed) = image(None);
+        assert!(signed.warnings(SystemTime::now()).is_empty());
+        let later = SystemTime::now() + Duration::from_secs(3 * 24 * 3600);
+        assert!(signed.warnings(later)[0].as_str().ends_with("has expired"));
         [signed.ddi().root().uuid, signed.ddi().verity().uuid]
     };
     let other = Guid::from_bytes([9; 16]);
