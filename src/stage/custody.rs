@@ -162,14 +162,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::open(dir.path()).unwrap();
         let custody = CopyCustody::new(&root, Limits { memory: 10, keep_free: 0, ..Limits::default() }).unwrap();
-        let room = |custody: &CopyCustody, size| custody.check_room(size).map_err(|refusal| refusal.reason());
-        assert_eq!(room(&custody, 11), Err(Reason::TooLarge));
-        assert_eq!(room(&custody, 10), Ok(()));
+        let admit = |custody: &CopyCustody, size| custody.check_room(size).map_err(|refusal| refusal.reason());
+        assert_eq!(admit(&custody, 11), Err(Reason::TooLarge));
+        assert_eq!(admit(&custody, 10), Ok(()));
         custody.settle(4);
-        assert_eq!(room(&custody, 7), Err(Reason::TooLarge));
-        assert_eq!(room(&custody, 6), Ok(()));
+        assert_eq!(admit(&custody, 7), Err(Reason::TooLarge));
+        assert_eq!(admit(&custody, 6), Ok(()));
         let custody = CopyCustody::new(&root, Limits { keep_free: u64::MAX, ..Limits::default() }).unwrap();
-        assert_eq!(room(&custody, 1), Err(Reason::NoSpace));
+        assert_eq!(admit(&custody, 1), Err(Reason::NoSpace));
     }
 
     #[test]

@@ -107,3 +107,25 @@ fn place(root: &Root, holding: HeldImage<Backing>) -> Result<StagedImage> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::policy::Limits;
+    use crate::verify::{Candidate, Custody};
+    use ddi::Class;
+
+    #[test]
+    fn a_staged_copy_takes_memory_for_all_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let custody = CopyCustody::new(&root, Limits::default()).unwrap();
+        let file = dir.path().join("a.sysext.raw");
+        std::fs::write(&file, "12345").unwrap();
+        let holding = custody.take(Candidate::open(&file, Class::Sysext).unwrap()).unwrap();
+        let staged = place(&root, holding).unwrap();
+        assert_eq!((staged.path(), staged.occupied()), ("/run/extensions/a.raw", 5));
+        assert_eq!(std::fs::read(dir.path().join("run/extensions/a.raw")).unwrap(), b"12345");
+    }
+}

@@ -106,3 +106,49 @@ fn rename_to_the_first_free<T>(from: &Path, to: impl Fn(Option<u32>) -> io::Resu
     }
     bail!("{ATTEMPTS} files of this name have been moved already")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_taken_out_replaces_nothing_but_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let take_out = |name: &str| take_out(&root, Class::Sysext, OsStr::new(name));
+        let set_aside = "/run/sextant/set-aside/sysext";
+        assert_eq!(take_out("absent.raw").unwrap(), set_aside);
+        let staged = dir.path().join("run/extensions");
+        fs::create_dir_all(&staged).unwrap();
+        assert_eq!(take_out("absent.raw").unwrap(), set_aside);
+        assert!(take_out(&"n".repeat(300)).is_err(), "its kind cannot be asked");
+        for (content, place) in [("first", set_aside.to_owned()), ("second", format!("{set_aside}/1"))] {
+            fs::write(staged.join("image.raw"), content).unwrap();
+            assert_eq!(take_out("image.raw").unwrap(), place);
+            assert!(!staged.join("image.raw").exists());
+            assert_eq!(fs::read_to_string(dir.path().join(&place[1..]).join("image.raw")).unwrap(), content);
+        }
+        for target in ["one", "two"] {
+            symlink(target, staged.join("link.raw")).unwrap();
+            assert_eq!(take_out("link.raw").unwrap(), set_aside);
+            assert_eq!(fs::read_link(dir.path().join(&set_aside[1..]).join("link.raw")).unwrap(), Path::new(target));
+        }
+    }
+
+    #[test]
+    fn a_rejected_image_of_the_host_is_renamed_beside_earlier_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let place = dir.path().join("var/lib/extensions");
+        fs::create_dir_all(&place).unwrap();
+        for expected in ["image.raw.rejected", "image.raw.1.rejected"] {
+            fs::write(place.join("image.raw"), expected).unwrap();
+            let name = reject_on_host(&root, "/var/lib/extensions", OsStr::new("image.raw")).unwrap();
+            assert_eq!(name, expected);
+            assert_eq!(fs::read_to_string(place.join(name)).unwrap(), expected);
+            assert!(!place.join("image.raw").exists());
+        }
+    }
+}

@@ -120,7 +120,7 @@ fn partitions_with_uuids_of_their_own_are_told() {
     let [first, last] = {
         let (_, signed) = image(None);
         assert!(signed.warnings(SystemTime::now()).is_empty());
-        let later = SystemTime::now() + Duration::from_secs(3 * 24 * 3600);
+        let later = SystemTime::now() + Duration::from_hours(72);
         assert!(signed.warnings(later)[0].as_str().ends_with("has expired"));
         [signed.ddi().root().uuid, signed.ddi().verity().uuid]
     };
