@@ -184,7 +184,7 @@ mod tests {
         let reason = |secure_boot, loader: &str| {
             let [pk, kek, db, dbx] = std::array::from_fn(|_| SignatureDatabase::default());
             let entries = BootEntry { loader: Some(loader.to_owned()), stub: None };
-            let firmware = Firmware { secure_boot, entries, pk, kek, db, dbx };
+            let firmware = Firmware { secure_boot, entries, uki: None, pk, kek, db, dbx };
             strict.admit_boot(&firmware).map_err(|refusal| refusal.reason())
         };
         assert_eq!(reason(SecureBoot::Disabled, "active"), Err(Reason::SecureBootOff));

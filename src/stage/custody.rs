@@ -165,7 +165,7 @@ mod tests {
         let admit = |custody: &CopyCustody, size| custody.check_room(size).map_err(|refusal| refusal.reason());
         assert_eq!(admit(&custody, 11), Err(Reason::TooLarge));
         assert_eq!(admit(&custody, 10), Ok(()));
-        custody.settle(4);
+        custody.account(4);
         assert_eq!(admit(&custody, 7), Err(Reason::TooLarge));
         assert_eq!(admit(&custody, 6), Ok(()));
         let custody = CopyCustody::new(&root, Limits { keep_free: u64::MAX, ..Limits::default() }).unwrap();

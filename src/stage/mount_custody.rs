@@ -76,7 +76,7 @@ mod tests {
         std::fs::write(&path, "12345678").unwrap();
         let take = || custody.copies.take(Candidate::open(&path, Class::Sysext).unwrap()).is_ok();
         assert!(take());
-        custody.settle(3);
+        custody.account(3);
         assert!(!take());
     }
 }

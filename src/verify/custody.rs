@@ -185,7 +185,7 @@ mod tests {
         fs::write(&original, "1234").unwrap();
         fs::write(&copy, "5678").unwrap();
         let open = || Candidate::open(&original, Class::Sysext).unwrap();
-        let in_place = Holding::in_place(open());
+        let in_place = HeldImage::in_place(open());
         assert!(!in_place.is_copy() && in_place.remark().is_none());
         assert_eq!(in_place.check_unchanged(), Ok(()));
         let remarked = in_place.with_remark("a remark".into());
@@ -195,7 +195,7 @@ mod tests {
 
         let file = fs::File::open(&copy).unwrap();
         let stamp = Stamp::of(&file).unwrap();
-        let copied = Holding::copied(open(), FileSource::new(file).unwrap(), stamp, Examined);
+        let copied = HeldImage::copied(open(), FileSource::new(file).unwrap(), stamp, Examined);
         assert!(copied.is_copy());
         assert_eq!((copied.name().as_str(), copied.class()), ("a", Class::Sysext));
         assert_eq!(copied.check_unchanged(), Ok(()), "it is the copy that counts");
