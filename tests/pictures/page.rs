@@ -123,7 +123,7 @@ pub(super) fn every_part_of_the_plan_is_on_the_page() {
         "/usr/bin/k3sk3s_1.10k3s_1.9",
         "/usr/bin/k3sk3s_1.9, k3s_1.10",
         "/usr/bin/only-oldk3s_1.9",
-        "oem/20.yamlyip refuses this file",
+        "oem/20.yamlyip rejects this file",
         "bootoem/10.yaml1read-only: ",
     ] {
         assert!(rows.iter().any(|text| text.contains(row)), "{row}: {rows:#?}");

@@ -266,7 +266,7 @@ fn stages(directories: &[PathBuf]) -> Result<(Vec<StageFile>, Vec<Unreadable>)> 
             match read_stage_file(&path).and_then(|content| Ok(parse(&shown, &content)?)) {
                 Ok(file) => {
                     if let Some(cause) = file.refused {
-                        let advice = "yip refuses this file, and with it all files of its directory";
+                        let advice = "yip rejects this file, and with it all files of its directory";
                         let cause = Message::new(format_args!("{advice}: {cause}"));
                         unreadable.push(Unreadable { file: shown, cause });
                     }
