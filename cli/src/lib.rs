@@ -15,3 +15,4 @@ pub mod plan;
 pub mod plot;
 mod similar;
 pub mod store;
+pub mod system;

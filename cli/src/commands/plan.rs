@@ -7,9 +7,10 @@ use super::progress::Waiting;
 use super::trust_options::TrustOptions;
 use crate::esp::GLOBAL;
 use crate::inspect::Inspection;
-use crate::plan::host::{self, Comparison, Host};
+use crate::plan::host::{self, Comparison};
 use crate::plan::page::Page;
 use crate::plan::{Extension, LeftOut, Plan, StageFile, Unreadable, merge_order, parse, paths, text};
+use crate::system::{Directory, System};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddi::Architecture;
@@ -164,8 +165,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Compares the extensions with the host at `root`.
 fn compare(root: &Path, extensions: &[Extension], hierarchies: &Hierarchies) -> Result<Comparison> {
     let context = || format!("reading host {}", root.display());
-    let host: Box<dyn Host> = if root.is_dir() {
-        let directory = host::Directory::open(root).with_context(context)?;
+    let host: Box<dyn System> = if root.is_dir() {
+        let directory = Directory::open(root).with_context(context)?;
         if directory.entry(b"usr").with_context(context)?.is_none() {
             bail!("{}: directory has no usr, so it is no root of a host", context());
         }
@@ -173,7 +174,7 @@ fn compare(root: &Path, extensions: &[Extension], hierarchies: &Hierarchies) -> 
     } else {
         let _waiting = Waiting::begin("reading the initrd of the host");
         let source = File::open(root).and_then(FileSource::new).with_context(context)?;
-        Box::new(host::read_initrd(&source).with_context(context)?)
+        Box::new(host::read_root(&source).with_context(context)?)
     };
     if let Some(hierarchy) = host::is_merged(hierarchies, host.as_ref()).with_context(context)? {
         super::warn(format_args!(

@@ -4,22 +4,17 @@
 //! an extension and one of the host are merged. In all other cases the extension hides the host's file: a directory hides a link,
 //! and so everything behind the link; a file hides a whole directory.
 
-mod archive;
-mod directory;
-mod uki;
-
-pub use archive::{Archive, ArchiveError};
-pub use directory::Directory;
-pub use uki::{RootError, read_initrd};
-
 use super::Extension;
+use crate::system::{Archive, Entry, InitrdError, System, join, read_initrd, resolve, resolve_from};
 use ddi::Class;
 use ddi::filesystem::EntryKind;
+use ddi::io::ReadAt;
 use ddi::text::Text;
 use serde::Serialize;
 use sextant::policy::Hierarchies;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use thiserror::Error;
 
 /// Maximum number of rows of each list. The rest is counted.
 const MAX_ROWS: usize = 1000;
@@ -29,36 +24,34 @@ const NAMES_SHOWN: usize = 5;
 const MAX_COUNT: usize = 100_000;
 /// Maximum depth of directories to count.
 const MAX_DEPTH: usize = 128;
-/// Maximum number of links to follow in one path (the kernel's `MAXSYMLINKS`).
-const MAX_LINKS: usize = 40;
-/// Maximum number of components to follow in one path, those of links included.
-const MAX_STEPS: usize = 4096;
 
-/// A file of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Kind of the file; a link is not followed.
-    pub kind: EntryKind,
-    /// The target of a symbolic link.
-    pub target: Vec<u8>,
-    /// Whether another file system is mounted there: systemd moves it over the merged hierarchy, so it stays visible.
-    pub is_mount_point: bool,
+/// Why a file holds no root of a host.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RootError {
+    /// It can't be read.
+    #[error(transparent)]
+    Initrd(#[from] InitrdError),
+    /// An initrd that mounts the root from elsewhere.
+    #[error(
+        "initrd has no usr/lib/os-release, or has etc/initrd-release: it mounts the root of the host from elsewhere; \
+         name a directory with that root"
+    )]
+    NotRoot,
 }
 
-/// The root file system of a host.
-pub trait Host {
-    /// Returns the file at `path`, `None` if there is none. The path has no leading slash; a link is not followed, and counts as
-    /// missing before the last name.
-    ///
-    /// # Errors
-    /// I/O errors.
-    fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>>;
-
-    /// Returns the names in the directory at `path` with their kinds, in any order.
-    ///
-    /// # Errors
-    /// I/O errors.
-    fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>>;
+/// Reads the root of a host that a UKI or an initrd holds, as on machines of Kairos.
+///
+/// # Errors
+/// [`RootError`], also for an initrd that isn't the root of a host.
+pub fn read_root(source: &dyn ReadAt) -> Result<Archive, RootError> {
+    let archive = read_initrd(source)?;
+    // By the first file systemd tells an initrd from a host (`src/basic/initrd-util.c`).
+    let has = |path: &[u8]| Ok::<_, InitrdError>(archive.entry(path)?.is_some());
+    if has(b"etc/initrd-release")? || !has(b"usr/lib/os-release")? {
+        return Err(RootError::NotRoot);
+    }
+    Ok(archive)
 }
 
 /// Files of a host that extensions hide.
@@ -134,7 +127,7 @@ type Meeting = (Vec<u8>, Shape);
 pub fn compare(
     ordered: &[&Extension],
     hierarchies: &Hierarchies,
-    host: &dyn Host,
+    host: &dyn System,
     root: Text,
 ) -> io::Result<Comparison> {
     let mut comparison = Comparison { root, ..Comparison::default() };
@@ -153,7 +146,7 @@ fn compare_hierarchy(
     members: &[&Extension],
     hierarchy: &str,
     place: &[u8],
-    host: &dyn Host,
+    host: &dyn System,
     comparison: &mut Comparison,
 ) -> io::Result<()> {
     let top = hierarchy.trim_matches('/').as_bytes();
@@ -245,9 +238,9 @@ impl Gone {
     }
 }
 
-/// Counts the files that become unreachable in a directory, or in the directory behind a link. `ours` are the names that
-/// extensions have in its place.
-fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8]>>) -> io::Result<Gone> {
+/// Counts what is gone of a directory, with all that is below it, or of the directory behind a link, where `ours` are the
+/// names that extensions have in its place.
+fn gone(host: &dyn System, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8]>>) -> io::Result<Gone> {
     let mut gone = Gone::default();
     let behind = match entry.kind {
         EntryKind::Directory => Some(path.to_vec()),
@@ -284,59 +277,12 @@ fn gone(host: &dyn Host, path: &[u8], entry: &Entry, ours: Option<&BTreeSet<&[u8
     Ok(gone)
 }
 
-/// Resolves `path` inside the root to a directory without links; `None` if there is none.
-fn resolve(host: &dyn Host, path: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    resolve_from(host, b"", path)
-}
-
-/// Resolves a path that is relative to `start`, unless it begins with a slash.
-fn resolve_from(host: &dyn Host, start: &[u8], path: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let mut trail: Vec<Vec<u8>> = if path.starts_with(b"/") { Vec::new() } else { components(start) };
-    // The next component is the last element.
-    let mut todo: Vec<Vec<u8>> = components(path);
-    todo.reverse();
-    let mut links = 0_usize;
-    for _ in 0..MAX_STEPS {
-        let Some(name) = todo.pop() else { return Ok(Some(trail.join(&b'/'))) };
-        if name == b".." {
-            trail.pop();
-            continue;
-        }
-        let full = join(&trail.join(&b'/'), &name);
-        match host.entry(&full)? {
-            Some(entry) if entry.kind == EntryKind::Directory => trail.push(name),
-            Some(entry) if entry.kind == EntryKind::Symlink && links < MAX_LINKS => {
-                links = links.saturating_add(1);
-                if entry.target.starts_with(b"/") {
-                    trail.clear();
-                }
-                todo.extend(components(&entry.target).into_iter().rev());
-            }
-            _ => return Ok(None),
-        }
-    }
-    Ok(None)
-}
-
-/// Splits a path into names, without empty ones and `.`.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec).collect()
-}
-
-/// Returns the part of `path` below `top`; empty for `top` itself, `None` for other paths.
+/// What of `path` is below `top`, by whole names; empty for `top` itself.
 fn below<'p>(path: &'p [u8], top: &[u8]) -> Option<&'p [u8]> {
     match path.strip_prefix(top)? {
         [] => Some(&[]),
         [b'/', rest @ ..] => Some(rest),
         _ => None,
-    }
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match (directory, name) {
-        ([], name) => name.to_vec(),
-        (directory, []) => directory.to_vec(),
-        _ => [directory, name].join(&b'/'),
     }
 }
 
@@ -348,8 +294,8 @@ fn shown(path: &[u8]) -> Text {
 /// `src/sysext/sysext.c`, `is_our_mount_point`).
 ///
 /// # Errors
-/// I/O errors of reading the host.
-pub fn is_merged(hierarchies: &Hierarchies, host: &dyn Host) -> io::Result<Option<String>> {
+/// Where the host can't be read.
+pub fn is_merged(hierarchies: &Hierarchies, host: &dyn System) -> io::Result<Option<String>> {
     for class in Class::ALL {
         let marker = match class {
             Class::Sysext => ".systemd-sysext",

@@ -1,6 +1,6 @@
 //! Reads the root directory of a host.
 
-use super::{Entry, Host};
+use super::{Entry, Read as Content, System};
 use crate::base::Base;
 use ddi::filesystem::EntryKind;
 use nix::dir::{Dir, Type};
@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstat, fstatat};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::path::Path;
 /// Maximum number of names of a directory.
 const MAX_NAMES: usize = 100_000;
 
-/// The root directory of a host. No link leads out of it.
+/// A root directory. No link leads out of it.
 #[derive(Debug)]
 pub struct Directory(Base);
 
@@ -41,7 +41,7 @@ impl Directory {
     }
 }
 
-impl Host for Directory {
+impl System for Directory {
     fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>> {
         let Some(file) = self.resolve(path, OFlag::O_PATH)? else { return Ok(None) };
         let found = fstat(&file)?;
@@ -56,7 +56,7 @@ impl Host for Directory {
             let above = self.resolve(above.unwrap_or_default(), OFlag::O_PATH)?;
             above.map(|above| fstat(&above)).transpose()?.is_some_and(|above| above.st_dev != found.st_dev)
         };
-        Ok(Some(Entry { kind, target, is_mount_point }))
+        Ok(Some(Entry { kind, mode: found.st_mode & 0o7777, target, is_mount_point }))
     }
 
     fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>> {
@@ -86,6 +86,18 @@ impl Host for Directory {
             }
         }
         Ok(names)
+    }
+
+    fn read(&self, path: &[u8], limit: usize) -> io::Result<Content> {
+        // A FIFO would never be opened otherwise.
+        let Some(file) = self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)? else { return Ok(Content::Absent) };
+        let file = File::from(file);
+        if !file.metadata()?.is_file() {
+            return Ok(Content::Absent);
+        }
+        let mut content = Vec::new();
+        file.take(u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut content)?;
+        Ok(if content.len() > limit { Content::TooLarge } else { Content::Bytes(content) })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reads the files of an initrd: concatenated *newc* archives, each of which may be compressed.
 //!
-//! The files are those that the kernel unpacks (Linux 6.12, `init/initramfs.c`, and
-//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Only names, kinds and targets of links are kept. Time, memory and
-//! names are bounded.
+//! Read as the kernel unpacks it (Linux 6.12, `init/initramfs.c`, and `Documentation/driver-api/early-userspace/buffer-format.rst`),
+//! but nothing is kept except names, kinds, modes and the targets of links, and the contents of files that were asked for.
+//! Time, memory and names are bounded, whatever the archive says.
 #![deny(
     clippy::as_conversions,
     clippy::indexing_slicing,
@@ -12,7 +12,8 @@
     clippy::panic
 )]
 
-use super::{Entry, Host};
+use super::compression::{Compression, MAGIC_SIZE};
+use super::{Entry, Read as Content, System};
 use ddi::filesystem::EntryKind;
 use ddi::io::ReadAt;
 use std::collections::BTreeMap;
@@ -35,6 +36,12 @@ const MAX_DEPTH: usize = 128;
 const MAX_LINKS: usize = 40;
 /// Largest window of Zstandard, as a power of two: the default limit of `zstd`.
 const ZSTD_WINDOW: u32 = 27;
+/// Most memory that a decoder of xz takes, in KiB: some more than the dictionary of `xz -8`.
+const XZ_MEMORY: u32 = 40 << 10;
+/// Most compressed and plain parts that are told about.
+const MAX_SEGMENTS: usize = 64;
+/// Most bytes of contents that are kept.
+const MAX_CONTENTS: u64 = 256 << 20;
 const HEADER: usize = 110;
 const BUFFER: usize = 1 << 18;
 
@@ -46,20 +53,20 @@ pub enum ArchiveError {
     #[error("unpacking the initrd")]
     Read(#[from] io::Error),
     /// Neither an archive nor a known compression.
-    #[error("data at byte {offset} is not a newc cpio archive, plain or compressed with gzip or Zstandard")]
+    #[error("data at byte {offset} is not a newc cpio archive, plain or compressed with gzip, xz or Zstandard")]
     Unknown {
         /// Offset in the initrd
         offset: u64,
     },
     /// A compression that is not supported.
     #[error(
-        "data at byte {offset} is compressed with {algorithm}; only gzip and Zstandard are supported: unpack it first"
+        "data at byte {offset} is compressed with {compression}; only gzip, xz and Zstandard are supported: unpack it first"
     )]
     Compression {
         /// Offset in the initrd
         offset: u64,
-        /// Name of the algorithm
-        algorithm: &'static str,
+        /// Which
+        compression: Compression,
     },
     /// A header is malformed.
     #[error("header {number} of an archive is damaged")]
@@ -87,7 +94,10 @@ pub enum ArchiveError {
 #[derive(Debug)]
 struct Node {
     kind: EntryKind,
+    mode: u32,
     target: Vec<u8>,
+    /// Of a regular file: where its content is.
+    file: Option<usize>,
     children: BTreeMap<Vec<u8>, usize>,
 }
 
@@ -101,12 +111,44 @@ pub struct Archive {
     unpacked: u64,
     /// Number of headers read.
     headers: usize,
+    /// Of each regular file, under however many names: the number of the header that its content follows.
+    files: Vec<usize>,
+    /// Files with several names in the archive that is being read, by device and inode (the kernel's `find_link`).
+    links: BTreeMap<[u64; 3], usize>,
+    segments: Vec<Segment>,
+    /// Numbers of headers whose content is to be kept, if it isn't larger than this.
+    wanted: BTreeMap<usize, usize>,
+    /// `None` of what is larger.
+    contents: BTreeMap<usize, Option<Vec<u8>>>,
+    /// Bytes in `contents`.
+    kept: u64,
+}
+
+/// A part of an initrd: one archive, or what was compressed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its first byte in the initrd
+    pub offset: u64,
+    /// How it is compressed
+    pub compression: Compression,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        let root = Node { kind: EntryKind::Directory, target: Vec::new(), children: BTreeMap::new() };
-        Self { nodes: vec![root], held: NODE_COST, unpacked: 0, headers: 0 }
+        let children = BTreeMap::new();
+        let root = Node { kind: EntryKind::Directory, mode: 0o755, target: Vec::new(), file: None, children };
+        Self {
+            nodes: vec![root],
+            held: NODE_COST,
+            unpacked: 0,
+            headers: 0,
+            files: Vec::new(),
+            links: BTreeMap::new(),
+            segments: Vec::new(),
+            wanted: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            kept: 0,
+        }
     }
 }
 
@@ -146,37 +188,56 @@ impl Archive {
             if offset >= source.len() {
                 return Ok(());
             }
-            let mut magic = [0; 6];
+            let mut magic = [0; MAGIC_SIZE];
             let known = usize::try_from(source.len().saturating_sub(offset)).unwrap_or(usize::MAX).min(magic.len());
             source.read_exact_at(magic.get_mut(..known).unwrap_or_default(), offset)?;
-            let compression = |algorithm| Err(ArchiveError::Compression { offset, algorithm });
-            // `lib/decompress.c` of the kernel.
-            reader = match magic {
-                [b'0', b'7', b'0', b'7', b'0', b'1' | b'2'] => {
+            let compression = Compression::of(&magic).ok_or(ArchiveError::Unknown { offset })?;
+            // As many archives without compression may follow each other as there is room for.
+            let is_new = self.segments.last().is_none_or(|last| last.compression != compression);
+            if is_new && self.segments.len() < MAX_SEGMENTS {
+                self.segments.push(Segment { offset, compression });
+            }
+            reader = match compression {
+                Compression::None => {
                     self.archive(&mut reader)?;
                     reader
                 }
-                [0x1f, 0x8b, ..] => {
+                Compression::Gzip => {
                     let mut decoder = BufReader::with_capacity(BUFFER, flate2::bufread::GzDecoder::new(reader));
                     self.archives(&mut decoder)?;
                     decoder.into_inner().into_inner()
                 }
-                [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                Compression::Zstd => {
                     let mut decoder = zstd::Decoder::with_buffer(reader)?.single_frame();
                     decoder.window_log_max(ZSTD_WINDOW)?;
                     let mut decoder = BufReader::with_capacity(BUFFER, decoder);
                     self.archives(&mut decoder)?;
                     decoder.into_inner().finish()
                 }
-                [0xfd, b'7', b'z', b'X', b'Z', 0] => return compression("xz"),
-                [b'B', b'Z', b'h', ..] => return compression("bzip2"),
-                [0x5d, 0, 0, ..] => return compression("LZMA"),
-                [0x89, b'L', b'Z', b'O', ..] => return compression("LZO"),
-                [0x02, 0x21, 0x4c, 0x18, ..] => return compression("LZ4"),
-                _ => return Err(ArchiveError::Unknown { offset }),
+                Compression::Xz => {
+                    let decoder = lzma_rust2::XzReader::new_mem_limit(reader, false, XZ_MEMORY);
+                    let mut decoder = BufReader::with_capacity(BUFFER, decoder);
+                    self.archives(&mut decoder)?;
+                    decoder.into_inner().into_inner()
+                }
+                _ => return Err(ArchiveError::Compression { offset, compression }),
             };
             offset = position(&reader);
         }
+    }
+
+    /// The parts that the initrd consists of, as far as it was read; of neighbours with the same compression the first.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Returns an archive without files that keeps the contents of some of this one's, once the same initrd is read into it.
+    /// `paths` are theirs, each with the size in bytes beyond which nothing is kept.
+    #[must_use]
+    pub fn to_keep<'p>(&self, paths: impl Iterator<Item = (&'p [u8], usize)>) -> Self {
+        let numbers = paths.filter_map(|(path, limit)| Some((*self.files.get(self.at(path)?.file?)?, limit)));
+        Self { wanted: numbers.collect(), ..Self::default() }
     }
 
     /// Returns whether there are no files.
@@ -221,7 +282,7 @@ impl Archive {
             let damaged = ArchiveError::Header { number: self.headers };
             let mut header = [0; HEADER];
             self.read(reader, &mut header)?;
-            let Some(Header { mode, size, name_size }) = Header::parse(&header) else { return Err(damaged) };
+            let Some(Header { mode, size, name_size, identity }) = Header::parse(&header) else { return Err(damaged) };
             if name_size == 0 || name_size > MAX_PATH {
                 return Err(damaged);
             }
@@ -237,10 +298,13 @@ impl Archive {
             if kind == Some(EntryKind::Symlink) && size < MAX_PATH {
                 target = vec![0; usize::try_from(size).unwrap_or_default()];
                 self.read(reader, &mut target)?;
+            } else if let Some(limit) = self.wanted.get(&self.headers).copied() {
+                self.keep(reader, size, limit)?;
             } else {
                 self.skip(reader, size)?;
             }
             if name == b"TRAILER!!!" {
+                self.links.clear();
                 return Ok(());
             }
             self.skip(reader, padding(size))?;
@@ -248,9 +312,51 @@ impl Archive {
                 Some(EntryKind::Symlink) if target.is_empty() || target.contains(&0) => return Err(damaged),
                 // The kernel ignores other kinds.
                 None => {}
-                Some(kind) => self.insert(&name, kind, target)?,
+                Some(EntryKind::File) => {
+                    let file = self.file(identity, size);
+                    self.insert(&name, Node { file: Some(file), ..Node::new(EntryKind::File, mode) })?;
+                }
+                Some(kind) => self.insert(&name, Node { target, ..Node::new(kind, mode) })?,
             }
         }
+    }
+
+    /// The file of the present header. Of several names for one file any may have its content.
+    fn file(&mut self, identity: Option<[u64; 3]>, size: u64) -> usize {
+        if let Some(known) = identity.and_then(|identity| self.links.get(&identity).copied()) {
+            if size > 0
+                && let Some(number) = self.files.get_mut(known)
+            {
+                *number = self.headers;
+            }
+            return known;
+        }
+        let file = self.files.len();
+        self.files.push(self.headers);
+        if let Some(identity) = identity {
+            self.links.insert(identity, file);
+        }
+        file
+    }
+
+    fn keep(&mut self, reader: &mut dyn BufRead, size: u64, limit: usize) -> Result<(), ArchiveError> {
+        if size > u64::try_from(limit).unwrap_or(u64::MAX) {
+            self.contents.insert(self.headers, None);
+            return self.skip(reader, size);
+        }
+        self.kept = self.kept.saturating_add(size);
+        if self.kept > MAX_CONTENTS {
+            return Err(ArchiveError::TooLarge);
+        }
+        let mut content = Vec::new();
+        // What a header promises need not be there.
+        reader.take(size).read_to_end(&mut content)?;
+        self.count(content.len())?;
+        if u64::try_from(content.len()).is_ok_and(|len| len < size) {
+            return Err(ArchiveError::Truncated);
+        }
+        self.contents.insert(self.headers, Some(content));
+        Ok(())
     }
 
     fn read(&mut self, reader: &mut dyn BufRead, buffer: &mut [u8]) -> Result<(), ArchiveError> {
@@ -275,7 +381,7 @@ impl Archive {
         Ok(())
     }
 
-    fn insert(&mut self, path: &[u8], kind: EntryKind, target: Vec<u8>) -> Result<(), ArchiveError> {
+    fn insert(&mut self, path: &[u8], new: Node) -> Result<(), ArchiveError> {
         let names: Vec<&[u8]> = names(path).collect();
         if names.len() > MAX_DEPTH || names.contains(&b"..".as_slice()) {
             return Err(ArchiveError::Path { number: self.headers });
@@ -287,18 +393,18 @@ impl Archive {
         if let Some(found) = self.child(parent, name)
             && let Some(node) = self.nodes.get(found)
             && node.kind == EntryKind::Directory
-            && (kind == EntryKind::Directory || !node.children.is_empty())
+            && (new.kind == EntryKind::Directory || !node.children.is_empty())
         {
             return Ok(());
         }
         let name = name.to_vec();
-        let cost = NODE_COST.saturating_add(name.len()).saturating_add(target.len());
+        let cost = NODE_COST.saturating_add(name.len()).saturating_add(new.target.len());
         self.held = self.held.saturating_add(cost);
         if self.nodes.len() >= MAX_NODES || self.held > MAX_MEMORY {
             return Err(ArchiveError::TooMany);
         }
         let id = self.nodes.len();
-        self.nodes.push(Node { kind, target, children: BTreeMap::new() });
+        self.nodes.push(new);
         if let Some(node) = self.nodes.get_mut(parent) {
             node.children.insert(name, id);
         }
@@ -353,15 +459,36 @@ impl Archive {
     }
 }
 
-impl Host for Archive {
+impl Node {
+    fn new(kind: EntryKind, mode: u32) -> Self {
+        Self { kind, mode: mode & 0o7777, target: Vec::new(), file: None, children: BTreeMap::new() }
+    }
+}
+
+impl System for Archive {
     fn entry(&self, path: &[u8]) -> io::Result<Option<Entry>> {
         let found = self.at(path);
-        Ok(found.map(|node| Entry { kind: node.kind, target: node.target.clone(), is_mount_point: false }))
+        Ok(found.map(|node| Entry {
+            kind: node.kind,
+            mode: node.mode,
+            target: node.target.clone(),
+            is_mount_point: false,
+        }))
     }
 
     fn list(&self, path: &[u8]) -> io::Result<Vec<(Vec<u8>, EntryKind)>> {
         let children = self.at(path).into_iter().flat_map(|node| &node.children);
         Ok(children.filter_map(|(name, id)| Some((name.clone(), self.nodes.get(*id)?.kind))).collect())
+    }
+
+    fn read(&self, path: &[u8], limit: usize) -> io::Result<Content> {
+        let Some(file) = self.at(path).and_then(|node| node.file) else { return Ok(Content::Absent) };
+        let content = self.files.get(file).and_then(|number| self.contents.get(number));
+        Ok(match content {
+            None => Content::Unread,
+            Some(Some(content)) if content.len() <= limit => Content::Bytes(content.clone()),
+            Some(_) => Content::TooLarge,
+        })
     }
 }
 
@@ -380,6 +507,8 @@ struct Header {
     mode: u32,
     size: u64,
     name_size: u64,
+    /// Device and inode of a file that has several names.
+    identity: Option<[u64; 3]>,
 }
 
 impl Header {
@@ -394,6 +523,12 @@ impl Header {
                 .iter()
                 .try_fold(0_u32, |value, digit| value.checked_mul(16)?.checked_add(char::from(*digit).to_digit(16)?))
         };
-        Some(Self { mode: number(1)?, size: u64::from(number(6)?), name_size: u64::from(number(11)?) })
+        let identity = [number(7)?, number(8)?, number(0)?].map(u64::from);
+        Some(Self {
+            mode: number(1)?,
+            size: u64::from(number(6)?),
+            name_size: u64::from(number(11)?),
+            identity: (number(4)? > 1).then_some(identity),
+        })
     }
 }
