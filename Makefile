@@ -23,6 +23,13 @@ bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 zshcompletiondir  ?= $(prefix)/share/zsh/site-functions
 fishcompletiondir ?= $(prefix)/share/fish/vendor_completions.d
 
+# The directory of the agent in what is installed from the sources, which name the usual one; files of another name that begins
+# alike (/usr/lib/sextant.yaml) stay.
+define relocate
+	test '$(libexecdir)' = /usr/lib/sextant || grep -rlIZ /usr/lib/sextant $(1) | \
+		xargs -0r sed -i 's|/usr/lib/sextant\([^-._[:alnum:]]\)|$(libexecdir)\1|g; s|/usr/lib/sextant$$|$(libexecdir)|'
+endef
+
 # What may lie on a host: units that do nothing unless there is an initrd, and that nothing enables.
 UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
 
@@ -155,10 +162,10 @@ bench: deps ## measure against veritysetup, cp and systemd-repart
 comparison: agent toolbox ## boot Kairos machines without and with sextant, into docs/comparison.md
 	$(CARGO) test --locked --test qemu -- --comparison
 
-# Paths in it are fixed: units, stage files and the agent name them.
+# Paths of systemd and yip in it are fixed: immucore and the agent name them.
 .PHONY: install-kairos
 install-kairos: ## lay out what is copied over the root of an image of Kairos below DESTDIR (docs/kairos.md)
-	install -D -t $(DESTDIR)/usr/lib/sextant $(DIST)/sextant-agent
+	install -D -t $(DESTDIR)$(libexecdir) $(DIST)/sextant-agent
 	set -e; for file in $(KAIROS_UNITS); do \
 		install -D -m 644 systemd-units/$$file $(KAIROS)/system/$$file; \
 	done
@@ -170,6 +177,7 @@ install-kairos: ## lay out what is copied over the root of an image of Kairos be
 	install -d $(KAIROS)/system/boot-complete.target.requires
 	ln -sf -t $(KAIROS)/system/boot-complete.target.requires ../sextant-required.target
 	install -D -m 644 -t $(DESTDIR)/system/oem systemd-units/kairos/*.yaml
+	$(call relocate,$(patsubst systemd-units/kairos/%,$(DESTDIR)/system/oem/%,$(wildcard systemd-units/kairos/*.yaml)))
 
 .PHONY: install
 install: ## lay out what `make build` made below DESTDIR
@@ -194,10 +202,15 @@ install: ## lay out what `make build` made below DESTDIR
 	done
 	install -D -m 644 systemd-units/sextant.tmpfiles.conf $(INITRD)/lib/tmpfiles.d/sextant.conf
 	install -D -m 644 systemd-units/sextant.modules-load.conf $(INITRD)/lib/modules-load.d/sextant.conf
+	set -e; for presets in system-preset initrd-preset; do \
+		install -D -m 644 systemd-units/sextant.preset $(INITRD)/lib/systemd/$$presets/50-sextant.preset; \
+	done
 	install -d $(INITRD)/lib/systemd/system/initrd.target.wants
 	ln -sf -t $(INITRD)/lib/systemd/system/initrd.target.wants ../sextant-stage.service ../sextant-merge.service
 	$(MAKE) install-kairos DESTDIR=$(DESTDIR)$(libexecdir)/kairos
-	ln -f $(DESTDIR)$(libexecdir)/sextant-agent $(DESTDIR)$(libexecdir)/kairos/usr/lib/sextant/sextant-agent
+	ln -f $(DESTDIR)$(libexecdir)/sextant-agent $(DESTDIR)$(libexecdir)/kairos$(libexecdir)/sextant-agent
+	$(call relocate,$(DESTDIR)$(libexecdir) $(DESTDIR)$(dracutdir)/50sextant $(DESTDIR)$(docdir) \
+		$(DESTDIR)$(mandir)/man?/sextant* $(UNITS:systemd-units/%=$(DESTDIR)$(unitdir)/%))
 
 .PHONY: deb
 deb: build ## Debian packages of what `make build` made, in target/deb

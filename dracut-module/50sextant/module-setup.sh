@@ -48,10 +48,15 @@ installkernel() {
 
 install() {
     local root=${dracutsysrootdir-} agent=$sextant_libdir/sextant-agent tree=$sextant_libdir/initrd
-    local file unit
+    local file unit called
 
     [[ -x $root$agent ]] || sextant_fatal "there is no agent $root$agent"
-    inst_simple "$agent" /usr/lib/sextant/sextant-agent || sextant_fatal "installing $agent failed"
+    # Where the unit calls it: a tree that was moved since it was installed still names the directory of the installation.
+    unit=$root$tree/usr/lib/systemd/system/sextant-stage.service
+    [[ -f $unit ]] || sextant_fatal "there is no $unit"
+    called=$(sed -n 's|^ExecStart=\(/[^ ]*/sextant-agent\) .*|\1|p' "$unit")
+    [[ $called ]] || sextant_fatal "$unit calls no sextant-agent"
+    inst_simple "$agent" "$called" || sextant_fatal "installing $agent failed"
 
     while IFS= read -r -d '' file; do
         inst_simple "${file#"$root"}" "${file#"$root$tree"}" || sextant_fatal "installing $file failed"

@@ -15,6 +15,7 @@ mod key_forms;
 mod layers;
 mod meant;
 mod peers;
+mod podman;
 mod registry;
 mod reproducible;
 mod service;
@@ -109,6 +110,7 @@ fn main() -> ExitCode {
             registry: a_registry_gives_what_was_pushed_to_those_who_may_have_it,
                 credentials_are_found_where_the_tools_keep_them,
                 of_several_architectures_the_one_that_is_wanted_is_fetched;
+            podman: the_step_of_the_tutorial_needs_no_service;
             reproducible: neither_order_nor_path_nor_time_nor_threads_matter,
                 an_archive_in_another_order_gives_the_same_bytes,
                 other_content_or_another_name_gives_other_identities;

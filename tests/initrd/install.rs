@@ -1,6 +1,9 @@
 //! The layout that a distribution packages.
 
+use crate::image::unpacked;
 use crate::installed::Installed;
+use crate::trees::Tree;
+use crate::units::{IN_AN_INITRD, complaints};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -28,6 +31,8 @@ const LAYOUT: &[&str] = &[
     "usr/bin/sextant",
     "usr/lib/dracut/modules.d/50sextant/module-setup.sh",
     "usr/lib/sextant/initrd/usr/lib/modules-load.d/sextant.conf",
+    "usr/lib/sextant/initrd/usr/lib/systemd/initrd-preset/50-sextant.preset",
+    "usr/lib/sextant/initrd/usr/lib/systemd/system-preset/50-sextant.preset",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/initrd.target.wants/sextant-merge.service",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/initrd.target.wants/sextant-stage.service",
     "usr/lib/sextant/initrd/usr/lib/systemd/system/sextant-merge.service",
@@ -105,6 +110,70 @@ pub(crate) fn the_layout_is_the_one_that_is_promised() {
         let expected = if program || path.ends_with("/module-setup.sh") { 0o755 } else { 0o644 };
         assert_eq!(metadata.permissions().mode() & 0o7777, expected, "{path}");
         assert!(metadata.len() > 0, "{path} is empty");
+    }
+}
+
+/// Where the agent lies is a matter of the distribution.
+const ELSEWHERE: &str = "/usr/libexec/sextant";
+
+pub(crate) fn another_directory_is_named_wherever_the_usual_one_was() {
+    let (usual, other) = (Installed::new(), Installed::with(&["libexecdir=/usr/libexec/sextant"]));
+    let moved = |path: &str| path.replace("usr/lib/sextant/", &format!("{}/", &ELSEWHERE[1..]));
+    let mut expected: Vec<_> = files(&usual.path()).iter().map(|path| moved(path)).collect();
+    expected.sort();
+    assert_eq!(files(&other.path()), expected);
+    let mut named = 0;
+    for path in files(&other.path()) {
+        let Ok(text) = fs::read_to_string(other.path().join(&path)) else { continue };
+        let left =
+            text.match_indices("/usr/lib/sextant").find(|(at, word)| !text[at + word.len()..].starts_with(".yaml"));
+        assert_eq!(left, None, "{path}");
+        named += text.matches(ELSEWHERE).count();
+    }
+    assert!(named > 20, "{named}");
+    let kairos = other.path().join("usr/libexec/sextant/kairos");
+    assert!(kairos.join("usr/libexec/sextant/sextant-agent").is_file());
+    let stages = fs::read_to_string(kairos.join("system/oem/zz-sextant.yaml")).unwrap();
+    assert_eq!(stages.matches("/usr/libexec/sextant/sextant-agent ").count(), 3, "{stages}");
+}
+
+pub(crate) fn dracut_puts_the_agent_where_the_units_call_it() {
+    let installed = Installed::with(&["libexecdir=/usr/libexec/sextant"]);
+    for tree in Tree::all() {
+        let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant"]);
+        assert!(root.join("usr/libexec/sextant/sextant-agent").is_file(), "{}", tree.suite);
+        assert!(!root.join("usr/lib/sextant").exists(), "{}", tree.suite);
+        let unit = fs::read_to_string(root.join("usr/lib/systemd/system/sextant-merge.service")).unwrap();
+        assert!(unit.contains("\nExecStart=/usr/libexec/sextant/sextant-agent merge\n"), "{}: {unit}", tree.suite);
+        assert_eq!(complaints(&tree, &installed, &root, IN_AN_INITRD), "", "{}", tree.suite);
+    }
+}
+
+/// By a distribution that enables only what its presets name.
+pub(crate) fn presets_enable_the_units_in_an_initrd() {
+    let installed = Installed::new();
+    let script = r#"
+        systemctl --root="$1" preset-all 2>/dev/null
+        for unit in sextant-stage sextant-merge; do systemctl --root="$1" is-enabled "$unit.service"; done
+    "#;
+    for tree in Tree::all() {
+        let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant"]);
+        for wants in ["etc/systemd/system/initrd.target.wants", "usr/lib/systemd/system/initrd.target.wants"] {
+            for unit in ["sextant-stage.service", "sextant-merge.service"] {
+                let _ = fs::remove_file(root.join(wants).join(unit));
+            }
+        }
+        let presets = ["usr/lib/systemd/system-preset", "usr/lib/systemd/initrd-preset"];
+        for directory in presets.map(|presets| root.join(presets)) {
+            fs::write(directory.join("99-default.preset"), "disable *\n").unwrap();
+        }
+        let path = root.to_str().unwrap();
+        assert_eq!(tree.succeed(&installed, script, &[path]), "enabled\nenabled\n", "{}", tree.suite);
+        for directory in presets.map(|presets| root.join(presets)) {
+            fs::remove_file(directory.join("50-sextant.preset")).unwrap();
+        }
+        let status = tree.run(&installed, script, &[path]).status;
+        assert!(!status.success(), "{}: enabled without a preset", tree.suite);
     }
 }
 

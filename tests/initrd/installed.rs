@@ -24,11 +24,17 @@ pub(crate) struct Installed {
 impl Installed {
     /// Runs `make install` on the programs at hand: it doesn't matter here how they were built.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with variables of make.
+    pub(crate) fn with(variables: &[&str]) -> Self {
         let directory = support::toolbox::directory();
         let installed = Self { directory };
         let agent = built_agent().unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_agent-under-test")));
         let tool = Path::new(env!("CARGO_BIN_EXE_tool-under-test"));
-        support::package::install((&agent, tool), pages::write_all, &installed.dist(), &installed.path());
+        let (dist, destdir) = (installed.dist(), installed.path());
+        support::package::install_with((&agent, tool), pages::write_all, &dist, &destdir, variables);
         installed
     }
 

@@ -57,6 +57,9 @@ fn main() -> ExitCode {
                 a_host_only_image_has_the_kernel_modules_too,
                 nobody_gets_the_agent_who_did_not_ask_for_it;
             install: the_layout_is_the_one_that_is_promised,
+                another_directory_is_named_wherever_the_usual_one_was,
+                dracut_puts_the_agent_where_the_units_call_it,
+                presets_enable_the_units_in_an_initrd,
                 every_page_that_an_installed_file_refers_to_is_installed,
                 nothing_on_the_host_closes_the_gate,
                 the_manual_tells_every_command_and_option;

@@ -24,6 +24,8 @@ pub mod machine;
 pub mod package;
 pub mod pkcs7;
 #[cfg(feature = "harness")]
+pub mod podman;
+#[cfg(feature = "harness")]
 pub mod toolbox;
 pub mod trees;
 pub mod uki;

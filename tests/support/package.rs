@@ -6,11 +6,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Lays out agent, tool and what `pages` writes as `make build` leaves them, in `dist`, and runs `make install` on it.
-pub fn install(
+pub fn install(programs: (&Path, &Path), pages: impl FnOnce(&Path) -> anyhow::Result<()>, dist: &Path, destdir: &Path) {
+    install_with(programs, pages, dist, destdir, &[]);
+}
+
+/// The same with variables of make, such as `libexecdir=/usr/libexec/sextant`.
+pub fn install_with(
     (agent, tool): (&Path, &Path),
     pages: impl FnOnce(&Path) -> anyhow::Result<()>,
     dist: &Path,
     destdir: &Path,
+    variables: &[&str],
 ) {
     fs::create_dir_all(dist).unwrap();
     for (program, name) in [(agent, "sextant-agent"), (tool, "sextant")] {
@@ -18,7 +24,7 @@ pub fn install(
     }
     pages(dist).unwrap();
     let mut make = Command::new("make");
-    make.args(["--silent", "--no-print-directory", "install", "prefix=/usr"]).stdin(Stdio::null());
+    make.args(["--silent", "--no-print-directory", "install", "prefix=/usr"]).args(variables).stdin(Stdio::null());
     for (name, path) in [("DIST", dist), ("DESTDIR", destdir)] {
         let mut argument = OsString::from(format!("{name}="));
         argument.push(path);
