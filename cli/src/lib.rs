@@ -9,6 +9,7 @@ pub mod build;
 pub mod bundle;
 pub mod commands;
 pub mod esp;
+pub mod initrd;
 pub mod inspect;
 pub mod measure;
 pub mod plan;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 /// Verify system extensions in the initrd and stage them for systemd-sysext
 #[derive(Debug, Parser)]
-#[command(name = "sextant-agent", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "sextant-agent", version = super::version::shown(), arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -13,6 +13,7 @@ mod run;
 mod stage;
 pub mod status;
 mod unmerge;
+mod version;
 mod withdrawal;
 
 pub use adopt::{adopt, preview};
@@ -23,3 +24,4 @@ pub use merge::merge;
 pub use options::{BUDGET, Options};
 pub use stage::stage;
 pub use unmerge::unmerge;
+pub use version::{MARKER, VERSION};

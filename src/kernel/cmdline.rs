@@ -12,7 +12,8 @@ const SEPARATORS: [char; 4] = [' ', '\t', '\n', '\r'];
 /// Returns whether only the kernel may verify signatures, by systemd's rules: the last value counts, the word without
 /// value is ignored, `-` equals `_`, and an invalid boolean means yes (systemd 257, `src/basic/proc-cmdline.c`,
 /// `proc_cmdline_get_key`; `src/shared/dissect-image.c`, `validate_signature_userspace`).
-pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
+#[must_use]
+pub fn only_kernel_verifies(cmdline: &str) -> bool {
     let value = |word: &String| {
         let (key, value) = word.split_once('=')?;
         (key.replace('-', "_") == ALLOW_USERSPACE).then(|| boolean(value.as_bytes()))
@@ -22,7 +23,8 @@ pub(super) fn only_kernel_verifies(cmdline: &str) -> bool {
 
 /// Returns whether the last value of the switch `key` is a valid boolean and false. The spelling of the key must be
 /// exact, as in the conditions of systemd's units (systemd 262, `units/systemd-sysext.service.in`).
-pub(crate) fn is_off(cmdline: &str, key: &str) -> bool {
+#[must_use]
+pub fn is_off(cmdline: &str, key: &str) -> bool {
     let words = words(cmdline);
     let mut values = words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     values.next_back().is_some_and(|value| boolean(value.as_bytes()) == Some(false))
@@ -32,7 +34,8 @@ pub(crate) fn is_off(cmdline: &str, key: &str) -> bool {
 /// it. An unclosed quote extends to the end. A backslash has no special meaning (systemd 257,
 /// `src/basic/proc-cmdline.c`, `proc_cmdline_strv_internal`: `EXTRACT_UNQUOTE|EXTRACT_RELAX|EXTRACT_RETAIN_ESCAPE`;
 /// `src/basic/extract-word.c`, `extract_first_word`).
-fn words(cmdline: &str) -> Vec<String> {
+#[must_use]
+pub fn words(cmdline: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

@@ -19,6 +19,7 @@ mod sweep;
 mod tree;
 
 pub use activation::Activation;
+pub use cmdline::{is_off, only_kernel_verifies, words};
 pub use error::KernelError;
 pub use inquiry::{Devices, FileIdentity, KernelDevices, NoDevices, Target};
 pub use mounts::DetachedMount;

@@ -62,9 +62,15 @@ const REQUIRED: &str = "sextant-required.target";
 const WANTS: &str = "system/sysinit.target.wants";
 /// What has to succeed before a boot is marked as good (systemd.special(7)).
 const REQUIRES: &str = "system/boot-complete.target.requires";
-/// The units that these want or require for our sake.
-const ENABLED: [(&str, &str); 4] =
+/// The units that these want or require for our sake, each with the directory that enables it below `/usr/lib/systemd`.
+pub const ENABLED: [(&str, &str); 4] =
     [(WANTS, "systemd-sysext.service"), (WANTS, "systemd-confext.service"), (WANTS, CONFIRM), (REQUIRES, REQUIRED)];
+
+/// Returns the files that an image has to have where systemd is not PID 1 of the initrd: each by its path below
+/// `/usr/lib/systemd`, and its content.
+pub fn image_files() -> impl Iterator<Item = (String, &'static str)> {
+    FILES.iter().map(|(directory, name, content)| (format!("{directory}/{name}"), *content))
+}
 
 /// What to do about an image that lacks something.
 const REMEDY: &str = "copy the tree that belongs to this agent over the root of the image";

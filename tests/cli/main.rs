@@ -11,6 +11,7 @@ mod measure;
 mod plan;
 mod refresh;
 mod stores;
+mod system;
 mod terminal;
 mod this_boot;
 mod verified_bytes;

@@ -6,10 +6,12 @@
 
 mod agent;
 mod catalogue;
+mod containers;
 mod documentation;
 mod drop_ins;
 mod failures;
 mod image;
+mod inspect;
 mod install;
 mod installed;
 mod kairos;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
                 only_fields_that_entries_have_are_named,
                 only_what_is_installed_is_referred_to,
                 journalctl_takes_the_catalogue;
+            containers: the_recipe_copies_what_is_installed,
+                the_recipe_for_kairos_makes_an_image_that_is_ready;
             documentation: the_line_for_dracut_puts_the_agent_into_the_image,
                 the_commands_for_other_initrds_make_a_whole_one,
                 the_kernel_modules_are_the_ones_that_are_loaded;
@@ -56,6 +60,10 @@ fn main() -> ExitCode {
                 the_gate_is_closed_before_anything_is_staged,
                 a_host_only_image_has_the_kernel_modules_too,
                 nobody_gets_the_agent_who_did_not_ask_for_it;
+            inspect: an_initrd_by_dracut_is_ready_and_one_that_lacks_a_part_is_not,
+                an_image_of_kairos_is_ready_and_one_that_lacks_a_part_is_not,
+                what_is_sealed_is_read_as_the_agent_reads_it,
+                an_agent_elsewhere_is_found;
             install: the_layout_is_the_one_that_is_promised,
                 another_directory_is_named_wherever_the_usual_one_was,
                 dracut_puts_the_agent_where_the_units_call_it,

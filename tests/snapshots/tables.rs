@@ -10,7 +10,7 @@ use support::efi::{self, Firmware, List};
 use support::keys::{self, Authority};
 use support::pkcs7::Digest;
 use support::trees::Tree;
-use support::uki::with_stub;
+use support::uki::{initrd, program, with_stub};
 use tempfile::TempDir;
 
 pub(super) fn vendor() -> &'static Authority {
@@ -126,6 +126,26 @@ fn without_architecture(text: &str) -> String {
         }
     });
     lines.map(|line| line + "\n").collect()
+}
+
+/// A UKI without sextant.
+fn inspect_uki() -> String {
+    let desk = Desk::new();
+    let initrd = initrd(&[
+        ("etc", 0o040_755, b""),
+        ("etc/initrd-release", 0o100_644, b"ID=dracut\n"),
+        ("etc/sextant.yaml", 0o100_644, b"secure_bot: require\n"),
+    ]);
+    let sections: [(&str, &[u8]); 6] = [
+        (".sdmagic", b"#### LoaderInfo: systemd-stub 257.13 ####\0"),
+        (".osrel", b"PRETTY_NAME=\"Debian GNU/Linux 13\"\n"),
+        (".uname", b"6.12.0-amd64"),
+        (".cmdline", b"quiet systemd.sysext=0"),
+        (".linux", b"kernel"),
+        (".initrd", &initrd),
+    ];
+    desk.file("active.efi", &program(&sections));
+    desk.run("inspect active.efi")
 }
 
 fn plan() -> String {
@@ -261,10 +281,11 @@ type Table = fn() -> String;
 
 #[test]
 fn tables_are_as_recorded() {
-    let tables: [(&str, Table); 12] = [
+    let tables: [(&str, Table); 13] = [
         ("errors", super::errors::errors),
         ("explain", explain),
         ("inspect", inspect),
+        ("inspect-uki", inspect_uki),
         ("install", install),
         ("list", list),
         ("measure", measure),

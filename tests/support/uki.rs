@@ -30,3 +30,17 @@ pub fn program(sections: &[(&str, &[u8])]) -> Vec<u8> {
 pub fn with_stub(version: &str) -> Vec<u8> {
     program(&[(".sdmagic", format!("#### LoaderInfo: systemd-stub {version} ####\0").as_bytes())])
 }
+
+/// An initrd: an archive in the form newc of paths with mode and content, a link's target for one.
+pub fn initrd(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (path, mode, content) in files.iter().copied().chain([("TRAILER!!!", 0, b"".as_slice())]) {
+        let (len, name_len) = (u32::try_from(content.len()).unwrap(), u32::try_from(path.len() + 1).unwrap());
+        let fields = [1, mode, 0, 0, 1, 0, len, 0, 0, 0, 0, name_len, 0].map(|field| format!("{field:08x}"));
+        archive.extend(format!("070701{}{path}\0", fields.concat()).into_bytes());
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+    archive
+}

@@ -12,6 +12,7 @@ use support::efi::{self, List};
 use support::keys::{self, Authority, Key};
 use support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
 use support::trees::{Tree, noise};
+use support::uki;
 
 /// Name of the extension in the seeds.
 const NAME: &str = "seed";
@@ -44,6 +45,7 @@ fn main() {
         ("layer", layers()),
         ("stage_file", stage_files()),
         ("report", reports()),
+        ("initrd", initrds()),
     ];
     for (target, seeds) in targets {
         let directory = directory.join(target);
@@ -322,4 +324,54 @@ fn reports() -> Vec<Vec<u8>> {
     ]
     .map(String::into_bytes)
     .to_vec()
+}
+
+/// A small archive, compressed by gzip, xz and zstd.
+const COMPRESSED: [&str; 3] = [
+    "1f8b0800000000000203333037303730348000306d61986862801d1812e0e30246304622430503038301869d7800b176a08324182324c8d1d3c735485151116835030025bb6a21f0000000",
+    "fd377a585a0000016922de360200210100000000372797d6e000ef00325d00180ddd04639c721b76a1c028f1765832e82682b97977bfbd4d25dd4eb63db9d1b34c46b28b877c17c55db0a1fa610472680000000025bb6a2100014af001000000efca1e9d3e300d8b020000000001595a",
+    "28b52ffd0468fd010054023037303730313038316134303132610078000000313062545241494c4552212121000000000a20b05e6a1c10624f6431dcf782b83b31be4ba54eb8ae11e55956a0",
+];
+
+fn initrds() -> Vec<Vec<u8>> {
+    let file = 0o100_644;
+    let plain = uki::initrd(&[
+        ("etc", 0o040_755, b""),
+        ("etc/initrd-release", file, b"ID=dracut\n"),
+        ("etc/sextant.yaml", file, b"secure_boot: require\n"),
+        ("etc/verity.d", 0o040_755, b""),
+        ("etc/verity.d/a.crt", file, &ec().pem()),
+        ("lib", 0o120_777, b"usr/lib"),
+        ("usr", 0o040_755, b""),
+        ("usr/lib", 0o040_755, b""),
+        ("lib/systemd", 0o040_755, b""),
+        ("lib/systemd/system", 0o040_755, b""),
+        ("lib/systemd/system/sextant-stage.service", file, b"[Service]\nExecStart=/lib/sextant-agent stage\n"),
+        ("lib/sextant-agent", 0o100_755, b"\x7fELF #### sextant-agent 1.0 ####"),
+        ("usr/lib/modules", 0o040_755, b""),
+        ("usr/lib/modules/6.1", 0o040_755, b""),
+        ("usr/lib/modules/6.1/modules.builtin", file, b"kernel/fs/erofs.ko\n"),
+        ("usr/lib/modules/6.1/modules.dep", file, b"kernel/md/dm-verity.ko.xz: a\n"),
+    ]);
+    let kairos = uki::initrd(&[
+        ("init", 0o120_777, b"/usr/bin/immucore"),
+        ("system", 0o040_755, b""),
+        ("system/oem", 0o040_755, b""),
+        ("system/oem/a.yaml", file, b"stages: {boot: [{commands: [a]}]}\n"),
+    ]);
+    let sections: [(&str, &[u8]); 5] = [
+        (".sdmagic", b"#### LoaderInfo: systemd-stub 257 ####\0"),
+        (".osrel", b"NAME=x\n"),
+        (".cmdline", b"rd.immucore.uki systemd.sysext=0"),
+        (".linux", b"x"),
+        (".initrd", &kairos),
+    ];
+    let decode = |text: &&str| -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        (0..text.len()).step_by(2).map(digit).collect()
+    };
+    let mut seeds: Vec<Vec<u8>> = COMPRESSED.iter().map(decode).collect();
+    seeds.push(seeds.concat());
+    seeds.extend([[plain.as_slice(), &kairos].concat(), uki::program(&sections), plain, kairos]);
+    seeds
 }

@@ -1,5 +1,6 @@
 //! `sextant inspect`
 
+use super::inspect_system::{self, Found};
 use super::machine::Machine;
 use super::output_options::OutputOptions;
 use super::progress::Waiting;
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Show partitions, signature and contents of an image
+/// Describe an image, or check a UKI or an initrd
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,13 +29,23 @@ Examples:
   sextant inspect --certificate db.crt --json k3s.sysext.raw \\
       | jq .verity.root_hash
         read the root hash in a script
+  sextant inspect /efi/EFI/kairos/active.efi
+        check whether a boot of this UKI verifies and merges extensions
+  sextant inspect --json initrd.img | jq '.checks[] | select(.effect)'
+        list the problems of an initrd in a script
 
-Needs no root privileges and no mount. Without trust anchors, everything but the verdict is shown.
+A UKI, an initrd and the root directory of one are checked: whether the agent, its units or stage files, kernel modules, \
+configuration and certificates are there and as they have to be, and what a boot would do about each problem. Nothing in \
+them is run.
 
-Exit status: 0 intact and accepted; 1 damaged, rejected or not an image, or an error occurred; 2 usage.")]
+Needs no root privileges and no mount. Without trust anchors, everything but the verdict is shown. Who signed a \
+UKI is not judged: use sbverify(1).
+
+Exit status: 0 image intact and accepted, or UKI or initrd ready; 1 damaged, rejected, not ready or of unknown format, or an \
+error occurred; 2 usage.")]
 pub(super) struct Arguments {
-    /// Signed or unsigned image, or a bare file system (squashfs or erofs)
-    #[arg(value_name = "IMAGE")]
+    /// Image (signed or not), bare file system (squashfs or erofs), UKI, initrd, or root directory of an initrd
+    #[arg(value_name = "FILE|DIR")]
     image: PathBuf,
     /// List the files of the image
     #[arg(long)]
@@ -48,8 +59,16 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let path = &arguments.image;
     let context = || format!("inspecting {}", path.display());
-    let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
     let name = name(path);
+    if path.is_dir() {
+        return inspect_system(arguments, &inspect_system::directory(path)?);
+    }
+    let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
+    // A file that is named as an image is one, whatever it begins with.
+    let source = match if name.is_none() { inspect_system::detect(path, source)? } else { Err(source) } {
+        Ok(system) => return inspect_system(arguments, &system),
+        Err(source) => source,
+    };
     let waiting = Waiting::begin("computing the hash tree");
     let found = Inspection::read(&source, name.as_ref().map(|(name, class)| (name, *class)), default_threads());
     drop(waiting);
@@ -98,6 +117,13 @@ fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Mess
         Err(error) if !arguments.trust.is_given() => Ok(Err(Message::new(format_args!("{error:#}")))),
         Err(error) => Err(error),
     }
+}
+
+fn inspect_system(arguments: &Arguments, found: &Found) -> Result<ExitCode> {
+    if arguments.list || arguments.trust.is_given() {
+        return Err(super::usage("--list and trust options are for images; this is a UKI, an initrd or a directory"));
+    }
+    inspect_system::run(&arguments.image, found, &arguments.output)
 }
 
 /// What the file name says, with or without a signature.

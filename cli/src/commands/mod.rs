@@ -7,6 +7,7 @@ mod changes;
 mod explain;
 mod images;
 mod inspect;
+mod inspect_system;
 mod install;
 mod installation;
 mod interrupt;
