@@ -25,9 +25,10 @@ macro_rules! shipped {
 const STAGE: (&str, &str) = shipped!("sextant-stage.service");
 /// Files below [`UNITS`], what a boot does without them, and the unit of systemd that they are for, if they are needed for
 /// that unit alone.
-const FILES: [((&str, &str), &str, Option<&str>); 10] = [
+const FILES: [((&str, &str), &str, Option<&str>); 11] = [
     (STAGE, NOT_STAGED, None),
     (shipped!("sextant-merge.service"), CLOSED, None),
+    (shipped!("sextant-required.target"), NOT_STAGED, None),
     (shipped!("systemd-sysext.service.d/zz-sextant.conf"), NOT_STAGED, None),
     (shipped!("systemd-confext.service.d/zz-sextant.conf"), NOT_STAGED, None),
     (shipped!("systemd-sysext@.service.d/zz-sextant.conf"), NOT_STAGED, None),

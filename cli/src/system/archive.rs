@@ -13,6 +13,8 @@
 )]
 
 use super::compression::{Compression, MAGIC_SIZE};
+use super::header::{Header, SIZE as HEADER};
+use super::sequence::{Sequence, position};
 use super::{Entry, Read as Content, System};
 use ddi::filesystem::EntryKind;
 use ddi::io::ReadAt;
@@ -42,7 +44,6 @@ const XZ_MEMORY: u32 = 40 << 10;
 const MAX_SEGMENTS: usize = 64;
 /// Most bytes of contents that are kept.
 const MAX_CONTENTS: u64 = 256 << 20;
-const HEADER: usize = 110;
 const BUFFER: usize = 1 << 18;
 
 /// Error of reading an initrd.
@@ -150,28 +151,6 @@ impl Default for Archive {
             kept: 0,
         }
     }
-}
-
-/// Reads a source from an offset on.
-struct Sequence<'a> {
-    source: &'a dyn ReadAt,
-    offset: u64,
-}
-
-impl Read for Sequence<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.source.len().saturating_sub(self.offset)).unwrap_or(usize::MAX);
-        let count = left.min(buffer.len());
-        let piece = buffer.get_mut(..count).unwrap_or_default();
-        self.source.read_exact_at(piece, self.offset)?;
-        self.offset = self.offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        Ok(count)
-    }
-}
-
-/// Returns the offset of the next byte of the source that the reader has not consumed.
-fn position(reader: &BufReader<Sequence<'_>>) -> u64 {
-    reader.get_ref().offset.saturating_sub(u64::try_from(reader.buffer().len()).unwrap_or(u64::MAX))
 }
 
 impl Archive {
@@ -500,35 +479,4 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Returns the number of bytes up to the next multiple of four.
 fn padding(len: u64) -> u64 {
     len.next_multiple_of(4).saturating_sub(len)
-}
-
-/// The fields of a header that are used.
-struct Header {
-    mode: u32,
-    size: u64,
-    name_size: u64,
-    /// Device and inode of a file that has several names.
-    identity: Option<[u64; 3]>,
-}
-
-impl Header {
-    fn parse(header: &[u8; HEADER]) -> Option<Self> {
-        let (magic, numbers) = header.split_at_checked(6)?;
-        if !matches!(magic, b"070701" | b"070702") {
-            return None;
-        }
-        let number = |index: usize| {
-            let digits = numbers.get(index.checked_mul(8)?..)?.first_chunk::<8>()?;
-            digits
-                .iter()
-                .try_fold(0_u32, |value, digit| value.checked_mul(16)?.checked_add(char::from(*digit).to_digit(16)?))
-        };
-        let identity = [number(7)?, number(8)?, number(0)?].map(u64::from);
-        Some(Self {
-            mode: number(1)?,
-            size: u64::from(number(6)?),
-            name_size: u64::from(number(11)?),
-            identity: (number(4)? > 1).then_some(identity),
-        })
-    }
 }

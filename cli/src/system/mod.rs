@@ -3,7 +3,9 @@
 mod archive;
 mod compression;
 mod directory;
+mod header;
 mod path;
+mod sequence;
 mod uki;
 
 pub use archive::{Archive, ArchiveError, Segment};
