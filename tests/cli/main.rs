@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bundle;
+mod completion;
 mod explain;
 mod habits;
 mod host;

@@ -4,6 +4,7 @@ mod advice;
 mod build;
 mod bundle;
 mod changes;
+pub mod completion;
 mod explain;
 mod images;
 mod inspect;
@@ -98,6 +99,9 @@ enum Command {
 /// Reads the command line and does what it asks for.
 #[must_use]
 pub fn main() -> ExitCode {
+    if completion::answer(Cli::command) {
+        return ExitCode::SUCCESS;
+    }
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
         let of_command = matches.subcommand().map(|(_, matches)| matches);
         let is_quiet = of_command.and_then(|matches| matches.try_get_one::<bool>("quiet").ok().flatten().copied());

@@ -3,14 +3,14 @@
 use crate::esp::{self, Esp};
 use crate::store::{Kairos, Kind, Running, Slot, Slots, Store, running};
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{ArgMatches, Args};
 use sextant::policy::{self, Policy};
 use sextant::root::Root;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Store of the extensions
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(super) struct StoreOptions {
     /// Store of the extensions [default: kairos if immucore booted with such a store, else esp]
     #[arg(long, value_name = "STORE", value_enum)]
@@ -45,6 +45,29 @@ pub(super) fn open_esp(named: Option<&Path>, root: Option<&Path>) -> Result<Esp>
 }
 
 impl StoreOptions {
+    /// The options in an incomplete command line, of a command that may have some of them only.
+    pub(super) fn of(matches: &ArgMatches) -> Self {
+        let path = |id| matches.try_get_one::<PathBuf>(id).ok().flatten().cloned();
+        Self {
+            store: matches.try_get_one("store").ok().flatten().copied(),
+            global: matches.try_get_one("global").ok().flatten().copied().unwrap_or(false),
+            esp: path("esp"),
+            root: path("root"),
+        }
+    }
+
+    /// The store, without a word about one that is not as it should be.
+    pub(super) fn find(&self) -> Option<Store> {
+        let has_kairos =
+            || self.esp.is_none() && self.running().ok().flatten().is_some_and(|running| running.has_store);
+        match self.named() {
+            Some(Kind::Kairos) => self.open_kairos().ok(),
+            None if has_kairos() => self.open_kairos().ok(),
+            Some(Kind::Global) => self.open_esp().ok().map(Store::global),
+            Some(Kind::Esp) | None => self.open_esp().ok().map(Store::beside),
+        }
+    }
+
     /// The root of the machine.
     fn root(&self) -> &Path {
         self.root.as_deref().unwrap_or(Path::new("/"))
