@@ -15,6 +15,7 @@ mod inspect;
 mod install;
 mod installed;
 mod kairos;
+mod manual;
 mod packages;
 use xtask::pages;
 mod stages;
@@ -76,6 +77,11 @@ fn main() -> ExitCode {
                 an_image_that_lacks_a_file_merges_nothing,
                 yip_calls_the_agent_in_the_stages_of_a_boot,
                 a_directory_below_run_tells_systemctl_that_systemd_runs;
+            manual: pages_are_clean_and_fit_80_columns,
+                an_unclean_page_is_noticed,
+                every_variable_that_is_read_is_in_a_page,
+                pages_have_the_usual_sections,
+                shells_take_the_completions;
             packages: packages_hold_what_make_installs_and_their_own_papers,
                 apt_installs_them_and_dracut_takes_what_they_brought;
             stages: stage_files_are_read_as_yip_reads_them,

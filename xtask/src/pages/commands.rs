@@ -1,6 +1,7 @@
 //! Pages of a program and of each of its commands.
 
 use super::roff::{self, Page};
+use super::surroundings;
 use anyhow::Result;
 use clap::Command;
 use clap_mangen::Man;
@@ -52,6 +53,7 @@ fn page(command: &Command, section: u8, others: &[&str]) -> Result<Page> {
         }
         page.text.push_str(&sections(&text));
     }
+    page.text.push_str(&surroundings::sections(command, &file_name(command)));
     page.see_also(others);
     Ok(page)
 }
@@ -80,15 +82,29 @@ fn sections(text: &str) -> String {
             }
             None if line.is_empty() => prose = false,
             None => {
-                let (request, text) = match line.strip_prefix("Exit status: ") {
-                    Some(rest) => (".SH EXIT STATUS\n", rest),
-                    None if prose => ("", line),
-                    None => (".PP\n", line),
-                };
-                let _ = writeln!(roff, "{request}{}", roff::line(text));
+                if let Some(statuses) = line.strip_prefix("Exit status: ") {
+                    roff.push_str(&exit_status(statuses));
+                    continue;
+                }
+                let request = if prose { "" } else { ".PP\n" };
+                let _ = writeln!(roff, "{request}{}", roff::line(line));
                 prose = true;
             }
         }
+    }
+    roff
+}
+
+/// `0 explained; 2 usage, or unknown reason.` as a list.
+fn exit_status(statuses: &str) -> String {
+    let mut roff = ".SH EXIT STATUS\n".to_owned();
+    for each in statuses.trim_end_matches('.').split("; ") {
+        let _ = match each.split_once(' ') {
+            Some((number, meaning)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                writeln!(roff, ".TP\n{number}\n{}", roff::line(meaning))
+            }
+            _ => writeln!(roff, "{}", roff::line(each)),
+        };
     }
     roff
 }

@@ -3,10 +3,11 @@
 mod commands;
 mod markdown;
 mod roff;
+mod surroundings;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
-use clap_complete::Shell;
+use sextant_cli::commands::completion;
 use std::fs;
 use std::path::Path;
 
@@ -48,15 +49,11 @@ pub fn write_all(directory: &Path) -> Result<()> {
         .chain(commands::pages(sextant::agent::Cli::command(), 8)?)
         .chain(PAGES.iter().map(page).collect::<Result<Vec<_>>>()?)
     {
-        write(&pages.join(format!("man{}", page.section)).join(page.file()), page.text.as_bytes())?;
+        write(&pages.join(format!("man{}", page.section)).join(page.file()), roff::finished(&page.text).as_bytes())?;
     }
     // The agent isn't a command that anybody types, and isn't in $PATH.
-    for (shell, name) in
-        [(Shell::Bash, "bash/sextant"), (Shell::Zsh, "zsh/_sextant"), (Shell::Fish, "fish/sextant.fish")]
-    {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut sextant_cli::commands::Cli::command(), "sextant", &mut script);
-        write(&directory.join("completions").join(name), &script)?;
+    for (shell, name) in [("bash", "bash/sextant"), ("zsh", "zsh/_sextant"), ("fish", "fish/sextant.fish")] {
+        write(&directory.join("completions").join(name), &completion::registration(shell)?)?;
     }
     Ok(())
 }

@@ -47,5 +47,79 @@ pub(crate) fn line(line: &str) -> String {
 /// Lines that keep their breaks and blanks.
 pub(crate) fn verbatim(lines: &str) -> String {
     let lines: Vec<_> = lines.lines().map(line).collect();
-    format!(".PP\n.RS 4\n.EX\n{}\n.EE\n.RE\n", lines.join("\n"))
+    // Less than running text is indented, so that lines of 76 columns fit a terminal.
+    format!(".PP\n.in -3n\n.EX\n{}\n.EE\n.in\n", lines.join("\n"))
+}
+
+/// Maximum length of a line of running text in the source, which `mandoc -T lint` checks.
+const WIDTH: usize = 80;
+
+/// A page in the form that formatters and `mandoc -T lint` expect: ASCII, short lines, no paragraph that is empty.
+pub(crate) fn finished(page: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut is_verbatim = false;
+    for line in page.lines().map(|line| ascii(line.trim_end())) {
+        // What `clap_mangen` writes before possible values.
+        let is_break = |line: &str| line == ".br" || line.is_empty();
+        match lines.last_mut() {
+            Some(last) if !is_verbatim && is_break(&line) && (is_break(last) || last == ".sp") => {
+                ".sp".clone_into(last);
+                continue;
+            }
+            Some(last) if last.starts_with(".SH") && line == ".PP" => continue,
+            Some(last) if last == ".PP" && begins_paragraph(&line) => *last = String::new(),
+            _ => {}
+        }
+        if lines.last().is_some_and(String::is_empty) && !is_verbatim {
+            lines.pop();
+        }
+        match line.as_str() {
+            ".EX" => is_verbatim = true,
+            ".EE" => is_verbatim = false,
+            _ => {}
+        }
+        if is_verbatim || line.starts_with('.') {
+            lines.push(line);
+        } else {
+            fold(&line, &mut lines);
+        }
+    }
+    while lines.last().is_some_and(|line| line == ".PP" || line.is_empty()) {
+        lines.pop();
+    }
+    lines.join("\n") + "\n"
+}
+
+fn begins_paragraph(line: &str) -> bool {
+    [".PP", ".TP", ".IP", ".SH", ".SS"].iter().any(|request| line.starts_with(request))
+}
+
+/// Other characters as escapes of `groff_char(7)`, which need no encoding.
+fn ascii(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for character in line.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            let _ = write!(out, "\\[u{:04X}]", u32::from(character));
+        }
+    }
+    out
+}
+
+/// Breaks a line at blanks; what follows must not look like a request.
+fn fold(text: &str, lines: &mut Vec<String>) {
+    let mut current = String::new();
+    for word in text.split(' ') {
+        if !current.is_empty() && current.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::take(&mut current));
+            if word.starts_with(['.', '\'']) {
+                current.push_str("\\&");
+            }
+        } else if !current.is_empty() {
+            current.push(' ');
+        }
+        current.push_str(word);
+    }
+    lines.push(current);
 }
