@@ -1,6 +1,6 @@
 //! Completions in shells: words of the command line, and names that are on this machine.
 //!
-//! A shell runs the program with [`VARIABLE`] set at each tab key. So nothing here changes anything, prints messages, or waits
+//! A shell runs the program with `SEXTANT_COMPLETE` set at each tab key. So nothing here changes anything, prints messages, or waits
 //! for a file system that doesn't answer. What is not readable has no candidates.
 //!
 //! Names on the partition were written by others, and bash inserts candidates without quoting them: names that a shell would
