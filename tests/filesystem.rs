@@ -1,6 +1,9 @@
 //! Reading what `mkfs.erofs` and `mksquashfs` write, byte for byte, and surviving what they don't.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "filesystem/owners.rs"]
+mod owners;
+
 use support::harness;
 use support::images;
 
@@ -342,6 +345,7 @@ fn exercise(bytes: &[u8]) {
     let _ = filesystem.list("usr/lib/extension-release.d");
     let _ = filesystem.list("many");
     let _ = filesystem.walk();
+    let _ = filesystem.owners(&(4096..8192));
 }
 
 fn damaged_images_cost_little_time_and_never_panic() {
@@ -429,6 +433,7 @@ fn main() -> ExitCode {
                 what_overlayfs_would_hide_is_found,
                 anything_else_is_no_filesystem,
                 damaged_images_cost_little_time_and_never_panic;
+            owners: the_owners_of_a_damaged_block_are_those_that_cannot_be_read_without_it;
         ),
     )
 }

@@ -10,7 +10,7 @@ use sextant::policy::Verify;
 use sextant::reason::Reason;
 use sextant::report::{
     Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, PhaseTime,
-    Report, Run, SCHEMA_VERSION, Signer, Verb, Verdict, Vocabulary,
+    Report, Run, SCHEMA_VERSION, Signer, SignerSource, Verb, Verdict, Vocabulary,
 };
 use sextant::trust::Source;
 use sextant::verify::Phase;
@@ -116,8 +116,10 @@ fn has(value: &Value, path: &str) -> bool {
 fn complete() -> Report {
     let text = |text: &str| Text::new(text);
     let signer = || Signer {
-        source: Source::Db.into(),
+        source: SignerSource::Anchor(Source::Db).into(),
+        trusted: true,
         subject: text("CN=Vendor"),
+        serial: Some(text("0c")),
         sha256: Text::new("0a".repeat(32)),
         not_after: Some(1),
         rest: Map::new(),

@@ -6,13 +6,19 @@
 //! signed image. libblkid would find a file system on the whole disk, and systemd would refuse the image and with it
 //! the merge of all others.
 
+mod beginning;
+mod copy;
+mod error;
+
+pub use beginning::Beginning;
+pub use error::GptError;
+
 use super::Guid;
 use crate::bytes::{array, u16_at, u32_at, u64_at};
 use crate::io::{ReadAt, Window};
 use crate::verity::first_nonzero;
 use serde::{Deserialize, Serialize};
 use std::io;
-use thiserror::Error;
 
 /// Sector sizes in bytes at which systemd looks for a table (systemd 257, `probe_sector_size`).
 pub const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
@@ -30,133 +36,6 @@ const ENTRY_NAME: usize = 56;
 
 /// Bit 63 of an entry's flags: not to be used automatically (Discoverable Partitions Specification).
 pub const FLAG_NO_AUTO: u64 = 1 << 63;
-
-/// Errors of [`Table::read`].
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum GptError {
-    /// Reading the image failed.
-    #[error("reading at offset {offset}: {cause}")]
-    Io {
-        /// Offset in bytes.
-        offset: u64,
-        /// Error of the system call.
-        cause: io::Error,
-    },
-    /// No header at any sector size.
-    #[error("no GUID partition table")]
-    NoTable,
-    /// Headers were found at two sector sizes.
-    #[error("partition tables for sector sizes of {first} and {second} bytes")]
-    Ambiguous {
-        /// The smaller sector size in bytes.
-        first: u32,
-        /// The larger sector size in bytes.
-        second: u32,
-    },
-    /// The header is at a sector size that no disk has.
-    #[error("partition table for sectors of {found} bytes; expected 512 or 4096")]
-    SectorSize {
-        /// Sector size in bytes.
-        found: u32,
-    },
-    /// The length of the image is not a multiple of the sector size.
-    #[error("{length} bytes are not a whole number of {sector_size}-byte sectors")]
-    Length {
-        /// Length of the image in bytes.
-        length: u64,
-        /// Sector size in bytes.
-        sector_size: u32,
-    },
-    /// The protective MBR is missing, or has boot code or other partitions.
-    #[error("the protective MBR {0}")]
-    ProtectiveMbr(&'static str),
-    /// A field of a header has a wrong value.
-    #[error("{header} header: {field} is {found}; expected {expected}")]
-    Field {
-        /// `primary` or `backup`.
-        header: &'static str,
-        /// Name of the field in the specification.
-        field: &'static str,
-        /// Value in the header.
-        found: u64,
-        /// Expected value.
-        expected: u64,
-    },
-    /// A header is missing.
-    #[error("no {header} header in sector {lba}")]
-    NoHeader {
-        /// `primary` or `backup`.
-        header: &'static str,
-        /// Sector in which the header is expected.
-        lba: u64,
-    },
-    /// A checksum is wrong.
-    #[error("{header} {what}: checksum is {found:08x}; computed {computed:08x}")]
-    Checksum {
-        /// `primary` or `backup`.
-        header: &'static str,
-        /// `header` or `entries`.
-        what: &'static str,
-        /// Checksum in the header.
-        found: u32,
-        /// Computed checksum.
-        computed: u32,
-    },
-    /// The two headers describe different tables.
-    #[error("primary and backup header disagree")]
-    Disagree,
-    /// The number of entries is not 128.
-    #[error("{found} entries; expected {ENTRY_COUNT}")]
-    EntryCount {
-        /// Number in the header.
-        found: u32,
-    },
-    /// The range of usable sectors overlaps the table or the end of the disk.
-    #[error("usable sectors {first} to {last} do not fit the disk")]
-    UsableRange {
-        /// First usable sector.
-        first: u64,
-        /// Last usable sector.
-        last: u64,
-    },
-    /// An entry without type has other bytes that are not zero.
-    #[error("unused entry {index} is not all zero")]
-    UnusedEntry {
-        /// Number of the entry, from 1.
-        index: usize,
-    },
-    /// A partition is not in the range of usable sectors, or ends before it begins.
-    #[error("partition {index} (sectors {first} to {last}) is outside of the usable sectors")]
-    OutOfRange {
-        /// Number of the entry, from 1.
-        index: usize,
-        /// First sector.
-        first: u64,
-        /// Last sector.
-        last: u64,
-    },
-    /// Two partitions share sectors.
-    #[error("partitions {first} and {second} overlap")]
-    Overlap {
-        /// Number of the entry that begins first.
-        first: usize,
-        /// Number of the other.
-        second: usize,
-    },
-    /// A name has characters other than printable ASCII, or bytes after its end.
-    #[error("the name of partition {index} is not plain ASCII followed by zeros")]
-    Name {
-        /// Number of the entry, from 1.
-        index: usize,
-    },
-    /// A byte outside headers, entries and partitions is not zero.
-    #[error("byte {offset}, outside of all partitions, is not zero")]
-    Stray {
-        /// Offset in bytes.
-        offset: u64,
-    },
-}
 
 /// A partition. Offset and length are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,18 +75,15 @@ impl Table {
     pub fn read(image: &dyn ReadAt) -> Result<Self, GptError> {
         let sector_size = probe_sector_size(image)?;
         let sector = u64::from(sector_size);
-        if image.len().checked_rem(sector) != Some(0) {
-            return Err(GptError::Length { length: image.len(), sector_size });
-        }
-        let last_lba =
-            image.len().checked_div(sector).and_then(|count| count.checked_sub(1)).ok_or(GptError::NoTable)?;
         check_protective_mbr(&read_bytes(image, 0, sector_size)?)?;
 
         let primary_bytes = read_bytes(image, sector, sector_size)?;
         let primary = Header::parse(&primary_bytes, "primary", 1)?;
-        primary.expect("AlternateLBA", primary.alternate_lba, last_lba)?;
+        let last_lba = primary.alternate_lba;
+        copy::check_length(image.len(), last_lba, sector_size)?;
         primary.expect("PartitionEntryLBA", primary.entries_lba, 2)?;
         let backup_bytes = read_bytes(image, last_lba.saturating_mul(sector), sector_size)?;
+        copy::check_end(image, &backup_bytes, last_lba)?;
         let backup = Header::parse(&backup_bytes, "backup", last_lba)?;
         backup.expect("AlternateLBA", backup.alternate_lba, 1)?;
         if !primary.agrees_with(&backup) {
@@ -284,7 +160,7 @@ fn probe_sector_size(image: &dyn ReadAt) -> Result<u32, GptError> {
         }
     }
     match found {
-        None => Err(GptError::NoTable),
+        None => Err(GptError::NoTable(Beginning::read(image).map_err(|cause| GptError::Io { offset: 0, cause })?)),
         // At 1024 bytes the disk GUID, which can have any value, is where libblkid reads the magic number of ext2.
         Some(found @ (1024 | 2048)) => Err(GptError::SectorSize { found }),
         Some(size) => Ok(size),

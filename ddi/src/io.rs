@@ -31,6 +31,22 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
+/// Why a source doesn't hand out bytes that it has: they are not those that were signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the block at byte {offset} is damaged")]
+pub struct Damaged {
+    /// First byte of the block.
+    pub offset: u64,
+}
+
+impl Damaged {
+    /// The damage that an error of reading is about, if it is about one.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref().and_then(|error| error.downcast_ref::<Self>()).copied()
+    }
+}
+
 impl std::fmt::Debug for dyn ReadAt + '_ {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.len())

@@ -143,6 +143,7 @@ pub fn explore(data: &[u8], kind: Kind) {
         }
     }
     let _ = filesystem.entry_nofollow("/", "loop");
+    assert!(filesystem.owners(&(1024..2048)).named.len() <= 3);
     let _ = filesystem.xattr(RELEASE, "user.extension-release.strict");
     if let Ok(name) = ExtensionName::new(EXTENSION) {
         let _ = find_release(&filesystem, Class::Sysext, &name);

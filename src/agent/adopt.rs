@@ -398,7 +398,7 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
         let path = image.path();
         if image.is_good() {
             if let Some(name) = image.name.clone() {
-                let (root_hash, signer) = (image.root_hash.clone(), image.signer.as_ref().map(Message::new));
+                let (root_hash, signer) = (image.root_hash.clone(), image.trusted_signer().map(Message::new));
                 adoption.offered.push(Offered { class, name, file: path, root_hash, signer });
             }
             note(records, image, Judgement::Good);

@@ -436,7 +436,7 @@ fn staged_extension(image: &Image, source: Option<Source>) -> Option<StagedExten
         name: image.name.clone()?,
         file: image.file.clone(),
         root_hash: image.root_hash.clone(),
-        signer: image.signer.as_ref().map(Message::new),
+        signer: image.trusted_signer().map(Message::new),
         source,
         withdrawn: None,
         is_removed: false,

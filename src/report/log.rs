@@ -158,7 +158,7 @@ impl Event {
 
     /// Logs what was decided about an image: exactly one entry.
     pub fn emit_image(image: &Image) {
-        let signer = image.signer.as_ref().map(Message::new).unwrap_or_default();
+        let signer = image.trusted_signer().map(Message::new).unwrap_or_default();
         let name = image.name.as_ref().map_or("", Text::as_str);
         // Of bounded pieces, so that the token behind a long detail isn't cut off.
         let mut text = if image.is_good() {

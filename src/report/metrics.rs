@@ -191,7 +191,7 @@ fn about_certificates(out: &mut Families, report: &Report) {
     let anchors = report.trust.iter().map(|it| (it.source.as_str(), &it.sha256, &it.subject, it.not_after));
     expiry(out, "anchor", "Unix time at which a trust anchor expires.", anchors);
     let good = report.images.iter().filter(|image| image.is_good());
-    let signers = good.filter_map(|image| image.signer.as_ref());
+    let signers = good.filter_map(|image| image.trusted_signer());
     let signers = signers.map(|it| (it.source.as_str(), &it.sha256, &it.subject, it.not_after));
     expiry(out, "signer", "Unix time at which the certificate of a signer of staged images expires.", signers);
 }

@@ -9,6 +9,7 @@ mod loss;
 mod metrics;
 mod read;
 mod schema;
+mod signer;
 pub mod status;
 pub mod table;
 mod times;
@@ -26,8 +27,9 @@ pub use read::ReportError;
 pub use schema::usec;
 pub use schema::{
     Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, Report,
-    SCHEMA_VERSION, Signer, Verdict,
+    SCHEMA_VERSION, Verdict,
 };
+pub use signer::{Signer, SignerSource};
 pub use times::{PhaseTime, Run, Verb};
 pub use word::{Vocabulary, Word};
 

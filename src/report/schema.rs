@@ -2,12 +2,13 @@
 //!
 //! One set of types writes and reads it. Members that this version doesn't know are kept in `rest` and written back.
 
+use super::signer::Signer;
 use super::times::{MOST, PhaseTime, Run};
 use super::word::{Vocabulary, Word};
 use crate::firmware::{Firmware, SecureBoot};
 use crate::policy::Verify;
 use crate::reason::{Reason, Refusal};
-use crate::trust::{self, Source, TrustStore};
+use crate::trust::{Source, TrustStore};
 use crate::verify::{self, Findings};
 use ddi::Class;
 use ddi::text::{Message, Text};
@@ -223,7 +224,7 @@ pub struct Image {
     pub warnings: Vec<Message>,
     /// The signed root hash, where a signature was verified.
     pub root_hash: Option<Text>,
-    /// Who signed it, where a signature was verified.
+    /// Who signed it; also one who isn't trusted, see [`Image::trusted_signer`].
     pub signer: Option<Signer>,
     /// Size of the file in bytes; `null` where it couldn't be asked.
     pub size: Option<u64>,
@@ -283,7 +284,8 @@ impl Image {
     /// Notes what came to light.
     pub fn set_findings(&mut self, findings: Findings) {
         self.root_hash = findings.root_hash.map(Text::new);
-        self.signer = findings.signer.as_ref().map(Signer::from);
+        let trusted = findings.signer.as_ref().map(Signer::from);
+        self.signer = trusted.or_else(|| findings.unknown_signer.as_ref().and_then(Signer::untrusted));
         self.coverage = findings.coverage.map(Coverage::from);
         self.phases = PhaseTime::rows(&findings.phases);
         for warning in findings.warnings {
@@ -306,6 +308,12 @@ impl Image {
     /// Notes that what had been staged was taken back, and why.
     pub fn withdraw(&mut self, cause: &Message) {
         (self.verdict, self.reason, self.detail) = (Verdict::Withdrawn.into(), None, Some(cause.clone()));
+    }
+
+    /// Who signed it, where a signature was verified.
+    #[must_use]
+    pub fn trusted_signer(&self) -> Option<&Signer> {
+        self.signer.as_ref().filter(|signer| signer.is_trusted())
     }
 
     /// Whether it was accepted, and staged where images are staged.
@@ -358,41 +366,6 @@ impl From<verify::Coverage> for Coverage {
             verify: coverage.verify().into(),
             bytes_checked: coverage.checked(),
             bytes: coverage.len(),
-            rest: Map::new(),
-        }
-    }
-}
-
-/// Who signed an image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Signer {
-    /// `PK`, `KEK`, `db`, `sealed` or `file`.
-    pub source: Word<Source>,
-    /// Subject.
-    pub subject: Text,
-    /// SHA-256 of the DER encoding.
-    pub sha256: Text,
-    /// When the certificate expires, in seconds since 1970 (UTC); `null` in reports of versions that didn't note it.
-    pub not_after: Option<i64>,
-    /// Members that this version doesn't know.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// `O=Acme, CN=Extensions (db)`
-impl std::fmt::Display for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.subject, self.source)
-    }
-}
-
-impl From<&trust::Anchor> for Signer {
-    fn from(anchor: &trust::Anchor) -> Self {
-        Self {
-            source: anchor.source().into(),
-            subject: anchor.certificate().subject().clone(),
-            sha256: Text::new(anchor.certificate().fingerprint()),
-            not_after: Some(anchor.certificate().not_after()),
             rest: Map::new(),
         }
     }

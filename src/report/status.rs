@@ -119,7 +119,7 @@ fn images(lines: &mut Lines, seen: &Report) {
             Fate::Accepted => ("accepted", "32"),
             Fate::Unknown => (image.verdict.as_str(), "33"),
         };
-        let signer = || image.signer.as_ref().map(Message::new);
+        let signer = || image.trusted_signer().map(Message::new);
         let last = image.reason.as_ref().map(Message::new).or_else(signer).unwrap_or_default();
         let (name, word) = (shown(image), lines.style.paint(colour, &format!("{word:<verdicts$}")));
         let _ = writeln!(lines.out, "  {name:<width$}  {word}  {last}");

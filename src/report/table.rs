@@ -50,7 +50,7 @@ pub fn images(images: &[Image], style: Style) -> String {
             true => "33",
             false => "31",
         };
-        let last = match (&image.reason, &image.signer) {
+        let last = match (&image.reason, image.trusted_signer()) {
             (Some(reason), _) => Message::new(reason),
             (None, Some(signer)) => Message::new(signer),
             (None, None) => Message::default(),

@@ -185,6 +185,12 @@ impl Certificate {
         &self.subject
     }
 
+    /// Returns the serial number in hexadecimal.
+    #[must_use]
+    pub fn serial(&self) -> String {
+        hex(&self.serial)
+    }
+
     /// Returns the SHA-256 digest of the DER encoding.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

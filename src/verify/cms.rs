@@ -422,15 +422,11 @@ impl SignedData {
         Ok(())
     }
 
-    /// Returns a name of a signer for people: the subject of its embedded certificate, else issuer and serial number.
+    /// Returns the embedded certificate of a signer and the names in it. It is untrusted.
     #[must_use]
-    pub fn describe(&self, signer: &SignerInfo) -> Text {
-        let sent = self.certificates.iter().filter_map(|der| CertificateNames::read(der));
-        let found = sent.into_iter().find(|names| names.issuer == signer.issuer && names.serial == signer.serial);
-        match found {
-            Some(names) => names.subject.to_text(),
-            None => Text::new(format_args!("serial {} of {}", signer.serial, signer.issuer)),
-        }
+    pub fn certificate_of(&self, signer: &SignerInfo) -> Option<(&[u8], CertificateNames)> {
+        let mut sent = self.certificates.iter().filter_map(|der| Some((&**der, CertificateNames::read(der)?)));
+        sent.find(|(_, names)| names.issuer == signer.issuer && names.serial == signer.serial)
     }
 }
 
@@ -442,10 +438,13 @@ fn has_duplicates<T>(things: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
 /// The names in an untrusted certificate (RFC 5280, section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateNames {
-    issuer: Name,
+    /// Who issued it.
+    pub issuer: Name,
     serial: Octets,
     /// The subject that the certificate claims.
     pub subject: Name,
+    /// Its `SubjectPublicKeyInfo`, DER, where there is one.
+    pub key: Option<Octets>,
 }
 
 impl CertificateNames {
@@ -460,7 +459,8 @@ impl CertificateNames {
         let issuer = Name::read(&mut fields).ok()?;
         fields.expect(SEQUENCE).ok()?;
         let subject = Name::read(&mut fields).ok()?;
-        Some(Self { issuer, serial, subject })
+        let key = fields.expect(SEQUENCE).ok().map(|element| element.whole.into());
+        Some(Self { issuer, serial, subject, key })
     }
 }
 

@@ -357,7 +357,10 @@ impl<'a> OnRead<'a> {
 }
 
 /// Returns the areas of data and hash tree, and the superblock.
-fn areas<'a>(source: &'a dyn ReadAt, ddi: &Ddi) -> Result<(Window<'a>, Window<'a>, Superblock), ContentsError> {
+pub(super) fn areas<'a>(
+    source: &'a dyn ReadAt,
+    ddi: &Ddi,
+) -> Result<(Window<'a>, Window<'a>, Superblock), ContentsError> {
     let data = window(source, ddi.root(), "root")?;
     let hash = window(source, ddi.verity(), "verity")?;
     let mut bytes = [0; SUPERBLOCK_SIZE];

@@ -20,11 +20,13 @@ mod candidate;
 pub mod cms;
 mod contents;
 mod custody;
+mod damage;
 mod der;
 mod judgement;
 mod phase;
 mod reading;
 mod signature;
+mod unknown;
 
 pub use activation::{Activate, ActivationError, Judge};
 pub use candidate::{Candidate, extension_name};
@@ -34,6 +36,7 @@ pub use der::DerError;
 pub use judgement::judge_unverified;
 pub use phase::{Phase, Phases};
 pub use signature::{SignatureError, SignedDdi, SignedRoot};
+pub use unknown::UnknownSigner;
 
 use crate::confine::Confinement;
 use crate::extension::{Compatible, HostRelease};
@@ -57,6 +60,8 @@ pub struct Findings {
     pub root_hash: Option<RootHash>,
     /// The trust anchor that signed it.
     pub signer: Option<Anchor>,
+    /// A signer that is not a trust anchor. Its data is untrusted.
+    pub unknown_signer: Option<UnknownSigner>,
     /// Warnings, which do not change the verdict.
     pub warnings: Vec<Message>,
     /// Coverage, `None` until the bytes have been verified.
@@ -368,7 +373,8 @@ impl Session<'_> {
         findings: &mut Findings,
     ) -> Result<(SignedDdi, Taken<C::Backing>), Refusal> {
         let Structure { ddi, signed_data } = self.reader.structure(&candidate)?;
-        let signed = SignedDdi::decide(ddi, &signed_data, self.verifier.trust)?;
+        let signed = SignedDdi::decide(ddi, &signed_data, self.verifier.trust)
+            .inspect_err(|error| findings.unknown_signer = error.unknown_signer().cloned())?;
         let root = signed.root();
         findings.root_hash = Some(root.root_hash().clone());
         findings.signer = Some(root.signer().clone());

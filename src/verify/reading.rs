@@ -7,6 +7,7 @@
 use super::activation::activate_in_process;
 use super::cms::{self, SignedData};
 use super::contents::{ContentsError, Coverage, OnRead, examine};
+use super::damage;
 use super::judgement::{Rules, judge_filesystem};
 use super::{ActivationError, SignatureError};
 use super::{Candidate, HeldImage};
@@ -311,7 +312,7 @@ fn contents(
         return Err(Refusal::new(Reason::Unreadable, "the image changed while it was copied"));
     }
     let ddi = expected;
-    let refused = |error: ContentsError| Refusal::new(error.reason(), &error);
+    let refused = |error: ContentsError| Refusal::new(error.reason(), damage::describe(source, ddi, &error));
     let not_usable = |error: ActivationError| Refusal::new(error.reason(), &error);
     let mut judge = |filesystem: &Filesystem<'_>| judge_filesystem(rules, filesystem, name, class);
     let (superblock, (kind, compatible), coverage) = match verify {

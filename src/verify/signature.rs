@@ -1,5 +1,6 @@
 //! Verification of the signature of a root hash against the trust anchors.
 
+use super::UnknownSigner;
 use super::cms::{self, Algorithm, AlgorithmIdentifier, CmsError, Digest, SignedData, SignerInfo, StrongDigest};
 use super::der::{INTEGER, Reader, SEQUENCE, check_integer};
 use crate::reason::{Reason, Refusal};
@@ -30,13 +31,8 @@ pub enum SignatureError {
     #[error(transparent)]
     Malformed(#[from] CmsError),
     /// A signer is not a trust anchor.
-    #[error("signer \"{signer}\" is not one of the {trusted} trust anchors")]
-    UnknownSigner {
-        /// Subject of the embedded certificate, else issuer and serial number.
-        signer: Text,
-        /// Number of trust anchors.
-        trusted: usize,
-    },
+    #[error("{0}")]
+    UnknownSigner(Box<UnknownSigner>),
     /// The signature has embedded data that no signature covers.
     #[error("the signature carries {what}, which it doesn't cover")]
     Baggage {
@@ -119,9 +115,20 @@ impl SignatureError {
             | Self::OtherDigest { .. }
             | Self::Value { .. }
             | Self::OpenSsl(_) => Reason::BadSignature,
-            Self::UnknownSigner { .. } => Reason::UnknownSigner,
+            Self::UnknownSigner(_) => Reason::UnknownSigner,
             Self::WeakDigest { .. } | Self::WeakAlgorithm { .. } | Self::WeakKey { .. } => Reason::WeakSignature,
             Self::Revoked { .. } => Reason::RevokedSigner,
+        }
+    }
+}
+
+impl SignatureError {
+    /// The signer that isn't trusted, where that is the reason.
+    #[must_use]
+    pub fn unknown_signer(&self) -> Option<&UnknownSigner> {
+        match self {
+            Self::UnknownSigner(signer) => Some(signer),
+            _ => None,
         }
     }
 }
@@ -317,7 +324,7 @@ fn identify<'a>(
     if let Some(revoked) = trust.revoked().iter().find(|revoked| is_meant(&revoked.certificate)) {
         return Ok(Signer::Revoked(revoked));
     }
-    Err(SignatureError::UnknownSigner { signer: signed_data.describe(info), trusted: anchors.len() })
+    Err(SignatureError::UnknownSigner(Box::new(UnknownSigner::new(info, signed_data, trust))))
 }
 
 /// Returns whether OpenSSL considers issuer and serial number of two certificates equal.

@@ -140,7 +140,10 @@ fn json_is_the_report_of_the_agent() {
     let report = said.json();
     assert_eq!(report["version"], 1);
     assert_eq!(report["firmware"], Value::Null, "none was asked");
-    let anchor = json!({"source": "file", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "not_after": vendor().not_after()});
+    let anchor = json!({
+        "source": "file", "trusted": true, "subject": "CN=Vendor", "serial": vendor().serial(),
+        "sha256": vendor().fingerprint(), "not_after": vendor().not_after(),
+    });
     let signer = &report["images"][0]["signer"];
     assert_eq!(*signer, anchor);
     assert_eq!(report["trust"][0]["sha256"], anchor["sha256"]);

@@ -65,7 +65,7 @@ fn what_changes_is_told_before_and_after_in_the_same_words() {
         "EXTENSION  CLASS   CHANGE     SIGNER OR REASON\n",
         "app        sysext  unchanged  CN=Vendor (db)\n",
         "evil       sysext  refused    unknown-signer\n    /run/extensions/evil.sysext.raw\n",
-        "    remedy: The detail names the signer, sextant trust lists the trust anchors\n    of the firmware. ",
+        "    remedy: The detail names the signer by subject, serial number and SHA-256\n    fingerprint ",
         "\ndry run, nothing was changed: 1 added, 1 unchanged, 1 refused\n",
     ] {
         assert!(text.stdout.contains(part), "{part}{}", text.stdout);

@@ -5,6 +5,8 @@
 //! Then all rows are put on one machine together.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
+mod details;
+
 use support::hostile as rows;
 
 use rows::{NAME, Row, rows, vendor};

@@ -78,7 +78,10 @@ fn the_report_says_everything_that_its_schema_promises() {
             "file": "k3s.sysext.raw", "directory": "/.extra/sysext",
             "esp_path": "EFI/kairos/active.efi.extra.d/k3s.sysext.raw", "name": "k3s", "class": "sysext", "verdict": "staged", "reason": null,
             "detail": null, "warnings": [], "root_hash": blueprint.root_hash.to_string(),
-            "signer": {"source": "db", "subject": "CN=Vendor", "sha256": vendor().fingerprint(), "not_after": vendor().not_after()},
+            "signer": {
+                "source": "db", "trusted": true, "subject": "CN=Vendor", "serial": vendor().serial(),
+                "sha256": vendor().fingerprint(), "not_after": vendor().not_after(),
+            },
             "size": blueprint.render().bytes.len(),
             "coverage": {"verify": "full", "bytes_checked": blueprint.render().bytes.len(), "bytes": blueprint.render().bytes.len()},
             "verify_usec": null, "stage_usec": null, "phases": null,

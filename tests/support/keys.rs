@@ -74,6 +74,15 @@ impl Authority {
         ddi::write::fingerprint(&self.certificate).unwrap()
     }
 
+    /// The serial number as the report has it: the bytes of the DER encoding in hexadecimal.
+    #[must_use]
+    pub fn serial(&self) -> String {
+        let serial = self.certificate.serial_number().to_bn().unwrap().to_vec();
+        // A number that is not negative begins with a zero bit.
+        let sign = if serial.first().is_some_and(|byte| *byte >= 0x80) { "00" } else { "" };
+        format!("{sign}{}", ddi::bytes::hex(&serial))
+    }
+
     /// When the certificate expires, in seconds since 1970.
     pub fn not_after(&self) -> i64 {
         let since = Asn1Time::from_unix(0).unwrap().diff(self.certificate.not_after()).unwrap();

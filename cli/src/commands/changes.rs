@@ -151,7 +151,7 @@ impl Row {
             change: Change::Refused,
             file: Some(image.path()),
             root_hash: image.root_hash.clone(),
-            signer: image.signer.as_ref().map(Message::new),
+            signer: image.trusted_signer().map(Message::new),
             reason: image.reason.as_ref().map(Text::new),
             detail: image.detail.clone(),
             remedy: image.reason().map(|reason| Message::new(Explanation::of(reason).remedy)),

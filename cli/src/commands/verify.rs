@@ -78,7 +78,7 @@ pub(super) fn images(images: &[Image], layout: Layout) -> String {
             true => "33",
             false => "31",
         };
-        let last = match (&image.reason, &image.signer) {
+        let last = match (&image.reason, image.trusted_signer()) {
             (Some(reason), _) => plain(reason),
             (None, Some(signer)) => plain(signer),
             (None, None) => plain(""),

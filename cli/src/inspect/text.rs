@@ -99,7 +99,7 @@ fn signature(facts: &mut Facts, found: &Inspection, verdict: Option<&Image>) {
     if let Some(problem) = &signature.problem {
         facts.line("Signature", problem);
     }
-    match verdict.and_then(|image| image.signer.as_ref()) {
+    match verdict.and_then(|image| image.trusted_signer()) {
         Some(signer) => {
             facts.more(format_args!("trusted by {}, with the fingerprint", signer.source));
             facts.more(&signer.sha256);

@@ -3,6 +3,7 @@
 use super::mask::Mask;
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
+use std::ops::Range;
 
 /// An entry of a directory as it is on disk.
 pub(super) struct Item<'a> {
@@ -16,6 +17,9 @@ pub(super) struct Item<'a> {
 
 /// A function that is called for each entry.
 pub(super) type Visitor<'v> = dyn FnMut(Item<'_>) -> Result<(), FilesystemError> + 'v;
+
+/// Is shown ranges of the image, in bytes.
+pub(super) type Places<'p> = dyn FnMut(Range<u64>) + 'p;
 
 /// Permissions and ownership of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,12 @@ pub(super) trait Format {
     /// Reads the first `len` bytes of a file or of the target of a symbolic link. The caller has checked that there are
     /// as many.
     fn content(&self, meter: &Meter<'_>, node: &Self::Node, len: usize) -> Result<Vec<u8>, FilesystemError>;
+
+    /// Shows where in the image the content of a file or symbolic link is, as far as that isn't in its inode.
+    fn places(&self, meter: &Meter<'_>, node: &Self::Node, see: &mut Places<'_>) -> Result<(), FilesystemError>;
+
+    /// Bytes from the beginning that the file system takes up, by its superblock.
+    fn used(&self) -> u64;
 
     /// Returns the value of an extended attribute. `name` is without the prefix `user.`.
     fn user_xattr(&self, meter: &Meter<'_>, node: &Self::Node, name: &[u8])

@@ -26,6 +26,7 @@ mod format;
 mod mask;
 mod meter;
 mod overlay;
+mod owners;
 mod path;
 mod squashfs;
 mod tree;
@@ -33,6 +34,7 @@ mod walk;
 
 pub use error::FilesystemError;
 pub use mask::Mask;
+pub use owners::{Owner, Owners, Part};
 pub use tree::Tree;
 pub use walk::Node;
 

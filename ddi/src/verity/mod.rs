@@ -15,6 +15,7 @@ mod hasher;
 mod root_hash;
 pub mod sha256;
 mod superblock;
+mod survey;
 #[cfg(test)]
 mod test_images;
 mod tree;
@@ -28,6 +29,7 @@ pub use geometry::{Geometry, Level, SUPERBLOCK_SIZE};
 pub use hasher::{HashAlgorithm, SaltedHasher};
 pub use root_hash::{RootHash, RootHashError};
 pub use superblock::{MAX_BLOCK_SIZE, MAX_SALT_SIZE, MIN_BLOCK_SIZE, Superblock, SuperblockError};
+pub use survey::{SoundData, Survey, is_top_damaged, survey};
 pub use tree::{VerifiedTree, build, verify};
 pub use workers::default_threads;
 pub use zeros::first_nonzero;

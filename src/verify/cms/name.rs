@@ -49,10 +49,24 @@ impl Name {
         &self.0
     }
 
+    /// Returns whether both names have the same parts, of any string types: a renewed certificate may have others.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let parts = |name: &Self| parts(&name.0).unwrap_or_default().into_iter().map(Part::text).collect::<Vec<_>>();
+        !self.0.is_empty() && parts(self) == parts(other)
+    }
+
     /// Returns the escaped name.
     #[must_use]
     pub fn to_text(&self) -> Text {
         Text::new(self)
+    }
+}
+
+impl Part<'_> {
+    /// All but the type of the string.
+    fn text(self) -> (Vec<u8>, Vec<u8>, &'static str) {
+        (self.identifier.to_vec(), self.value.to_vec(), self.separator)
     }
 }
 

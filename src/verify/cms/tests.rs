@@ -194,8 +194,9 @@ fn what_is_read_is_written_again_byte_for_byte() {
     assert_eq!(signed.message(b"content"), tlv(SET, &[&attributes.concat()]));
     assert_eq!(signed.message_digest(), Some(&[7; 32][..]));
     assert_eq!(data.signers[0].message(b"content"), b"content");
-    assert_eq!(data.describe(&data.signers[1]), "CN=Other");
-    assert_eq!(data.describe(signed), "serial 07 of CN=Vendor");
+    let sent = data.certificate_of(&data.signers[1]).unwrap();
+    assert_eq!((sent.0, sent.1.subject.to_text()), (&*data.certificates[1], "CN=Other".into()));
+    assert_eq!(data.certificate_of(signed), None);
 
     let json = serde_json::to_string(&data).unwrap();
     assert_eq!(serde_json::from_str::<SignedData>(&json).unwrap(), data);

@@ -259,6 +259,11 @@ impl Indexed {
 }
 
 impl Extent {
+    /// Its physical cluster.
+    pub(super) fn place(&self) -> std::ops::Range<u64> {
+        self.at..self.at.saturating_add(self.len)
+    }
+
     /// Fills `buf` with content from `offset` on, which must be inside the extent.
     pub(super) fn read(
         &self,

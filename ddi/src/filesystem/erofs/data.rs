@@ -5,7 +5,9 @@ use super::inode::Layout;
 use super::{Erofs, Inode};
 use crate::bytes::u32_at;
 use crate::filesystem::FilesystemError;
+use crate::filesystem::format::Places;
 use crate::filesystem::meter::Meter;
+use std::ops::Range;
 
 /// The storage of a range of content.
 enum Stretch {
@@ -77,6 +79,60 @@ fn read_nested(
         }
         offset = offset.saturating_add(u64::try_from(len).map_err(|_| corrupt())?);
         buf = later;
+    }
+    Ok(())
+}
+
+/// Shows where the content of `inode` is.
+pub(super) fn places(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    see: &mut Places<'_>,
+) -> Result<(), FilesystemError> {
+    places_within(erofs, meter, inode, 0..inode.size, see, true)
+}
+
+/// The same for a part of the content. `fragments` as for [`read_nested`].
+fn places_within(
+    erofs: &Erofs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    within: Range<u64>,
+    see: &mut Places<'_>,
+    fragments: bool,
+) -> Result<(), FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("content of an inode", inode.offset);
+    let (mut offset, end) = (within.start, within.end.min(inode.size));
+    let clusters = match inode.layout {
+        Layout::CompressedFull | Layout::CompressedCompact if offset < end => {
+            Some(Clusters::read(erofs, meter, inode)?)
+        }
+        _ => None,
+    };
+    while offset < end {
+        meter.charge(0)?;
+        let stretch = match &clusters {
+            Some(clusters) => compressed(meter, clusters, offset)?,
+            None => flat(erofs, meter, inode, offset)?,
+        };
+        let (Stretch::Stored { len, .. }
+        | Stretch::Hole { len }
+        | Stretch::Packed { len, .. }
+        | Stretch::Fragment { len, .. }) = stretch;
+        let len = len.min(end.saturating_sub(offset));
+        match stretch {
+            _ if len == 0 => return Err(corrupt()),
+            Stretch::Stored { at, .. } => see(at..at.saturating_add(len)),
+            Stretch::Hole { .. } => {}
+            Stretch::Packed { cluster, .. } => see(cluster.place()),
+            Stretch::Fragment { at, .. } => {
+                let packed = erofs.packed.filter(|_| fragments).ok_or_else(corrupt)?;
+                let packed = Inode::read(erofs, meter, packed)?;
+                places_within(erofs, meter, &packed, at..at.saturating_add(len), see, false)?;
+            }
+        }
+        offset = offset.saturating_add(len);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ mod directory;
 mod inode;
 mod xattr;
 
-use super::format::{Format, Visitor};
+use super::format::{Format, Places, Visitor};
 use super::mask::Mask;
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
@@ -43,6 +43,8 @@ pub(super) struct Erofs {
     /// Offset in bytes from which shared attributes are numbered.
     shared_xattrs: u64,
     root: u64,
+    /// Size in bytes, by the number of blocks in the superblock.
+    used: u64,
     /// Number of the inode of the packed file, which has the fragments.
     packed: Option<u64>,
     zero_padding: bool,
@@ -103,6 +105,7 @@ impl Erofs {
             meta: u64::from(u32(40)?).saturating_mul(block_size),
             shared_xattrs: u64::from(u32(44)?).saturating_mul(block_size),
             root: u16(14)?.into(),
+            used: u64::from(u32(36)?).saturating_mul(block_size),
             packed,
             zero_padding: features & feature::ZERO_PADDING != 0,
             algorithms: if features & feature::CONFIGURATIONS == 0 { 1 } else { u16(84)? },
@@ -146,6 +149,17 @@ impl Format for Erofs {
         let mut content = vec![0; len];
         data::read(self, meter, inode, 0, &mut content)?;
         Ok(content)
+    }
+
+    fn places(&self, meter: &Meter<'_>, inode: &Inode, see: &mut Places<'_>) -> Result<(), FilesystemError> {
+        match inode.kind {
+            EntryKind::File | EntryKind::Directory | EntryKind::Symlink => data::places(self, meter, inode, see),
+            _ => Ok(()),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.used
     }
 
     fn device(inode: &Inode) -> Option<u32> {

@@ -3,6 +3,7 @@
 use super::metadata::table_entry;
 use super::{Inode, Squashfs};
 use crate::bytes::{u32_at, u64_at};
+use crate::filesystem::format::Places;
 use crate::filesystem::meter::Meter;
 use crate::filesystem::{EntryKind, FilesystemError};
 
@@ -64,6 +65,45 @@ pub(super) fn content(
         content.extend_from_slice(fragment.get(begin..end).ok_or_else(corrupt)?);
     }
     Ok(content)
+}
+
+/// Shows where the blocks and the fragment of a file are.
+pub(super) fn places(
+    squashfs: &Squashfs,
+    meter: &Meter<'_>,
+    inode: &Inode,
+    see: &mut Places<'_>,
+) -> Result<(), FilesystemError> {
+    let corrupt = || FilesystemError::corrupt("content of an inode", inode.reference);
+    let tail = inode.size.checked_rem(squashfs.block_size).ok_or_else(corrupt)?;
+    let blocks = match inode.fragment {
+        Some(_) => inode.size.saturating_sub(tail).checked_div(squashfs.block_size).ok_or_else(corrupt)?,
+        None => inode.size.div_ceil(squashfs.block_size),
+    };
+    let mut sizes = inode.rest(squashfs, meter)?;
+    let mut at = inode.start;
+    for _ in 0..blocks {
+        let size = u64::from(u32::from_le_bytes(sizes.take::<4>()?) & !STORED);
+        if size > squashfs.block_size {
+            return Err(corrupt());
+        }
+        see(at..at.saturating_add(size));
+        at = at.saturating_add(size);
+    }
+    let Some(number) = inode.fragment.filter(|_| tail > 0) else { return Ok(()) };
+    if number >= squashfs.fragment_count {
+        return Err(corrupt());
+    }
+    let entry = table_entry::<16>(meter, squashfs.codec, squashfs.fragments, number)?;
+    let (Some(at), Some(word)) = (u64_at(&entry, 0), u32_at(&entry, 8)) else { return Err(corrupt()) };
+    if word & STORED == 0 {
+        // All that it is compressed with is needed.
+        see(at..at.saturating_add(u64::from(word)));
+    } else {
+        let start = at.saturating_add(u64::from(inode.offset));
+        see(start..start.saturating_add(tail));
+    }
+    Ok(())
 }
 
 /// Reads the first `wanted` bytes of a block. `word` has its size and the compression flag.

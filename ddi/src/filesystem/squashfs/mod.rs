@@ -7,7 +7,7 @@ mod metadata;
 mod xattr;
 
 use super::codec::Codec;
-use super::format::{Format, Visitor};
+use super::format::{Format, Places, Visitor};
 use super::mask::Mask;
 use super::meter::Meter;
 use super::{EntryKind, FilesystemError};
@@ -25,6 +25,8 @@ const BLOCK_LOG: std::ops::RangeInclusive<u16> = 12..=20;
 pub(super) struct Squashfs {
     codec: Codec,
     block_size: u64,
+    /// Bytes of all of it.
+    used: u64,
     root: u64,
     inodes: u64,
     directories: u64,
@@ -77,6 +79,7 @@ impl Squashfs {
         Ok(Self {
             codec,
             block_size,
+            used: u64(40)?,
             root: u64(32)?,
             inodes: u64(64)?,
             directories: u64(72)?,
@@ -117,6 +120,15 @@ impl Format for Squashfs {
 
     fn content(&self, meter: &Meter<'_>, inode: &Inode, len: usize) -> Result<Vec<u8>, FilesystemError> {
         data::content(self, meter, inode, len)
+    }
+
+    fn places(&self, meter: &Meter<'_>, inode: &Inode, see: &mut Places<'_>) -> Result<(), FilesystemError> {
+        // The target of a link is in its inode.
+        if inode.kind == EntryKind::File { data::places(self, meter, inode, see) } else { Ok(()) }
+    }
+
+    fn used(&self) -> u64 {
+        self.used
     }
 
     fn device(inode: &Inode) -> Option<u32> {
