@@ -231,7 +231,7 @@ fn missing(findings: &Findings) {
     );
     assert_eq!(findings.step("state").ended(0), "indeterminate\n");
     let status = findings.step("status");
-    assert!(status.ended(1).contains("Required: k3s: NOT merged"), "{status:#?}");
+    assert!(status.ended(4).contains("Required: k3s: NOT merged"), "{status:#?}");
     let told = |entry: &&serde_json::Value| {
         let message = entry["MESSAGE"].as_str().unwrap_or_default();
         message == "required extension k3s is not merged: k3s_1.31.sysext.raw was rejected (corrupt)"

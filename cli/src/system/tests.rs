@@ -112,11 +112,11 @@ fn archives_stand_one_behind_the_other_compressed_or_not() {
         (b"BZh9......", "bzip2"),
         (b"\x5d\0\0\x80..", "LZMA"),
         (b"\x02\x21\x4c\x18....", "LZ4"),
-        (b"nothing of the kind", "begins neither an archive"),
+        (b"nothing of the kind", "is not a newc cpio archive"),
     ];
     for (bytes, words) in magics {
         let error = Archive::default().add(&bytes.to_vec()).unwrap_err().to_string();
-        assert!(error.contains(words) && error.starts_with("byte 0 "), "{error}");
+        assert!(error.contains(words) && error.starts_with("data at byte 0 "), "{error}");
     }
 }
 
@@ -209,7 +209,7 @@ fn damaged_archives_are_refused_where_they_break() {
         (&record("a/../b", 0o100_644, b""), "\"..\""),
         (&record(&"a/".repeat(200), 0o040_755, b""), "components"),
         (&record("a", 0o120_777, b""), "header 1 of an archive is damaged"),
-        (&record("a", 0o100_644, b"")[..60], "it ends within an archive"),
+        (&record("a", 0o100_644, b"")[..60], "initrd ends within an archive"),
         (&[b"070701", [b'z'; 104].as_slice()].concat(), "header 1 of an archive is damaged"),
     ];
     for (bytes, words) in wrong {
