@@ -88,8 +88,7 @@ pub fn surroundings(find: impl FnOnce() -> Result<PathBuf, esp::LocateError>) ->
 
 #[expect(clippy::disallowed_methods, reason = "it is only asked what it is")]
 fn style() -> Style {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    Style { colour: io::stdout().is_terminal() && !unwanted }
+    Style::of_environment(io::stdout().is_terminal())
 }
 
 /// A reader that has seen enough is no error. All text of reports is [`Text`] or [`Message`].

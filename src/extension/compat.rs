@@ -2,14 +2,6 @@
 //!
 //! The rules are those of `src/shared/extension-util.c`, `extension_release_validate`. systemd 257 compares `ID` only
 //! with the host's `ID`, later versions also with the words of its `ID_LIKE`. The stricter rule of 257 is used here.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::reason::Reason;
 use ddi::ReleaseFile;

@@ -1,12 +1,4 @@
 //! The directories of an extension that systemd merges into those of the host.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::LookupError;
 use ddi::filesystem::{EntryKind, Tree};

@@ -2,14 +2,6 @@
 //!
 //! As in systemd 257: `src/basic/os-util.c`, `open_extension_release_at`, and `src/shared/extension-util.c`,
 //! `extension_has_forbidden_content`, which `src/shared/dissect-image.c`, `dissected_image_mount`, calls.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use crate::reason::Reason;
 use ddi::Class;

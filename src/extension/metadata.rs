@@ -15,14 +15,6 @@
 //!   whole merge (`src/basic/os-util.c`, `open_os_release_at`, called by `dissected_image_mount`).
 //! - Devices (`MS_NODEV`) and sockets (`ENXIO`) are skipped. They are refused all the same, because no extension needs
 //!   them there.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::LookupError;
 use super::lookup::locate;

@@ -2,6 +2,15 @@
 //!
 //! All checks agree with systemd 257 and 262. Where the two differ, the stricter one decides, because one extension
 //! that systemd refuses prevents the merge of all others.
+// For all modules of this folder.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 
 mod compat;
 mod hierarchy;

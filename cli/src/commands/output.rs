@@ -72,33 +72,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 
 /// Colours as the environment asks for them, on a terminal.
 pub(super) fn style() -> Style {
-    Style { colour: wants_colour(&|name| env::var(name).ok(), is_terminal()) }
-}
-
-/// Whether to colour: never against `$NO_COLOR` (no-color.org), else as `$SYSTEMD_COLORS` says (`systemctl(1)`), else on a
-/// terminal that isn't dumb.
-fn wants_colour(variable: &dyn Fn(&str) -> Option<String>, is_terminal: bool) -> bool {
-    if variable("NO_COLOR").is_some_and(|value| !value.is_empty()) {
-        return false;
-    }
-    match variable("SYSTEMD_COLORS").as_deref() {
-        None | Some("") => is_terminal && variable("TERM").is_none_or(|term| term != "dumb"),
-        Some(auto) if auto.starts_with("auto") => is_terminal,
-        // "16", "256" and "24bit" are how many there may be; these colours are among the first eight.
-        Some(value) => parse_boolean(value).unwrap_or(true),
-    }
-}
-
-/// A boolean as systemd reads it (systemd 257, `src/basic/parse-util.c`, `parse_boolean`).
-pub(super) fn parse_boolean(text: &str) -> Option<bool> {
-    let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-    if is_one_of(&["1", "yes", "y", "true", "t", "on"]) {
-        Some(true)
-    } else if is_one_of(&["0", "no", "n", "false", "f", "off"]) {
-        Some(false)
-    } else {
-        None
-    }
+    Style::of_environment(is_terminal())
 }
 
 /// Whether standard output is a terminal.
@@ -177,27 +151,6 @@ pub(super) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_follow_the_environment_and_never_go_against_no_color() {
-        let coloured = |variables: &[(&str, &str)], is_terminal| {
-            let find = |name: &str| variables.iter().find(|(it, _)| *it == name).map(|(_, value)| (*value).to_owned());
-            wants_colour(&find, is_terminal)
-        };
-        assert!(coloured(&[("TERM", "xterm")], true) && !coloured(&[("TERM", "xterm")], false));
-        assert!(!coloured(&[("TERM", "dumb")], true) && coloured(&[("NO_COLOR", "")], true));
-        for (value, on_terminal, in_pipe) in [
-            ("1", true, true),
-            ("256", true, true),
-            ("24bit", true, true),
-            ("auto-16", true, false),
-            ("no", false, false),
-        ] {
-            assert_eq!(coloured(&[("SYSTEMD_COLORS", value)], true), on_terminal, "{value}");
-            assert_eq!(coloured(&[("SYSTEMD_COLORS", value)], false), in_pipe, "{value}");
-            assert!(!coloured(&[("SYSTEMD_COLORS", value), ("NO_COLOR", "1")], true), "{value}");
-        }
-    }
 
     #[test]
     fn only_line_ends_and_our_colours_get_through() {

@@ -1,6 +1,7 @@
 //! A pager for text that is longer than the terminal, chosen as systemd's tools choose it (`systemctl(1)`, "Environment").
 
 use super::output;
+use ddi::bytes::boolean;
 use nix::sys::signal::{SigSet, Signal};
 use std::env;
 use std::io::Write;
@@ -33,7 +34,7 @@ fn candidates(variable: &dyn Fn(&str) -> Option<String>) -> Vec<Pager> {
     if variable("TERM").is_none_or(|term| term == "dumb") {
         return Vec::new();
     }
-    let secure = variable("SYSTEMD_PAGERSECURE").and_then(|value| output::parse_boolean(&value));
+    let secure = variable("SYSTEMD_PAGERSECURE").and_then(|value| boolean(value.as_bytes()));
     let is_raised = RAISED.iter().any(|name| variable(name).is_some());
     let is_secure = secure.unwrap_or(is_raised);
     let chosen =

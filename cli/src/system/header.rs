@@ -1,12 +1,4 @@
 //! The header of a record in an archive of the form *newc*: numbers as hexadecimal digits.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 /// Its size in bytes.
 pub(super) const SIZE: usize = 110;

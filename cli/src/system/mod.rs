@@ -1,4 +1,13 @@
 //! The files of a system, as a directory, an initrd or a UKI holds them.
+// For all modules of this folder.
+#![deny(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 
 mod archive;
 mod compression;

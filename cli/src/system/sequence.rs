@@ -1,12 +1,4 @@
 //! A source that is read from some place on, one byte after the other.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use ddi::io::ReadAt;
 use std::io::{self, BufReader, Read};

@@ -1,12 +1,4 @@
 //! The files of the initrd in a UKI, or of an initrd by itself.
-#![deny(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use super::{Archive, ArchiveError};
 use crate::measure::{StubError, sections};

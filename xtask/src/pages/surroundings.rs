@@ -91,7 +91,7 @@ const FILES: [Item; 10] = [
     ),
 ];
 
-const VARIABLES: [Item; 26] = [
+const VARIABLES: [Item; 28] = [
     item(
         "SEXTANT_COMPLETE",
         "Shell that asks for completions: bash, fish or zsh. Without arguments, prints the script for this shell.",
@@ -100,6 +100,12 @@ const VARIABLES: [Item; 26] = [
     item("NO_COLOR", "If not empty, no colours are used.", Of::Tool),
     item("NO_COLOR", "If not empty, no colours are used.", Of::Pages(&["sextant-agent-status"])),
     item("SYSTEMD_COLORS", "Whether to use colours: a boolean, auto, or 16, 256 or 24bit, which mean yes.", Of::Tool),
+    item(
+        "SYSTEMD_COLORS",
+        "Whether to use colours: a boolean, auto, or 16, 256 or 24bit, which mean yes.",
+        Of::Pages(&["sextant-agent-status"]),
+    ),
+    item("TERM", "On a dumb terminal there are no colours.", Of::Pages(&["sextant-agent-status"])),
     item("TERM", "On a dumb terminal there are no colours, no progress bars and no pager.", Of::Tool),
     item("COLUMNS", "Width of tables. The default is that of the terminal.", Of::Tool),
     item(
