@@ -21,6 +21,49 @@ enum Stretch {
     Fragment { at: u64, len: u64 },
 }
 
+impl Stretch {
+    /// Length in bytes.
+    const fn len(&self) -> u64 {
+        let (Self::Stored { len, .. } | Self::Hole { len } | Self::Packed { len, .. } | Self::Fragment { len, .. }) =
+            self;
+        *len
+    }
+}
+
+/// The content of an inode.
+struct Content<'a> {
+    erofs: &'a Erofs,
+    meter: &'a Meter<'a>,
+    inode: &'a Inode,
+    /// `None` if it is not compressed.
+    clusters: Option<Clusters>,
+}
+
+impl<'a> Content<'a> {
+    fn open(erofs: &'a Erofs, meter: &'a Meter<'a>, inode: &'a Inode) -> Result<Self, FilesystemError> {
+        let clusters = match inode.layout {
+            Layout::CompressedFull | Layout::CompressedCompact => Some(Clusters::read(erofs, meter, inode)?),
+            _ => None,
+        };
+        Ok(Self { erofs, meter, inode, clusters })
+    }
+
+    /// Returns the stretch at `offset`, from there on.
+    fn stretch(&self, offset: u64) -> Result<Stretch, FilesystemError> {
+        match &self.clusters {
+            Some(clusters) => compressed(self.meter, clusters, offset),
+            None => flat(self.erofs, self.meter, self.inode, offset),
+        }
+    }
+
+    /// Returns the packed file. Without `fragments`, a reference to it is an error.
+    fn packed(&self, fragments: bool) -> Result<Inode, FilesystemError> {
+        let corrupt = || FilesystemError::corrupt("content of an inode", self.inode.offset);
+        let packed = self.erofs.packed.filter(|_| fragments).ok_or_else(corrupt)?;
+        Inode::read(self.erofs, self.meter, packed)
+    }
+}
+
 /// Fills `buf` with the content of `inode` from `offset` on. The caller has checked that the content is long enough.
 pub(super) fn read(
     erofs: &Erofs,
@@ -43,25 +86,16 @@ fn read_nested(
     fragments: bool,
 ) -> Result<(), FilesystemError> {
     let corrupt = || FilesystemError::corrupt("content of an inode", inode.offset);
-    let clusters = match inode.layout {
-        Layout::CompressedFull | Layout::CompressedCompact if !buf.is_empty() => {
-            Some(Clusters::read(erofs, meter, inode)?)
-        }
-        _ => None,
-    };
+    if buf.is_empty() {
+        return Ok(());
+    }
+    let content = Content::open(erofs, meter, inode)?;
     while !buf.is_empty() {
         if offset >= inode.size {
             return Err(corrupt());
         }
-        let stretch = match &clusters {
-            Some(clusters) => compressed(meter, clusters, offset)?,
-            None => flat(erofs, meter, inode, offset)?,
-        };
-        let (Stretch::Stored { len, .. }
-        | Stretch::Hole { len }
-        | Stretch::Packed { len, .. }
-        | Stretch::Fragment { len, .. }) = stretch;
-        let len = usize::try_from(len).unwrap_or(usize::MAX).min(buf.len());
+        let stretch = content.stretch(offset)?;
+        let len = usize::try_from(stretch.len()).unwrap_or(usize::MAX).min(buf.len());
         let (now, later) = std::mem::take(&mut buf).split_at_mut_checked(len).ok_or_else(corrupt)?;
         match stretch {
             _ if now.is_empty() => return Err(corrupt()),
@@ -72,8 +106,7 @@ fn read_nested(
             }
             Stretch::Packed { cluster, .. } => cluster.read(erofs, meter, offset, now)?,
             Stretch::Fragment { at, .. } => {
-                let packed = erofs.packed.filter(|_| fragments).ok_or_else(corrupt)?;
-                let packed = Inode::read(erofs, meter, packed)?;
+                let packed = content.packed(fragments)?;
                 read_nested(erofs, meter, &packed, at, now, false)?;
             }
         }
@@ -104,31 +137,21 @@ fn places_within(
 ) -> Result<(), FilesystemError> {
     let corrupt = || FilesystemError::corrupt("content of an inode", inode.offset);
     let (mut offset, end) = (within.start, within.end.min(inode.size));
-    let clusters = match inode.layout {
-        Layout::CompressedFull | Layout::CompressedCompact if offset < end => {
-            Some(Clusters::read(erofs, meter, inode)?)
-        }
-        _ => None,
-    };
+    if offset >= end {
+        return Ok(());
+    }
+    let content = Content::open(erofs, meter, inode)?;
     while offset < end {
         meter.charge(0)?;
-        let stretch = match &clusters {
-            Some(clusters) => compressed(meter, clusters, offset)?,
-            None => flat(erofs, meter, inode, offset)?,
-        };
-        let (Stretch::Stored { len, .. }
-        | Stretch::Hole { len }
-        | Stretch::Packed { len, .. }
-        | Stretch::Fragment { len, .. }) = stretch;
-        let len = len.min(end.saturating_sub(offset));
+        let stretch = content.stretch(offset)?;
+        let len = stretch.len().min(end.saturating_sub(offset));
         match stretch {
             _ if len == 0 => return Err(corrupt()),
             Stretch::Stored { at, .. } => see(at..at.saturating_add(len)),
             Stretch::Hole { .. } => {}
             Stretch::Packed { cluster, .. } => see(cluster.place()),
             Stretch::Fragment { at, .. } => {
-                let packed = erofs.packed.filter(|_| fragments).ok_or_else(corrupt)?;
-                let packed = Inode::read(erofs, meter, packed)?;
+                let packed = content.packed(fragments)?;
                 places_within(erofs, meter, &packed, at..at.saturating_add(len), see, false)?;
             }
         }
