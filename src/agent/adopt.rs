@@ -409,14 +409,14 @@ fn host(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, place: Host<'
             image.detail.as_ref().map_or("", Message::as_str),
             image.reason.as_ref().map_or("", Word::as_str)
         ));
-        // Those systemd passes over (systemd 254 to 262, `src/sysext/sysext.c`, `validate_version`), and nobody else pays.
+        // Those systemd passes over (systemd 254 to 262, `src/sysext/sysext.c`, `validate_version`); other images are not affected.
         let is_passed_over =
             |reason: &Word<Reason>| *reason == Reason::IncompatibleHost || *reason == Reason::WrongScope;
         if image.reason.as_ref().is_some_and(is_passed_over) {
             note(records, image, Judgement::PassedOver(cause));
             continue;
         }
-        // Of these rules systemd knows nothing: it merges the image, and nobody else pays.
+        // systemd does not have these rules: it merges the image, and other images are not affected.
         let is_excluded = |reason: &Word<Reason>| *reason == Reason::TooOld || *reason == Reason::RevokedImage;
         let is_excluded = image.reason.as_ref().is_some_and(is_excluded);
         let effect = if is_excluded { "systemd merges it" } else { "it blocks all extensions" };

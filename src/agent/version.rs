@@ -4,7 +4,7 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version between words that are in no other program, as systemd-stub names its own (`#### LoaderInfo: systemd-stub 257.13
-/// ####`). Whoever has an initrd can tell by it which agent is inside.
+/// ####`). `sextant inspect` reads the version of the agent in an initrd from it.
 pub const MARKER: &str = concat!("#### sextant-agent ", env!("CARGO_PKG_VERSION"), " ####");
 
 /// The version, cut out of the marker: so no compiler and no linker leaves the marker out.

@@ -11,7 +11,7 @@ use openssl::rsa::Rsa;
 use openssl::x509::{X509, X509NameBuilder};
 use std::time::Duration;
 
-/// Somebody with a key and a certificate of their own making.
+/// An attacker with a key and a certificate of their own.
 struct Authority {
     key: PKey<Private>,
     certificate: X509,
@@ -124,7 +124,7 @@ fn of_certificates_that_openssl_takes_for_one_the_first_counts() {
         Err(SignatureError::Mismatch { signer, .. }) => assert_eq!(signer, "CN=Vendor"),
         other => panic!("{other:?}"),
     }
-    // One of the two makes nobody the same.
+    // Name or serial number alone does not make a certificate the same.
     let (same_name, same_serial) = (Authority::ec("VENDOR", 2), Authority::ec("Other", 1));
     let all = [&first, &same_name, &same_serial];
     assert_eq!(decide(&all, &same_name).unwrap(), "CN=VENDOR");

@@ -74,7 +74,7 @@ fn read(mut stream: impl Read + Send + 'static, limit: u64) -> mpsc::Receiver<Ve
         let mut content = Vec::new();
         // What was read before an error is worth having.
         let _ = stream.by_ref().take(limit).read_to_end(&mut content);
-        // Nobody waits for it any more after a timeout.
+        // After a timeout the receiver is gone.
         let _ = sender.send(content);
         let _ = io::copy(&mut stream, &mut io::sink());
     });

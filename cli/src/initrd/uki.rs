@@ -63,7 +63,7 @@ pub struct Uki {
     pub uname: Option<Text>,
     /// Number of profiles
     pub profiles: usize,
-    /// Whether it carries a signature; by whom, and whether a firmware accepts it, is not judged
+    /// Whether it carries a signature. The signer is not judged
     pub signed: bool,
 }
 
@@ -135,7 +135,7 @@ impl Uki {
             }
         }
         if self.signed {
-            checks.ok(Group::Uki, "signature", Some("present; by whom is not judged".into()));
+            checks.ok(Group::Uki, "signature", Some("present; the signer is not judged".into()));
         } else {
             checks.note(Group::Uki, "signature", "missing: sign it, or firmware with Secure Boot does not start it");
         }

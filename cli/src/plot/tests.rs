@@ -113,7 +113,7 @@ fn images_stand_below_the_run_that_processed_them() {
     assert!(svg.contains("Images of stage, from 2.00 s on") && svg.contains("10 ms, rejected: corrupt"), "{svg}");
     assert!(!svg.contains(">initrd<"), "nothing is known about it");
 
-    // A boot begins with the kernel, where systemd says when what came.
+    // A boot begins with the kernel, if systemd has the times of its phases.
     let units = Unit::parse_all(SHOWN);
     let boot = Boot { initrd: Some(1_000_000), host: Some(3_000_000), finished: Some(12_000_000) };
     let timeline = Timeline::of(&report, &units, boot).unwrap();

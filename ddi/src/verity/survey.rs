@@ -124,8 +124,7 @@ pub fn is_top_damaged(data: &dyn ReadAt, hash: &dyn ReadAt, superblock: &Superbl
 
 /// The data blocks that match their digests; reading others gives [`Damaged`]. After 8 MiB of blocks every read fails.
 ///
-/// That the digests are those that the root hash stands for is not looked at: whoever refused the image for a data block has done
-/// that.
+/// The digests themselves are not checked against the root hash: the verification that refused the data block did that.
 #[derive(Debug)]
 pub struct SoundData<'a> {
     data: &'a dyn ReadAt,

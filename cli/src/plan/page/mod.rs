@@ -1,6 +1,6 @@
 //! A plan as one HTML page, for a browser without network and for paper.
 //!
-//! Names in it were chosen by whoever made the images and stages. The templates of `maud` escape whatever they show, and the
+//! Names in it come from images and stages and are hostile input. The templates of `maud` escape whatever they show, and the
 //! page carries a policy that lets a browser run and apply nothing but the script and the style that are written here, which
 //! are constants. Without scripts the page lacks its filter, and nothing else.
 
