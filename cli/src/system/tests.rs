@@ -1,4 +1,10 @@
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
 
 use super::*;
 use proptest::prelude::*;
