@@ -24,7 +24,7 @@ pub use identity::{Evidence, Found, Known, Origin};
 pub use origin::{Attached, VerityDevice};
 pub use required::{FULFILLED, REQUIRED, fulfil, is_required, require};
 pub use service::{Obstacle, Service, obstacle};
-pub use units::{CONFIRM, ENABLED as IMAGE_ENABLED, Units, image_files};
+pub use units::{CONFIRM, ENABLED as IMAGE_ENABLED, UNITS, Units, image_files};
 
 use crate::durable;
 use crate::policy::Overlay;

@@ -53,6 +53,19 @@ const FILES: [(&str, &str, &str); 8] = [
     ("system", REQUIRED, include_str!("../../systemd-units/sextant-required.target")),
 ];
 
+/// The units that stage and merge extensions, ours and systemd's, in initrd and host.
+pub const UNITS: [&str; 9] = [
+    "sextant-stage.service",
+    "sextant-merge.service",
+    "sextant-confirm.service",
+    "systemd-sysext.service",
+    "systemd-confext.service",
+    "systemd-sysext-initrd.service",
+    "systemd-confext-initrd.service",
+    "systemd-sysext-sysroot.service",
+    "systemd-confext-sysroot.service",
+];
+
 const DROP_IN: &str = "zz-sextant.conf";
 /// The unit that compares what is merged with what was staged.
 pub const CONFIRM: &str = "sextant-confirm.service";

@@ -3,6 +3,7 @@
 use super::capture::capture;
 use super::{Bundle, REPORT, versions};
 use anyhow::{Context, Result};
+use sextant::merge::UNITS;
 use sextant::report::{MAX_LEN, PATH};
 use sextant::root::Root;
 use std::path::Path;
@@ -22,18 +23,6 @@ const TIME: Duration = Duration::from_secs(30);
 /// The configuration of this boot, as the agent kept it.
 const CONFIGURATION: &str = "/run/sextant/sextant.yaml";
 
-/// Whose entries of the journal are taken.
-const UNITS: [&str; 9] = [
-    "sextant-stage.service",
-    "sextant-merge.service",
-    "sextant-confirm.service",
-    "systemd-sysext.service",
-    "systemd-confext.service",
-    "systemd-sysext-initrd.service",
-    "systemd-confext-initrd.service",
-    "systemd-sysext-sysroot.service",
-    "systemd-confext-sysroot.service",
-];
 /// Fields of these entries. Others, such as command lines and the host's name, stay out.
 const FIELDS: &str = "MESSAGE,MESSAGE_ID,PRIORITY,SYSLOG_IDENTIFIER,_SYSTEMD_UNIT,UNIT,_TRANSPORT,JOB_RESULT,EXIT_STATUS,\
                       SEXTANT_IMAGE,SEXTANT_EXTENSION,SEXTANT_VERDICT,SEXTANT_REASON,SEXTANT_ROOT_HASH,SEXTANT_SIGNER";

@@ -1,8 +1,9 @@
 //! `sextant status --plot`
 
 use super::output::{print, warn};
-use crate::plot::{AROUND, BOOT_PROPERTIES, Boot, Timeline, UNIT_PROPERTIES, Unit};
+use crate::plot::{BOOT_PROPERTIES, Boot, MILESTONES, Timeline, UNIT_PROPERTIES, Unit};
 use anyhow::{Context, Result, bail};
+use sextant::merge;
 use sextant::report::{PATH, Report};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +23,8 @@ pub(super) fn run(report: &Report, path: &Path) -> Result<()> {
 
 /// Asks systemd. What it doesn't tell isn't drawn.
 fn ask() -> (Vec<Unit>, Boot) {
-    let shown = show(UNIT_PROPERTIES, &AROUND).and_then(|units| Ok((units, show(BOOT_PROPERTIES, &[])?)));
+    let units = [merge::UNITS.as_slice(), &MILESTONES].concat();
+    let shown = show(UNIT_PROPERTIES, &units).and_then(|units| Ok((units, show(BOOT_PROPERTIES, &[])?)));
     match shown {
         Ok((units, boot)) => (Unit::parse_all(&units), Boot::parse(&boot)),
         Err(error) => {

@@ -7,7 +7,7 @@ mod scale;
 mod svg;
 mod units;
 
-pub use units::{AROUND, BOOT_PROPERTIES, Boot, UNIT_PROPERTIES, Unit};
+pub use units::{BOOT_PROPERTIES, Boot, MILESTONES, UNIT_PROPERTIES, Unit};
 
 use ddi::text::Text;
 use scale::duration;

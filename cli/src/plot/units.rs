@@ -4,16 +4,9 @@ use ddi::text::Text;
 use sextant::clock::Span;
 use std::collections::BTreeMap;
 
-/// Units that stand around a merge: ours and systemd's own of the merge, and the milestones of initrd and host
-/// (bootup(7), dracut.bootup(7); those of Kairos begin with `cos-setup`).
-pub const AROUND: [&str; 36] = [
-    "sextant-stage.service",
-    "sextant-merge.service",
-    "sextant-confirm.service",
-    "systemd-sysext.service",
-    "systemd-confext.service",
-    "systemd-sysext-initrd.service",
-    "systemd-confext-initrd.service",
+/// Units around those of a merge: the milestones of initrd and host (bootup(7), dracut.bootup(7); those of Kairos begin
+/// with `cos-setup`).
+pub const MILESTONES: [&str; 29] = [
     "systemd-journald.service",
     "systemd-udevd.service",
     "systemd-modules-load.service",
