@@ -101,6 +101,7 @@ lint: deps ## rustfmt and clippy
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz/lint -- --deny warnings
 
 .PHONY: msrv
 msrv: deps ## compile with the minimum Rust version that Cargo.toml names (installs it with rustup)

@@ -32,6 +32,7 @@ impl Bounded {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed);
         if held.saturating_add(bytes) > MEMORY {
             // Neither allocates.
+            #[expect(clippy::disallowed_methods, reason = "the text is our own")]
             let _ = std::io::stderr().write_all(b"fuzz: an input takes more memory than fuzz/src/lib.rs allows\n");
             std::process::abort();
         }

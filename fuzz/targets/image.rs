@@ -8,19 +8,19 @@ use libfuzzer_sys::fuzz_target;
 use sextant::verify::SignedDdi;
 
 fuzz_target!(|data: &[u8]| {
-    check(&data.to_vec());
+    check(data);
     if let Some(mended) = sextant_fuzz::mend(data) {
         check(&mended);
     }
 });
 
-fn check(image: &Vec<u8>) {
+fn check(image: &[u8]) {
     let architecture = Architecture::native().unwrap_or(Architecture::X86_64);
-    let Ok(ddi) = Ddi::read(image, architecture) else { return };
+    let Ok(ddi) = Ddi::read(&image, architecture) else { return };
     let signed = SignedDdi::verify(ddi.clone(), sextant_fuzz::impostors());
     assert!(signed.is_err(), "a signature out of nothing: {signed:?}");
     // Nothing further is done without a signature; the tree is the next that would have to stand an attack.
-    let window = |partition: &ddi::gpt::Partition| Window::new(image, partition.start, partition.len);
+    let window = |partition: &ddi::gpt::Partition| Window::new(&image, partition.start, partition.len);
     let (Some(data), Some(hash)) = (window(ddi.root()), window(ddi.verity())) else {
         panic!("partitions outside of the image: {ddi:?}");
     };

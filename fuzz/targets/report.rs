@@ -3,7 +3,8 @@
 
 use ddi::text::{Message, Text};
 use libfuzzer_sys::fuzz_target;
-use sextant::report::{Report, SCHEMA_VERSION, table};
+use sextant::report::table::Style;
+use sextant::report::{Report, SCHEMA_VERSION, status};
 use sextant_fuzz as _;
 
 /// Room for the marker with the true length behind what is kept of a text; it is counted generously.
@@ -17,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(image.file.as_str().len() <= Text::LIMIT + MARKER);
         assert!(image.detail.as_ref().is_none_or(|detail| detail.as_str().len() <= Message::LIMIT + MARKER));
     }
-    let show = |report: &Report| table::images(&report.images, table::Style { colour: false });
+    let show = |report: &Report| status::text(report, Style { colour: false });
     let shown = show(&report);
     assert!(shown.chars().all(|character| character == '\n' || !character.is_control()), "{shown:?}");
     assert!(report.summary().as_str().len() <= Message::LIMIT + MARKER);
