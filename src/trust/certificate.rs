@@ -19,7 +19,8 @@ use openssl::x509::X509;
 use std::fmt;
 use std::time::SystemTime;
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
 /// Maximum size of a certificate in bytes.
 const MAX_CERTIFICATE: usize = 64 * 1024;
@@ -95,8 +96,32 @@ impl KeyId {
     /// Returns the identity of the key in a `SubjectPublicKeyInfo`: the modulus of an RSA key, the point of an elliptic
     /// curve key, else the bytes.
     pub(super) fn of(info: &[u8]) -> Self {
+        if let Some(key) = Self::usual(info) {
+            return key;
+        }
         let key = PKey::public_key_from_der(info).ok();
         Self(key.and_then(|key| Self::number(&key)).unwrap_or_else(|| info.to_vec()))
+    }
+
+    /// Returns the same without OpenSSL, which takes a million instructions for it: for RSA keys and for uncompressed
+    /// points of the size that a curve of TLS or TPM has.
+    fn usual(info: &[u8]) -> Option<Self> {
+        let (rest, info) = SubjectPublicKeyInfo::from_der(info).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
+        match info.parsed().ok()? {
+            PublicKey::RSA(key) => {
+                let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
+                let modulus = key.modulus.get(zeros..).filter(|modulus| !modulus.is_empty())?;
+                Some(Self(modulus.to_vec()))
+            }
+            PublicKey::EC(point) => {
+                let is_usual = |point: &&[u8]| matches!((point.first(), point.len()), (Some(4), 65 | 97 | 133));
+                Some(point.data()).filter(is_usual).map(|point| Self(point.to_vec()))
+            }
+            _ => None,
+        }
     }
 
     fn number(key: &PKey<Public>) -> Option<Vec<u8>> {
@@ -129,6 +154,18 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the key) accept it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(der, None)
+    }
+
+    /// Parses a DER certificate that OpenSSL has read already, which takes it most of the time of parsing.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_der`].
+    pub(super) fn of_x509(der: &[u8], x509: X509) -> Result<Self, CertificateError> {
+        Self::read(der, Some(x509))
+    }
+
+    fn read(der: &[u8], x509: Option<X509>) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
         }
@@ -137,7 +174,7 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
-        let x509 = X509::from_der(der).map_err(|error| malformed(&error))?;
+        let x509 = x509.map_or_else(|| X509::from_der(der), Ok).map_err(|error| malformed(&error))?;
         // systemd gets the certificate as OpenSSL encodes it. In parts that no signature covers, OpenSSL can write an
         // encoding that it cannot read again. Images of that signer would then be staged here and refused by systemd.
         if x509.to_der().ok().as_deref() != Some(der) {
@@ -252,5 +289,30 @@ impl Eq for Certificate {}
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({} {})", self.subject, self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::nid::Nid;
+    use openssl::rsa::Rsa;
+
+    #[test]
+    fn a_usual_key_is_identified_as_openssl_does() {
+        let rsa = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+        let mut keys = vec![rsa.public_key_to_der().unwrap()];
+        for curve in [Nid::X9_62_PRIME256V1, Nid::SECP384R1, Nid::SECP521R1] {
+            let key = EcKey::generate(&EcGroup::from_curve_name(curve).unwrap()).unwrap();
+            keys.push(PKey::from_ec_key(key).unwrap().public_key_to_der().unwrap());
+        }
+        for info in &keys {
+            let number = KeyId::number(&PKey::public_key_from_der(info).unwrap()).unwrap();
+            assert_eq!(KeyId::usual(info), Some(KeyId(number)));
+        }
+        let ed25519 = PKey::generate_ed25519().unwrap().public_key_to_der().unwrap();
+        assert_eq!(KeyId::usual(&ed25519), None);
     }
 }

@@ -71,14 +71,11 @@ impl Revocations {
     fn add(&mut self, data: &[u8]) -> bool {
         let x509 = X509::from_der(data).ok();
         let again = x509.as_ref().and_then(|x509| x509.to_der().ok());
-        if let Some(x509) = x509 {
-            if let Some(key) = x509.public_key().ok().and_then(|key| key.public_key_to_der().ok()) {
-                self.keys.insert(KeyId::of(&key));
-            }
-            self.issuers.push(x509);
-        }
+        // What both parsers read in the same way is taken once.
+        let is_usual = again.as_deref() == Some(data);
+        let other = again.as_deref().filter(|_| !is_usual);
         let mut is_read = false;
-        for encoding in [Some(data), again.as_deref()].into_iter().flatten() {
+        for encoding in [Some(data), other].into_iter().flatten() {
             if let Some(part) = signed_part(encoding) {
                 self.parts.insert(part.to_vec());
             }
@@ -87,12 +84,22 @@ impl Revocations {
                 is_read = true;
             }
         }
+        if !(is_usual && is_read)
+            && let Some(key) = x509.as_ref().and_then(|x509| x509.public_key().ok()?.public_key_to_der().ok())
+        {
+            self.keys.insert(KeyId::of(&key));
+        }
         let shown = again.as_deref().unwrap_or(data);
-        if let Ok(certificate) = Certificate::from_der(shown)
+        let certificate = match &x509 {
+            Some(x509) if is_usual => Certificate::of_x509(shown, x509.clone()),
+            _ => Certificate::from_der(shown),
+        };
+        if let Ok(certificate) = certificate
             && !self.certificates.contains(&certificate)
         {
             self.certificates.push(certificate);
         }
+        self.issuers.extend(x509);
         is_read || again.is_some()
     }
 
