@@ -31,7 +31,7 @@ define relocate
 endef
 
 # What may lie on a host: units that do nothing unless there is an initrd, and that nothing enables.
-UNITS := systemd-units/sextant-stage.service systemd-units/sextant-merge.service
+UNITS := systemd-units/sextant-stage.service systemd-units/sextant-gate.service systemd-units/sextant-merge.service
 
 # The root of an initrd as far as it is ours: the agent is missing in it, and has to be put beside it. The
 # drop-ins of systemd's units are only there: on a host without an agent nobody would open their gate.

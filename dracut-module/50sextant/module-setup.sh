@@ -33,7 +33,7 @@ check() {
 }
 
 depends() {
-    # systemd-tmpfiles closes the gate, systemd-modules-load loads what installkernel() brings, dm has the
+    # systemd-tmpfiles closes the gate if the agent fails, systemd-modules-load loads what installkernel() brings, dm has the
     # udev rules of device-mapper. These names are the same in dracut 059 and dracut-ng.
     echo systemd systemd-initrd systemd-journald systemd-modules-load systemd-tmpfiles dm
 }
@@ -77,7 +77,7 @@ install() {
     for file in lib/tmpfiles.d/sextant.conf lib/modules-load.d/sextant.conf \
         lib/systemd/system/systemd-{sysext,confext}{,-initrd,-sysroot}.service.d/zz-sextant.conf \
         lib/systemd/system/systemd-{sysext,sysupdate-notify-sysext}@.service.d/zz-sextant.conf \
-        lib/systemd/system/sextant-required.target; do
+        lib/systemd/system/sextant-{gate.service,required.target}; do
         [[ -f $initdir/usr/$file ]] || sextant_fatal "there is no usr/$file in $root$tree"
     done
 }

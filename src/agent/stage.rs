@@ -13,7 +13,7 @@ use crate::report::{self, Event, Image, Report, Verb};
 use crate::root::Root;
 use crate::stage::{free_copies, quarantine, withdraw};
 use crate::state::State;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use ddi::Class;
 use ddi::text::{Message, Text};
 use std::ffi::{OsStr, OsString};
@@ -30,6 +30,7 @@ const UNFINISHED: &str = "the agent was stopped before all files were processed"
 pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let (started, begun) = (Instant::now(), report::Run::begin(Verb::Stage));
     let root = environment.root();
+    merge::guard(root, environment.units()).context("closing the gate")?;
     let _lock = lock::exclusive(root)?;
     let mut report = Report {
         error: Some(UNFINISHED.into()),

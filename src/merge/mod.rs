@@ -50,6 +50,15 @@ pub fn close(root: &Root) -> Result<()> {
     durable::remove(&directory.join(GATE_NAME)).with_context(|| format!("closing {GATE}"))
 }
 
+/// Has the host's units wait for the gate, whatever becomes of the agent from now on. Where they do already, nothing changes,
+/// and neither does the gate.
+///
+/// # Errors
+/// The first file that can't be written. Nothing may be staged then.
+pub fn guard(root: &Root, units: Units) -> Result<()> {
+    units::guard(root, units)
+}
+
 /// Whether the gate is open.
 #[must_use]
 pub fn is_open(root: &Root) -> bool {

@@ -25,7 +25,9 @@ const VENDOR: &str = "/usr/lib/systemd";
 /// Directories whose files hide those of the same name in [`VENDOR`] (systemd.unit(5), sysext.conf(5)).
 const BEFORE_VENDOR: [&str; 3] = ["/etc/systemd", RUNTIME, "/usr/local/lib/systemd"];
 
-/// A file in one of these directories: its directory there, its name, its content.
+/// Number of [`FILES`] that have units wait for the gate: all that merge on the host.
+const GUARDS: usize = 4;
+/// A file in one of these directories: its directory there, its name, its content. Those about the gate come first.
 const FILES: [(&str, &str, &str); 8] = [
     (
         "system/systemd-sysext.service.d",
@@ -54,8 +56,9 @@ const FILES: [(&str, &str, &str); 8] = [
 ];
 
 /// The units that stage and merge extensions, ours and systemd's, in initrd and host.
-pub const UNITS: [&str; 9] = [
+pub const UNITS: [&str; 10] = [
     "sextant-stage.service",
+    "sextant-gate.service",
     "sextant-merge.service",
     "sextant-confirm.service",
     "systemd-sysext.service",
@@ -90,6 +93,25 @@ const REMEDY: &str = "copy the tree that belongs to this agent over the root of 
 /// Most bytes that are read of a file that should be one of [`FILES`].
 const MAX_FILE: u64 = 64 * 1024;
 
+/// Has the host's units wait for the gate, whatever becomes of the agent from now on. `boot-complete.target` gets what it
+/// requires as well, so that a boot of which an extension is required isn't good by itself.
+///
+/// In an image that has the files nothing is written; `provide` looks at them.
+///
+/// # Errors
+/// The first file that can't be written.
+pub(super) fn guard(root: &Root, units: Units) -> Result<()> {
+    if units == Units::Image {
+        return Ok(());
+    }
+    let required = FILES.iter().filter(|(_, name, _)| *name == REQUIRED);
+    for file in FILES.iter().take(GUARDS).chain(required) {
+        write_file(root, file)?;
+    }
+    link(root, &format!("{RUNTIME}/{REQUIRES}"), REQUIRED, &format!("../{REQUIRED}"))
+        .with_context(|| format!("enabling {REQUIRED}"))
+}
+
 /// Gives the host's systemd the drop-ins, policy first, and enables the units.
 ///
 /// # Errors
@@ -103,11 +125,8 @@ pub(super) fn provide(root: &Root, units: Units) -> Result<()> {
 }
 
 fn write(root: &Root) -> Result<()> {
-    for (directory, name, content) in FILES {
-        let directory = format!("{RUNTIME}/{directory}");
-        let context = || format!("writing {directory}/{name}");
-        let directory = root.make_directory(&directory).with_context(context)?;
-        durable::write(&directory.join(name), content.as_bytes(), 0o644).with_context(context)?;
+    for file in &FILES {
+        write_file(root, file)?;
     }
     for (directory, name) in ENABLED {
         let is_ours = FILES.iter().any(|(_, file, _)| *file == name);
@@ -115,6 +134,13 @@ fn write(root: &Root) -> Result<()> {
         link(root, &format!("{RUNTIME}/{directory}"), name, &target).with_context(|| format!("enabling {name}"))?;
     }
     Ok(())
+}
+
+fn write_file(root: &Root, (directory, name, text): &(&str, &str, &str)) -> Result<()> {
+    let directory = format!("{RUNTIME}/{directory}");
+    let written =
+        root.make_directory(&directory).and_then(|path| durable::write(&path.join(name), text.as_bytes(), 0o644));
+    written.with_context(|| format!("writing {directory}/{name}"))
 }
 
 /// Checks that the image has all of it, as this agent knows it, and that nothing takes its place.
@@ -204,6 +230,24 @@ mod tests {
         let required = read("system/boot-complete.target.requires/sextant-required.target");
         assert_eq!(assigned(&required, "ConditionPathExists"), [super::super::REQUIRED]);
         assert_eq!(assigned(&required, "AssertPathExists"), [super::super::FULFILLED]);
+    }
+
+    #[test]
+    fn the_gate_is_closed_for_every_unit_that_merges_on_the_host_and_nothing_is_enabled() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        guard(&root, Units::Runtime).unwrap();
+        let system = dir.path().join("run/systemd/system");
+        for unit in ["systemd-sysext", "systemd-confext", "systemd-sysext@", "systemd-sysupdate-notify-sysext@"] {
+            let text = fs::read_to_string(system.join(format!("{unit}.service.d/zz-sextant.conf"))).unwrap();
+            assert!(assigned(&text, "ConditionPathExists").contains(&super::super::GATE), "{unit}: {text}");
+        }
+        assert!(system.join("boot-complete.target.requires/sextant-required.target").is_file());
+        assert!(!system.join("sysinit.target.wants").exists() && !system.join(CONFIRM).exists());
+
+        let image = tempfile::tempdir().unwrap();
+        guard(&Root::open(image.path()).unwrap(), Units::Image).unwrap();
+        assert!(!image.path().join("run").exists(), "immucore's initrd isn't systemd's");
     }
 
     /// An image in which everything is as it should be.

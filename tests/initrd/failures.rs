@@ -37,6 +37,7 @@ pub(crate) fn no_image_without_the_gate() {
     for file in [
         "lib/tmpfiles.d/sextant.conf",
         "lib/systemd/system/systemd-confext.service.d/zz-sextant.conf",
+        "lib/systemd/system/sextant-gate.service",
         "lib/systemd/system/sextant-required.target",
     ] {
         let installed = Installed::new();

@@ -76,6 +76,7 @@ pub(crate) fn an_initrd_by_dracut_is_ready_and_one_that_lacks_a_part_is_not() {
         for (path, subject) in [
             ("usr/lib/sextant/sextant-agent", "/usr/lib/sextant/sextant-agent"),
             ("usr/lib/systemd/system/sextant-merge.service", "/usr/lib/systemd/system/sextant-merge.service"),
+            ("usr/lib/systemd/system/sextant-gate.service", "/usr/lib/systemd/system/sextant-gate.service"),
             ("usr/lib/tmpfiles.d/sextant.conf", "/usr/lib/tmpfiles.d/sextant.conf"),
             ("usr/bin/systemd-tmpfiles", "/usr/bin/systemd-tmpfiles"),
             (

@@ -19,8 +19,14 @@ pub(crate) fn complaints(tree: &Tree, installed: &Installed, root: &Path, units:
     tree.succeed(installed, script, &arguments)
 }
 
-pub(crate) const IN_AN_INITRD: &[&str] =
-    &["initrd.target", "sysinit.target", "initrd-switch-root.target", "sextant-stage.service", "sextant-merge.service"];
+pub(crate) const IN_AN_INITRD: &[&str] = &[
+    "initrd.target",
+    "sysinit.target",
+    "initrd-switch-root.target",
+    "sextant-stage.service",
+    "sextant-gate.service",
+    "sextant-merge.service",
+];
 
 pub(crate) fn systemd_has_nothing_to_say_about_an_initrd() {
     let installed = Installed::new();

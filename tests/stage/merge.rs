@@ -45,11 +45,29 @@ fn the_gate_opens_once_policy_and_confirmation_are_in_place() {
 
 /// `sd_booted(3)`: that directory is the sign that systemd runs.
 #[test]
-fn staging_leaves_the_directory_of_systemd_alone() {
+fn staging_leaves_the_directory_of_systemd_alone_where_immucore_boots() {
     let machine = good_machine();
+    symlink("/usr/bin/immucore", machine.path("init")).unwrap();
     machine.stage();
     assert_eq!(machine.staged_names(), ["k3s"]);
     assert!(!machine.path("run/systemd").exists());
+}
+
+#[test]
+fn the_host_has_the_policy_and_the_gate_before_anything_is_read() {
+    let machine = good_machine().config("no such key: 1\n");
+    assert_eq!(machine.stage().status, Some(1));
+    for class in ["sysext", "confext"] {
+        assert!(has_policy(&machine, class), "{class}");
+    }
+    assert!(!gate(&machine));
+
+    let machine = good_machine();
+    fs::create_dir_all(machine.path("run")).unwrap();
+    fs::write(machine.path("run/systemd"), "no directory").unwrap();
+    let outcome = machine.stage();
+    assert_eq!((outcome.status, machine.staged_names().len()), (Some(1), 0));
+    assert!(outcome.stderr.starts_with("sextant-agent: closing the gate: writing "), "{}", outcome.stderr);
 }
 
 #[test]

@@ -13,6 +13,7 @@ const BEFORE: [&str; 2] = ["/etc/systemd/system", "/usr/local/lib/systemd/system
 
 const NOT_STAGED: &str = "nothing is staged: no extension is merged";
 const CLOSED: &str = "the gate stays closed: no extension is merged";
+const UNGUARDED: &str = "without a working agent, systemd merges what others put into /run/extensions";
 const EARLY: &str = "systemd merges in the initrd before the agent has rejected bad images";
 const NOT_LOADED: &str = "images are rejected as not-mountable unless the modules are built in";
 
@@ -25,8 +26,9 @@ macro_rules! shipped {
 const STAGE: (&str, &str) = shipped!("sextant-stage.service");
 /// Files below [`UNITS`], what a boot does without them, and the unit of systemd that they are for, if they are needed for
 /// that unit alone.
-const FILES: [((&str, &str), &str, Option<&str>); 11] = [
+const FILES: [((&str, &str), &str, Option<&str>); 12] = [
     (STAGE, NOT_STAGED, None),
+    (shipped!("sextant-gate.service"), UNGUARDED, None),
     (shipped!("sextant-merge.service"), CLOSED, None),
     (shipped!("sextant-required.target"), NOT_STAGED, None),
     (shipped!("systemd-sysext.service.d/zz-sextant.conf"), NOT_STAGED, None),
@@ -73,7 +75,7 @@ pub(super) fn check(look: &Look<'_>, checks: &mut Checks) -> io::Result<Option<S
     } else {
         checks.note(Group::Units, &path, "file is missing or changed: the order after stage runners is another one");
     }
-    for ((path, shipped), effect) in [(TMPFILES, NOT_STAGED), (MODULES_LOAD, NOT_LOADED)] {
+    for ((path, shipped), effect) in [(TMPFILES, UNGUARDED), (MODULES_LOAD, NOT_LOADED)] {
         expected::check(look, (Group::Units, path, shipped), None, effect, checks)?;
     }
     enabled(look, checks)?;
@@ -101,7 +103,7 @@ fn enabled(look: &Look<'_>, checks: &mut Checks) -> io::Result<()> {
 /// What the units run and rely on.
 fn programs(look: &Look<'_>, checks: &mut Checks) -> io::Result<()> {
     let needed = [
-        ("/usr/bin/systemd-tmpfiles", NOT_STAGED),
+        ("/usr/bin/systemd-tmpfiles", UNGUARDED),
         ("/usr/lib/systemd/systemd-modules-load", NOT_LOADED),
         ("/usr/lib/systemd/system/systemd-modules-load.service", NOT_LOADED),
         ("/usr/lib/systemd/systemd", "systemd is not started: no unit runs"),
