@@ -85,6 +85,7 @@ pub(super) const ROUND_CONSTANTS_256: [u32; 64] = [
 ];
 
 /// Round constants of SHA-512 (FIPS 180-4, section 4.2.3).
+#[cfg(target_arch = "x86_64")]
 pub(super) const ROUND_CONSTANTS_512: [u64; 80] = [
     0x428a_2f98_d728_ae22,
     0x7137_4491_23ef_65cd,
