@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ddi::verity::sha256::{BlockHasher, DIGEST_SIZE, Implementation};
-use ddi::verity::{HashAlgorithm, SaltedHasher, Superblock, build, default_threads, verify};
+use ddi::verity::sha2::{BlockHasher, Implementation};
+use ddi::verity::{HashAlgorithm, Superblock, build, default_threads, verify};
 
 const BLOCK: u32 = 4096;
 const SALT: [u8; 32] = [0x5a; 32];
@@ -30,18 +30,16 @@ fn hashing(criterion: &mut Criterion) {
     let count = blocks.len() / BLOCK as usize;
     let mut group = criterion.benchmark_group("hash");
     group.throughput(Throughput::Bytes(blocks.len() as u64));
-    for implementation in Implementation::available() {
-        let hasher = BlockHasher::new(implementation, &SALT);
-        let mut digests = vec![0; count * DIGEST_SIZE];
-        group.bench_function(format!("sha256 {}", implementation.name()), |bencher| {
-            bencher.iter(|| hasher.hash_blocks(BLOCK as usize, black_box(&blocks), &mut digests));
-        });
+    for algorithm in HashAlgorithm::ALL {
+        let mut digests = vec![0; count * algorithm.digest_size()];
+        for (name, supported) in Implementation::known(algorithm) {
+            let Some(implementation) = supported else { continue };
+            let hasher = BlockHasher::new(implementation, &SALT);
+            group.bench_function(format!("{algorithm} {name}"), |bencher| {
+                bencher.iter(|| hasher.hash_blocks(BLOCK as usize, black_box(&blocks), &mut digests));
+            });
+        }
     }
-    let hasher = SaltedHasher::new(HashAlgorithm::Sha512, &SALT);
-    let mut digests = vec![0; count * HashAlgorithm::Sha512.digest_size()];
-    group.bench_function("sha512", |bencher| {
-        bencher.iter(|| hasher.hash_blocks(BLOCK as usize, black_box(&blocks), &mut digests));
-    });
     group.finish();
 }
 

@@ -8,12 +8,13 @@
 //! Format: the kernel's `Documentation/admin-guide/device-mapper/verity.rst` (the tree) and cryptsetup's
 //! `lib/verity/verity.c` (the superblock, which the kernel never reads).
 
+mod algorithm;
 mod checked;
 mod error;
 mod geometry;
 mod hasher;
 mod root_hash;
-pub mod sha256;
+pub mod sha2;
 mod superblock;
 mod survey;
 #[cfg(test)]
@@ -23,10 +24,11 @@ mod walk;
 mod workers;
 mod zeros;
 
+pub use algorithm::HashAlgorithm;
 pub use checked::CheckedData;
 pub use error::{Area, TreeError};
 pub use geometry::{Geometry, Level, SUPERBLOCK_SIZE};
-pub use hasher::{HashAlgorithm, SaltedHasher};
+pub use hasher::SaltedHasher;
 pub use root_hash::{RootHash, RootHashError};
 pub use superblock::{MAX_BLOCK_SIZE, MAX_SALT_SIZE, MIN_BLOCK_SIZE, Superblock, SuperblockError};
 pub use survey::{SoundData, Survey, is_top_damaged, survey};
