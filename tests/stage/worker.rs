@@ -201,7 +201,7 @@ fn a_run_ends_in_time_and_hands_over_what_it_has() {
             let name = format!("image{number:02}");
             machine.sysext(&format!("{name}.sysext.raw"), &good_image(&name, vendor()))
         });
-        let options = Options { config: None, architecture: native(), confined: true, budget };
+        let options = Options { config: Vec::new(), architecture: native(), confined: true, budget };
         stage_here(&Environment::open(Some(machine.root())).unwrap(), &options).unwrap();
         let report = fs::read(machine.path("run/sextant/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();

@@ -111,7 +111,7 @@ fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Mess
     let Some(architecture) = found.architecture.or_else(Architecture::native) else {
         return Ok(Err("no partition types are defined for this architecture".into()));
     };
-    match Machine::read(&arguments.trust, None, architecture) {
+    match Machine::read(&arguments.trust, &[], architecture) {
         Ok(machine) => Ok(Ok(machine.verify(&arguments.image))),
         // Without anybody to ask all the rest is still worth showing.
         Err(error) if !arguments.trust.is_given() => Ok(Err(Message::new(format_args!("{error:#}")))),

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let output = &arguments.put.output;
     let paths = super::images::find(&arguments.images)?;
     let store = arguments.store.open(!arguments.entry.is_empty())?;
-    let policy = arguments.store.policy(arguments.put.config.as_deref())?;
+    let policy = arguments.store.policy(&arguments.put.config)?;
     let slots = store_options::slots(&store, &arguments.entry)?;
     for slot in &slots {
         let context = || format!("installing for {} (configuration: entries.deny)", Text::new(&slot.name));

@@ -17,7 +17,7 @@ use sextant::verify::{Accepted, Examined, Findings, InPlaceCustody, VerifiedImag
 use sextant::verify::{Candidate, extension_name};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// Some machine, this one or another.
@@ -32,8 +32,8 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Reads whom it trusts, and its configuration where one is named.
-    pub(super) fn read(options: &TrustOptions, config: Option<&Path>, architecture: Architecture) -> Result<Self> {
-        let policy = config.map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+    pub(super) fn read(options: &TrustOptions, config: &[PathBuf], architecture: Architecture) -> Result<Self> {
+        let policy = policy::load_files(config)?;
         Self::with_policy(options, policy, architecture)
     }
 

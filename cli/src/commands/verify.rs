@@ -28,10 +28,10 @@ pub(super) struct Arguments {
     /// Images to verify, named NAME.sysext.raw or NAME.confext.raw
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// Apply `secure_boot`, `trust`, `deny` and `limits.image_size` of the configuration FILE (format: sextant.yaml(5))
+    /// Apply `secure_boot`, `trust`, `deny` and `limits.image_size` of the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier ones
     /// [default: built-in values]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// Architecture of the machine, as systemd names it [default: that of this machine]
     #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
     arch: Option<Architecture>,
@@ -44,7 +44,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let architecture = arguments.arch.or_else(Architecture::native);
     let architecture = architecture.context("no partition types are defined for this architecture: use --arch")?;
-    let machine = Machine::read(&arguments.trust, arguments.config.as_deref(), architecture)?;
+    let machine = Machine::read(&arguments.trust, &arguments.config, architecture)?;
     let mut report = Report::default();
     report.firmware = machine.trust.firmware.as_ref().map(Into::into);
     report.set_trust(&machine.trust.store, false);
