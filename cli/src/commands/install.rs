@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
-        let text = || Ok(images(&verified, output.layout()));
+        let text = || Ok(images(&verified, output.layout(), false));
         output.show(|| Ok(document(arguments, &store, &verified, &[])), text)?;
         bail!("nothing installed: a boot would reject {refused} of {} images (--force overrides this)", verified.len());
     }

@@ -49,7 +49,8 @@ Exit status: 0 enabled, or already enabled; 1 no such extension, or an error occ
 pub(super) struct Enable {
     #[command(flatten)]
     which: Which,
-    /// Apply the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier ones [default: that of the running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier
+    /// ones [default: that of the running system]
     #[arg(long, value_name = "FILE")]
     config: Vec<PathBuf>,
 }
