@@ -1,11 +1,13 @@
 //! The directory below which all paths are resolved: `/` on a machine, or any tree for tests and image builds.
 
 use nix::dir::Dir;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::Mode;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -123,9 +125,7 @@ impl Root {
     pub fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         if !file.metadata()?.is_file() {
@@ -145,6 +145,46 @@ impl Root {
     /// Errors of `openat2(2)`.
     pub fn metadata(&self, path: &str) -> io::Result<Metadata> {
         File::from(self.resolve(path, OFlag::O_PATH)?).metadata()
+    }
+
+    /// Returns the target of the link at `path`, as the link has it. Returns `None` if there is no link.
+    ///
+    /// # Errors
+    /// Errors of `openat2(2)` and `readlinkat(2)`.
+    pub fn link(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let link = match self.resolve(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
+            Ok(link) => link,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // EINVAL or ENOENT: it is something else than a link.
+        match readlinkat(&link, "") {
+            Ok(target) => Ok(Some(target.into_vec())),
+            Err(Errno::EINVAL | Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the absolute path below this root, without links, of what is at `path`. Returns `None` if there is
+    /// nothing.
+    ///
+    /// # Errors
+    /// Errors of `openat2(2)`, including `ELOOP` for loops of links.
+    pub fn resolved(&self, path: &str) -> io::Result<Option<PathBuf>> {
+        let resolve = || {
+            if self.is_machine {
+                return fs::canonicalize(path);
+            }
+            let of = |file: &OwnedFd| fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let (root, found) = (of(&self.directory)?, of(&self.resolve(path, OFlag::O_PATH)?)?);
+            let inside = found.strip_prefix(root).map_err(|_| io::ErrorKind::InvalidInput)?;
+            Ok(Path::new("/").join(inside))
+        };
+        match resolve() {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns whether `path` exists, even as a dangling link.
@@ -168,7 +208,6 @@ impl Root {
     /// # Errors
     /// Errors of `openat2(2)` and `getdents(2)`.
     pub fn list_some(&self, path: &str, limit: usize) -> io::Result<Option<Vec<std::ffi::OsString>>> {
-        use std::os::unix::ffi::OsStringExt;
         let directory = match self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             Ok(directory) => directory,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -192,6 +231,11 @@ impl Root {
         let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         Ok(openat2(self.directory.as_fd(), path, how.mode(Mode::empty()))?)
     }
+}
+
+/// Returns whether the error says that a file or a directory on the way to it does not exist.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Compares device and inode. They are equal for bind mounts of one directory. File systems, subvolumes and overlays

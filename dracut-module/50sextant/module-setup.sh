@@ -21,9 +21,18 @@ sextant_fatal() {
 sextant_sealed() {
     local root=${dracutsysrootdir-} file
     for file in "$root"/etc/sextant.yaml "$root"/usr/lib/sextant.yaml \
+        "$root"/etc/sextant.yaml.d/*.yaml "$root"/usr/lib/sextant.yaml.d/*.yaml \
         "$root"/etc/verity.d/*.crt "$root"/usr/lib/verity.d/*.crt; do
         # A link that leads nowhere is a mistake to tell, not a file to leave out.
         [[ -e $file || -L $file ]] || continue
+        # The link that masks a file of the same name: dracut would look for what it leads to.
+        if [[ $file == *.yaml && -L $file && $(readlink "$file") == /dev/null ]]; then
+            mkdir -p "$initdir$(dirname "${file#"$root"}")" && ln -sfn /dev/null "$initdir${file#"$root"}" ||
+                sextant_fatal "installing $file failed"
+            continue
+        fi
+        # Of a directory dracut would install an empty one, which the agent refuses at each boot.
+        [[ ! -d $file ]] || sextant_fatal "${file#"$root"} is a directory"
         inst "${file#"$root"}" || sextant_fatal "installing $file failed"
     done
 }

@@ -18,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(image.file.as_str().len() <= Text::LIMIT + MARKER);
         assert!(image.detail.as_ref().is_none_or(|detail| detail.as_str().len() <= Message::LIMIT + MARKER));
     }
-    let show = |report: &Report| status::text(report, Style { colour: false });
+    let show = |report: &Report| status::text(report, Style { colour: false }, true);
     let shown = show(&report);
     assert!(shown.chars().all(|character| character == '\n' || !character.is_control()), "{shown:?}");
     assert!(report.summary().as_str().len() <= Message::LIMIT + MARKER);

@@ -50,9 +50,11 @@ Exit status: 0 completed (rejected images are not an error); 1 not completed; 2 
         /// Operate on the tree at DIR, without kernel features [default: the machine]
         #[arg(long, value_name = "DIR")]
         root: Option<PathBuf>,
-        /// Read the configuration from FILE [default: /etc/sextant.yaml, else /usr/lib/sextant.yaml]
+        /// Read the configuration from FILE; can be repeated, and later files apply over earlier ones [default:
+        /// /etc/sextant.yaml, else /usr/lib/sextant.yaml, with the drop-ins of /etc/sextant.yaml.d and
+        /// /usr/lib/sextant.yaml.d]
         #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        config: Vec<PathBuf>,
         /// Architecture of the machine, as systemd names it [default: that of this machine]
         #[arg(long, value_name = "ARCH", value_parser = Architecture::parse)]
         arch: Option<Architecture>,
@@ -198,7 +200,8 @@ pub fn run(cli: Cli) -> ExitCode {
             stage(&environment, &options).map(|()| true)
         }
         Command::Adopt { arch, dry_run, .. } => {
-            let options = Options { config: None, architecture: architecture(arch)?, confined: true, budget: BUDGET };
+            let options =
+                Options { config: Vec::new(), architecture: architecture(arch)?, confined: true, budget: BUDGET };
             let done = if dry_run { print(&preview(&environment, &options)?) } else { adopt(&environment, &options) };
             done.map(|()| true)
         }

@@ -11,8 +11,9 @@ pub const BUDGET: Duration = Duration::from_mins(4);
 /// What the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Configuration to read instead of the sealed one.
-    pub config: Option<PathBuf>,
+    /// Files of a configuration to read instead of the sealed one, none for the sealed one. Later ones apply over earlier
+    /// ones.
+    pub config: Vec<PathBuf>,
     /// Architecture of the machine.
     pub architecture: Architecture,
     /// Read images in processes of their own. Without it a benchmark sees what that costs.

@@ -165,12 +165,14 @@ fn export(root: &Root, anchors: &[Anchor]) -> Result<()> {
 }
 
 fn load_policy(root: &Root, options: &Options) -> Result<Policy> {
-    let text =
-        options.config.as_deref().map_or_else(|| policy::find(root), |path| policy::find_file(path).map(Some))?;
+    let documents = match options.config.as_slice() {
+        [] => policy::find(root),
+        files => policy::find_files(files),
+    };
     // One that is broken is kept too, so that no later run takes an older one for it; and what it may require is required.
-    policy::keep(root, text.as_ref())?;
-    merge::require(root, text.as_ref().is_some_and(policy::Text::may_require))?;
-    Ok(text.as_ref().map_or_else(|| Ok(Policy::default()), policy::Text::parse)?)
+    policy::keep(root, &documents)?;
+    merge::require(root, documents.may_require())?;
+    Ok(documents.parse()?)
 }
 
 /// The os-release of the system that will be extended: that below `/sysroot` in an initrd, else our own.

@@ -36,17 +36,25 @@ pub(super) fn enter(socket: RawFd, memory: u64) -> Result<(), (&'static str, Err
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_NOFILE, DESCRIPTORS),
-        (Resource::RLIMIT_CPU, PROCESSOR),
         (Resource::RLIMIT_AS, memory),
     ];
     for (resource, limit) in limits {
         lower(resource, limit).map_err(at("limiting what it may use"))?;
     }
+    lower_processor().map_err(at("limiting what it may use"))?;
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
     set_capabilities(None, none).map_err(|errno| ("dropping capabilities", Errno::from_raw(errno.raw_os_error())))?;
     prctl::set_no_new_privs().map_err(at("forgoing privileges"))?;
     filter::apply().map_err(at("filtering system calls"))
+}
+
+/// Lowers the limit of processor time, so that the process ends by `SIGXCPU` and not by `SIGKILL`, which can have any cause:
+/// the kernel sends the latter at the hard limit (Linux 6.12, `kernel/time/posix-cpu-timers.c`, `check_process_timers`).
+fn lower_processor() -> Result<(), Errno> {
+    let (_, now) = getrlimit(Resource::RLIMIT_CPU)?;
+    let limit = PROCESSOR.min(now);
+    setrlimit(Resource::RLIMIT_CPU, limit.saturating_sub(1).max(1), limit)
 }
 
 /// Lowers a limit. A limit that is already lower stays.

@@ -46,6 +46,9 @@ pub enum WorkerError {
     /// The process used more processor time than allowed.
     #[error("reading the image took more than {} seconds of processor time", .0.as_secs())]
     Processor(Duration),
+    /// The process used more processor time than its resource limit allows: that of its unit is below our own.
+    #[error("reading the image took all processor time that the process may use (RLIMIT_CPU; LimitCPU= of a unit)")]
+    Exhausted,
     /// The process did not answer in time.
     #[error("reading the image took more than {} seconds", .0.as_secs_f64())]
     Clock(Duration),
@@ -59,7 +62,7 @@ impl WorkerError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Processor(_) | Self::Clock(_) | Self::Budget => Reason::OutOfTime,
+            Self::Processor(_) | Self::Exhausted | Self::Clock(_) | Self::Budget => Reason::OutOfTime,
             _ => Reason::InternalError,
         }
     }
@@ -181,7 +184,11 @@ impl Worker {
                 Err(Errno::EINTR) => {}
                 Ok(WaitStatus::Signaled(_, signal, _)) => {
                     self.ended = true;
-                    return WorkerError::Killed(signal);
+                    return if signal == Signal::SIGXCPU {
+                        WorkerError::Exhausted
+                    } else {
+                        WorkerError::Killed(signal)
+                    };
                 }
                 Ok(WaitStatus::Exited(_, status)) => {
                     self.ended = true;

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::firmware::entry::BootEntry;
-use crate::policy::{Named, Verify};
+use crate::policy::{Limits, Minimum, Named, Required, Verify};
+use crate::trust::Source;
 use ddi::Class;
+use ddi::verity::RootHash;
 
 fn message(text: &str) -> String {
     parse("/etc/sextant.yaml", text.as_bytes()).unwrap_err().to_string()

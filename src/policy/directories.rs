@@ -1,13 +1,14 @@
 //! Directories on disks with extensions, in addition to those that the firmware's stub has loaded.
 
 use crate::firmware::entry::BootEntry;
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Maximum length of a path in bytes.
 const MAX_LEN: usize = 255;
 /// Maximum number of directories.
-pub(super) const MAX_DIRECTORIES: usize = 64;
+const MAX_DIRECTORIES: usize = 64;
 
 /// Errors of the path of such a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -69,6 +70,42 @@ impl Directory {
     }
 }
 
+/// The directories of a configuration, in the order of the search.
+#[derive(Debug, Default)]
+pub(super) struct Directories(Vec<Directory>);
+
+/// There are too many directories.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("more than {MAX_DIRECTORIES} directories")]
+pub(super) struct TooManyDirectories;
+
+impl Directories {
+    fn new(list: Vec<Directory>) -> Result<Self, TooManyDirectories> {
+        if list.len() > MAX_DIRECTORIES { Err(TooManyDirectories) } else { Ok(Self(list)) }
+    }
+
+    /// Appends those of a later file. What earlier ones say of the same directory does not count.
+    pub(super) fn combine(&mut self, Self(later): Self) -> Result<(), TooManyDirectories> {
+        let mut list = std::mem::take(&mut self.0);
+        list.retain(|directory| later.iter().all(|other| other.directory != directory.directory));
+        list.extend(later);
+        *self = Self::new(list)?;
+        Ok(())
+    }
+}
+
+impl From<Directories> for Vec<Directory> {
+    fn from(Directories(list): Directories) -> Self {
+        list
+    }
+}
+
+impl<'de> Deserialize<'de> for Directories {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Vec::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
 /// Checks a path.
 ///
 /// # Errors
@@ -87,9 +124,9 @@ fn check(path: &str) -> Result<(), DirectoryError> {
     }
 }
 
-fn path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    check(&text).map_err(serde::de::Error::custom)?;
+    check(&text).map_err(de::Error::custom)?;
     Ok(text)
 }
 

@@ -6,7 +6,10 @@ mod hierarchies;
 mod limits;
 mod required;
 
-pub use config::{CONFIG_PATHS, ConfigError, Text, find, find_file, keep, kept, load, load_file, parse};
+pub use config::{
+    CONFIG_PATHS, ConfigError, DROP_IN_DIRECTORIES, Document, Documents, MAX_DROP_INS, MAX_KEPT, MAX_TOTAL, Place,
+    find, find_files, is_drop_in, is_sealed, keep, kept, load, load_files, parse,
+};
 pub use directories::{Directory, DirectoryError, Verify};
 pub use hierarchies::{Hierarchies, HierarchyError, HierarchyList, HostHierarchies};
 pub use limits::{Limits, Overlay, Tally};
@@ -215,12 +218,12 @@ mod tests {
         fs::write(&second, "limits: {images: 2}").unwrap();
         assert_eq!(images().unwrap(), 2);
         fs::write(&first, "limits: {images: 1}").unwrap();
-        assert_eq!((images().unwrap(), load_file(&second).unwrap().limits.images), (1, 2));
+        assert_eq!((images().unwrap(), load_files(&[&second]).unwrap().limits.images), (1, 2));
         // What is kept outlives its file.
-        keep(&root, find(&root).unwrap().as_ref()).unwrap();
+        keep(&root, &find(&root)).unwrap();
         fs::remove_file(&first).unwrap();
         assert_eq!(kept(&root).unwrap().limits.images, 1);
-        keep(&root, None).unwrap();
+        keep(&root, &Documents::default()).unwrap();
         assert_eq!(kept(&root).unwrap(), Policy::default());
         // A link that leads nowhere was meant to be a configuration.
         symlink("nowhere", &first).unwrap();
@@ -235,7 +238,7 @@ mod tests {
         fs::create_dir(dir.path().join("etc")).unwrap();
         for (size, is_read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
             fs::write(&path, "#".repeat(size)).unwrap();
-            assert_eq!((load(&root).is_ok(), load_file(&path).is_ok()), (is_read, is_read), "{size}");
+            assert_eq!((load(&root).is_ok(), load_files(&[&path]).is_ok()), (is_read, is_read), "{size}");
         }
     }
 }

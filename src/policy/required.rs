@@ -125,6 +125,16 @@ impl Required {
         }
     }
 
+    /// Adds those of a later file. What several files name is required once.
+    ///
+    /// # Errors
+    /// [`RequiredError::TooMany`]
+    pub(super) fn combine(&mut self, Self(later): Self) -> Result<(), RequiredError> {
+        let new = later.into_iter().filter(|named| !self.0.contains(named)).collect::<Vec<_>>();
+        self.0.extend(new);
+        if self.0.len() > MAX_ENTRIES { Err(RequiredError::TooMany) } else { Ok(()) }
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -179,6 +189,22 @@ impl Minimum {
             minimum.add(Named::parse(name)?, Version::parse(version)?)?;
         }
         Ok(minimum)
+    }
+
+    /// Adds those of a later file. Of two versions for one name the higher one counts, so that no file permits what another
+    /// one refuses.
+    ///
+    /// # Errors
+    /// [`RequiredError::TooMany`]
+    pub(super) fn combine(&mut self, Self(later): Self) -> Result<(), RequiredError> {
+        for (named, version) in later {
+            match self.0.iter_mut().find(|(other, _)| *other == named) {
+                Some((_, lowest)) if compare_versions(&lowest.0, &version.0).is_lt() => *lowest = version,
+                Some(_) => {}
+                None => self.add(named, version)?,
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, named: Named, version: Version) -> Result<(), RequiredError> {

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod bounds;
+mod evidence;
 mod health;
 mod location;
 mod log;
@@ -19,6 +20,7 @@ pub(crate) use self::log::tell_terminal;
 pub use self::log::{Event, Withdrawn, install as install_logger};
 pub use adoption::{Adoption, Offered, TakenBack};
 pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_ROWS};
+pub use evidence::{date, evidence};
 pub use health::Health;
 pub use loss::Loss;
 pub use metrics::{METRICS, Surroundings, metrics, write_metrics};
@@ -44,6 +46,11 @@ pub(crate) fn count(number: impl TryInto<u64>, noun: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
+}
+
+/// A time as people read it: `12.3 ms`.
+fn milliseconds(usec: u64) -> String {
+    format!("{}.{} ms", usec / 1000, usec % 1000 / 100)
 }
 
 const DIRECTORY: &str = "/run/sextant";

@@ -1,7 +1,7 @@
 //! What `status` of both programs shows: a report as a table for people.
 
 use super::table::{Style, WIDTH, wrap};
-use super::{Fate, Image, Report};
+use super::{Fate, Image, Report, evidence, milliseconds};
 use ddi::text::{Message, Text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -36,9 +36,9 @@ impl Lines {
     }
 }
 
-/// What became of each file, and of the boot as a whole.
+/// What became of each file, and of the boot as a whole; `verbose` with the evidence behind each verdict.
 #[must_use]
-pub fn text(seen: &Report, style: Style) -> String {
+pub fn text(seen: &Report, style: Style, verbose: bool) -> String {
     let mut lines = Lines { out: String::new(), style };
     let firmware = seen.firmware.as_ref();
     let entry = firmware.and_then(|firmware| firmware.entry.as_ref()).map_or("unknown", Text::as_str);
@@ -48,7 +48,7 @@ pub fn text(seen: &Report, style: Style) -> String {
         lines.fact("Error", &style.paint("31", error));
     }
     lines.fact("Extensions", &summary(seen));
-    images(&mut lines, seen);
+    images(&mut lines, seen, verbose);
     omitted(&mut lines, seen);
     losses(&mut lines, seen);
     if let Some(merge) = &seen.merge
@@ -102,7 +102,7 @@ fn summary(seen: &Report) -> String {
     parts.join(", ")
 }
 
-fn images(lines: &mut Lines, seen: &Report) {
+fn images(lines: &mut Lines, seen: &Report, verbose: bool) {
     let shown = |image: &Image| image.name.clone().unwrap_or_else(|| image.file.clone());
     let width = seen.images.iter().map(|image| shown(image).as_str().chars().count()).max().unwrap_or(0).clamp(4, 40);
     let withdrawn = seen.images.iter().any(|image| seen.fate(image) == Fate::Withdrawn);
@@ -136,6 +136,11 @@ fn images(lines: &mut Lines, seen: &Report) {
         }
         if let Some(path) = &image.esp_path {
             lines.below(6, &format!("ESP: {path}"));
+        }
+        if verbose {
+            for line in evidence(image) {
+                lines.below(6, line.as_str());
+            }
         }
     }
 }
@@ -186,8 +191,4 @@ fn trust(lines: &mut Lines, seen: &Report) {
             }
         }
     }
-}
-
-fn milliseconds(usec: u64) -> String {
-    format!("{}.{} ms", usec / 1000, usec % 1000 / 100)
 }

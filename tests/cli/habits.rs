@@ -37,6 +37,29 @@ fn quiet_leaves_the_status_and_what_is_wrong() {
     desk.run(&["verify", "-q", "--certificate", "absent.crt", "x"]).complains(1, &["reading certificate absent.crt"]);
 }
 
+/// A main file and its drop-ins can be tried before they are sealed.
+#[test]
+fn several_configurations_apply_one_over_the_other() {
+    let desk = Desk::new()
+        .image("k3s")
+        .file("main.yaml", b"limits: {image_size: 1}\nminimum: {k3s: 1.30}\n")
+        .file("drop-in.yaml", b"limits: {image_size: 1G}\n")
+        .file("mask.yaml", b"minimum: {}\n")
+        .file("broken.yaml", b"limits:\n  imag_size: 1G\n");
+    let run = |files: &[&str]| {
+        let configs = files.iter().flat_map(|file| ["--config", file]);
+        let arguments: Vec<&str> = VERIFY.iter().copied().chain(["--json"]).chain(configs).collect();
+        desk.run(&arguments)
+    };
+    let reason = |files: &[&str]| run(files).json()["images"][0]["reason"].clone();
+    assert_eq!(reason(&["main.yaml"]), "too-large");
+    assert_eq!(reason(&["drop-in.yaml", "main.yaml"]), "too-large");
+    assert_eq!(reason(&["main.yaml", "drop-in.yaml"]), "too-old");
+    assert_eq!(reason(&["main.yaml", "drop-in.yaml", "mask.yaml"]), "too-old");
+    assert_eq!(reason(&["drop-in.yaml"]), serde_json::Value::Null);
+    run(&["main.yaml", "broken.yaml"]).complains(1, &["reading broken.yaml, line 2, limits.imag_size: "]);
+}
+
 #[test]
 fn without_a_legend_there_are_rows_only() {
     let desk = desk();

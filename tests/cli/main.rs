@@ -11,6 +11,7 @@ mod installation;
 mod measure;
 mod plan;
 mod refresh;
+mod root;
 mod stores;
 mod system;
 mod terminal;

@@ -8,6 +8,7 @@ use support::uki::{initrd, program};
 
 const FILE: u32 = 0o100_644;
 const DIRECTORY: u32 = 0o040_755;
+const LINK: u32 = 0o120_777;
 
 fn inspect(desk: &Desk, file: &str) -> (Said, Value) {
     let json = desk.run(&["inspect", "--json", file]);
@@ -116,7 +117,60 @@ fn a_file_that_is_too_large_is_said_to_be() {
     assert_eq!(state(&inspect(&desk, "configuration").1, "/etc/sextant.yaml"), "wrong");
     assert_eq!(state(&inspect(&desk, "certificate").1, "/etc/verity.d/a.crt"), "wrong");
     let (said, _) = inspect(&desk, "configuration");
-    assert!(said.stdout.contains("file is larger than 1048576 bytes"), "{}", said.stdout);
+    let words = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("the configuration is larger than 1048576 bytes, all files together"), "{words}");
+}
+
+/// An archive is read twice: what is asked for is known after the first time.
+#[test]
+fn drop_ins_of_an_archive_are_read_as_the_agent_reads_them() {
+    let directories = ["etc", "etc/sextant.yaml.d", "usr", "usr/lib", "usr/lib/sextant.yaml.d"]
+        .map(|path| (path, DIRECTORY, b"".as_slice()));
+    let with = |files: &[(&str, u32, &[u8])]| [bare(), initrd(&[&directories[..], files].concat())].concat();
+    let of = |files: &[(&str, u32, &[u8])]| {
+        let desk = Desk::new().file("initrd", &with(files));
+        inspect(&desk, "initrd").1
+    };
+    let (good, empty) = (b"metrics: true\n".as_slice(), b"".as_slice());
+    let value = of(&[
+        ("usr/lib/sextant.yaml", FILE, good),
+        ("usr/lib/sextant.yaml.d/10-a.yaml", FILE, good),
+        ("usr/lib/sextant.yaml.d/30-c.yaml", FILE, b"nonsense: true\n"),
+        ("etc/sextant.yaml.d/20-b.yaml", FILE, b"limits: {images: 3}\n"),
+        ("etc/sextant.yaml.d/30-c.yaml", LINK, b"/dev/null"),
+        ("etc/sextant.yaml.d/10-a.yaml", FILE, good),
+        ("etc/sextant.yaml.d/README.md", FILE, empty),
+        ("etc/sextant.yaml.d/.hidden", FILE, empty),
+    ]);
+    assert_eq!(value["sealed"]["configuration"], "/usr/lib/sextant.yaml");
+    let drop_ins = ["10-a", "20-b", "30-c"].map(|name| format!("/etc/sextant.yaml.d/{name}.yaml"));
+    assert_eq!(value["sealed"]["drop_ins"], serde_json::json!(drop_ins));
+    let rows = value["checks"].as_array().unwrap().iter().filter(|row| row["group"] == "configuration");
+    let rows: Vec<_> = rows.map(|row| [&row["subject"], &row["state"], &row["detail"]].map(|it| it.as_str())).collect();
+    let row =
+        |subject: &'static str, state: &'static str, detail: Option<&'static str>| [Some(subject), Some(state), detail];
+    let expected = [
+        row("/usr/lib/sextant.yaml", "ok", None),
+        row("/etc/sextant.yaml.d/10-a.yaml", "ok", Some("replaces /usr/lib/sextant.yaml.d/10-a.yaml")),
+        row("/etc/sextant.yaml.d/20-b.yaml", "ok", None),
+        row("/etc/sextant.yaml.d/30-c.yaml", "ok", Some("masks /usr/lib/sextant.yaml.d/30-c.yaml")),
+        row("/etc/sextant.yaml.d/README.md", "note", Some("does not count: its name does not end in .yaml")),
+    ];
+    assert_eq!(rows, expected);
+
+    let wrong = |files: &[(&str, u32, &[u8])], subject: &str, detail: &str| {
+        let value = of(files);
+        let rows = value["checks"].as_array().unwrap().iter();
+        let rows: Vec<_> = rows.filter(|row| row["group"] == "configuration" && row["state"] == "wrong").collect();
+        let said = rows.iter().map(|row| row["detail"].as_str().unwrap()).collect::<Vec<_>>();
+        assert!(rows.len() == 1 && rows[0]["subject"] == subject && said[0].contains(detail), "{rows:#?}");
+    };
+    let name = "/etc/sextant.yaml.d/1.yaml";
+    let path = &name[1..];
+    wrong(&[(path, FILE, b"metrics: true\nmetriks: true\n")], name, "1.yaml, line 2, metriks: ");
+    wrong(&[(path, LINK, b"/run/x.yaml")], name, "entity not found");
+    wrong(&[("oem", DIRECTORY, b""), ("oem/x", FILE, good), (path, LINK, b"/oem/x")], name, "leads to /oem/x");
+    wrong(&[(path, DIRECTORY, b"")], name, "not a regular file");
 }
 
 #[test]

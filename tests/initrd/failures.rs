@@ -53,6 +53,22 @@ pub(crate) fn no_image_without_a_certificate_that_was_meant_to_be_in_it() {
     assert_refused(&installed, ADDED, "sextant: installing /etc/verity.d/vendor.crt failed");
 }
 
+pub(crate) fn no_image_with_a_drop_in_that_the_agent_refuses() {
+    for (name, message) in [
+        ("directory.yaml", "sextant: /etc/sextant.yaml.d/directory.yaml is a directory"),
+        ("link.yaml", "sextant: installing /etc/sextant.yaml.d/link.yaml failed"),
+    ] {
+        let installed = Installed::new();
+        installed.add("etc/sextant.yaml.d/good.yaml", "metrics: true\n");
+        let path = installed.path().join("etc/sextant.yaml.d").join(name);
+        match name {
+            "link.yaml" => symlink("/nowhere/other.yaml", path).unwrap(),
+            _ => std::fs::create_dir(path).unwrap(),
+        }
+        assert_refused(&installed, ADDED, message);
+    }
+}
+
 /// A dependency that can't be met leaves the module out, whose own code then has no say.
 pub(crate) fn no_image_without_what_the_module_depends_on() {
     let installed = Installed::new();

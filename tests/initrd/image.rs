@@ -3,7 +3,7 @@
 use crate::installed::Installed;
 use crate::trees::Tree;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -51,7 +51,15 @@ pub(crate) fn an_image_holds_everything_that_the_agent_needs() {
         .add("etc/verity.d/vendor.key", "not for anybody")
         .add("usr/lib/sextant.yaml", "secure_boot: optional\n")
         .add("usr/lib/verity.d/other.crt", "another certificate")
+        .add("etc/sextant.yaml.d/10-a.yaml", "metrics: true\n")
+        .add("etc/sextant.yaml.d/20-b.yaml", "")
+        .add("etc/sextant.yaml.d/.hidden.yaml", "metrics: true\n")
+        .add("etc/sextant.yaml.d/README", "not for anybody")
+        .add("usr/lib/sextant.yaml.d/30-c.yaml", "metrics: false\n")
+        .add("usr/share/vendor/d.yaml", "metrics: false\n")
         .add("etc/systemd/system/sextant-merge.service.d/20-mine.conf", "[Unit]\nAfter=mine.service\n");
+    symlink("/dev/null", installed.path().join("etc/sextant.yaml.d/30-c.yaml")).unwrap();
+    symlink("/usr/share/vendor/d.yaml", installed.path().join("usr/lib/sextant.yaml.d/40-d.yaml")).unwrap();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--add", "sextant"]);
         let content = |path: &str| {
@@ -80,6 +88,16 @@ pub(crate) fn an_image_holds_everything_that_the_agent_needs() {
         assert_eq!(content("etc/verity.d/vendor.crt"), "a certificate");
         assert_eq!(content("usr/lib/verity.d/other.crt"), "another certificate");
         assert!(!root.join("etc/verity.d/vendor.key").exists(), "{}", tree.suite);
+        assert_eq!(content("etc/sextant.yaml.d/10-a.yaml"), "metrics: true\n");
+        assert_eq!(content("etc/sextant.yaml.d/20-b.yaml"), "", "{}: a mask", tree.suite);
+        assert_eq!(content("usr/lib/sextant.yaml.d/30-c.yaml"), "metrics: false\n");
+        let mask = fs::read_link(root.join("etc/sextant.yaml.d/30-c.yaml")).unwrap();
+        assert_eq!(mask, Path::new("/dev/null"), "{}", tree.suite);
+        assert!(root.join("usr/lib/sextant.yaml.d/40-d.yaml").is_symlink(), "{}", tree.suite);
+        assert_eq!(content("usr/share/vendor/d.yaml"), "metrics: false\n");
+        for name in [".hidden.yaml", "README"] {
+            assert!(!root.join("etc/sextant.yaml.d").join(name).exists(), "{}: {name}", tree.suite);
+        }
         assert!(content("etc/systemd/system/sextant-merge.service.d/20-mine.conf").contains("mine.service"));
 
         for module in ["loop", "dm-mod", "dm-verity", "erofs", "squashfs", "overlay", "efivarfs"] {

@@ -238,6 +238,16 @@ pub(crate) fn what_is_sealed_is_read_as_the_agent_reads_it() {
     assert_eq!(the_problem(&inspect(&root).1), wrong("/etc/sextant.yaml"));
     fs::remove_file(root.join("etc/sextant.yaml")).unwrap();
 
+    write("etc/sextant.yaml.d/10-a.yaml", b"required: [k3s]\n");
+    let value = inspect(&root).1;
+    assert_eq!(value["sealed"]["drop_ins"][0], "/etc/sextant.yaml.d/10-a.yaml");
+    // Each file is right, and together they are wrong.
+    let many: Vec<String> = (0..64).map(|number| format!("n{number}")).collect();
+    write("usr/lib/sextant.yaml.d/20-b.yaml", format!("required: [{}]\n", many.join(", ")).as_bytes());
+    assert_eq!(the_problem(&inspect(&root).1), wrong("/usr/lib/sextant.yaml.d/20-b.yaml"));
+    fs::remove_dir_all(root.join("usr/lib/sextant.yaml.d")).unwrap();
+    fs::remove_dir_all(root.join("etc/sextant.yaml.d")).unwrap();
+
     let pem = keys::ec("Vendor").pem();
     write("etc/verity.d/a.crt", &pem);
     write("usr/lib/verity.d/b.crt", &pem);

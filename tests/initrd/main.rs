@@ -55,6 +55,7 @@ fn main() -> ExitCode {
                 no_image_without_a_unit,
                 no_image_without_the_gate,
                 no_image_without_a_certificate_that_was_meant_to_be_in_it,
+                no_image_with_a_drop_in_that_the_agent_refuses,
                 no_image_without_what_the_module_depends_on,
                 no_image_without_dm_verity;
             image: an_image_holds_everything_that_the_agent_needs,

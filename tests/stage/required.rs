@@ -148,6 +148,47 @@ fn a_boot_in_which_the_agent_failed_is_not_good() {
     }
 }
 
+/// What `confirm` reads has all files of the initrd, which is gone by then.
+#[test]
+fn what_drop_ins_require_is_required_to_the_end() {
+    let machine = machine("metrics: true\n")
+        .file("usr/lib/sextant.yaml.d/10-base.yaml", b"required: [k3s]\n")
+        .file("etc/sextant.yaml.d/20-site.yaml", b"required: [absent]\nlimits: {images: 7}\n");
+    machine.stage();
+    for directory in ["etc/sextant.yaml.d", "usr/lib/sextant.yaml.d"] {
+        fs::remove_dir_all(machine.path(directory)).unwrap();
+    }
+    run(&machine, "merge");
+    let outcome = run(&machine, "confirm");
+    assert_eq!((outcome.status, marks(&machine)), (Some(1), (true, false)), "{}", outcome.stderr);
+    assert_eq!(outcome.report["merge"]["required_missing"], json!(["k3s", "absent"]));
+    assert!(machine.path("run/sextant/metrics/sextant.prom").exists());
+}
+
+/// A mistake in one file, be it a file that cannot be read, does not hide what another one requires.
+#[test]
+fn a_broken_drop_in_keeps_a_boot_from_being_good_if_any_file_requires_something() {
+    for (main, drop_in, said) in [
+        ("required: [k3s]\n", Some("limitz: 3\n"), "reading /etc/sextant.yaml.d/1.yaml, line 1, limitz: "),
+        ("limits: {images: 3}\n", Some("required: k3s\n"), "reading /etc/sextant.yaml.d/1.yaml, line 1, required: "),
+        ("required: [k3s]\n", None, "reading /etc/sextant.yaml.d/1.yaml: entity not found"),
+    ] {
+        let broken = machine(main).with(|root| {
+            let path = root.join("etc/sextant.yaml.d/1.yaml");
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            match drop_in {
+                Some(text) => fs::write(path, text).unwrap(),
+                None => symlink("nowhere", path).unwrap(),
+            }
+        });
+        assert_eq!(broken.stage().status, Some(1), "{said}");
+        assert_eq!(run(&broken, "merge").status, Some(1), "{said}");
+        let outcome = run(&broken, "confirm");
+        assert_eq!((outcome.status, marks(&broken)), (Some(1), (true, false)), "{said}");
+        assert!(outcome.stderr.contains(said), "{said}: {}", outcome.stderr);
+    }
+}
+
 #[test]
 fn the_target_is_there_whether_it_is_needed_or_not() {
     let machine = machine("");

@@ -85,6 +85,25 @@ fn an_endless_loop_at_any_step_costs_one_row() {
     }
 }
 
+/// Bounds of our own are told as such; so is a limit that comes with the unit, which is no crash.
+#[test]
+fn a_tight_limit_of_processor_time_is_told_as_one() {
+    for step in ["table", "contents"] {
+        let machine = three_images();
+        let agent = faulty(&machine, step, "loop");
+        let mut limited = Command::new("sh");
+        limited.args(["-c", r#"ulimit -t 2; exec "$0" "$@""#]).arg(agent.get_program()).args(agent.get_args());
+        limited.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let outcome = machine.outcome(limited);
+        assert_eq!(outcome.status, Some(0), "{step}: {}", outcome.stderr);
+        assert_eq!(machine.staged_names(), ["a", "z"], "{step}");
+        assert_eq!(outcome.verdict("victim.sysext.raw"), ("rejected", "out-of-time"), "{step}");
+        let detail =
+            "reading the image took all processor time that the process may use (RLIMIT_CPU; LimitCPU= of a unit)";
+        assert_eq!(outcome.row("victim.sysext.raw")["detail"], detail, "{step}");
+    }
+}
+
 #[test]
 fn a_process_that_waits_for_ever_costs_one_row() {
     check("signature", "sleep", "out-of-time", "took more than 10 seconds");
@@ -201,7 +220,7 @@ fn a_run_ends_in_time_and_hands_over_what_it_has() {
             let name = format!("image{number:02}");
             machine.sysext(&format!("{name}.sysext.raw"), &good_image(&name, vendor()))
         });
-        let options = Options { config: None, architecture: native(), confined: true, budget };
+        let options = Options { config: Vec::new(), architecture: native(), confined: true, budget };
         stage_here(&Environment::open(Some(machine.root())).unwrap(), &options).unwrap();
         let report = fs::read(machine.path("run/sextant/report.json")).unwrap();
         let report: Value = serde_json::from_slice(&report).unwrap();

@@ -111,7 +111,8 @@ fn processor_time() -> f64 {
 
 fn stage_once(root: &Path, confined: bool) {
     let environment = Environment::open(Some(root)).unwrap();
-    let options = Options { config: None, architecture: Architecture::native().unwrap(), confined, budget: BUDGET };
+    let options =
+        Options { config: Vec::new(), architecture: Architecture::native().unwrap(), confined, budget: BUDGET };
     let started = Instant::now();
     stage(&environment, &options).unwrap();
     println!("{}", started.elapsed().as_nanos());

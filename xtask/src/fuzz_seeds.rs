@@ -179,7 +179,9 @@ fn configurations() -> Vec<Vec<u8>> {
         panic!("{error}\n{full}");
     }
     let aliases = "entries: {deny: &a [x, y]}\ntrust: {sources: *a}\n";
-    ["", "# nothing\n", "secure_boot: optional\n", "limits: {images: 0}\n", aliases, &full]
+    let drop_ins =
+        format!("{full}\0required: [k3s]\nminimum: {{k3s: 1.9}}\n\0required: [a]\nminimum: {{k3s: 1.30}}\n\0");
+    ["", "# nothing\n", "secure_boot: optional\n", "limits: {images: 0}\n", aliases, &full, &drop_ins]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
 }

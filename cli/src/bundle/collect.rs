@@ -4,6 +4,7 @@ use super::capture::capture;
 use super::{Bundle, REPORT, versions};
 use anyhow::{Context, Result};
 use sextant::merge::UNITS;
+use sextant::policy::MAX_KEPT;
 use sextant::report::{MAX_LEN, PATH};
 use sextant::root::Root;
 use std::path::Path;
@@ -16,8 +17,6 @@ const MAX_JOURNAL: u64 = 8 << 20;
 const MAX_ENTRIES: u32 = 20_000;
 /// Most bytes that a command of ours prints.
 const MAX_OUTPUT: u64 = 8 << 20;
-/// Largest configuration, in bytes: as the agent reads it.
-const MAX_CONFIGURATION: u64 = 1 << 20;
 /// How long a program may take.
 const TIME: Duration = Duration::from_secs(30);
 /// The configuration of this boot, as the agent kept it.
@@ -38,7 +37,7 @@ pub fn collect() -> Result<Bundle> {
     bundle.add("journal.json", journal());
     bundle.add("trust.json", own(&["trust", "--json"]));
     bundle.add("list.json", own(&["list", "--json"]));
-    bundle.add("sextant.yaml", file(&root, CONFIGURATION, MAX_CONFIGURATION));
+    bundle.add("sextant.yaml", file(&root, CONFIGURATION, MAX_KEPT));
     bundle.add("versions.json", versions::json(&root).map(|text| (text, false)));
     Ok(bundle)
 }

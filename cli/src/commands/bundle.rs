@@ -26,7 +26,7 @@ The file is a tar archive with these members in sextant-bundle/:
   journal.json    entries of the agent and of the units that stage and merge
   trust.json      output of `sextant trust --json`
   list.json       output of `sextant list --json`
-  sextant.yaml    the sealed configuration of this boot
+  sextant.yaml    the sealed configuration of this boot, drop-ins included
   versions.json   versions of sextant, kernel, systemd and system
 
 Private keys, the names of the host and its users, and the kernel command line (but for words about extensions) are not \

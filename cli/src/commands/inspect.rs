@@ -4,7 +4,7 @@ use super::inspect_system::{self, Found};
 use super::machine::Machine;
 use super::output_options::OutputOptions;
 use super::progress::Waiting;
-use super::trust_options::TrustOptions;
+use super::trust_options::RootedTrustOptions;
 use crate::inspect::{Inspection, list, text};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -13,7 +13,7 @@ use ddi::io::FileSource;
 use ddi::text::{Message, Text};
 use ddi::verity::default_threads;
 use ddi::{Architecture, Class};
-use sextant::report::Image;
+use sextant::report::{Image, evidence};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +31,8 @@ Examples:
         read the root hash in a script
   sextant inspect /efi/EFI/kairos/active.efi
         check whether a boot of this UKI verifies and merges extensions
+  sextant inspect -v initrd.img
+        show the checks that passed as well
   sextant inspect --json initrd.img | jq '.checks[] | select(.effect)'
         list the problems of an initrd in a script
 
@@ -50,8 +52,11 @@ pub(super) struct Arguments {
     /// List the files of the image
     #[arg(long)]
     list: bool,
+    /// Show the evidence behind the verdict on an image; of a UKI or an initrd, all checks, also those that passed
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     #[command(flatten)]
-    trust: TrustOptions,
+    trust: RootedTrustOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -91,6 +96,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             None => "unknown: the file name is neither NAME.sysext.raw nor NAME.confext.raw".into(),
         };
         let mut shown = text(&found, &file, &what, verdict.as_ref(), &super::size, super::style());
+        if let Some(image) = verdict.as_ref().ok().filter(|_| arguments.verbose) {
+            shown.push_str("\nEvidence\n");
+            shown.extend(evidence(image).iter().map(|line| format!("  {line}\n")));
+        }
         if let Some(files) = &files {
             shown.push('\n');
             shown.push_str(&list(files));
@@ -111,7 +120,7 @@ fn judge(arguments: &Arguments, found: &Inspection) -> Result<Result<Image, Mess
     let Some(architecture) = found.architecture.or_else(Architecture::native) else {
         return Ok(Err("no partition types are defined for this architecture".into()));
     };
-    match Machine::read(&arguments.trust, None, architecture) {
+    match Machine::read(&arguments.trust, &[], architecture) {
         Ok(machine) => Ok(Ok(machine.verify(&arguments.image))),
         // Without anybody to ask all the rest is still worth showing.
         Err(error) if !arguments.trust.is_given() => Ok(Err(Message::new(format_args!("{error:#}")))),
@@ -123,7 +132,7 @@ fn inspect_system(arguments: &Arguments, found: &Found) -> Result<ExitCode> {
     if arguments.list || arguments.trust.is_given() {
         return Err(super::usage("--list and trust options are for images; this is a UKI, an initrd or a directory"));
     }
-    inspect_system::run(&arguments.image, found, &arguments.output)
+    inspect_system::run(&arguments.image, found, arguments.verbose, &arguments.output)
 }
 
 /// What the file name says, with or without a signature.

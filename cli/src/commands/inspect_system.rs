@@ -47,7 +47,7 @@ pub(super) fn directory(path: &Path) -> Result<Found> {
     Ok(Found::Directory(directory))
 }
 
-pub(super) fn run(path: &Path, found: &Found, output: &OutputOptions) -> Result<ExitCode> {
+pub(super) fn run(path: &Path, found: &Found, verbose: bool, output: &OutputOptions) -> Result<ExitCode> {
     let context = || format!("inspecting {}", path.display());
     let inspection = match found {
         Found::Directory(directory) => inspect(None, directory, None, &[]).with_context(context)?,
@@ -60,7 +60,7 @@ pub(super) fn run(path: &Path, found: &Found, output: &OutputOptions) -> Result<
         value["file"] = file.as_str().into();
         Ok(value)
     };
-    output.show(document, || Ok(text(&inspection, &file, &wrap, super::style())))?;
+    output.show(document, || Ok(text(&inspection, &file, verbose, &wrap, super::style())))?;
     Ok(if inspection.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

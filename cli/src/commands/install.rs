@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let output = &arguments.put.output;
     let paths = super::images::find(&arguments.images)?;
     let store = arguments.store.open(!arguments.entry.is_empty())?;
-    let policy = arguments.store.policy(arguments.put.config.as_deref())?;
+    let policy = arguments.store.policy(&arguments.put.config)?;
     let slots = store_options::slots(&store, &arguments.entry)?;
     for slot in &slots {
         let context = || format!("installing for {} (configuration: entries.deny)", Text::new(&slot.name));
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (verified, evidence): (Vec<Image>, Vec<_>) = judged.into_iter().unzip();
     let refused = verified.iter().filter(|image| !image.is_good()).count();
     if refused > 0 && !arguments.force {
-        let text = || Ok(images(&verified, output.layout()));
+        let text = || Ok(images(&verified, output.layout(), false));
         output.show(|| Ok(document(arguments, &store, &verified, &[])), text)?;
         bail!("nothing installed: a boot would reject {refused} of {} images (--force overrides this)", verified.len());
     }

@@ -1,7 +1,7 @@
 //! The machine that images are meant for: whom it trusts, and what it would say.
 
 use super::progress::Waiting;
-use super::trust_options::{Trust, TrustOptions};
+use super::trust_options::{RootedTrustOptions, Trust, TrustOptions};
 use anyhow::Result;
 use ddi::text::Text;
 use ddi::verity::default_threads;
@@ -17,7 +17,7 @@ use sextant::verify::{Accepted, Examined, Findings, InPlaceCustody, VerifiedImag
 use sextant::verify::{Candidate, extension_name};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// Some machine, this one or another.
@@ -32,20 +32,25 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Reads whom it trusts, and its configuration where one is named.
-    pub(super) fn read(options: &TrustOptions, config: Option<&Path>, architecture: Architecture) -> Result<Self> {
-        let policy = config.map_or_else(|| Ok(Policy::default()), policy::load_file)?;
-        Self::with_policy(options, policy, architecture)
+    pub(super) fn read(options: &RootedTrustOptions, config: &[PathBuf], architecture: Architecture) -> Result<Self> {
+        let policy = policy::load_files(config)?;
+        let trust = options.read(&policy.sources)?;
+        Ok(Self::of(trust, policy, architecture))
     }
 
     /// Reads whom it trusts.
     pub(super) fn with_policy(options: &TrustOptions, policy: Policy, architecture: Architecture) -> Result<Self> {
         let trust = options.read(&policy.sources)?;
+        Ok(Self::of(trust, policy, architecture))
+    }
+
+    fn of(trust: Trust, policy: Policy, architecture: Architecture) -> Self {
         // A set of variables without the state of Secure Boot is a set of certificates, not a machine that is off.
         let state = trust.firmware.as_ref().map(|firmware| firmware.secure_boot);
         let state = state.filter(|state| *state != SecureBoot::Unavailable);
         let gate = policy.admit_dbx(&trust.store).err();
         let gate = gate.or_else(|| state.and_then(|state| policy.admit_secure_boot(state).err()));
-        Ok(Self { policy, trust, architecture, gate })
+        Self { policy, trust, architecture, gate }
     }
 
     /// What a boot would say about the image at `path`.

@@ -49,9 +49,10 @@ Exit status: 0 enabled, or already enabled; 1 no such extension, or an error occ
 pub(super) struct Enable {
     #[command(flatten)]
     which: Which,
-    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier
+    /// ones [default: that of the running system]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
 }
 
 /// Disable extensions without deleting them
@@ -126,7 +127,7 @@ pub(super) fn remove(arguments: &Remove) -> Result<ExitCode> {
 }
 
 pub(super) fn enable(arguments: &Enable) -> Result<ExitCode> {
-    let policy = arguments.which.store.policy(arguments.config.as_deref())?;
+    let policy = arguments.which.store.policy(&arguments.config)?;
     carry_out(Verb::Enable, &arguments.which, |slot| {
         slot.boots().map_or(Ok(()), |boots| policy.admit_entry(boots))?;
         Ok(())

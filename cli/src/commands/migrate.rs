@@ -158,7 +158,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let source = Store::beside(arguments.store.open_esp()?);
     let target = arguments.store.open_kairos()?;
-    let policy = arguments.store.policy(arguments.put.config.as_deref())?;
+    let policy = arguments.store.policy(&arguments.put.config)?;
     let slots = match arguments.entry.as_slice() {
         [] => store_options::all_slots(&source)?,
         names => store_options::slots(&source, names)?,

@@ -75,10 +75,9 @@ pub(super) struct Arguments {
     /// holds the whole root, as on Kairos machines
     #[arg(long, value_name = "ROOT")]
     host: Option<PathBuf>,
-    /// Apply `merge`, and the keys that `verify` applies, of the configuration FILE (format: sextant.yaml(5)) [default:
-    /// built-in values]
+    /// Apply `merge`, and the keys that `verify` applies, of the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier ones [default: built-in values]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// Hierarchies of sysexts, as in `$SYSTEMD_SYSEXT_HIERARCHIES` [default: from the configuration, else `/usr:/opt`]
     #[arg(long, value_name = "PATHS")]
     hierarchies: Option<HierarchyList>,
@@ -99,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if is_page_only && arguments.output.is_json() {
         return Err(super::usage("--html - and --json cannot be used together: both are written to standard output"));
     }
-    let policy = arguments.config.as_deref().map_or_else(|| Ok(Policy::default()), policy::load_file)?;
+    let policy = policy::load_files(&arguments.config)?;
     let mut hierarchies = policy.hierarchies.clone();
     if let Some(list) = &arguments.hierarchies {
         hierarchies.sysext = Some(list.clone());

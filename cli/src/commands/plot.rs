@@ -4,17 +4,15 @@ use super::output::{print, warn};
 use crate::plot::{BOOT_PROPERTIES, Boot, MILESTONES, Timeline, UNIT_PROPERTIES, Unit};
 use anyhow::{Context, Result, bail};
 use sextant::merge;
-use sextant::report::{PATH, Report};
-use std::path::Path;
+use sextant::report::Report;
 use std::process::{Command, Stdio};
 
 /// How long systemctl waits for an answer of systemd (systemd 257, `docs/ENVIRONMENT.md`).
 const PATIENCE: (&str, &str) = ("SYSTEMD_BUS_TIMEOUT", "10s");
 
-/// Prints the timeline of the report that was read from `path`. Units are those of this boot, so a report from elsewhere is
-/// drawn without them.
-pub(super) fn run(report: &Report, path: &Path) -> Result<()> {
-    let (units, boot) = if path == Path::new(PATH) { ask() } else { Default::default() };
+/// Prints the timeline of a report. Units are those of this boot, so a report from elsewhere is drawn without them.
+pub(super) fn run(report: &Report, is_this_boot: bool) -> Result<()> {
+    let (units, boot) = if is_this_boot { ask() } else { Default::default() };
     let timeline = Timeline::of(report, &units, boot);
     let timeline =
         timeline.context("the report has no times: the sextant-agent that wrote it is older than this option")?;

@@ -15,9 +15,10 @@ pub(super) struct PutOptions {
     /// Show what would be done, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Apply the configuration FILE (format: sextant.yaml(5)) [default: that of the running system]
+    /// Apply the configuration FILE (format: sextant.yaml(5)); can be repeated, and later files apply over earlier
+    /// ones [default: that of the running system]
     #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    pub(super) config: Vec<PathBuf>,
     #[command(flatten)]
     trust: TrustOptions,
     #[command(flatten)]

@@ -136,14 +136,14 @@ impl StoreOptions {
         })
     }
 
-    /// The configuration that decides which entries may have extensions: `file`, else what the machine has. (On a machine
+    /// The configuration that decides which entries may have extensions: that in `files`, else what the machine has. (On a machine
     /// whose UKI holds the whole system that is what the UKI seals.)
-    pub(super) fn policy(&self, file: Option<&Path>) -> Result<Policy> {
+    pub(super) fn policy(&self, files: &[PathBuf]) -> Result<Policy> {
         let context = || format!("opening {}", self.root().display());
-        match file {
-            Some(file) => Ok(policy::load_file(file)?),
-            None => Ok(policy::load(&Root::open(self.root()).with_context(context)?)?),
-        }
+        Ok(match files {
+            [] => policy::load(&Root::open(self.root()).with_context(context)?)?,
+            files => policy::load_files(files)?,
+        })
     }
 
     /// Warns where immucore will move what lies beside the UKIs of `slots`.

@@ -2,11 +2,11 @@
 
 use super::output_options::OutputOptions;
 use super::table::{Layout, Table, painted, plain};
-use super::trust_options::TrustOptions;
+use super::trust_options::RootedTrustOptions;
 use anyhow::Result;
 use clap::Args;
 use ddi::text::Text;
-use sextant::report::Report;
+use sextant::report::{Report, date};
 use sextant::trust::{Source, TrustStore};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -17,6 +17,8 @@ use std::process::ExitCode;
 Examples:
   sextant trust
         list the trust anchors of this machine
+  sextant trust -v --root /tmp/tree
+        list those of a tree with complete fingerprints and expiry
   sextant trust --efivars ./variables
         list those in the firmware variables of another machine
   sextant trust --verity-dir /etc/verity.d --json
@@ -24,8 +26,11 @@ Examples:
 
 Exit status: 0 listed; 1 an error occurred; 2 usage.")]
 pub(super) struct Arguments {
+    /// Show complete fingerprints, and when each trust anchor expires
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
     #[command(flatten)]
-    trust: TrustOptions,
+    trust: RootedTrustOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -49,11 +54,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "dbx_faults": trust.store.dbx_faults().len(),
         }))
     };
-    arguments.output.show(document, || Ok(text(&report, &trust.store, arguments.output.layout())?))?;
+    arguments
+        .output
+        .show(document, || Ok(text(&report, &trust.store, arguments.output.layout(), arguments.verbose)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(report: &Report, store: &TrustStore, layout: Layout) -> Result<String, std::fmt::Error> {
+fn text(report: &Report, store: &TrustStore, layout: Layout, verbose: bool) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     if let Some(firmware) = report.firmware.as_ref().filter(|_| layout.legend) {
         let entry = firmware.entry.as_ref().map_or("unknown", Text::as_str);
@@ -62,11 +69,18 @@ fn text(report: &Report, store: &TrustStore, layout: Layout) -> Result<String, s
     let mut table = Table::new(["SOURCE", "SHA-256", "SUBJECT"], 2);
     for anchor in &report.trust {
         table.row([plain(&anchor.source), plain(short(anchor.sha256.as_str())), painted("32", &anchor.subject)]);
+        if verbose {
+            let expiry = anchor.not_after.and_then(date).map(|date| format!("expires {date}, ")).unwrap_or_default();
+            table.below(painted("2", format!("{expiry}SHA-256 {}", anchor.sha256)));
+        }
     }
     for revoked in store.revoked() {
         let sha256 = revoked.certificate.fingerprint().to_string();
         let subject = format!("{} (revoked: {})", revoked.certificate.subject(), revoked.by);
         table.row([plain("dbx"), plain(short(&sha256)), painted("31", subject)]);
+        if verbose {
+            table.below(painted("2", format!("SHA-256 {sha256}")));
+        }
     }
     out.push_str(&table.render(layout));
     if !report.ignored_certificates.is_empty() {
@@ -75,6 +89,9 @@ fn text(report: &Report, store: &TrustStore, layout: Layout) -> Result<String, s
         for ignored in &report.ignored_certificates {
             let sha256 = ignored.sha256.as_ref().map_or("", |sha256| short(sha256.as_str()));
             table.row([plain(&ignored.source), plain(sha256), plain(&ignored.reason)]);
+            if let Some(sha256) = ignored.sha256.as_ref().filter(|_| verbose) {
+                table.below(painted("2", format!("SHA-256 {sha256}")));
+            }
         }
         out.push_str(&table.render(layout));
     }

@@ -3,9 +3,13 @@
 use crate::system::{Entry, Read, System, find, resolve};
 use ddi::filesystem::EntryKind;
 use ddi::text::Message;
+use sextant::policy::Place;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 /// Most names of one directory that are looked at.
 const MAX_NAMES: usize = 512;
@@ -77,6 +81,34 @@ impl<'a> Look<'a> {
         names.sort_unstable();
         names.truncate(MAX_NAMES);
         Ok(names)
+    }
+}
+
+/// The configuration is looked for as by the agent.
+impl Place for Look<'_> {
+    fn names(&self, directory: &str, limit: usize) -> io::Result<Option<Vec<OsString>>> {
+        let Some(place) = resolve(self.system, directory.as_bytes())? else { return Ok(None) };
+        let found = self.system.list(&place)?;
+        Ok(Some(found.into_iter().take(limit).map(|(name, _)| OsString::from_vec(name)).collect()))
+    }
+
+    fn link(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.link(path)
+    }
+
+    fn resolved(&self, path: &str) -> io::Result<Option<PathBuf>> {
+        let found = find(self.system, path.as_bytes())?;
+        Ok(found.map(|place| Path::new("/").join(OsString::from_vec(place))))
+    }
+
+    fn read(&self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(place) = find(self.system, path.as_bytes())? else { return Ok(None) };
+        match self.system.read(&place, usize::try_from(limit).unwrap_or(usize::MAX))? {
+            Read::Bytes(bytes) => Ok(Some(bytes)),
+            Read::Unread => Ok(None),
+            Read::Absent => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            Read::TooLarge => Err(io::ErrorKind::FileTooLarge.into()),
+        }
     }
 }
 

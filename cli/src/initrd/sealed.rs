@@ -5,20 +5,22 @@ use super::look::{File, Look};
 use ddi::text::{Message, Text};
 use serde::Serialize;
 use sextant::firmware::signature_list::SignatureDatabase;
-use sextant::policy::{self, CONFIG_PATHS, Policy};
+use sextant::policy::{self, CONFIG_PATHS, ConfigError, DROP_IN_DIRECTORIES, Document, Policy, is_drop_in};
 use sextant::trust::{SEALED_DIRECTORIES, SealedFile, Source, TrustStore};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-/// Largest configuration or certificate, as for the agent.
+/// Largest certificate, as for the agent.
 const MAX_FILE: usize = 1 << 20;
 
 /// What is sealed.
 #[derive(Debug, Default, Serialize)]
 pub struct Sealed {
-    /// The configuration that counts; `null` without one
+    /// The main file of the configuration that counts; `null` without one
     pub configuration: Option<Text>,
+    /// Its drop-ins that count, in the order in which they apply
+    pub drop_ins: Vec<Text>,
     /// Certificates that may sign extensions, besides those of the firmware
     pub certificates: Vec<CertificateRow>,
 }
@@ -38,34 +40,92 @@ pub struct CertificateRow {
 
 impl Sealed {
     pub(super) fn check(look: &Look<'_>, checks: &mut Checks) -> io::Result<Self> {
-        let (configuration, policy) = configuration(look, checks)?;
+        let (Files { main: configuration, drop_ins }, policy) = configuration(look, checks)?;
         // Which certificates a broken configuration admits is unknown: nothing is staged then.
         let certificates = certificates(look, &policy.unwrap_or_default(), checks)?;
-        Ok(Self { configuration, certificates })
+        Ok(Self { configuration, drop_ins, certificates })
     }
 }
 
-/// The first configuration that is there.
-fn configuration(look: &Look<'_>, checks: &mut Checks) -> io::Result<(Option<Text>, Option<Policy>)> {
+/// The files of the configuration, and what they come to together; `None` if the agent refuses them.
+fn configuration(look: &Look<'_>, checks: &mut Checks) -> io::Result<(Files, Option<Policy>)> {
     let effect = "the agent stages nothing (bad-configuration): no extension is merged";
-    for path in CONFIG_PATHS {
-        let problem = match look.read(path, MAX_FILE)? {
-            File::Absent if look.has_name(path)? => Message::from("there is no regular file"),
-            File::Absent => continue,
-            File::Unreadable(cause) => cause,
-            File::Bytes(content) => match policy::parse(path, &content) {
-                Ok(policy) => {
-                    checks.ok(Group::Configuration, path, None);
-                    return Ok((Some(path.into()), Some(policy)));
-                }
-                Err(error) => Message::new(super::chain(&error)),
-            },
+    let wrong = |checks: &mut Checks, error: &ConfigError| {
+        checks.wrong(Group::Configuration, error.path(), Message::new(super::chain(error)), effect);
+    };
+    let documents = policy::find(look);
+    let (mut files, mut is_good) = (Files::default(), true);
+    for found in documents.iter() {
+        let (path, checked) = match found {
+            Ok(document) => (document.path(), document.check()),
+            Err(error) => {
+                wrong(checks, error);
+                files.add(error.path());
+                is_good = false;
+                continue;
+            }
         };
-        checks.wrong(Group::Configuration, path, problem, effect);
-        return Ok((Some(path.into()), None));
+        files.add(path);
+        match checked {
+            Ok(()) => checks.ok(Group::Configuration, path, found.ok().and_then(role)),
+            Err(error) => wrong(checks, &error),
+        }
     }
-    checks.ok(Group::Configuration, "defaults", Some("no configuration is sealed".into()));
-    Ok((None, None))
+    let is_empty = documents.iter().next().is_none();
+    let policy = match documents.parse() {
+        Ok(policy) => Some(policy),
+        Err(error @ ConfigError::Together { .. }) if is_good => {
+            wrong(checks, &error);
+            None
+        }
+        // It is among the checks already.
+        Err(_) => None,
+    };
+    ignored(look, checks)?;
+    if is_empty {
+        checks.ok(Group::Configuration, "defaults", Some("no configuration is sealed".into()));
+    }
+    Ok((files, policy))
+}
+
+/// What a file does besides its keys.
+fn role(document: &Document) -> Option<Message> {
+    match (document.replaces(), document.is_empty()) {
+        (Some(other), true) => Some(Message::new(format_args!("masks {other}"))),
+        (Some(other), false) => Some(Message::new(format_args!("replaces {other}"))),
+        (None, true) => Some("empty".into()),
+        (None, false) => None,
+    }
+}
+
+/// Files beside the drop-ins that do not count. One that begins with a dot is not meant to.
+fn ignored(look: &Look<'_>, checks: &mut Checks) -> io::Result<()> {
+    for directory in DROP_IN_DIRECTORIES {
+        for name in look.names(directory)? {
+            if !name.starts_with('.') && !is_drop_in(name.as_ref()) {
+                let path = format!("{directory}/{name}");
+                checks.note(Group::Configuration, &path, "does not count: its name does not end in .yaml");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files of a configuration.
+#[derive(Default)]
+struct Files {
+    main: Option<Text>,
+    drop_ins: Vec<Text>,
+}
+
+impl Files {
+    fn add(&mut self, path: &str) {
+        if CONFIG_PATHS.contains(&path) {
+            self.main = Some(path.into());
+        } else {
+            self.drop_ins.push(path.into());
+        }
+    }
 }
 
 /// As the agent picks the files of these directories (`src/trust/sealed.rs`).

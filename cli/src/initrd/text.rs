@@ -5,10 +5,16 @@ use ddi::text::Text;
 use sextant::report::table::Style;
 use std::fmt::{Display, Write};
 
-/// Renders the facts, a table of the checks by group, and each check that is not simply good. `file` names it, `wrap` breaks
-/// a sentence into lines.
+/// Renders the facts, a table of the checks by group, and each check that is not simply good; `verbose` with the good ones.
+/// `file` names it, `wrap` breaks a sentence into lines.
 #[must_use]
-pub fn text(found: &Inspection, file: &Text, wrap: &dyn Fn(&str, usize) -> Vec<String>, style: Style) -> String {
+pub fn text(
+    found: &Inspection,
+    file: &Text,
+    verbose: bool,
+    wrap: &dyn Fn(&str, usize) -> Vec<String>,
+    style: Style,
+) -> String {
     let mut out = String::new();
     let mut fact = |label: &str, value: &dyn Display| {
         let _ = writeln!(out, "{}: {value}", style.paint("1", &format!("{label:>12}")));
@@ -45,11 +51,14 @@ pub fn text(found: &Inspection, file: &Text, wrap: &dyn Fn(&str, usize) -> Vec<S
         );
     }
     fact("Configured", &found.sealed.configuration.as_ref().map_or("by defaults", Text::as_str));
+    for drop_in in &found.sealed.drop_ins {
+        fact("Drop-in", drop_in);
+    }
     for certificate in found.sealed.certificates.iter().filter(|it| it.ignored.is_none()) {
         fact("Sealed", &certificate.subject.as_ref().map_or("", Text::as_str));
     }
     table(&mut out, &found.checks, style);
-    for check in found.checks.iter().filter(|check| check.state != State::Ok) {
+    for check in found.checks.iter().filter(|check| verbose || check.state != State::Ok) {
         let _ = writeln!(out, "\n{} {}", paint(check.state, style), check.subject);
         let detail = check.detail.iter().map(ToString::to_string);
         for sentence in detail.chain(check.effect.map(|effect| format!("At boot: {effect}."))) {

@@ -38,6 +38,19 @@ fn damaged_blocks_are_counted_from_the_first_to_the_end_of_their_level() {
 }
 
 #[test]
+fn damaged_blocks_are_counted_in_64_mib_and_no_further() {
+    // 64 MiB and two blocks.
+    let Image { mut data, hash, superblock, .. } = image(HashAlgorithm::Sha256, 4096, 4096, 16_386, b"");
+    for block in [1, 16_384, 16_385] {
+        data[block * 4096] ^= 1;
+    }
+    let count = |first| survey(&data, &hash, &superblock, 0, first).map(|found| (found.blocks, found.is_complete));
+    assert_eq!(count(0), Some((1, false)));
+    assert_eq!(count(1), Some((2, false)));
+    assert_eq!(count(2), Some((2, true)));
+}
+
+#[test]
 fn a_damaged_top_is_told_from_another_image() {
     let (data, mut hash, superblock, root) = tree(300);
     let top = usize::try_from(superblock.geometry().levels()[0].offset).unwrap();

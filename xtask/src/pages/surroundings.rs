@@ -54,7 +54,7 @@ const VARIABLES_OF_FIRMWARE: &[&str] =
 const BUILD: &[&str] = &["sextant-build"];
 const SIGNING: &[&str] = &["sextant-build", "sextant-sign"];
 
-const FILES: [Item; 10] = [
+const FILES: [Item; 11] = [
     item(
         "/run/sextant/report.json",
         "Report of this boot: the verdict on each file, and what was merged.",
@@ -62,7 +62,13 @@ const FILES: [Item; 10] = [
     ),
     item(
         "/etc/sextant.yaml, /usr/lib/sextant.yaml",
-        "Configuration, the first that exists; see sextant.yaml(5). In a Trusted Boot machine it is sealed in the initrd.",
+        "Main file of the configuration, the first that exists; see sextant.yaml(5). In a Trusted Boot machine it is sealed \
+         in the initrd.",
+        Of::Pages(CONFIGURATION),
+    ),
+    item(
+        "/etc/sextant.yaml.d/, /usr/lib/sextant.yaml.d/",
+        "Drop-ins, *.yaml, applied by file name over both directories.",
         Of::Pages(CONFIGURATION),
     ),
     item("/run/sextant/sextant.yaml", "Configuration of the initrd of this boot.", Of::Pages(CONFIGURATION)),
