@@ -1,5 +1,6 @@
 //! `sextant-agent status`, and what the tool's `status` shares with it.
 
+use super::measurement;
 use crate::esp::{self, Space};
 use crate::merge;
 use crate::report::table::Style;
@@ -75,6 +76,8 @@ pub fn gone(name: &Text) -> Message {
 /// of extensions that aren't merged any more.
 pub fn update(report: &mut Report) -> Vec<Text> {
     let Ok(root) = Root::open(Path::new("/")) else { return Vec::new() };
+    // `confirm` may have been there before the TPM's driver.
+    report.measurement = Some(measurement::complete(&root, report.measurement.take()));
     let Ok(mounts) = std::fs::read_to_string(merge::MOUNTS) else { return Vec::new() };
     let gone =
         |class| merge::merged(&root, class, &mounts).map(|merged| report.update(class, &merged)).unwrap_or_default();

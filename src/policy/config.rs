@@ -203,6 +203,7 @@ struct Config {
     merge: MergeConfig,
     sources: Directories,
     metrics: bool,
+    measurement: bool,
     required: Required,
     minimum: Minimum,
 }
@@ -304,6 +305,7 @@ impl From<Config> for Policy {
             minimum: config.minimum,
             quarantine: config.merge.quarantine,
             metrics: config.metrics,
+            measurement: config.measurement,
         }
     }
 }

@@ -12,14 +12,12 @@ pub use entry::{Entries, Entry, EntryError};
 pub use extra::{Extra, Item, disabled};
 pub(crate) use extra::{check_count, item};
 pub use sextant::esp::{LocateError, Space, find, find_below};
+pub use sextant::measure::GLOBAL;
 
 use sextant::root::Root;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The directory of extensions for all boot entries, which systemd-stub reads since systemd 258 (systemd-stub(7)).
-pub const GLOBAL: &str = "/loader/extensions";
 
 /// A mounted EFI system partition, or a directory with the same layout.
 #[derive(Debug)]
