@@ -174,3 +174,18 @@ fn too_much_to_measure_is_no_prediction() {
     assert_eq!(error, "more than 512 files in /.extra/sysext");
     assert_eq!(report(&many)["measurement"]["predicted"], Value::Null);
 }
+
+#[test]
+fn what_was_read_once_is_kept_and_the_tpm_is_asked_again() {
+    let machine = measured(machine("measurement: true\n"), &events(&files()));
+    let (first, _) = boot(&machine);
+    fs::remove_file(machine.path(LOG)).unwrap();
+    assert_eq!(run(&machine, "confirm").report["measurement"], first);
+    fs::write(machine.path(PCR), "5".repeat(64)).unwrap();
+    let second = run(&machine, "confirm").report["measurement"].clone();
+    assert_eq!((&second["state"], &second["logged"]), (&json!("differs"), &first["logged"]));
+    assert_eq!((&second["tpm"]["sha256"], &second["events"]), (&json!("5".repeat(64)), &first["events"]));
+    // Without a TPM the last values stay.
+    fs::remove_dir_all(machine.path("sys/class/tpm")).unwrap();
+    assert_eq!(run(&machine, "confirm").report["measurement"], second);
+}

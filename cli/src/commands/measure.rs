@@ -11,6 +11,8 @@ use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use ddi::Class;
+use ddi::bytes::strip_suffix_ignore_case;
 use ddi::io::{FileSource, ReadAt};
 use ddi::text::Text;
 use nix::fcntl::OFlag;
@@ -202,6 +204,14 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         .and_then(|file| stub_version(&FileSource::new(file)?));
     let major = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let major = stub.as_deref().ok().and_then(major);
+    let is_extension = |file: &Text| {
+        let end = |class: Class| strip_suffix_ignore_case(file.as_str(), class.file_suffix()).is_some();
+        Class::ALL.into_iter().any(end)
+    };
+    let lines = esp.extra_lines(entry).with_context(|| format!("reading the file of entry {}", entry.name))?;
+    if let Some(file) = lines.into_iter().find(is_extension) {
+        bail!("the entry has a line \"extra {file}\": systemd-boot measures that file itself, which is not predicted");
+    }
     let directory = entry.extra_directory();
     let directories = [directory.as_str(), esp::GLOBAL];
     let read = |directory: &str| -> Result<Option<Extra>> {

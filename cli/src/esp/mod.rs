@@ -14,6 +14,7 @@ pub(crate) use extra::{check_count, item};
 pub use sextant::esp::{LocateError, Space, find, find_below};
 pub use sextant::measure::GLOBAL;
 
+use ddi::text::Text;
 use sextant::root::Root;
 use std::fs::{File, TryLockError};
 use std::io;
@@ -56,6 +57,14 @@ impl Esp {
     /// I/O errors of listing directories.
     pub fn entries(&self) -> io::Result<Entries> {
         entry::all(&self.root)
+    }
+
+    /// Returns the files that systemd-boot loads itself for an entry, by lines `extra` of its file.
+    ///
+    /// # Errors
+    /// I/O errors of reading the entry's file.
+    pub fn extra_lines(&self, entry: &Entry) -> io::Result<Vec<Text>> {
+        entry::extra_lines(&self.root, entry)
     }
 
     /// Returns the extensions in a directory of the partition.
