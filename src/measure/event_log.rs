@@ -1,6 +1,6 @@
 //! Parser of the event log of a TPM: the crypto-agile format (TCG PC Client Platform Firmware Profile 1.06, section 10).
 //!
-//! The log is no evidence by itself, for whoever passes it on can change it. It is evidence as far as its replay gives the value
+//! The log is no evidence by itself, because nothing protects it. It is evidence as far as its replay gives the value
 //! of a PCR. Only events of the PCRs that extensions are measured into are kept.
 #![deny(
     clippy::as_conversions,

@@ -133,8 +133,8 @@ fn the_file_that_makes_the_difference_is_named() {
         assert!(flat(&said).contains(expected), "{expected}: {}", said.stdout);
     };
     let with_b = || one().file(format!("{BESIDE}/b.sysext.raw"), b"b");
-    is_now(with_b(), &only_a, "When this machine booted, b.sysext.raw was not measured.");
-    is_now(with_b(), &zero, "When this machine booted, no extension was measured at all.");
+    is_now(with_b(), &only_a, "When the machine booted, b.sysext.raw was not measured.");
+    is_now(with_b(), &zero, "When the machine booted, no extension was measured at all.");
     let disabled = || one().file(format!("{BESIDE}/b.sysext.raw.disabled"), b"b");
     is_now(disabled(), &both, "booted, b.sysext.raw, which is disabled now, was measured too.");
     let updated = desk("262.1").file(format!("{BESIDE}/k3s_1.sysext.raw.disabled"), b"1");
@@ -287,7 +287,7 @@ fn the_event_log_tells_in_which_place_the_difference_is() {
     let nothing =
         desk("262.1").file(format!("{BESIDE}/net.confext.raw"), b"2").file("log", &EventLog::new(&[SHA256]).bytes);
     let said = check(&nothing, &[]);
-    assert!(flat(&said).contains("When this machine booted, no file of /.extra/confext was measured."), "{said:?}");
+    assert!(flat(&said).contains("When the machine booted, no file of /.extra/confext was measured."), "{said:?}");
 }
 
 #[test]

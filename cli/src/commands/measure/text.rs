@@ -42,7 +42,7 @@ pub(super) fn text(rows: &[Row]) -> Result<String, Error> {
         let differs = row.measured.iter().flatten().any(|measured| !measured.as_predicted)
             || row.event_log.iter().flat_map(|log| &log.events).any(is_different);
         if let Some(difference) = &row.difference {
-            paragraph(&mut out, &format!("When this machine booted, {difference}."))?;
+            paragraph(&mut out, &format!("When the machine booted, {difference}."))?;
         } else if differs {
             paragraph(
                 &mut out,
