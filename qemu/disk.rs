@@ -18,7 +18,8 @@ const TAR_OFFSET: u64 = 4096;
 pub fn esp(signed: &Signed, entry: &str, offers: &[Offer], directory: &Path) -> Result<PathBuf, String> {
     let tree = directory.join("esp");
     let extra = tree.join(format!("EFI/kairos/{entry}.efi.extra.d"));
-    for path in [&extra, &tree.join("EFI/BOOT"), &tree.join("loader/entries")] {
+    let global = tree.join("loader/extensions");
+    for path in [&extra, &global, &tree.join("EFI/BOOT"), &tree.join("loader/entries")] {
         fs::create_dir_all(path).unwrap();
     }
     fs::copy(&signed.boot_loader, tree.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
@@ -27,7 +28,7 @@ pub fn esp(signed: &Signed, entry: &str, offers: &[Offer], directory: &Path) -> 
     let text = format!("title Sextant\nefi /EFI/kairos/{entry}.efi\n");
     fs::write(tree.join(format!("loader/entries/{entry}.conf")), text).unwrap();
     for offer in offers {
-        fs::write(extra.join(&offer.file), &*offer.bytes).unwrap();
+        fs::write(if offer.is_global { &global } else { &extra }.join(&offer.file), &*offer.bytes).unwrap();
     }
 
     let image = directory.join("esp.img");
@@ -41,9 +42,27 @@ pub fn esp(signed: &Signed, entry: &str, offers: &[Offer], directory: &Path) -> 
         # -m keeps time stamps, -Q ends at the first error, -s is for directories.
         mcopy -Q -s -i "$2" "$1"/* ::
     "#;
-    succeed(Tree::Trixie.command("bash").args(["-c", script, "esp"]).arg(&tree).arg(&image))?;
+    let mut command = Tree::Trixie.command("bash");
+    // For names that aren't ASCII.
+    command.env("LC_ALL", "C.UTF-8");
+    succeed(command.args(["-c", script, "esp"]).arg(&tree).arg(&image))?;
     fs::remove_dir_all(&tree).unwrap();
     Ok(image)
+}
+
+/// Copies all of an ESP into a directory.
+///
+/// # Errors
+/// What the tools said.
+pub fn read_esp(image: &Path, directory: &Path) -> Result<(), String> {
+    fs::create_dir_all(directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+    let mut copy = Tree::Trixie.command("mcopy");
+    copy.env("LC_ALL", "C.UTF-8")
+        .args(["-Q", "-s", "-n", "-i"])
+        .arg(image)
+        .args(["::/EFI", "::/loader"])
+        .arg(directory);
+    succeed(&mut copy).map(drop)
 }
 
 /// Makes the witness's disk, which begins with the nonce.

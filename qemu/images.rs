@@ -31,9 +31,17 @@ pub struct Offer {
     pub what: String,
     pub bytes: Arc<Vec<u8>>,
     pub expected: Expected,
+    /// Whether it is for all boot entries, in `\loader\extensions`.
+    pub is_global: bool,
 }
 
 impl Offer {
+    /// Anything, beside the UKI.
+    pub fn anything(file: &str, bytes: &[u8], expected: Expected) -> Self {
+        let bytes = Arc::new(bytes.to_vec());
+        Self { file: file.to_owned(), what: "anything".to_owned(), bytes, expected, is_global: false }
+    }
+
     /// A good sysext.
     pub fn sysext(name: &str, authority: &Authority, source: &'static str) -> Self {
         Self::with_tree(name, &Tree::sysext(name), authority, source)
@@ -73,17 +81,34 @@ impl Offer {
         toolbox::succeed(&mut command).unwrap();
         let file = format!("{name}.sysext.raw");
         let bytes = Arc::new(std::fs::read(desk.path().join(&file)).unwrap());
-        Self { file, what: format!("built with {options:?}"), bytes, expected: Expected::Merged { source } }
+        Self {
+            file,
+            what: format!("built with {options:?}"),
+            bytes,
+            expected: Expected::Merged { source },
+            is_global: false,
+        }
     }
 
     fn of(file: String, name: &str, filesystem: &[u8], authority: &Authority, source: &'static str) -> Self {
         let bytes = Arc::new(Blueprint::new(name, filesystem, authority).render().bytes);
-        Self { file, what: format!("a good one, {source}"), bytes, expected: Expected::Merged { source } }
+        Self {
+            file,
+            what: format!("a good one, {source}"),
+            bytes,
+            expected: Expected::Merged { source },
+            is_global: false,
+        }
     }
 
     /// The same, to be rejected.
     pub fn rejected(self, token: &'static str) -> Self {
         Self { expected: Expected::Rejected(token), what: format!("to be {token}"), ..self }
+    }
+
+    /// The same, for all boot entries.
+    pub fn global(self) -> Self {
+        Self { is_global: true, ..self }
     }
 
     /// The same, with no agent to see it.
@@ -134,6 +159,7 @@ pub fn own() -> Vec<Offer> {
         what: "somebody's own".to_owned(),
         bytes: Arc::new(bytes),
         expected: Expected::Merged { source: "sealed" },
+        is_global: false,
     };
     own_files(".raw").into_iter().map(offer).collect()
 }
@@ -186,7 +212,8 @@ pub fn hostile(count: usize) -> Vec<Offer> {
         let rank = kinds.entry(row.token).or_default();
         *rank += 1;
         let bytes = Arc::new(std::fs::read(&path).unwrap());
-        let offer = Offer { file, what: row.what.to_owned(), bytes, expected: Expected::Rejected(row.token) };
+        let expected = Expected::Rejected(row.token);
+        let offer = Offer { file, what: row.what.to_owned(), bytes, expected, is_global: false };
         offers.push((*rank, offer));
     }
     offers.sort_by_key(|(rank, _)| *rank);

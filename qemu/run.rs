@@ -7,7 +7,7 @@ use crate::toolbox::work;
 use crate::variables::hex;
 use crate::verdict;
 use crate::witness::Findings;
-use crate::{disk, uki};
+use crate::{disk, tpm, uki};
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ struct Boot {
     variables: PathBuf,
     esp: PathBuf,
     root: PathBuf,
+    /// State of the TPM.
+    tpm: Option<PathBuf>,
 }
 
 impl Boot {
@@ -39,14 +41,16 @@ impl Boot {
         let signed = uki::make(scenario.guest, &initrd, &sealed, &scenario.command_line, authority, &directory)?;
         let esp = disk::esp(&signed, scenario.entry, &(scenario.offers)(), &directory)?;
         let root = scenario.guest.base()?.root.clone();
-        Ok(Self { directory, variables, esp, root })
+        let tpm = scenario.tpm.then(|| directory.join("tpm"));
+        tpm.as_deref().map(tpm::make).transpose()?;
+        Ok(Self { directory, variables, esp, root, tpm })
     }
 
     fn parts(&self, scenario: &Scenario) -> Parts<'_> {
-        let Self { variables, esp, root, .. } = self;
+        let Self { variables, esp, root, tpm, .. } = self;
         let esp = Disk::Forgetful(esp);
         let root = Disk::Forgetful(root);
-        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new(), tpm: None }
+        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new(), tpm: tpm.as_deref() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod firmware;
 mod images;
+mod measurement;
 mod mishaps;
 mod stages;
 
@@ -46,6 +47,8 @@ pub struct Scenario {
     pub command_line: String,
     /// MiB
     pub memory: u32,
+    /// Whether it has a TPM.
+    pub tpm: bool,
     pub uki_signer: fn() -> &'static Authority,
     pub offers: fn() -> Vec<Offer>,
     pub outcome: Outcome,
@@ -67,6 +70,7 @@ impl Scenario {
             sealed: vendor,
             command_line: String::new(),
             memory: 1024,
+            tpm: false,
             uki_signer: keys::db,
             offers: Vec::new,
             outcome: Outcome::Judged,
@@ -105,6 +109,10 @@ impl Scenario {
 
     fn memory(self, memory: u32) -> Self {
         Self { memory, ..self }
+    }
+
+    fn tpm(self) -> Self {
+        Self { tpm: true, ..self }
     }
 
     fn outcome(self, outcome: Outcome) -> Self {

@@ -21,11 +21,11 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     temporary.persist(path, mode)
 }
 
-/// Reads a file that the agent wrote.
+/// Reads a file from its first byte.
 ///
 /// # Errors
 /// Errors of `open(2)` and `read(2)`; [`io::ErrorKind::FileTooLarge`] if the file is larger than `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut content)?;
     if content.len() as u64 > limit {

@@ -13,6 +13,7 @@ pub mod explanation;
 pub mod extension;
 pub mod firmware;
 pub mod kernel;
+pub mod measure;
 pub mod merge;
 pub mod policy;
 pub mod reason;

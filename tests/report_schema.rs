@@ -9,8 +9,9 @@ use sextant::firmware::SecureBoot;
 use sextant::policy::Verify;
 use sextant::reason::Reason;
 use sextant::report::{
-    Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, Merge, MergedExtension, NotMerged, Omitted, PhaseTime,
-    Report, Run, SCHEMA_VERSION, Signer, SignerSource, Verb, Verdict, Vocabulary,
+    Anchor, Coverage, FirmwareState, IgnoredCertificate, Image, MeasuredEvent, Measurement, MeasurementState, Merge,
+    MergedExtension, NotMerged, Omitted, PcrValues, PhaseTime, Report, Run, SCHEMA_VERSION, Signer, SignerSource, Verb,
+    Verdict, Vocabulary,
 };
 use sextant::trust::Source;
 use sextant::verify::Phase;
@@ -111,6 +112,30 @@ fn has(value: &Value, path: &str) -> bool {
     }
 }
 
+fn measurement() -> Measurement {
+    let values = || PcrValues {
+        sha256: Some(Text::new("0c".repeat(32))),
+        sha384: Some(Text::new("0c".repeat(48))),
+        rest: Map::new(),
+    };
+    Measurement {
+        state: MeasurementState::Differs.into(),
+        detail: Some(Message::new("a sentence")),
+        prediction_error: Some(Message::new("a sentence")),
+        predicted: Some(values()),
+        logged: Some(values()),
+        tpm: Some(values()),
+        events: vec![MeasuredEvent {
+            pcr: 13,
+            directory: Some(Text::new("/.extra/sysext")),
+            predicted: Some(values()),
+            logged: Some(values()),
+            rest: Map::new(),
+        }],
+        rest: Map::new(),
+    }
+}
+
 /// A report in which no member is null, except in some images, and no list is empty. A new field of these types does not compile here until it is
 /// filled in, and then fails until the schema describes it.
 fn complete() -> Report {
@@ -204,6 +229,7 @@ fn complete() -> Report {
         required_missing: vec![text("net")],
         rest: Map::new(),
     });
+    report.measurement = Some(measurement());
     report.runs = Verb::ALL
         .iter()
         .map(|verb| Run { command: (*verb).into(), begin_usec: 1, end_usec: Some(2), rest: Map::new() })
@@ -244,6 +270,7 @@ fn words_are_those_that_reports_have() {
     assert_eq!(words("source", ""), all::<Source>());
     assert_eq!(words("run", "command"), all::<Verb>());
     assert_eq!(words("phase", "phase"), all::<Phase>());
+    assert_eq!(words("measurement", "state"), all::<MeasurementState>());
     assert_eq!(words("class", ""), Class::ALL.map(Class::as_str));
     assert_eq!(text()["properties"]["version"]["const"], json!(SCHEMA_VERSION));
     for reason in Reason::ALL {

@@ -40,7 +40,7 @@ pub(super) fn boot(name: &'static str, check: fn(&Findings)) -> Boot {
 /// persistent partition, to which immucore has moved them.
 pub(super) fn central() -> Story {
     Story {
-        image: || Ok(to_enable(super::image::sextant()?)),
+        image: || Ok(to_enable(super::image::sextant()?).file("etc/sextant.yaml", "measurement: true\n")),
         command_line: "kairos.config_url=/usr/share/config-url.yaml",
         beside: &["good", "settings", "stranger", "unsigned", "tampered", "garbage"],
         stored: || {

@@ -5,7 +5,7 @@ use super::sets::Image;
 use crate::verdict::{no_leftovers, policy};
 use crate::witness::Findings;
 use serde_json::Value;
-use sextant_cli::measure::{Bank, Event, Member, PLACES, pcr_13};
+use sextant::measure::{Event, EventLog, MatchedState, Member, PLACES, compare, pcr_13};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -66,7 +66,7 @@ pub fn mounted(findings: &Findings, images: &[(&Image, &str)]) {
     }
 }
 
-/// TPM and event log hold what is predicted for these files beside the UKI.
+/// TPM and event log hold what is predicted for these files beside the UKI, by the agent too.
 pub fn measured(findings: &Findings, images: &[&Image]) {
     let members: Vec<_> =
         images.iter().map(|image| Member { name: &image.file, content: image.bytes.as_ref() }).collect();
@@ -74,10 +74,16 @@ pub fn measured(findings: &Findings, images: &[&Image]) {
     let events: Vec<_> = beside.filter_map(|place| Event::of(place, &members).unwrap()).collect();
     let predicted = serde_json::to_value(pcr_13(&events).unwrap()).unwrap();
     assert_eq!(findings.text("pcr13").trim().to_lowercase(), predicted["sha256"].as_str().unwrap(), "PCR 13");
-    let log = fs::read(findings.directory.join("events")).unwrap();
-    for event in &events {
-        let digest = event.digests.of(Bank::Sha256);
-        assert!(log.windows(digest.len()).any(|bytes| bytes == digest), "no event of {}", event.directory);
+    let log = EventLog::parse(&fs::read(findings.directory.join("events")).unwrap()).unwrap();
+    let expected: Vec<_> = events.iter().map(Event::expected).collect();
+    let compared = compare(&expected, &log);
+    assert_eq!(compared.len(), events.len(), "{compared:?}");
+    assert!(compared.iter().all(|event| event.state == MatchedState::AsPredicted), "{compared:?}");
+    let report = findings.report().unwrap();
+    let measurement = &report["measurement"];
+    assert_eq!(measurement["state"], "as-predicted", "{measurement:#}");
+    for field in ["predicted", "logged", "tpm"] {
+        assert_eq!(measurement[field]["sha256"], predicted["sha256"], "{field}: {measurement:#}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! Boots that differ in what lies beside the UKI.
 
-use super::{Scenario, vendor};
+use super::{Scenario, measurement, vendor};
 use crate::cpio::Archive;
 use crate::guest::Guest::{Systemd257, Systemd262};
-use crate::images::{self, Offer};
+use crate::images::{self, Expected, Offer};
 use crate::variables::hex;
 use crate::witness::Findings;
 use crate::{hostile, initrd, keys};
@@ -24,11 +24,8 @@ pub fn table() -> Vec<Scenario> {
             "central",
             "good ones by db, KEK, PK and the sealed vendor, and all that `sextant build` makes, among hostile ones",
         )
-        .offers(|| {
-            let confext = vec![Offer::confext("conf", keys::db(), "db")];
-            [images::good(), images::built(), hostile_offers(), confext].concat()
-        })
-        .sealed(|| vendor().file("etc/sextant.yaml", hostile::config()))
+        .sealed(measuring)
+        .tpm()
     };
     let large = || {
         Scenario::new("large", "an extension larger than /run may become")
@@ -38,15 +35,51 @@ pub fn table() -> Vec<Scenario> {
             .check(large_is_there_once)
     };
     vec![
-        central().on(Systemd257).initrd(initrd::by_packages).obstacle(package::no_debhelper),
-        central().on(Systemd262),
+        central()
+            .on(Systemd257)
+            .offers(|| central_offers(Offer::unseen))
+            .initrd(initrd::by_packages)
+            .obstacle(package::no_debhelper)
+            .check(|findings| measurement::as_predicted(findings, &[".extra/sysext", ".extra/confext"])),
+        central().on(Systemd262).offers(|| central_offers(|offer| offer)).check(|findings| {
+            let places = [".extra/sysext", ".extra/global_sysext", ".extra/confext", ".extra/global_confext"];
+            measurement::as_predicted(findings, &places);
+        }),
         large().on(Systemd257),
         large().on(Systemd262),
         Scenario::new("hostile-only", "nothing but hostile ones")
             .offers(hostile_offers)
             .sealed(|| vendor().file("etc/sextant.yaml", hostile::config())),
-        Scenario::new("none", "no extension at all").sealed(Archive::new),
+        Scenario::new("none", "no extension at all")
+            .sealed(|| Archive::new().file("etc/sextant.yaml", "measurement: true\n"))
+            .tpm()
+            .check(|findings| measurement::as_predicted(findings, &[])),
     ]
+}
+
+fn measuring() -> Archive {
+    vendor().file("etc/sextant.yaml", format!("{}\nmeasurement: true\n", hostile::config()))
+}
+
+/// Those of the central scenario. What is for all boot entries is seen by some versions of systemd-stub only.
+fn central_offers(global: fn(Offer) -> Offer) -> Vec<Offer> {
+    let all = |offer: Offer| global(offer.global());
+    let odd = |file, expected| Offer::anything(file, file.as_bytes(), expected);
+    let others = vec![
+        Offer::confext("conf", keys::db(), "db"),
+        all(Offer::sysext("all", keys::db(), "db")),
+        all(Offer::confext("all-conf", keys::db(), "db")),
+        // Names whose order depends on case, and of the form that FAT stores in another way.
+        odd("Upper.SYSEXT.RAW", Expected::Rejected("bad-gpt")),
+        odd("_under.sysext.raw", Expected::Rejected("bad-gpt")),
+        odd("SHORT.RAW", Expected::Rejected("bad-name")),
+        // What systemd-stub skips.
+        odd(".hidden.sysext.raw", Expected::Unseen),
+        odd("\u{fc}mlaut.sysext.raw", Expected::Unseen),
+        odd("spare.sysext.raw.disabled", Expected::Unseen),
+        odd("notes.txt", Expected::Unseen),
+    ];
+    [images::good(), images::built(), hostile_offers(), others].concat()
 }
 
 fn hostile_offers() -> Vec<Offer> {

@@ -6,6 +6,7 @@ mod required;
 use self::causes::{Cause, Causes, Missing};
 use super::environment::Environment;
 use super::lock;
+use super::measurement;
 use super::metrics;
 use crate::kernel::FileIdentity;
 use crate::merge::{self, Attached, Evidence, Found, Hidden, Known, Origin};
@@ -190,8 +191,13 @@ pub(super) fn complete(root: &Root, state: &State, merge: Merge, begun: Run) {
     let completed = Report::read(root).map_err(anyhow::Error::from).and_then(|report| {
         let mut report = report.context("file not found")?;
         mark_withdrawn(&state.staged, &mut report);
+        let is_host = merge.confirmed;
         report.merge = Some(Merge { rest: report.merge.take().unwrap_or_default().rest, ..merge });
         report.note_run(begun.ended());
+        // In the initrd the driver of the TPM may be missing.
+        if is_host {
+            report.measurement = Some(measurement::complete(root, report.measurement.take()));
+        }
         let written = report::write(root, &report);
         metrics::refresh(root, &report);
         written

@@ -5,6 +5,7 @@ mod cli;
 mod confirm;
 mod environment;
 mod lock;
+mod measurement;
 mod merge;
 mod metrics;
 mod options;

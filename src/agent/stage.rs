@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::lock;
+use super::measurement;
 use super::metrics;
 use super::options::Options;
 use super::preparation::Preparation;
@@ -32,8 +33,10 @@ pub fn stage(environment: &Environment, options: &Options) -> Result<()> {
     let root = environment.root();
     merge::guard(root, environment.units()).context("closing the gate")?;
     let _lock = lock::exclusive(root)?;
+    let before = Report::read(root).ok().flatten().and_then(|report| report.measurement);
     let mut report = Report {
         error: Some(UNFINISHED.into()),
+        measurement: before,
         agent_version: Some(env!("CARGO_PKG_VERSION").into()),
         runs: vec![begun.clone()],
         ..Report::default()
@@ -85,6 +88,10 @@ fn run(
     if let Err(error) = withdrawn {
         preparation.gate.get_or_insert_with(|| Refusal::new(Reason::NotStaged, format_args!("{error:#}")));
         records.fail(error);
+    }
+    if preparation.policy.measurement {
+        let before = records.report.measurement.take();
+        records.report.measurement = Some(measurement::predict(root, preparation.policy.limits, before));
     }
     records.write_report();
     look(environment, options, &preparation, started, &mut records, |run, records| {

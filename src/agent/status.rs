@@ -1,5 +1,6 @@
 //! `sextant-agent status`, and what the tool's `status` shares with it.
 
+use super::measurement;
 use crate::esp::{self, Space};
 use crate::merge;
 use crate::report::table::Style;
@@ -142,6 +143,10 @@ impl Origin {
 
 /// Brings the report of a boot up to date: what it was completed with can be over.
 fn update(report: &mut Report, root: &Root) -> Vec<Text> {
+    if root.is_machine() {
+        // `confirm` may have been there before the TPM's driver.
+        report.measurement = Some(measurement::complete(root, report.measurement.take()));
+    }
     // What is mounted below a tree is not what its system has mounted.
     let mounts = if root.is_machine() { std::fs::read_to_string(merge::MOUNTS) } else { Ok(String::new()) };
     let Ok(mounts) = mounts else { return Vec::new() };

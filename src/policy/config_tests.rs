@@ -43,6 +43,7 @@ sources:
 - directory: /data/passive
   entries: [passive]
 metrics: true
+measurement: true
 required: [k3s, net.confext]
 minimum:
   k3s: 1.30
@@ -61,7 +62,7 @@ minimum:
     assert!(!policy.require_whole_dbx);
     assert_eq!(policy.denied_entries, ["rescue"]);
     assert_eq!(policy.denied_root_hashes, [RootHash::from_hex(&"ab".repeat(32)).unwrap()]);
-    assert!(policy.metrics);
+    assert!(policy.metrics && policy.measurement);
     let limits = Limits { images: 3, image_size: 64 << 20, total_size: 1 << 30, memory: 4096, keep_free: 1024 };
     assert_eq!(policy.limits, limits);
     let shown = |class| policy.hierarchies.of(class).unwrap().to_string();
@@ -115,6 +116,7 @@ fn a_mistake_is_told_with_file_key_and_line() {
         ("entries: [\n", ["line", "entries"]),
         ("merge:\n  hierarchies: [/usr, /usr/bin]\n", ["merge.hierarchies", "line 2"]),
         ("secure_boot: require\nmetrics: /var/x.prom\n", ["metrics", "line 2"]),
+        ("measurement: sha256\n", ["measurement", "line 1"]),
         ("sources: [{directory: data}]\n", ["sources[0].directory", "line 1"]),
         ("sources:\n- directory: /run/x\n", ["sources[0].directory", "line 2"]),
         ("sources:\n- entries: [a]\n", ["sources[0]", "line 2"]),

@@ -52,6 +52,8 @@ pub struct Policy {
     pub quarantine: bool,
     /// Whether metrics are written for a collector on the host.
     pub metrics: bool,
+    /// Whether PCR 13 is predicted from the files in the initrd.
+    pub measurement: bool,
 }
 
 impl Default for Policy {
@@ -70,6 +72,7 @@ impl Default for Policy {
             minimum: Minimum::default(),
             quarantine: false,
             metrics: false,
+            measurement: false,
         }
     }
 }

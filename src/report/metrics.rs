@@ -52,6 +52,10 @@ pub fn metrics(report: &Report, surroundings: Surroundings) -> String {
     about_boot(&mut out, report);
     about_images(&mut out, report);
     about_extensions(&mut out, report);
+    if let Some(measurement) = &report.measurement {
+        out.gauge("measurement_info", "Whether PCR 13 of the TPM is as predicted.");
+        out.sample("measurement_info", &[("state", measurement.state.as_str())], 1);
+    }
     about_certificates(&mut out, report);
     let seconds = |usec: u64| format!("{}.{:06}", usec / 1_000_000, usec % 1_000_000);
     if let Some(duration) = report.duration_usec {

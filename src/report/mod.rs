@@ -7,6 +7,7 @@ mod health;
 mod location;
 mod log;
 mod loss;
+mod measurement;
 mod metrics;
 mod read;
 mod schema;
@@ -23,6 +24,7 @@ pub use bounds::{CERTIFICATE_ROWS, MAX_LEN, MERGE_NAMES, MERGE_ROWS, REJECTED_RO
 pub use evidence::{date, evidence};
 pub use health::Health;
 pub use loss::Loss;
+pub use measurement::{EVENT_ROWS, MeasuredEvent, Measurement, MeasurementState, PcrValues};
 pub use metrics::{METRICS, Surroundings, metrics, write_metrics};
 pub use read::Fate;
 pub use read::ReportError;

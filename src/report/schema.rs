@@ -2,6 +2,7 @@
 //!
 //! One set of types writes and reads it. Members that this version doesn't know are kept in `rest` and written back.
 
+use super::measurement::Measurement;
 use super::signer::Signer;
 use super::times::{MOST, PhaseTime, Run};
 use super::word::{Vocabulary, Word};
@@ -41,6 +42,9 @@ pub struct Report {
     pub omitted: Option<Omitted>,
     /// What became of it, filled in after the merge.
     pub merge: Option<Merge>,
+    /// What was measured into the TPM; `null` until `confirm`, unless the configuration asks for a prediction.
+    #[serde(default)]
+    pub measurement: Option<Measurement>,
     /// When the commands of the agent ran, in the order in which they did.
     #[serde(default)]
     pub runs: Vec<Run>,
@@ -67,6 +71,7 @@ impl Default for Report {
             images: Vec::new(),
             omitted: None,
             merge: None,
+            measurement: None,
             runs: Vec::new(),
             error: None,
             duration_usec: None,

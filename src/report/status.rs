@@ -1,7 +1,7 @@
 //! What `status` of both programs shows: a report as a table for people.
 
 use super::table::{Style, WIDTH, wrap};
-use super::{Fate, Image, Report, evidence, milliseconds};
+use super::{Fate, Image, MeasurementState, Report, evidence, milliseconds};
 use ddi::text::{Message, Text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -63,6 +63,7 @@ pub fn text(seen: &Report, style: Style, verbose: bool) -> String {
         let names = merge.required_missing.iter().map(Text::as_str).collect::<Vec<_>>().join(", ");
         lines.fact("Required", &style.paint("31", &format!("{names}: NOT merged, so this boot is not good")));
     }
+    measured(&mut lines, seen);
     trust(&mut lines, seen);
     let sum = |time: fn(&Image) -> u64| milliseconds(seen.images.iter().map(time).sum());
     if !seen.images.is_empty() {
@@ -73,6 +74,23 @@ pub fn text(seen: &Report, style: Style, verbose: bool) -> String {
         lines.fact("More", "journalctl -b -t sextant-agent -u systemd-sysext -u systemd-confext");
     }
     lines.out
+}
+
+/// Whether the TPM has the value that the files give.
+fn measured(lines: &mut Lines, seen: &Report) {
+    let Some(measurement) = &seen.measurement else { return };
+    let Some(state) = measurement.state.known() else { return };
+    let (word, colour) = match state {
+        MeasurementState::Pending => return,
+        MeasurementState::AsPredicted => ("as predicted", "32"),
+        MeasurementState::Differs => ("differs", "31"),
+        MeasurementState::NotPredicted => ("not predicted", "33"),
+        MeasurementState::NoTpm => ("no TPM", "33"),
+    };
+    let details = [&measurement.prediction_error, &measurement.detail].into_iter().flatten();
+    let details: Vec<&str> = details.map(Message::as_str).collect();
+    let details = if details.is_empty() { String::new() } else { format!(": {}", details.join("; ")) };
+    lines.fact("Measured", &format!("{}{details}", lines.style.paint(colour, word)));
 }
 
 fn summary(seen: &Report) -> String {

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod images;
+mod measurement;
 mod merge;
 mod preview;
 mod required;

@@ -15,6 +15,7 @@ pub mod compact;
 pub mod ddi;
 pub mod der;
 pub mod efi;
+pub mod event_log;
 #[cfg(feature = "harness")]
 pub mod harness;
 pub mod hostile;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use support::compact::compact;
 use support::ddi::{Blueprint, native};
 use support::efi::{self, List};
+use support::event_log::{self, EventLog, SHA1, SHA256, SHA384};
 use support::keys::{self, Authority, Key};
 use support::pkcs7::{Digest, Identify, SignedData, SignerInfo, plain};
 use support::trees::{Tree, noise};
@@ -46,6 +47,7 @@ fn main() {
         ("stage_file", stage_files()),
         ("report", reports()),
         ("initrd", initrds()),
+        ("event_log", event_logs()),
     ];
     for (target, seeds) in targets {
         let directory = directory.join(target);
@@ -72,6 +74,22 @@ fn signature_lists() -> Vec<Vec<u8>> {
         certificate,
     ];
     lists.iter().map(List::encode).chain([efi::lists(&lists)]).collect()
+}
+
+fn event_logs() -> Vec<Vec<u8>> {
+    let tagged = [&1_u32.to_le_bytes()[..], &10_u32.to_le_bytes(), &event_log::utf16("text")].concat();
+    let add = |log: EventLog| {
+        log.stub(0, "firmware", &[1; 32])
+            .stub(12, "quiet", &[2; 32])
+            .stub(13, "System extension initrd", &[3; 32])
+            .stub(13, "Global system extension initrd", &[4; 32])
+            .stub(12, "Configuration extension initrd", &[5; 32])
+            .described(13, event_log::EV_EVENT_TAG, &tagged, &[6; 32])
+            .described(13, event_log::EV_NO_ACTION, b"", &[7; 32])
+    };
+    let (one, three) = ([SHA256], [SHA1, SHA256, SHA384]);
+    let padded = [EventLog::new(&one).stub(13, "x", &[1; 32]).bytes, vec![0; 40]].concat();
+    vec![EventLog::new(&one).bytes, add(EventLog::new(&one)).bytes, add(EventLog::new(&three)).bytes, padded]
 }
 
 fn blueprint(authority: &Authority) -> Blueprint {

@@ -1,18 +1,24 @@
 //! `sextant measure`
 
+mod compare;
+mod difference;
+mod text;
+
+use self::compare::{Compared, Evidence};
 use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use ddi::bytes::hex;
+use ddi::Class;
+use ddi::bytes::strip_suffix_ignore_case;
 use ddi::io::{FileSource, ReadAt};
 use ddi::text::Text;
 use nix::fcntl::OFlag;
 use serde::Serialize;
+use sextant::measure::TPM;
 use sextant::stamp::Stamp;
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,8 +27,8 @@ use std::rc::Rc;
 
 /// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
 const GLOBAL_SINCE: u32 = 258;
-/// PCRs of the first TPM (kernel Documentation/ABI/stable/sysfs-class-tpm, `pcr-<H>/<N>`).
-const TPM: &str = "/sys/class/tpm/tpm0";
+/// Most files that are opened to look for a difference.
+const MOST_CANDIDATES: usize = 256;
 
 /// Predict the TPM measurements of extensions
 #[derive(Debug, Args)]
@@ -36,13 +42,18 @@ Examples:
   sextant measure *.raw --json | jq -r .entries[0].pcr13.sha256
         predict it for a set of files, without a partition
   sextant measure --entry active --check
-        compare with the TPM, and name the file that makes a difference
+        compare with the TPM and its event log, and name the files that
+        make a difference
+  sextant measure --esp esp --entry active --event-log log \\
+      --candidate old/
+        compare with the event log of another machine, and look for
+        differences among older images too
 
 systemd-stub measures the system extensions that it loads into PCR 13, and nothing else, so its value can be predicted. \
 PCR 12 holds configuration extensions and other data; for it, the digests of the events are shown. Files are measured \
 before they are verified: rejected files count too. Extensions in Kairos' store are not measured.
 
-Exit status: 0 predicted, and equal with --check; 1 not equal, or no value; 2 usage.")]
+Exit status: 0 predicted, and equal with --check or --event-log; 1 not equal, or no value; 2 usage.")]
 pub(super) struct Arguments {
     /// Measure these files, as if they were the extensions of a UKI
     #[arg(value_name = "IMAGE", conflicts_with_all = ["esp", "entry"])]
@@ -59,12 +70,18 @@ pub(super) struct Arguments {
     /// Leave out the file of this name beside the UKI; repeatable
     #[arg(long, value_name = "FILE")]
     remove: Vec<String>,
-    /// Compare with the TPM of this machine; needs one --entry, or files
+    /// Compare with the TPM of this machine and its event log; needs one --entry, or files
     #[arg(long)]
     check: bool,
     /// Directory of the TPM in sysfs
     #[arg(long, value_name = "DIR", default_value = TPM, requires = "check")]
     tpm: PathBuf,
+    /// Compare with the event log FILE; needs one --entry, or files [default with --check: that of this machine]
+    #[arg(long, value_name = "FILE")]
+    event_log: Option<PathBuf>,
+    /// Consider this file, or the *.raw files of this directory, when looking for a difference; repeatable
+    #[arg(long, value_name = "PATH")]
+    candidate: Vec<PathBuf>,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -85,6 +102,9 @@ struct Row {
     /// Where it has another one: the difference between the files that gives it; `None` where none was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<Text>,
+    /// Comparison with the event log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_log: Option<Compared>,
 }
 
 /// A prediction, and the files that it is made from.
@@ -92,8 +112,8 @@ struct Prediction {
     row: Row,
     /// By place, in the order in which they are measured.
     places: Vec<(&'static Place, Rc<[Opened]>)>,
-    /// Beside the UKI, disabled.
-    disabled: Vec<Opened>,
+    /// Files that may have been there when the machine booted.
+    candidates: Vec<Opened>,
 }
 
 /// A bank of the TPM.
@@ -108,19 +128,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut predictions =
         if arguments.images.is_empty() { on_partition(arguments)? } else { vec![of_files(arguments)?] };
     let mut equal = true;
-    if arguments.check {
+    if arguments.check || arguments.event_log.is_some() {
         let [prediction] = predictions.as_mut_slice() else {
-            return Err(super::usage("--check needs the boot entry that was booted: use --entry NAME"));
+            return Err(super::usage("--check and --event-log need the boot entry that was booted: use --entry NAME"));
         };
-        let measured = read_tpm(&arguments.tpm, &prediction.row.pcr13)?;
-        equal = measured.iter().all(|bank| bank.as_predicted);
-        if !equal {
-            prediction.row.difference = difference(prediction, &measured)?;
-        }
-        prediction.row.measured = Some(measured);
+        equal = compare::run(prediction, &Evidence::read(arguments)?)?;
     }
     let rows: Vec<Row> = predictions.into_iter().map(|prediction| prediction.row).collect();
-    arguments.output.show(|| Ok(serde_json::json!({ "version": 1, "entries": rows })), || Ok(text(&rows)?))?;
+    arguments.output.show(|| Ok(serde_json::json!({ "version": 1, "entries": rows })), || Ok(text::text(&rows)?))?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -129,6 +144,8 @@ struct Opened {
     name: String,
     source: FileSource,
     stamp: Stamp,
+    /// What a person has to know of a candidate, with a comma before it.
+    note: String,
 }
 
 impl Opened {
@@ -139,7 +156,7 @@ impl Opened {
         let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).with_context(context)?;
         ensure!(file.metadata().with_context(context)?.is_file(), "{} is not a regular file", path.display());
         let stamp = Stamp::of(&file).with_context(context)?;
-        Ok(Self { name, source: FileSource::new(file).with_context(context)?, stamp })
+        Ok(Self { name, source: FileSource::new(file).with_context(context)?, stamp, note: String::new() })
     }
 
     fn of_path(path: &Path) -> Result<Self> {
@@ -156,8 +173,9 @@ fn of_files(arguments: &Arguments) -> Result<Prediction> {
     let places: Vec<_> = beside.map(|place| (place, Rc::clone(&files))).collect();
     let events = measure_all(&places)?;
     let pcr13 = pcr_13(&events)?;
-    let row = Row { entry: None, uki: None, stub: None, pcr13, events, measured: None, difference: None };
-    Ok(Prediction { row, places, disabled: Vec::new() })
+    let row =
+        Row { entry: None, uki: None, stub: None, pcr13, events, measured: None, difference: None, event_log: None };
+    Ok(Prediction { row, places, candidates: candidates(arguments)? })
 }
 
 fn on_partition(arguments: &Arguments) -> Result<Vec<Prediction>> {
@@ -186,6 +204,14 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         .and_then(|file| stub_version(&FileSource::new(file)?));
     let major = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let major = stub.as_deref().ok().and_then(major);
+    let is_extension = |file: &Text| {
+        let end = |class: Class| strip_suffix_ignore_case(file.as_str(), class.file_suffix()).is_some();
+        Class::ALL.into_iter().any(end)
+    };
+    let lines = esp.extra_lines(entry).with_context(|| format!("reading the file of entry {}", entry.name))?;
+    if let Some(file) = lines.into_iter().find(is_extension) {
+        bail!("the entry has a line \"extra {file}\": systemd-boot measures that file itself, which is not predicted");
+    }
     let directory = entry.extra_directory();
     let directories = [directory.as_str(), esp::GLOBAL];
     let read = |directory: &str| -> Result<Option<Extra>> {
@@ -200,7 +226,11 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         extra.as_ref().map_or_else(|| Ok(Vec::new()), |extra| open_all(extra, is_enabled))
     };
     let mut beside = open(extra, true)?;
-    let disabled = if arguments.check { open(extra, false)? } else { Vec::new() };
+    let mut candidates = candidates(arguments)?;
+    if arguments.check || arguments.event_log.is_some() {
+        let disabled = open(extra, false)?.into_iter().chain(open(global, false)?);
+        candidates.extend(disabled.map(|file| Opened { note: ", which is disabled now,".to_owned(), ..file }));
+    }
     for name in &arguments.remove {
         let before = beside.len();
         beside.retain(|file| !file.name.eq_ignore_ascii_case(name));
@@ -233,8 +263,35 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         events,
         measured: None,
         difference: None,
+        event_log: None,
     };
-    Ok(Prediction { row, places, disabled })
+    Ok(Prediction { row, places, candidates })
+}
+
+/// Opens the files that `--candidate` names.
+fn candidates(arguments: &Arguments) -> Result<Vec<Opened>> {
+    let mut paths = Vec::new();
+    for path in &arguments.candidate {
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let listing = || format!("listing {}", path.display());
+        for item in fs::read_dir(path).with_context(listing)? {
+            let item = item.with_context(listing)?;
+            let is_image = item.path().extension().is_some_and(|end| end.eq_ignore_ascii_case("raw"));
+            if is_image && item.file_type().with_context(listing)?.is_file() {
+                paths.push(item.path());
+            }
+        }
+    }
+    ensure!(paths.len() <= MOST_CANDIDATES, "{} candidates; the limit is {MOST_CANDIDATES}", paths.len());
+    paths.sort();
+    let open = |path: &PathBuf| {
+        let note = format!(" ({})", Text::from_os(path.as_os_str()));
+        Ok(Opened { note, ..Opened::of_path(path)? })
+    };
+    paths.iter().map(open).collect()
 }
 
 /// Opens what systemd-stub takes of a directory, or what it would take if it weren't disabled.
@@ -261,156 +318,4 @@ fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>
         }
     }
     Ok(events)
-}
-
-/// Bytes that are measured at most to find a difference.
-const MOST_BYTES: u64 = 64 << 30;
-
-/// What could have been otherwise when the machine booted.
-#[derive(Clone, Copy)]
-enum Otherwise<'a> {
-    Nothing,
-    Without(&'a Opened),
-    With(&'a Opened),
-    /// The disabled one in the place of the other: an update that has not been booted yet.
-    Instead(&'a Opened, &'a Opened),
-    NotForAll,
-}
-
-impl Otherwise<'_> {
-    fn files<'a>(self, place: &Place, files: &'a [Opened]) -> Vec<&'a Opened>
-    where
-        Self: 'a,
-    {
-        let is = |one: &Opened, other: &Opened| std::ptr::eq(one, other);
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::NotForAll if place.global.is_some() => Vec::new(),
-            Self::Without(left_out) => files.iter().filter(|file| !is(file, left_out)).collect(),
-            Self::With(added) if place.global.is_none() => files.iter().chain([added]).collect(),
-            Self::NotForAll | Self::With(_) => files.iter().collect(),
-            Self::Instead(added, left_out) => {
-                let rest = files.iter().filter(|file| !is(file, left_out));
-                if place.global.is_none() { rest.chain([added]).collect() } else { rest.collect() }
-            }
-        }
-    }
-
-    fn text(self) -> Text {
-        match self {
-            Self::Nothing => Text::new("no extension was measured at all"),
-            Self::NotForAll => Text::new(format_args!("those in {} were not measured", esp::GLOBAL)),
-            Self::Without(left_out) => Text::new(format_args!("{} was not measured", left_out.name)),
-            Self::With(added) => Text::new(format_args!("{}, which is disabled now, was measured too", added.name)),
-            Self::Instead(added, left_out) => {
-                let (added, left_out) = (&added.name, &left_out.name);
-                Text::new(format_args!("{added}, which is disabled now, was measured, and {left_out} was not"))
-            }
-        }
-    }
-}
-
-/// The one difference between the files that are there and those that were measured which explains the value of the TPM; `None` where
-/// there is no such one: several, or other content.
-fn difference(prediction: &Prediction, measured: &[Measured]) -> Result<Option<Text>> {
-    let Prediction { places, disabled, .. } = prediction;
-    let mut known: Vec<&Opened> = Vec::new();
-    for file in places.iter().flat_map(|(_, files)| files.iter()) {
-        if known.iter().all(|it| !std::ptr::eq(*it, file)) {
-            known.push(file);
-        }
-    }
-    let pairs = || disabled.iter().flat_map(|added| known.iter().map(move |it| Otherwise::Instead(added, it)));
-    let attempts = [Otherwise::Nothing, Otherwise::NotForAll]
-        .into_iter()
-        .chain(known.iter().map(|file| Otherwise::Without(file)))
-        .chain(disabled.iter().map(Otherwise::With))
-        .chain(pairs());
-    let mut left = MOST_BYTES;
-    for attempt in attempts {
-        let chosen: Vec<_> = places.iter().map(|(place, files)| (*place, attempt.files(place, files))).collect();
-        let bytes =
-            chosen.iter().flat_map(|(_, files)| files).map(|file| file.source.len()).fold(0, u64::saturating_add);
-        let Some(rest) = left.checked_sub(bytes) else { return Ok(None) };
-        left = rest;
-        let value = pcr_13(&measure_chosen(chosen.into_iter())?)?;
-        if measured.iter().all(|bank| hex(value.of(bank.bank)) == bank.value) {
-            return Ok(Some(attempt.text()));
-        }
-    }
-    Ok(None)
-}
-
-fn read_tpm(directory: &Path, predicted: &Digests) -> Result<Vec<Measured>> {
-    let mut measured = Vec::new();
-    for bank in Bank::ALL {
-        let path = directory.join(format!("pcr-{bank}/13"));
-        let value = match fs::read_to_string(&path) {
-            Ok(text) => text.trim().to_ascii_lowercase(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        };
-        let wanted = hex(predicted.of(bank));
-        ensure!(
-            value.len() == wanted.len() && value.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{} is not a PCR value",
-            path.display()
-        );
-        measured.push(Measured { bank, as_predicted: value == wanted, value });
-    }
-    ensure!(!measured.is_empty(), "no TPM with a SHA-256 or SHA-384 bank in {}", directory.display());
-    Ok(measured)
-}
-
-fn text(rows: &[Row]) -> Result<String, std::fmt::Error> {
-    let mut out = String::new();
-    for row in rows {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        if let (Some(entry), Some(uki)) = (&row.entry, &row.uki) {
-            let stub = row.stub.as_ref().map_or("an unknown version", Text::as_str);
-            writeln!(out, "Entry {entry}: {uki}, systemd-stub {stub}")?;
-        }
-        writeln!(out, "PCR 13")?;
-        for bank in Bank::ALL {
-            writeln!(out, "  {bank}  {}", split(&hex(row.pcr13.of(bank))))?;
-        }
-        for measured in row.measured.iter().flatten() {
-            let verdict = if measured.as_predicted { "as predicted" } else { "differs" };
-            writeln!(out, "  TPM, {}: {verdict}", measured.bank)?;
-            if !measured.as_predicted {
-                writeln!(out, "          {}", split(&measured.value))?;
-            }
-        }
-        let differs = row.measured.iter().flatten().any(|measured| !measured.as_predicted);
-        if let Some(difference) = &row.difference {
-            writeln!(out, "  When this machine booted, {difference}.")?;
-        } else if differs {
-            writeln!(out, "  Not one file alone makes the difference: several do, or the content of one.")?;
-        }
-        if row.events.is_empty() {
-            writeln!(out, "No extension is measured.")?;
-        }
-        for event in &row.events {
-            let size = super::size(event.size);
-            let (count, s) = (event.files.len(), if event.files.len() == 1 { "" } else { "s" });
-            writeln!(out, "PCR {}: /{}, {count} file{s}, {size}", event.pcr, event.directory)?;
-            for bank in Bank::ALL {
-                writeln!(out, "  {bank}  {}", split(&hex(event.digests.of(bank))))?;
-            }
-            for file in &event.files {
-                writeln!(out, "  {file}")?;
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// Digests longer than a line's 80 columns go on in the next one.
-fn split(digits: &str) -> String {
-    match digits.split_at_checked(64) {
-        Some((first, rest)) if !rest.is_empty() => format!("{first}\n          {rest}"),
-        _ => digits.to_owned(),
-    }
 }

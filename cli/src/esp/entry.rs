@@ -255,6 +255,23 @@ fn uki_of(text: &str) -> Option<String> {
     sound.then(|| format!("/{}", parts.join("/")))
 }
 
+/// Returns the files that lines `extra` of an entry's files name, as they are written (UAPI.1; systemd-boot 261 and later).
+pub(super) fn extra_lines(root: &Root, entry: &Entry) -> io::Result<Vec<Text>> {
+    let mut lines = Vec::new();
+    for file in files(root, ENTRIES, ".conf", &mut Entries::default())? {
+        if from_file_name(&file).as_ref() != Some(&entry.name) {
+            continue;
+        }
+        let content = root.read(&format!("{ENTRIES}/{file}"), MAX_FILE)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&content);
+        if uki_of(&text).as_ref() == Some(&entry.uki) {
+            let pairs = text.lines().filter_map(|line| line.trim_start().split_once(char::is_whitespace));
+            lines.extend(pairs.filter(|(key, _)| *key == "extra").map(|(_, value)| Text::new(value.trim())));
+        }
+    }
+    Ok(lines)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

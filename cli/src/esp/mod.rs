@@ -12,14 +12,13 @@ pub use entry::{Entries, Entry, EntryError};
 pub use extra::{Extra, Item, disabled};
 pub(crate) use extra::{check_count, item};
 pub use sextant::esp::{LocateError, Space, find, find_below};
+pub use sextant::measure::GLOBAL;
 
+use ddi::text::Text;
 use sextant::root::Root;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// The directory of extensions for all boot entries, which systemd-stub reads since systemd 258 (systemd-stub(7)).
-pub const GLOBAL: &str = "/loader/extensions";
 
 /// A mounted EFI system partition, or a directory with the same layout.
 #[derive(Debug)]
@@ -58,6 +57,14 @@ impl Esp {
     /// I/O errors of listing directories.
     pub fn entries(&self) -> io::Result<Entries> {
         entry::all(&self.root)
+    }
+
+    /// Returns the files that systemd-boot loads itself for an entry, by lines `extra` of its file.
+    ///
+    /// # Errors
+    /// I/O errors of reading the entry's file.
+    pub fn extra_lines(&self, entry: &Entry) -> io::Result<Vec<Text>> {
+        entry::extra_lines(&self.root, entry)
     }
 
     /// Returns the extensions in a directory of the partition.

@@ -1,40 +1,9 @@
-//! Rules of systemd-stub: which files it loads, and its version.
+//! The version of systemd-stub in a UKI, and the sections of a UKI.
 
-use crate::esp::{self, GLOBAL};
-use ddi::Class;
 use ddi::bytes::{array, u16_at, u32_at};
 use ddi::io::ReadAt;
 use std::io;
 use thiserror::Error;
-
-/// A directory of extensions of one class on the partition, and its counterpart in the initrd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Class of the extensions.
-    pub class: Class,
-    /// Directory on the partition for all boot entries; `None` for that of the UKI.
-    pub global: Option<&'static str>,
-    /// Directory in the initrd, without a leading slash.
-    pub directory: &'static str,
-}
-
-/// All places, in the order in which they are measured.
-pub const PLACES: [Place; 4] = [
-    Place { class: Class::Sysext, global: None, directory: ".extra/sysext" },
-    Place { class: Class::Sysext, global: Some(GLOBAL), directory: ".extra/global_sysext" },
-    Place { class: Class::Confext, global: None, directory: ".extra/confext" },
-    Place { class: Class::Confext, global: Some(GLOBAL), directory: ".extra/global_confext" },
-];
-
-/// Longest name that systemd-stub loads, in characters.
-const MAX_NAME: usize = 255;
-
-/// Returns whether systemd-stub loads a regular file of this name as an extension of `class`.
-#[must_use]
-pub fn is_taken(name: &str, class: Class) -> bool {
-    let fits = esp::item(name, 0).is_some_and(|item| item.enabled && item.class == class);
-    fits && !name.starts_with('.') && name.is_ascii() && name.len() <= MAX_NAME
-}
 
 /// Maximum size of the section with the version of the stub, in bytes.
 const MAX_NOTE: u64 = 4096;

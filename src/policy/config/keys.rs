@@ -25,6 +25,8 @@ pub(super) struct Keys {
     sources: Directories,
     #[serde(deserialize_with = "given")]
     metrics: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    measurement: Option<bool>,
     required: Required,
     minimum: Minimum,
 }
@@ -54,7 +56,8 @@ impl Keys {
 
     /// Applies the keys of a later file. `path` is that file, for messages.
     pub(super) fn add(&mut self, later: Self, path: &str) -> Result<(), ConfigError> {
-        let Self { secure_boot, trust, entries, deny, limits, merge, sources, metrics, required, minimum } = later;
+        let Self { secure_boot, trust, entries, deny, limits, merge, sources, metrics, measurement, required, minimum } =
+            later;
         replace(&mut self.secure_boot, secure_boot);
         replace(&mut self.trust.sources, trust.sources);
         replace(&mut self.trust.dbx, trust.dbx);
@@ -72,6 +75,7 @@ impl Keys {
         replace(&mut self.merge.confext_hierarchies, merge.confext_hierarchies);
         replace(&mut self.merge.quarantine, merge.quarantine);
         replace(&mut self.metrics, metrics);
+        replace(&mut self.measurement, measurement);
         let together = |key, message: String| ConfigError::Together { path: path.to_owned(), key, message };
         self.sources.combine(sources).map_err(|error| together("sources", error.to_string()))?;
         self.required.combine(required).map_err(|error| together("required", error.to_string()))?;
@@ -172,6 +176,7 @@ impl From<Keys> for Policy {
             minimum: keys.minimum,
             quarantine: keys.merge.quarantine.unwrap_or(defaults.quarantine),
             metrics: keys.metrics.unwrap_or(defaults.metrics),
+            measurement: keys.measurement.unwrap_or(defaults.measurement),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! for byte as systemd 257 and 262 do (`src/boot/cpio.c`, `pack_cpio`).
 
 use super::ArchiveError;
-use super::bank::{Digests, Hashers};
+use super::bank::{Bank, Digests, Hashers};
 use ddi::io::{Pieces, ReadAt};
 use ddi::text::Text;
 
@@ -23,6 +23,13 @@ pub(super) fn measure(directory: &str, members: &[&Member<'_>]) -> Result<(Diges
     let mut hashers = Hashers::new()?;
     let size = write(directory, members, &mut |bytes| hashers.update(bytes))?;
     Ok((hashers.finish()?, size))
+}
+
+/// Computes the digest of the same archive in one bank.
+pub(super) fn digest(bank: Bank, directory: &str, members: &[&Member<'_>]) -> Result<Vec<u8>, ArchiveError> {
+    let mut hasher = bank.hasher()?;
+    write(directory, members, &mut |bytes| Ok(hasher.update(bytes)?))?;
+    Ok(hasher.finish()?.to_vec())
 }
 
 /// Receives the bytes of an archive, piece by piece.
