@@ -30,6 +30,7 @@ mod sign;
 mod signing_options;
 mod status;
 mod store_options;
+mod systemctl;
 mod table;
 mod target;
 mod trust;
