@@ -1,9 +1,11 @@
 //! `sextant measure`
 
+use super::measure_policies::{self, PolicyOptions, Predicted};
 use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
+use crate::policies::unhex;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use ddi::bytes::hex;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 /// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
-const GLOBAL_SINCE: u32 = 258;
+pub(super) const GLOBAL_SINCE: u32 = 258;
 /// PCRs of the first TPM (kernel Documentation/ABI/stable/sysfs-class-tpm, `pcr-<H>/<N>`).
 const TPM: &str = "/sys/class/tpm/tpm0";
 
@@ -37,12 +39,17 @@ Examples:
         predict it for a set of files, without a partition
   sextant measure --entry active --check
         compare with the TPM, and name the file that makes a difference
+  sextant measure --pcrlock /var/lib/pcrlock.d
+        have systemd-pcrlock admit what the next boot of each entry measures
+  sextant measure --entry active --sign tpm2-pcr-signature.json \\
+      --private-key pcr.key --certificate pcr.crt
+        sign the value, for volumes that are bound to that key and PCR 13
 
 systemd-stub measures the system extensions that it loads into PCR 13, and nothing else, so its value can be predicted. \
 PCR 12 holds configuration extensions and other data; for it, the digests of the events are shown. Files are measured \
 before they are verified: rejected files count too. Extensions in Kairos' store are not measured.
 
-Exit status: 0 predicted, and equal with --check; 1 not equal, or no value; 2 usage.")]
+Exit status: 0 predicted, and equal with --check; 1 not equal, no value, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
     /// Measure these files, as if they were the extensions of a UKI
     #[arg(value_name = "IMAGE", conflicts_with_all = ["esp", "entry"])]
@@ -63,8 +70,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     check: bool,
     /// Directory of the TPM in sysfs
-    #[arg(long, value_name = "DIR", default_value = TPM, requires = "check")]
+    #[arg(long, value_name = "DIR", default_value = TPM)]
     tpm: PathBuf,
+    #[command(flatten)]
+    policies: PolicyOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -74,6 +83,9 @@ pub(super) struct Arguments {
 struct Row {
     /// `None` for files without an entry.
     entry: Option<Text>,
+    /// Name of the entry as it is; empty for files without one.
+    #[serde(skip)]
+    name: String,
     uki: Option<Text>,
     /// The version of systemd-stub in the UKI.
     stub: Option<Text>,
@@ -105,6 +117,11 @@ struct Measured {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(directory) = arguments.policies.booted() {
+        let measured = read_tpm(&arguments.tpm, &Digests::zero())?;
+        let measured = measured.iter().filter_map(|it| Some((it.bank, unhex(&it.value)?))).collect::<Vec<_>>();
+        return measure_policies::settle(directory, &measured, &arguments.output);
+    }
     let mut predictions =
         if arguments.images.is_empty() { on_partition(arguments)? } else { vec![of_files(arguments)?] };
     let mut equal = true;
@@ -120,12 +137,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         prediction.row.measured = Some(measured);
     }
     let rows: Vec<Row> = predictions.into_iter().map(|prediction| prediction.row).collect();
-    arguments.output.show(|| Ok(serde_json::json!({ "version": 1, "entries": rows })), || Ok(text(&rows)?))?;
+    let predicted = rows.iter().map(|row| Predicted { entry: &row.name, events: &row.events, value: &row.pcr13 });
+    let policies = arguments.policies.apply(&predicted.collect::<Vec<_>>(), arguments.entry.is_empty())?;
+    let document = || Ok(policies.add_to(serde_json::json!({ "version": 1, "entries": rows })));
+    arguments.output.show(document, || Ok(text(&rows)? + &policies.text()))?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A file that systemd-stub would find in a directory, opened.
-struct Opened {
+#[derive(Debug)]
+pub(super) struct Opened {
     name: String,
     source: FileSource,
     stamp: Stamp,
@@ -138,8 +159,17 @@ impl Opened {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).with_context(context)?;
         ensure!(file.metadata().with_context(context)?.is_file(), "{} is not a regular file", path.display());
-        let stamp = Stamp::of(&file).with_context(context)?;
-        Ok(Self { name, source: FileSource::new(file).with_context(context)?, stamp })
+        Self::of_file(name, file).with_context(context)
+    }
+
+    /// An open file that the stub would find under a name.
+    pub(super) fn of_file(name: String, file: File) -> Result<Self> {
+        let stamp = Stamp::of(&file)?;
+        Ok(Self { name, source: FileSource::new(file)?, stamp })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     fn of_path(path: &Path) -> Result<Self> {
@@ -156,7 +186,16 @@ fn of_files(arguments: &Arguments) -> Result<Prediction> {
     let places: Vec<_> = beside.map(|place| (place, Rc::clone(&files))).collect();
     let events = measure_all(&places)?;
     let pcr13 = pcr_13(&events)?;
-    let row = Row { entry: None, uki: None, stub: None, pcr13, events, measured: None, difference: None };
+    let row = Row {
+        entry: None,
+        name: String::new(),
+        uki: None,
+        stub: None,
+        pcr13,
+        events,
+        measured: None,
+        difference: None,
+    };
     Ok(Prediction { row, places, disabled: Vec::new() })
 }
 
@@ -227,6 +266,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     ensure!(is_same, "the partition changed while it was read");
     let row = Row {
         entry: Some(Text::new(&entry.name)),
+        name: entry.name.clone(),
         uki: Some(Text::new(&entry.uki)),
         stub: stub.ok().map(Text::new),
         pcr13: pcr_13(&events)?,
@@ -238,7 +278,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
 }
 
 /// Opens what systemd-stub takes of a directory, or what it would take if it weren't disabled.
-fn open_all(extra: &Extra, enabled: bool) -> Result<Vec<Opened>> {
+pub(super) fn open_all(extra: &Extra, enabled: bool) -> Result<Vec<Opened>> {
     let Some(place) = extra.place() else { return Ok(Vec::new()) };
     let is_taken = |item: &&Item| item.enabled == enabled && is_taken(&item.file, item.class);
     let open = |item: &Item| Opened::new(item.file.clone(), &place.join(item.file_now()));
@@ -249,7 +289,7 @@ fn measure_all(places: &[(&Place, Rc<[Opened]>)]) -> Result<Vec<Event>> {
     measure_chosen(places.iter().map(|(place, files)| (*place, files.iter().collect())))
 }
 
-fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>) -> Result<Vec<Event>> {
+pub(super) fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for (place, files) in places {
         let member = |file: &&'a Opened| Member { name: &file.name, content: &file.source as &dyn ReadAt };

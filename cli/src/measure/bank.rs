@@ -20,6 +20,12 @@ impl Bank {
     /// All supported banks.
     pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha384];
 
+    /// Returns the length of its values in bytes.
+    #[must_use]
+    pub fn size(self) -> usize {
+        self.algorithm().size()
+    }
+
     fn algorithm(self) -> MessageDigest {
         match self {
             Self::Sha256 => MessageDigest::sha256(),
@@ -51,6 +57,23 @@ fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Digests {
+    /// Returns these digests; `None` if one has another length than those of its algorithm.
+    #[must_use]
+    pub fn new(sha256: Vec<u8>, sha384: Vec<u8>) -> Option<Self> {
+        let fit = sha256.len() == Bank::Sha256.size() && sha384.len() == Bank::Sha384.size();
+        fit.then_some(Self { sha256, sha384 })
+    }
+
+    /// Hashes `bytes`.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if OpenSSL fails to hash.
+    pub fn hash(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        let mut hashers = Hashers::new()?;
+        hashers.update(bytes)?;
+        hashers.finish()
+    }
+
     /// Returns the value of a PCR before the first extension.
     #[must_use]
     pub fn zero() -> Self {
@@ -68,7 +91,10 @@ impl Digests {
     }
 
     /// Extends a PCR of this value with `digest` (TPM 2.0 Library, part 1, "PCR Operations").
-    pub(super) fn extended(&self, digest: &Self) -> Result<Self, ArchiveError> {
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if OpenSSL fails to hash.
+    pub fn extended(&self, digest: &Self) -> Result<Self, ArchiveError> {
         let extend = |bank: Bank| -> Result<Vec<u8>, ArchiveError> {
             let both = [self.of(bank), digest.of(bank)].concat();
             Ok(hash(bank.algorithm(), &both)?.to_vec())
