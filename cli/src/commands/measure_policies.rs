@@ -26,7 +26,7 @@ pub(super) struct PolicyOptions {
     /// for an entry before stays admitted until --booted
     #[arg(long, value_name = "DIR", conflicts_with = "images", help_heading = "Policies")]
     pcrlock: Option<PathBuf>,
-    /// Remove what --pcrlock recorded for former sets of the entry that this machine booted with a recorded set
+    /// Remove the former sets of the entries whose recorded set this machine has booted. Reads the TPM, not the partition
     #[arg(
         long,
         requires = "pcrlock",
