@@ -3,7 +3,7 @@
 //! | policy | made by | read by |
 //! |---|---|---|
 //! | variants of a component, as `.pcrlock` files | [`Component`] | systemd-pcrlock, which makes a policy of them (systemd.pcrlock(5)) |
-//! | signatures of values, as JSON | [`sign`] | systemd-cryptsetup, systemd-cryptenroll, systemd-creds |
+//! | signatures of values, as JSON | [`Signatures`] | systemd-cryptsetup, systemd-cryptenroll, systemd-creds |
 
 mod component;
 mod names;
