@@ -37,6 +37,8 @@ endef
 
 # What may lie on a host: units that do nothing unless there is an initrd, and that nothing enables.
 UNITS := systemd-units/sextant-stage.service systemd-units/sextant-gate.service systemd-units/sextant-merge.service
+# What is for hosts with the tool, which an administrator enables.
+TOOL_UNITS := systemd-units/sextant-pcrlock.service
 
 # The root of an initrd as far as it is ours: the agent is missing in it, and has to be put beside it. The
 # drop-ins of systemd's units are only there: on a host without an agent nobody would open their gate.
@@ -213,7 +215,8 @@ install: ## lay out what `make build` made below DESTDIR
 	install -D -m 644 -t $(DESTDIR)$(zshcompletiondir) $(DIST)/completions/zsh/_sextant
 	install -D -m 644 -t $(DESTDIR)$(fishcompletiondir) $(DIST)/completions/fish/sextant.fish
 	install -D -t $(DESTDIR)$(dracutdir)/50sextant dracut-module/50sextant/module-setup.sh
-	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS)
+	install -D -m 644 -t $(DESTDIR)$(unitdir) $(UNITS) $(TOOL_UNITS)
+	sed -i 's|/usr/bin/sextant|$(bindir)/sextant|' $(TOOL_UNITS:systemd-units/%=$(DESTDIR)$(unitdir)/%)
 	install -D -m 644 -t $(DESTDIR)$(unitdir)/sextant-merge.service.d systemd-units/sextant-merge.service.d/*.conf
 	install -D -m 644 -t $(DESTDIR)$(catalogdir) systemd-units/sextant.catalog
 	sed -i 's|/usr/share/doc/sextant/|$(docdir)/|' $(DESTDIR)$(catalogdir)/sextant.catalog

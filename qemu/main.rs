@@ -1,7 +1,8 @@
 //! Sextant in a machine: firmware with Secure Boot, systemd-boot, a signed UKI, an initrd by dracut with our module,
 //! the switch of root, the host's systemd-sysext. Each scenario is one boot (`scenarios/`); a witness inside
 //! writes down what became of it, and what it found is judged here. One machine lives through several boots (`life/`), one
-//! falls back to another system (`assessment/`), and one has its power cut while it writes to the ESP (`powercut/`).
+//! falls back to another system (`assessment/`), one has a volume that is bound to its extensions (`policies/`), and one has its power cut
+//! while it writes to the ESP (`powercut/`).
 //!
 //! `cargo test --test qemu [-- FILTER]`; without the tools every scenario is ignored, and says why, unless
 //! `SEXTANT_QEMU=require`. `SEXTANT_QEMU=skip` ignores them all. `-- --console [SCENARIO]` boots one for a person.
@@ -24,6 +25,7 @@ mod keys;
 mod life;
 mod machine;
 use xtask::pages;
+mod policies;
 mod powercut;
 mod run;
 mod scenarios;
@@ -101,6 +103,7 @@ fn tests() -> Vec<Test> {
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
     let assessment = Test { obstacle: assessment::obstacle, ..story(assessment::NAME, assessment::test, || None) };
+    let policies = Test { obstacle: policies::obstacle, ..story(policies::NAME, policies::test, || None) };
     let power_cut = story(powercut::NAME, powercut::test, || None);
     let of = |scenario: scenarios::Scenario| Test {
         name: scenario.name.clone(),
@@ -114,7 +117,11 @@ fn tests() -> Vec<Test> {
         left_out: || None,
         run: Box::new(move || story.test()),
     });
-    [life, assessment, power_cut].into_iter().chain(kairos).chain(scenarios::all().into_iter().map(of)).collect()
+    [life, assessment, policies, power_cut]
+        .into_iter()
+        .chain(kairos)
+        .chain(scenarios::all().into_iter().map(of))
+        .collect()
 }
 
 fn console(name: &str) -> ExitCode {

@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod measure;
 pub mod plan;
 pub mod plot;
+pub mod policies;
 mod similar;
 pub mod store;
 pub mod system;

@@ -163,19 +163,19 @@ fn judge(
     matched: &[Matched],
 ) -> (MeasurementState, Vec<String>) {
     let mut differences = Vec::new();
-    if logged.agrees(tpm) == Some(false) {
+    if logged.lead_to(tpm) == Some(false) {
         differences.push(format!("the event log does not give the TPM's value of PCR {SYSEXTS}"));
     }
     let Some(predicted) = predicted.filter(|_| !tpm.is_empty()) else {
         let state = if tpm.is_empty() { MeasurementState::NoTpm } else { MeasurementState::NotPredicted };
         return (state, differences);
     };
-    let Some(is_same) = predicted.agrees(tpm) else {
+    let Some(is_same) = predicted.lead_to(tpm) else {
         differences.push(format!("the TPM has no {BANK} bank"));
         return (MeasurementState::NotPredicted, differences);
     };
     // A log that the TPM contradicts explains nothing, and PCR 13 outweighs its own events.
-    let is_credible = logged.agrees(tpm) != Some(false);
+    let is_credible = logged.lead_to(tpm) != Some(false);
     let counts = |event: &&Matched| is_credible && (!is_same || event.pcr != SYSEXTS);
     let events: Vec<String> = matched.iter().filter(counts).filter_map(Matched::difference).collect();
     if is_same && events.is_empty() {
@@ -217,6 +217,11 @@ mod tests {
         assert_eq!(state(Some(&one), &one, &one), MeasurementState::AsPredicted);
         assert_eq!(state(Some(&one), &none, &one), MeasurementState::AsPredicted);
         assert_eq!(state(Some(&one), &one, &two), MeasurementState::Differs);
+        let separator = openssl::sha::sha256(crate::measure::SEPARATOR);
+        let separated = openssl::sha::sha256(&[one.of(BANK).unwrap(), &separator[..]].concat());
+        let separated = [(BANK, separated.to_vec())].into_iter().collect();
+        assert_eq!(state(Some(&one), &one, &separated), MeasurementState::AsPredicted);
+        assert_eq!(state(Some(&separated), &none, &one), MeasurementState::Differs);
         assert_eq!(state(None, &one, &one), MeasurementState::NotPredicted);
         assert_eq!(state(Some(&one), &one, &none), MeasurementState::NoTpm);
         let other_bank = values(Bank::Sha384, 1);

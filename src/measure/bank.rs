@@ -94,6 +94,23 @@ fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 impl Digests {
+    /// Returns these digests; `None` if one has another length than those of its algorithm.
+    #[must_use]
+    pub fn new(sha256: Vec<u8>, sha384: Vec<u8>) -> Option<Self> {
+        let fit = sha256.len() == Bank::Sha256.size() && sha384.len() == Bank::Sha384.size();
+        fit.then_some(Self { sha256, sha384 })
+    }
+
+    /// Hashes `bytes`.
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if OpenSSL fails to hash.
+    pub fn hash(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        let mut hashers = Hashers::new()?;
+        hashers.update(bytes)?;
+        hashers.finish()
+    }
+
     /// Returns the value of a PCR before the first extension.
     #[must_use]
     pub fn zero() -> Self {
@@ -133,6 +150,20 @@ fn as_hex_if_any<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Resul
     bytes.as_deref().map(hex).serialize(serializer)
 }
 
+/// What systemd 262 extends into PCR 13, and others, after the initrd (`systemd-pcrosseparator.service`;
+/// `pcrlock.d/750-os-separator.pcrlock`). The event log of the firmware doesn't have it.
+pub const SEPARATOR: &[u8] = b"os-separator";
+
+impl Bank {
+    /// Returns whether a PCR that had `value` when the kernel started can have the value `later`: the same, or the one after
+    /// [`SEPARATOR`].
+    #[must_use]
+    pub fn leads_to(self, value: &[u8], later: &[u8]) -> bool {
+        let separated = || self.extend(value, &hash(self.algorithm(), SEPARATOR)?).map(|separated| separated == later);
+        value == later || separated().unwrap_or(false)
+    }
+}
+
 impl Values {
     /// Returns the value in a bank.
     #[must_use]
@@ -160,6 +191,15 @@ impl Values {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.banks().next().is_none()
+    }
+
+    /// Returns whether PCRs that had these values when the kernel started can have the values `later` ([`Bank::leads_to`]). `None` if
+    /// there is no bank that both have.
+    #[must_use]
+    pub fn lead_to(&self, later: &Self) -> Option<bool> {
+        let mut both = self.banks().filter_map(|bank| Some((bank, self.of(bank)?, later.of(bank)?))).peekable();
+        both.peek()?;
+        Some(both.all(|(bank, value, later)| bank.leads_to(value, later)))
     }
 
     /// Compares the banks that both have. `None` if there are none.

@@ -16,7 +16,7 @@ mod place;
 mod tpm;
 
 pub use archive::Member;
-pub use bank::{Bank, Digests, Values};
+pub use bank::{Bank, Digests, SEPARATOR, Values};
 pub use comparison::{Expected, Matched, MatchedState, compare};
 pub use error::ArchiveError;
 pub use event_log::{Entry, EventLog, LogError, MAX_LOG};

@@ -10,6 +10,7 @@ mod inspect;
 mod installation;
 mod measure;
 mod plan;
+mod policies;
 mod refresh;
 mod root;
 mod stores;

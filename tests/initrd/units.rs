@@ -58,13 +58,14 @@ fn system(tree: &Tree, installed: &Installed) -> PathBuf {
         install -D -t "$1/run/sextant" /usr/lib/sextant/sextant-agent
         ln -s usr/bin usr/lib "$1"
         cp "${@:2}" "$1/usr/lib/systemd/system"
+        install -D /usr/bin/true "$1/usr/bin/sextant"
         mkdir "$1/usr/lib/systemd/system/boot-complete.target.requires"
         ln -s ../sextant-required.target "$1/usr/lib/systemd/system/boot-complete.target.requires"
     "#;
-    let ours = ["sextant-confirm.service", "sextant-required.target"]
+    let ours = ["sextant-confirm.service", "sextant-required.target", "sextant-pcrlock.service"]
         .map(|unit| repository().join("systemd-units").join(unit));
-    let [confirm, required] = ours.each_ref().map(|path| path.to_str().unwrap());
-    tree.succeed(installed, script, &[root.to_str().unwrap(), confirm, required]);
+    let [confirm, required, pcrlock] = ours.each_ref().map(|path| path.to_str().unwrap());
+    tree.succeed(installed, script, &[root.to_str().unwrap(), confirm, required, pcrlock]);
     root
 }
 
@@ -73,7 +74,7 @@ pub(crate) fn systemd_has_nothing_to_say_about_the_drop_ins() {
     for tree in Tree::all() {
         let root = system(&tree, &installed);
         let mut units = vec!["sextant-stage.service", "sextant-merge.service", "sextant-confirm.service"];
-        units.extend(["sextant-required.target", "boot-complete.target"]);
+        units.extend(["sextant-required.target", "boot-complete.target", "sextant-pcrlock.service"]);
         let present = |unit: &&str| tree.file("usr/lib/systemd/system").join(unit).is_file();
         units.extend(super::drop_ins::EXTENDED.iter().filter(|unit| present(unit)));
         assert!(units.len() > 5, "{}: {units:?}", tree.suite);
@@ -100,8 +101,12 @@ pub(crate) fn a_distribution_cannot_bring_back_another_policy() {
 
 /// What is exposed at most, in tenths, as `systemd-analyze security` counts it. What mounts can't be shut in; what
 /// only reads can.
-const EXPOSURE: [(&str, &str); 3] =
-    [("sextant-stage.service", "44"), ("sextant-merge.service", "44"), ("sextant-confirm.service", "17")];
+const EXPOSURE: [(&str, &str); 4] = [
+    ("sextant-stage.service", "44"),
+    ("sextant-merge.service", "44"),
+    ("sextant-confirm.service", "17"),
+    ("sextant-pcrlock.service", "11"),
+];
 
 pub(crate) fn the_units_are_shut_in_as_far_as_they_can_be() {
     let installed = Installed::new();

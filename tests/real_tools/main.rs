@@ -7,6 +7,7 @@
 mod metrics;
 mod names;
 mod odd;
+mod policies;
 mod polyglots;
 mod repart;
 mod verdicts;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
             metrics: promtool_finds_no_fault_with_them;
             names: systemd_orders_the_names_in_the_same_way;
             odd: what_systemd_trips_over_is_refused_and_nothing_else;
+            policies: pcrlock_recognizes_a_boot_by_our_variants,
+                the_separator_of_the_initrd_comes_after_our_component,
+                the_policy_opens_for_recorded_sets_alone, a_tpm_computes_the_same_policy, secrets_open_by_our_signatures;
             polyglots: what_libblkid_would_take_for_something_else_is_refused,
                 an_older_libblkid_is_not_misled_by_signed_attributes_in_another_form,
                 whatever_is_accepted_is_to_libblkid_and_systemd_the_same_three_partitions;

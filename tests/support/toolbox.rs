@@ -165,6 +165,11 @@ impl Toolbox {
         }
     }
 
+    /// A command of the tree, for those who want more than what it printed.
+    pub fn run(&self, program: &str) -> Command {
+        self.command(program)
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(&self.run);
         command.env("SEXTANT_TOOLBOX", &self.tree).arg(program).stdin(Stdio::null());

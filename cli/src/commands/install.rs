@@ -2,6 +2,7 @@
 
 use super::installation::{Action, Job, Outcome, Planned, Prepared, Request};
 use super::original::Original;
+use super::pcrlock::PcrlockOptions;
 use super::put_options::PutOptions;
 use super::store_options::{self, StoreOptions};
 use super::table::{Cell, Layout, Table, painted, plain};
@@ -31,6 +32,8 @@ Examples:
         install for all boot states of Kairos
   sextant install tools.sysext.raw --store global
         install for all boot entries (systemd-stub 258 or later)
+  sextant install k3s_1.31.sysext.raw --entry active --pcrlock
+        install, and keep volumes open that are bound to PCR 13
 
 Images are verified first, against the firmware of this machine and the certificates sealed in the initrd of this boot. \
 An image that a boot would reject is not installed, and nothing is installed unless there is room for everything.
@@ -53,6 +56,8 @@ pub(super) struct Arguments {
     /// Install images that a boot would reject. Does not override `entries.deny`
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    pcrlock: PcrlockOptions,
     #[command(flatten)]
     put: PutOptions,
 }
@@ -98,6 +103,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Ok(())
     } else {
         let prepared = job.prepare(&store, machine.as_ref()).context("nothing installed")?;
+        let steps = if arguments.pcrlock.is_given() { job.steps()? } else { Vec::new() };
+        let admitted = arguments.pcrlock.admit(&arguments.store, &store, &steps);
+        let _recorded = admitted.context("nothing installed")?;
         commit(&store, &mut job, prepared)
     };
     let text = || text(arguments.put.dry_run, &store, &job, output.layout());

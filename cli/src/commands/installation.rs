@@ -3,6 +3,7 @@
 use super::advice::advised;
 use super::machine::Machine;
 use super::original::Original;
+use super::pcrlock::Step;
 use super::progress::{Progress, Waiting};
 use super::store_options::listing;
 use crate::esp::{Item, change};
@@ -127,6 +128,12 @@ impl Planned<'_> {
         format!("{what} {} for {}", self.file, Text::new(&self.slot.name))
     }
 
+    /// What the next boot loads of it that it would not have loaded.
+    pub(super) fn step(&self) -> Option<Result<Step>> {
+        let content = self.original.source().file();
+        (self.action != Action::Unchanged).then(|| Step::put(&self.directory, &self.file, content))
+    }
+
     fn place(&self) -> std::io::Result<&Path> {
         self.place.as_deref().ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
@@ -231,6 +238,16 @@ impl<'o> Job<'o> {
             }
         }
         Ok(())
+    }
+
+    /// What [`Job::commit`] changes for the next boot, in its order.
+    pub(super) fn steps(&self) -> Result<Vec<Step>> {
+        let of_one_entry = |one: &Planned<'_>, other: &Planned<'_>| one.directory == other.directory;
+        let of_entry = |planned: &[Planned<'o>]| {
+            let (written, enabled): (Vec<_>, Vec<_>) = planned.iter().partition(|planned| planned.enables.is_none());
+            written.into_iter().chain(enabled).filter_map(Planned::step).collect::<Vec<_>>()
+        };
+        self.planned.chunk_by(of_one_entry).flat_map(of_entry).collect()
     }
 
     /// Bytes to be written.

@@ -3,6 +3,7 @@
 use super::advice::advised;
 use super::installation::{Outcome, whole_set};
 use super::output_options::OutputOptions;
+use super::pcrlock::{self, PcrlockOptions};
 use super::store_options::{self, EntryOptions, StoreOptions};
 use crate::similar::Available;
 use crate::store::{Held, Kind, Link, Set, Slot, Store};
@@ -13,6 +14,7 @@ use ddi::text::{Message, Text};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -81,6 +83,8 @@ struct Which {
     entries: EntryOptions,
     #[command(flatten)]
     store: StoreOptions,
+    #[command(flatten)]
+    pcrlock: PcrlockOptions,
     /// Show what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -166,7 +170,14 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
         which.store.warn_of_moves(&store, &slots)?;
     }
     let mut steps = plan(verb, which, &store, &slots, admit)?;
-    let done = if which.dry_run { Ok(()) } else { change_all(verb, &mut steps, &store) };
+    let done = if which.dry_run {
+        Ok(())
+    } else {
+        let changes = if which.pcrlock.is_given() { changes(verb, &steps)? } else { Vec::new() };
+        let admitted = which.pcrlock.admit(&which.store, &store, &changes);
+        let _recorded = admitted.with_context(|| format!("nothing {}", verb.done()))?;
+        change_all(verb, &mut steps, &store)
+    };
     let action = |step: &Step| if step.idle { "unchanged" } else { verb.done() };
     let document = || {
         let files = steps.iter().map(|step| {
@@ -204,6 +215,23 @@ fn carry_out(verb: Verb, which: &Which, admit: impl Fn(&Slot) -> Result<()>) -> 
     };
     which.output.show(document, text)?;
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What the next boot loads otherwise after each step.
+fn changes(verb: Verb, steps: &[Step]) -> Result<Vec<pcrlock::Step>> {
+    let of_step = |step: &Step| {
+        let (directory, item) = (&step.slot.directory, &step.held.item);
+        match verb {
+            Verb::Enable => {
+                let path = step.held.path()?;
+                let file = File::open(path).with_context(|| format!("opening {}", path.display()));
+                Some(file.and_then(|file| pcrlock::Step::put(directory, &item.file, &file)))
+            }
+            Verb::Remove | Verb::Disable if item.enabled => Some(Ok(pcrlock::Step::gone(directory, &item.file))),
+            Verb::Remove | Verb::Disable => None,
+        }
+    };
+    steps.iter().filter(|step| !step.idle).filter_map(of_step).collect()
 }
 
 /// Does one step after the other, each on the disk before the next begins, until one fails.

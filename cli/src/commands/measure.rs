@@ -5,10 +5,11 @@ mod difference;
 mod text;
 
 use self::compare::{Compared, Evidence};
+use super::measure_policies::{self, PolicyOptions, Predicted};
 use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
-use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, is_taken, pcr_13, stub_version};
+use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, SYSEXTS, is_taken, pcr_13, stub_version};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use ddi::Class;
@@ -17,7 +18,7 @@ use ddi::io::{FileSource, ReadAt};
 use ddi::text::Text;
 use nix::fcntl::OFlag;
 use serde::Serialize;
-use sextant::measure::TPM;
+use sextant::measure::{TPM, read_pcr};
 use sextant::stamp::Stamp;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 /// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
-const GLOBAL_SINCE: u32 = 258;
+pub(super) const GLOBAL_SINCE: u32 = 258;
 /// Most files that are opened to look for a difference.
 const MOST_CANDIDATES: usize = 256;
 
@@ -48,12 +49,17 @@ Examples:
       --candidate old/
         compare with the event log of another machine, and look for
         differences among older images too
+  sextant measure --pcrlock /var/lib/pcrlock.d
+        have systemd-pcrlock admit what the next boot of each entry measures
+  sextant measure --entry active --sign tpm2-pcr-signature.json \\
+      --private-key pcr.key --certificate pcr.crt
+        sign the value, for volumes that are bound to that key and PCR 13
 
 systemd-stub measures the system extensions that it loads into PCR 13, and nothing else, so its value can be predicted. \
 PCR 12 holds configuration extensions and other data; for it, the digests of the events are shown. Files are measured \
 before they are verified: rejected files count too. Extensions in Kairos' store are not measured.
 
-Exit status: 0 predicted, and equal with --check or --event-log; 1 not equal, or no value; 2 usage.")]
+Exit status: 0 predicted, and equal with --check or --event-log; 1 not equal, no value, or an error occurred; 2 usage.")]
 pub(super) struct Arguments {
     /// Measure these files, as if they were the extensions of a UKI
     #[arg(value_name = "IMAGE", conflicts_with_all = ["esp", "entry"])]
@@ -74,7 +80,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     check: bool,
     /// Directory of the TPM in sysfs
-    #[arg(long, value_name = "DIR", default_value = TPM, requires = "check")]
+    #[arg(long, value_name = "DIR", default_value = TPM)]
     tpm: PathBuf,
     /// Compare with the event log FILE; needs one --entry, or files [default with --check: that of this machine]
     #[arg(long, value_name = "FILE")]
@@ -82,6 +88,8 @@ pub(super) struct Arguments {
     /// Consider this file, or the *.raw files of this directory, when looking for a difference; repeatable
     #[arg(long, value_name = "PATH")]
     candidate: Vec<PathBuf>,
+    #[command(flatten)]
+    policies: PolicyOptions,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -91,6 +99,9 @@ pub(super) struct Arguments {
 struct Row {
     /// `None` for files without an entry.
     entry: Option<Text>,
+    /// Name of the entry as it is; empty for files without one.
+    #[serde(skip)]
+    name: String,
     uki: Option<Text>,
     /// The version of systemd-stub in the UKI.
     stub: Option<Text>,
@@ -125,6 +136,12 @@ struct Measured {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(directory) = arguments.policies.booted() {
+        let values = read_pcr(&arguments.tpm, SYSEXTS)?;
+        ensure!(!values.is_empty(), "no TPM with a SHA-256 or SHA-384 bank in {}", arguments.tpm.display());
+        let measured = values.banks().filter_map(|bank| Some((bank, values.of(bank)?.to_vec()))).collect::<Vec<_>>();
+        return measure_policies::settle(directory, &measured, &arguments.output);
+    }
     let mut predictions =
         if arguments.images.is_empty() { on_partition(arguments)? } else { vec![of_files(arguments)?] };
     let mut equal = true;
@@ -135,12 +152,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         equal = compare::run(prediction, &Evidence::read(arguments)?)?;
     }
     let rows: Vec<Row> = predictions.into_iter().map(|prediction| prediction.row).collect();
-    arguments.output.show(|| Ok(serde_json::json!({ "version": 1, "entries": rows })), || Ok(text::text(&rows)?))?;
+    let predicted = rows.iter().map(|row| Predicted { entry: &row.name, events: &row.events, value: &row.pcr13 });
+    let policies = arguments.policies.apply(&predicted.collect::<Vec<_>>(), arguments.entry.is_empty())?;
+    let document = || Ok(policies.add_to(serde_json::json!({ "version": 1, "entries": rows })));
+    arguments.output.show(document, || Ok(text::text(&rows)? + &policies.text()))?;
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A file that systemd-stub would find in a directory, opened.
-struct Opened {
+#[derive(Debug)]
+pub(super) struct Opened {
     name: String,
     source: FileSource,
     stamp: Stamp,
@@ -155,8 +176,17 @@ impl Opened {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).with_context(context)?;
         ensure!(file.metadata().with_context(context)?.is_file(), "{} is not a regular file", path.display());
-        let stamp = Stamp::of(&file).with_context(context)?;
-        Ok(Self { name, source: FileSource::new(file).with_context(context)?, stamp, note: String::new() })
+        Self::of_file(name, file).with_context(context)
+    }
+
+    /// An open file that the stub would find under a name.
+    pub(super) fn of_file(name: String, file: File) -> Result<Self> {
+        let stamp = Stamp::of(&file)?;
+        Ok(Self { name, source: FileSource::new(file)?, stamp, note: String::new() })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     fn of_path(path: &Path) -> Result<Self> {
@@ -173,8 +203,17 @@ fn of_files(arguments: &Arguments) -> Result<Prediction> {
     let places: Vec<_> = beside.map(|place| (place, Rc::clone(&files))).collect();
     let events = measure_all(&places)?;
     let pcr13 = pcr_13(&events)?;
-    let row =
-        Row { entry: None, uki: None, stub: None, pcr13, events, measured: None, difference: None, event_log: None };
+    let row = Row {
+        entry: None,
+        name: String::new(),
+        uki: None,
+        stub: None,
+        pcr13,
+        events,
+        measured: None,
+        difference: None,
+        event_log: None,
+    };
     Ok(Prediction { row, places, candidates: candidates(arguments)? })
 }
 
@@ -257,6 +296,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     ensure!(is_same, "the partition changed while it was read");
     let row = Row {
         entry: Some(Text::new(&entry.name)),
+        name: entry.name.clone(),
         uki: Some(Text::new(&entry.uki)),
         stub: stub.ok().map(Text::new),
         pcr13: pcr_13(&events)?,
@@ -295,7 +335,7 @@ fn candidates(arguments: &Arguments) -> Result<Vec<Opened>> {
 }
 
 /// Opens what systemd-stub takes of a directory, or what it would take if it weren't disabled.
-fn open_all(extra: &Extra, enabled: bool) -> Result<Vec<Opened>> {
+pub(super) fn open_all(extra: &Extra, enabled: bool) -> Result<Vec<Opened>> {
     let Some(place) = extra.place() else { return Ok(Vec::new()) };
     let is_taken = |item: &&Item| item.enabled == enabled && is_taken(&item.file, item.class);
     let open = |item: &Item| Opened::new(item.file.clone(), &place.join(item.file_now()));
@@ -306,7 +346,7 @@ fn measure_all(places: &[(&Place, Rc<[Opened]>)]) -> Result<Vec<Event>> {
     measure_chosen(places.iter().map(|(place, files)| (*place, files.iter().collect())))
 }
 
-fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>) -> Result<Vec<Event>> {
+pub(super) fn measure_chosen<'a>(places: impl Iterator<Item = (&'a Place, Vec<&'a Opened>)>) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for (place, files) in places {
         let member = |file: &&'a Opened| Member { name: &file.name, content: &file.source as &dyn ReadAt };

@@ -7,6 +7,7 @@
 use super::changes::{Changes, Merged};
 use super::output_options::OutputOptions;
 use super::progress::Waiting;
+use super::systemctl::{said, systemctl};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ddi::Class;
@@ -17,7 +18,7 @@ use sextant::root::Root;
 use sextant::state;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 /// Exit status of wrong usage.
 const USAGE: i32 = 2;
@@ -154,18 +155,4 @@ fn refresh(before: &Merged, preview: &Adoption, changes: &mut Changes) -> Option
         super::warn(format_args!("{CONFIRM} did not confirm the merge: {error:#}"));
     }
     failure
-}
-
-fn systemctl(verb: &str, unit: &str) -> Result<()> {
-    let output = Command::new("systemctl").args([verb, unit]).stdin(Stdio::null()).output();
-    let output = output.context("starting systemctl")?;
-    if output.status.success() { Ok(()) } else { bail!("systemctl {verb}: {}", said(&output)) }
-}
-
-/// What a program wrote to standard error, as one line; its exit status if it wrote nothing.
-fn said(output: &Output) -> Message {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let lines = text.lines().map(|line| line.trim().trim_start_matches("sextant-agent: ")).filter(|it| !it.is_empty());
-    let lines = lines.collect::<Vec<_>>().join(" ");
-    if lines.is_empty() { Message::new(output.status) } else { Message::new(lines) }
 }

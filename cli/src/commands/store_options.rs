@@ -73,6 +73,12 @@ impl StoreOptions {
         self.root.as_deref().unwrap_or(Path::new("/"))
     }
 
+    /// Whether the root is that of this machine, not of another tree.
+    pub(super) fn is_machine(&self) -> Result<bool> {
+        let context = || format!("opening {}", self.root().display());
+        Ok(Root::open(self.root()).with_context(context)?.is_machine())
+    }
+
     /// A path of the machine.
     pub(super) fn below_root(&self, path: &str) -> PathBuf {
         self.root().join(path.trim_start_matches('/'))

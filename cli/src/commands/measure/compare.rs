@@ -81,7 +81,7 @@ pub(super) fn run(prediction: &mut Prediction, evidence: &Evidence) -> Result<bo
         }
     }
     if let (None, Some(tpm)) = (&difference, &evidence.tpm)
-        && predicted.agrees(tpm) == Some(false)
+        && predicted.lead_to(tpm) == Some(false)
     {
         difference = Search::new(prediction).find(&Target::Pcr13(tpm))?;
     }
@@ -94,7 +94,11 @@ pub(super) fn run(prediction: &mut Prediction, evidence: &Evidence) -> Result<bo
 fn compare_banks(predicted: &Values, tpm: &Values) -> Vec<Measured> {
     let of_bank = |bank| {
         let value = tpm.of(bank)?;
-        Some(Measured { bank, value: hex(value), as_predicted: predicted.of(bank) == Some(value) })
+        Some(Measured {
+            bank,
+            value: hex(value),
+            as_predicted: predicted.of(bank).is_some_and(|wanted| bank.leads_to(wanted, value)),
+        })
     };
     tpm.banks().filter_map(of_bank).collect()
 }
@@ -105,7 +109,7 @@ fn compare_log(prediction: &Prediction, evidence: &Evidence, file: &Text, log: &
     let pcrs = [(KERNEL_CONFIG, &evidence.kernel_config), (SYSEXTS, evidence.tpm.as_ref().unwrap_or(&none))];
     let replay = |(pcr, tpm): (u32, &Values)| {
         let values = log.replay(pcr)?;
-        Ok(Replayed { pcr, agrees_with_tpm: values.agrees(tpm), values })
+        Ok(Replayed { pcr, agrees_with_tpm: values.lead_to(tpm), values })
     };
     let replayed = pcrs.into_iter().map(replay).collect::<Result<_>>()?;
     Ok(Compared { file: file.clone(), replayed, events: compare(&expected, log) })

@@ -129,7 +129,7 @@ impl<'p> Search<'p> {
         (self.bytes_left, self.attempts_left) = (bytes_left, attempts_left);
         let events = measure_chosen(files.into_iter())?;
         Ok(Some(match target {
-            Target::Pcr13(tpm) => Values::from(&pcr_13(&events)?).agrees(tpm) == Some(true),
+            Target::Pcr13(tpm) => Values::from(&pcr_13(&events)?).lead_to(tpm) == Some(true),
             Target::Place(_, logged) => match (events.first(), logged) {
                 (None, None) => true,
                 (Some(event), Some(logged)) => Values::from(&event.digests).agrees(logged) == Some(true),
