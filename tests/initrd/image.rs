@@ -111,17 +111,24 @@ pub(crate) fn an_image_holds_everything_that_the_agent_needs() {
     }
 }
 
-/// With the very command that `sextant-stage.service` begins with, in the image itself.
-pub(crate) fn the_gate_is_closed_before_anything_is_staged() {
+/// With the command of the unit that `sextant-stage.service` starts if it fails, in the image itself.
+pub(crate) fn the_gate_is_closed_where_the_agent_fails() {
     let installed = Installed::new();
     for tree in Tree::all() {
         let root = unpacked(&tree, &installed, &["--no-kernel", "--modules", "sextant"]);
-        let unit = fs::read_to_string(root.join("usr/lib/systemd/system/sextant-stage.service")).unwrap();
-        let commands: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ExecStart")).collect();
-        let [before, start] = commands[..] else { panic!("{commands:?}") };
-        let Some(command) = before.strip_prefix("Pre=") else { panic!("{before} comes before the gate is closed") };
-        assert!(!command.starts_with('-'), "nothing may be staged if this fails");
-        assert_eq!(start, "=/usr/lib/sextant/sextant-agent stage");
+        let commands = |unit: &str| {
+            let text = fs::read_to_string(root.join("usr/lib/systemd/system").join(unit)).unwrap();
+            let value =
+                |line: &str| line.strip_prefix("ExecStart").or(line.strip_prefix("OnFailure")).map(str::to_owned);
+            text.lines().filter_map(value).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            commands("sextant-stage.service"),
+            ["=sextant-gate.service", "=/usr/lib/sextant/sextant-agent stage"]
+        );
+        let gate = commands("sextant-gate.service");
+        let [command] = &gate[..] else { panic!("{gate:?}") };
+        let command = command.trim_start_matches('=');
 
         let script = r#"
             mount --bind /proc "$1/proc"

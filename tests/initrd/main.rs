@@ -59,7 +59,7 @@ fn main() -> ExitCode {
                 no_image_without_what_the_module_depends_on,
                 no_image_without_dm_verity;
             image: an_image_holds_everything_that_the_agent_needs,
-                the_gate_is_closed_before_anything_is_staged,
+                the_gate_is_closed_where_the_agent_fails,
                 a_host_only_image_has_the_kernel_modules_too,
                 nobody_gets_the_agent_who_did_not_ask_for_it;
             inspect: an_initrd_by_dracut_is_ready_and_one_that_lacks_a_part_is_not,

@@ -374,7 +374,8 @@ fn where_dm_verity_does_not_check_the_data_all_of_it_is_verified() {
             }
             let outcome = adopt(&machine);
             let row = outcome.row("app.sysext.raw");
-            assert_eq!((row["directory"].as_str().unwrap(), outcome.verdict("app.sysext.raw")), (name, verdict));
+            let found = (row["directory"].as_str().unwrap(), outcome.verdict("app.sysext.raw"));
+            assert_eq!(found, (name, verdict), "{row}");
             let len = bytes.bytes.len();
             let full = serde_json::json!({"verify": "full", "bytes_checked": len, "bytes": len});
             assert_eq!(row["coverage"], if verdict.0 == "staged" { full } else { Value::Null });

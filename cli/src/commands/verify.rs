@@ -20,8 +20,8 @@ Examples:
   sextant verify --certificate db.crt k3s.sysext.raw tailscale.sysext.raw
         check against one trust anchor
   sextant verify -v --root /tmp/tree k3s.sysext.raw
-        check against the firmware variables and sealed certificates of a tree,
-        and show the evidence
+        check against the firmware variables and sealed certificates
+        of a tree, and show the evidence
   sextant verify --efivars ./variables --json *.raw \\
       | jq '.images[] | {file, verdict, reason}'
         check against the firmware variables of another machine, in a script
