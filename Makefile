@@ -182,8 +182,9 @@ bench: deps ## measure against veritysetup, cp and systemd-repart
 	$(CARGO) bench --locked
 
 .PHONY: comparison
-comparison: agent toolbox ## boot Kairos machines without and with sextant, into docs/comparison.md
+comparison: agent toolbox ## boot machines without and with sextant, into docs/comparison.md and docs/performance.md
 	$(CARGO) test --locked --test qemu -- --comparison
+	$(CARGO) test --locked --test qemu -- --cost
 
 # Paths of systemd and yip in it are fixed: immucore and the agent name them.
 .PHONY: install-kairos

@@ -29,6 +29,11 @@ pub fn chosen() -> Accel {
     })
 }
 
+/// Has all machines of this run count instructions. It is called before the first one starts.
+pub fn count() {
+    assert_eq!(*CHOSEN.get_or_init(|| Accel::Counting), Accel::Counting, "a machine was started before");
+}
+
 /// Name of the one that was chosen, if any machine was started.
 pub fn used() -> Option<&'static str> {
     CHOSEN.get().map(|accel| accel.name())

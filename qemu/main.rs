@@ -13,6 +13,7 @@ mod assessment;
 mod base;
 mod brought;
 mod comparison;
+mod cost;
 mod cpio;
 mod disk;
 mod evidence;
@@ -35,6 +36,7 @@ mod uki;
 mod variables;
 mod verdict;
 mod witness;
+mod written;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     match words.next().as_deref() {
         Some("--console") => return console(&words.next().unwrap_or_else(|| "central-257".to_owned())),
         Some("--comparison") => return comparison::run(&words.collect::<Vec<_>>()),
+        Some("--cost") => return cost::run(&words.collect::<Vec<_>>()),
         _ => {}
     }
     let mut arguments = Arguments::from_args();
@@ -69,12 +72,14 @@ fn main() -> ExitCode {
         }
     });
     let evidence =
-        evidence::tests().into_iter().chain(comparison::tests()).chain(accel::tests()).map(|(name, test)| {
-            Trial::test(name, move || {
-                test();
-                Ok(())
-            })
-        });
+        evidence::tests().into_iter().chain(comparison::tests()).chain(cost::tests()).chain(accel::tests()).map(
+            |(name, test)| {
+                Trial::test(name, move || {
+                    test();
+                    Ok(())
+                })
+            },
+        );
     let start = Instant::now();
     let conclusion = libtest_mimic::run(&arguments, trials.chain(evidence).collect());
     if let Some(accel) = accel::used() {

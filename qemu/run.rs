@@ -3,11 +3,11 @@
 use crate::accel;
 use crate::machine::{self, Disk, End, Machine, NOTHING_TO_START, Parts};
 use crate::scenarios::{Outcome, Scenario};
-use crate::toolbox::work;
+use crate::toolbox::{repository, work};
 use crate::variables::hex;
 use crate::verdict;
 use crate::witness::Findings;
-use crate::{disk, tpm, uki};
+use crate::{brought, disk, tpm, uki};
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -149,6 +149,18 @@ fn switch_on(parts: Parts<'_>, directory: &Path, words: &[&str]) -> (PathBuf, En
 fn ended(end: &End, heard: bool, lines: &[String]) -> String {
     let last = lines[lines.len().saturating_sub(25)..].join("\n");
     format!("the boot ended with {end:?}, the witness was heard: {heard}; last lines:\n{last}")
+}
+
+/// Boots a scenario with a script that the witness runs (a path in the repository).
+///
+/// # Errors
+/// If it came to another end, or the script did.
+pub fn scripted(scenario: &Scenario, script: &str) -> Result<Findings, String> {
+    let boot = Boot::make(scenario, "cost")?;
+    let brought = brought::make(&repository().join(script), &[], &[], &boot.directory)?;
+    let parts = Parts { more: vec![Disk::Forgetful(&brought)], ..boot.parts(scenario) };
+    let findings = witnessed(parts, &boot.directory)?;
+    findings.script().map(|()| findings)
 }
 
 /// Boots a scenario for a person: a shell on this terminal, and nothing is judged.

@@ -59,7 +59,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    fn new(name: &str, about: &'static str) -> Self {
+    pub fn new(name: &str, about: &'static str) -> Self {
         Self {
             name: name.to_owned(),
             about,

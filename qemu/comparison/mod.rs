@@ -14,6 +14,7 @@ use crate::kairos::disk::Stored;
 use crate::kairos::sets::image;
 use crate::kairos::{Story, image as machine};
 use crate::toolbox::{self, repository, work};
+use crate::written;
 use seen::Seen;
 use std::fs;
 use std::process::ExitCode;
@@ -174,10 +175,7 @@ fn put(text: &str, write: bool) -> Result<(), String> {
         println!("{text}");
         return Ok(());
     }
-    let path = repository().join("docs/comparison.md");
-    let page = fs::read_to_string(&path).map_err(|error| format!("reading {}: {error}", path.display()))?;
-    let page = table::put(&page, text)?;
-    fs::write(&path, page).map_err(|error| format!("writing {}: {error}", path.display()))
+    written::write("docs/comparison.md", text)
 }
 
 /// Tests that need no machine, by name.

@@ -8,26 +8,12 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-const BEGIN: &str = "<!-- Written by `make comparison`; changes by hand are lost. -->\n";
-const END: &str = "<!-- The end of what `make comparison` writes. -->\n";
-
 const START: &str = "| | systemd | image | boot |";
 const OUTCOMES: &str =
     " on the ESP | linked by immucore | where systemd looks | merged | what is wrong | what is said |";
 const TIMES: &str = " `stage` | `adopt` | `merge` | systemd-sysext | systemd-confext | `confirm` | sum | merged at |";
 const MEMORY: &str = " images, before `stage` | after | on the host | `Shmem`, before `stage` | after | on the host | \
     `MemAvailable` on the host |";
-
-/// Puts the tables in place of those in `page`.
-///
-/// # Errors
-/// If `page` doesn't say where.
-pub fn put(page: &str, text: &str) -> Result<String, String> {
-    let missing = || format!("docs/comparison.md lacks {BEGIN}or {END}");
-    let (before, rest) = page.split_once(BEGIN).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    Ok(format!("{before}{BEGIN}\n{text}\n{END}{after}"))
-}
 
 /// The tables.
 ///

@@ -108,6 +108,10 @@ fn bulk() -> &'static Image {
     &IMAGE
 }
 
+/// Good ones of 1 MiB that differ in their names only.
+pub const SEVERAL: [&str; 12] =
+    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
 fn make() -> HashMap<&'static str, Image> {
     let signed = |name: &str, authority| Image::new(&format!("{name}.sysext.raw"), &sysext(name, authority));
     let other = Tree::sysext("good").file("usr/share/good/other", b"another build\n");
@@ -120,7 +124,11 @@ fn make() -> HashMap<&'static str, Image> {
     // Larger than what is verified before the merge of an image that is verified when it is read.
     let roomy = Tree::sysext("roomy").file("usr/share/roomy/noise", &roomy_noise());
     let roomy = Blueprint::new("roomy", &roomy.squashfs(), keys::db());
-    HashMap::from([
+    let several = SEVERAL.map(|name| {
+        let tree = Tree::sysext(name).file(&format!("usr/share/{name}/noise"), &noise(1 << 20));
+        (name, Image::new(&format!("{name}.sysext.raw"), &Blueprint::new(name, &tree.squashfs(), keys::db())))
+    });
+    let mut images = HashMap::from([
         ("roomy", Image::new("roomy.sysext.raw", &roomy)),
         ("good", signed("good", keys::db())),
         ("other good", Image::new("good.sysext.raw", &Blueprint::new("good", &other.squashfs(), keys::db()))),
@@ -138,5 +146,7 @@ fn make() -> HashMap<&'static str, Image> {
         ("disk-stranger", signed("disk-stranger", keys::stranger())),
         ("disk-unsigned", unsigned("disk-unsigned")),
         ("disk-tampered", tampered("disk-tampered", keys::db())),
-    ])
+    ]);
+    images.extend(several);
+    images
 }
