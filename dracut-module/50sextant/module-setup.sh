@@ -27,8 +27,9 @@ sextant_sealed() {
         [[ -e $file || -L $file ]] || continue
         # The link that masks a file of the same name: dracut would look for what it leads to.
         if [[ $file == *.yaml && -L $file && $(readlink "$file") == /dev/null ]]; then
-            mkdir -p "$initdir$(dirname "${file#"$root"}")" && ln -sfn /dev/null "$initdir${file#"$root"}" ||
+            if ! mkdir -p "$initdir$(dirname "${file#"$root"}")" || ! ln -sfn /dev/null "$initdir${file#"$root"}"; then
                 sextant_fatal "installing $file failed"
+            fi
             continue
         fi
         # Of a directory dracut would install an empty one, which the agent refuses at each boot.
