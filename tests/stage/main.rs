@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod adopt;
+mod configuration;
+mod confirm;
 mod images;
 mod measurement;
 mod merge;
@@ -14,7 +16,8 @@ mod worker;
 
 use serde_json::Value;
 use std::fs;
-use support::ddi::Blueprint;
+use std::path::Path;
+use support::ddi::{Blueprint, good_image};
 use support::keys::{self, Authority};
 use support::machine::{Machine, Outcome};
 use support::trees::Tree;
@@ -47,4 +50,18 @@ fn report(machine: &Machine) -> Value {
 
 fn gate(machine: &Machine) -> bool {
     machine.path("run/sextant/merge").exists()
+}
+
+fn good_machine() -> Machine {
+    Machine::trusting(&[vendor()])
+        .sysext("k3s.sysext.raw", &good_image("k3s", vendor()))
+        .sysext("junk.sysext.raw", b"junk")
+        .confext("net.confext.raw", &confext("net"))
+}
+
+/// What systemd leaves in a hierarchy that it overlaid.
+fn pretend_merged(machine: &Machine, hierarchy: &str, file: &str, names: &str) {
+    let path = machine.path(Path::new(hierarchy).join(file));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, names).unwrap();
 }

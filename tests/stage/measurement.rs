@@ -1,7 +1,6 @@
 //! What was measured of the extensions, as the report has it.
 
-use super::merge::pretend_merged;
-use super::{confext, report, run, vendor};
+use super::{confext, pretend_merged, report, run, vendor};
 use serde_json::{Value, json};
 use sextant::measure::{Bank, Event, Member, PLACES, pcr_13};
 use std::fs;

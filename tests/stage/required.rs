@@ -1,7 +1,6 @@
 //! Extensions that the configuration requires, and the lowest versions that may run.
 
-use super::merge::pretend_merged;
-use super::{confext, gate, report, run, vendor};
+use super::{confext, gate, pretend_merged, report, run, vendor};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
