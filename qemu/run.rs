@@ -3,7 +3,7 @@
 use crate::accel;
 use crate::machine::{self, Disk, End, Machine, NOTHING_TO_START, Parts};
 use crate::scenarios::{Outcome, Scenario};
-use crate::toolbox::{repository, work};
+use crate::toolbox::{fresh, repository, work};
 use crate::variables::hex;
 use crate::verdict;
 use crate::witness::Findings;
@@ -31,8 +31,7 @@ struct Boot {
 impl Boot {
     fn make(scenario: &Scenario, kind: &str) -> Result<Self, String> {
         let directory = work().join(kind).join(&scenario.name);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        fresh(&directory)?;
         let variables = directory.join("variables.fd");
         scenario.firmware.write(&variables)?;
         let sealed = (scenario.sealed)();

@@ -18,6 +18,15 @@ pub fn work() -> PathBuf {
     work
 }
 
+/// Makes an empty directory, in place of what an earlier run left there.
+///
+/// # Errors
+/// If it can't be made.
+pub fn fresh(directory: &Path) -> Result<(), String> {
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir_all(directory).map_err(|error| format!("making {}: {error}", directory.display()))
+}
+
 /// A tree: the toolbox itself, or the second guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tree {

@@ -1,5 +1,6 @@
-//! The configuration: one file, or a main file and drop-ins with a NUL byte between them. Only whoever signs the UKI writes
-//! it, but a mistake in it must not end in a crash.
+//! The configuration. An input is one file, or several with NUL bytes between them: a main file and drop-ins.
+//!
+//! The signature of the UKI covers it, so no attacker writes it; a mistake in it must not end in a crash.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -10,7 +10,7 @@ use crate::images::Offer;
 use crate::life::esp;
 use crate::machine::{Disk, End, Machine, Parts};
 use crate::run::{TIMEOUT, supervise, witnessed};
-use crate::toolbox::{Tree, repository, succeed, work};
+use crate::toolbox::{Tree, fresh, repository, succeed, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
 use crate::{accel, brought, keys, uki, verdict};
@@ -62,8 +62,7 @@ pub fn obstacle() -> Option<String> {
 pub fn test() -> Result<(), String> {
     let start = Instant::now();
     let directory = work().join("boots").join(NAME);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+    fresh(&directory)?;
     let machine = Counting::make(&directory)?;
     let made = start.elapsed();
     supervise((NAME, ABOUT), &directory, made, || machine.fall_back_and_return())

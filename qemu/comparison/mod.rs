@@ -13,7 +13,7 @@ use crate::kairos::disk::STORE;
 use crate::kairos::disk::Stored;
 use crate::kairos::sets::image;
 use crate::kairos::{Story, image as machine};
-use crate::toolbox::{self, repository, work};
+use crate::toolbox::{self, fresh, repository, work};
 use crate::written;
 use seen::Seen;
 use std::fs;
@@ -149,8 +149,7 @@ fn compare(sets: &[String]) -> Result<(), String> {
 impl Case {
     fn boots(self) -> Result<Vec<Seen>, String> {
         let directory = work().join("comparison");
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        fresh(&directory)?;
         let mut story = Story::new("comparison", "Kairos with and without sextant");
         story.guest = self.guest;
         story.image = self.flow.image();

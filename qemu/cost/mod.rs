@@ -15,7 +15,7 @@ use crate::kairos::Story;
 use crate::kairos::image as kairos;
 use crate::kairos::sets::{SEVERAL, image};
 use crate::scenarios::Scenario;
-use crate::toolbox::{self, repository, work};
+use crate::toolbox::{self, fresh, repository, work};
 use crate::witness::Findings;
 use crate::{accel, run, written};
 use counts::Counts;
@@ -134,8 +134,7 @@ impl Case {
 
     fn kairos(self, image: fn() -> Result<Archive, String>) -> Result<Findings, String> {
         let directory = work().join("cost").join(self.name());
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        fresh(&directory)?;
         let mut story = Story::new("cost", "what a boot costs");
         story.image = image;
         story.beside = &SEVERAL[..self.images];

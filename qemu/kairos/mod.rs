@@ -14,7 +14,7 @@ use crate::guest::Guest;
 use crate::life::esp;
 use crate::machine::{Disk, Parts};
 use crate::run::{supervise, witnessed};
-use crate::toolbox::{repository, work};
+use crate::toolbox::{fresh, repository, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
 use crate::{brought, tpm};
@@ -87,8 +87,7 @@ impl Story {
     pub fn test(&self) -> Result<(), String> {
         let start = Instant::now();
         let directory = work().join("boots").join(self.name);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+        fresh(&directory)?;
         let machine = self.make(&directory)?;
         let made = start.elapsed();
         supervise((self.name, self.about), &directory, made, || {

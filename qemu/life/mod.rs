@@ -10,7 +10,7 @@ use crate::guest::Guest;
 use crate::images::Offer;
 use crate::machine::{Disk, Parts};
 use crate::run::{supervise, witnessed};
-use crate::toolbox::{repository, work};
+use crate::toolbox::{fresh, repository, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
 use crate::{brought, keys, uki, verdict};
@@ -48,8 +48,7 @@ struct Machine {
 pub fn test() -> Result<(), String> {
     let start = Instant::now();
     let directory = work().join("boots").join(NAME);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+    fresh(&directory)?;
     let machine = Machine::make(&directory)?;
     let made = start.elapsed();
     supervise((NAME, ABOUT), &directory, made, || {

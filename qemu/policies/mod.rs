@@ -10,7 +10,7 @@ use crate::keys;
 use crate::life::esp;
 use crate::machine::{Disk, Parts};
 use crate::run::{supervise, witnessed};
-use crate::toolbox::{Tree, repository, succeed, work};
+use crate::toolbox::{Tree, fresh, repository, succeed, work};
 use crate::tpm;
 use crate::uki;
 use crate::variables::Firmware;
@@ -42,8 +42,7 @@ pub fn obstacle() -> Option<String> {
 pub fn test() -> Result<(), String> {
     let start = Instant::now();
     let directory = work().join("boots").join(NAME);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+    fresh(&directory)?;
     let machine = Machine::make(&directory)?;
     let made = start.elapsed();
     supervise((NAME, ABOUT), &directory, made, || machine.live())

@@ -17,11 +17,10 @@ use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::machine::{Disk, Parts};
 use crate::run::{supervise, witnessed};
-use crate::toolbox::{repository, work};
+use crate::toolbox::{fresh, repository, work};
 use crate::variables::Firmware;
 use crate::{brought, disk, keys, uki};
 use actions::Images;
-use std::fs;
 use std::time::Instant;
 use victim::{Kind, Victim};
 
@@ -44,8 +43,7 @@ const DISKS: [Kind; 3] = [
 pub fn test() -> Result<(), String> {
     let start = Instant::now();
     let directory = work().join("boots").join(NAME);
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).map_err(|error| format!("making {}: {error}", directory.display()))?;
+    fresh(&directory)?;
     let guest = Guest::Systemd257;
     let variables = directory.join("variables.fd");
     Firmware::Enforcing.write(&variables)?;

@@ -101,16 +101,6 @@ impl Digests {
         fit.then_some(Self { sha256, sha384 })
     }
 
-    /// Hashes `bytes`.
-    ///
-    /// # Errors
-    /// [`ArchiveError`] if OpenSSL fails to hash.
-    pub fn hash(bytes: &[u8]) -> Result<Self, ArchiveError> {
-        let mut hashers = Hashers::new()?;
-        hashers.update(bytes)?;
-        hashers.finish()
-    }
-
     /// Returns the value of a PCR before the first extension.
     #[must_use]
     pub fn zero() -> Self {
@@ -155,12 +145,19 @@ fn as_hex_if_any<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Resul
 pub const SEPARATOR: &[u8] = b"os-separator";
 
 impl Bank {
+    /// Returns what a PCR of `value` becomes by [`SEPARATOR`].
+    ///
+    /// # Errors
+    /// [`ArchiveError`] if OpenSSL fails to hash.
+    pub fn separated(self, value: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+        self.extend(value, &hash(self.algorithm(), SEPARATOR)?)
+    }
+
     /// Returns whether a PCR that had `value` when the kernel started can have the value `later`: the same, or the one after
     /// [`SEPARATOR`].
     #[must_use]
     pub fn leads_to(self, value: &[u8], later: &[u8]) -> bool {
-        let separated = || self.extend(value, &hash(self.algorithm(), SEPARATOR)?).map(|separated| separated == later);
-        value == later || separated().unwrap_or(false)
+        value == later || self.separated(value).is_ok_and(|separated| separated == later)
     }
 }
 

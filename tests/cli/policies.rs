@@ -84,7 +84,7 @@ fn the_former_set_stays_admitted_until_the_new_one_has_booted() {
     assert_eq!(names(&desk), all);
     let desk = desk.file(extra("active", "b.sysext.raw"), b"b");
     let new = value(&desk, "active");
-    // This boot is the old one; another entry; one that nobody announced.
+    // PCR 13 of the former set, of another entry, and of a set that was never recorded.
     let (desk, said) = booted(desk, &old);
     assert_eq!((said.status, said.stdout.as_str()), (Some(0), "nothing to remove\n"), "{said:?}");
     let (desk, said) = booted(desk, &"0".repeat(64));

@@ -9,7 +9,9 @@ use super::measure_policies::{self, PolicyOptions, Predicted};
 use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
-use crate::measure::{Bank, Digests, Event, Member, PLACES, Place, SYSEXTS, is_taken, pcr_13, stub_version};
+use crate::measure::{
+    Bank, Digests, Event, Member, PLACES, Place, SYSEXTS, is_taken, pcr_13, reads_global, stub_version,
+};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use ddi::Class;
@@ -26,8 +28,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-/// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
-pub(super) const GLOBAL_SINCE: u32 = 258;
 /// Most files that are opened to look for a difference.
 const MOST_CANDIDATES: usize = 256;
 
@@ -241,8 +241,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     let stub = File::open(esp.path().join(entry.uki.trim_start_matches('/')))
         .map_err(Into::into)
         .and_then(|file| stub_version(&FileSource::new(file)?));
-    let major = |version: &str| version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
-    let major = stub.as_deref().ok().and_then(major);
+    let takes_global = stub.as_deref().ok().and_then(reads_global);
     let is_extension = |file: &Text| {
         let end = |class: Class| strip_suffix_ignore_case(file.as_str(), class.file_suffix()).is_some();
         Class::ALL.into_iter().any(end)
@@ -282,11 +281,10 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
         beside.push(added);
     }
     let (beside, global): (Rc<[Opened]>, Rc<[Opened]>) = (beside.into(), open(global, true)?.into());
-    if !global.is_empty() && major.is_none() {
+    if !global.is_empty() && takes_global.is_none() {
         bail!("unknown version of systemd-stub: it may or may not read {}", esp::GLOBAL);
     }
-    let takes_global = major.is_some_and(|major| major >= GLOBAL_SINCE);
-    let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global);
+    let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global == Some(true));
     let of_place = |place: &Place| Rc::clone(if place.global.is_some() { &global } else { &beside });
     let places: Vec<_> = places.map(|place| (place, of_place(place))).collect();
     let events = measure_all(&places)?;

@@ -13,6 +13,9 @@ const PE_OFFSET: u64 = 0x3c;
 const FILE_HEADER: usize = 24;
 const SECTION_HEADER: usize = 40;
 
+/// First version of systemd-stub that reads the directory for all boot entries (systemd-stub(7)).
+const GLOBAL_SINCE: u32 = 258;
+
 /// Error of reading the version of the stub.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -90,4 +93,11 @@ pub fn stub_version(uki: &dyn ReadAt) -> Result<String, StubError> {
     let text = String::from_utf8_lossy(&note);
     let version = text.split("#### LoaderInfo: systemd-stub ").nth(1).and_then(|rest| rest.split(" ####").next());
     version.map(str::to_owned).ok_or(StubError::NoNote)
+}
+
+/// Returns whether a stub of this version reads the directory for all boot entries. `None` if the version is no number.
+#[must_use]
+pub fn reads_global(version: &str) -> Option<bool> {
+    let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()?;
+    Some(major >= GLOBAL_SINCE)
 }

@@ -348,7 +348,7 @@ mod tests {
         let mut gone = obsolete(&component, &variant(3)).unwrap();
         gone.sort_by_key(|(_, it)| *it != variant(1));
         assert_eq!(gone, [("active".to_owned(), variant(1)), ("active".to_owned(), variant(2))]);
-        assert_eq!(obsolete(&component, &variant(4)), None, "a boot of a set that nobody recorded");
+        assert_eq!(obsolete(&component, &variant(4)), None, "the boot measured a set that was never recorded");
         // Back to what it was.
         component.record("active", &variant(1), &[]).unwrap();
         assert!(!rows(&component).contains(&active(Sort::Former, 1)));

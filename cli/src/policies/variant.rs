@@ -4,7 +4,7 @@
 //! `src/pcrlock/pcrlock.c`, `event_log_record_parse_json`). It looks for the records of a variant in the event log of the boot, in
 //! this order. Digests of other banks than that of the log are ignored, so each record has all that sextant knows.
 
-use crate::measure::{ArchiveError, Bank, Digests, Event, SEPARATOR, SYSEXTS};
+use crate::measure::{ArchiveError, Bank, Digests, Event, SYSEXTS};
 use ddi::bytes::hex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -111,8 +111,9 @@ impl Variant {
     /// # Errors
     /// [`ArchiveError`] if OpenSSL fails to hash.
     pub fn values_in(&self, bank: Bank) -> Result<[Vec<u8>; 2], ArchiveError> {
-        let (value, separator) = (self.value()?, Digests::hash(SEPARATOR)?);
-        Ok([value.of(bank).to_vec(), value.extended(&separator)?.of(bank).to_vec()])
+        let value = self.value()?.of(bank).to_vec();
+        let separated = bank.separated(&value)?;
+        Ok([value, separated])
     }
 }
 
@@ -131,6 +132,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use openssl::hash::{MessageDigest, hash};
+    use sextant::measure::SEPARATOR;
 
     fn digests(byte: u8) -> Digests {
         Digests::new(vec![byte; 32], vec![byte; 48]).unwrap()
@@ -180,6 +182,6 @@ mod tests {
     fn the_separator_is_that_of_systemd() {
         // `src/pcrlock/pcrlock.d/750-os-separator.pcrlock` of systemd 262.
         let expected = "ff5b9d73dad709633ae76adf444012b57e913a12ed7403c3931145862f35f841";
-        assert_eq!(hex(Digests::hash(SEPARATOR).unwrap().of(Bank::Sha256)), expected);
+        assert_eq!(hex(&openssl::sha::sha256(SEPARATOR)), expected);
     }
 }

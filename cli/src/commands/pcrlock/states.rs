@@ -1,11 +1,12 @@
 //! The states of an EFI system partition while it is changed, as the next boot would measure them.
 
-use crate::commands::measure::{GLOBAL_SINCE, Opened, measure_chosen, open_all};
+use crate::commands::measure::{Opened, measure_chosen, open_all};
 use crate::esp::{self, Entry, Esp};
-use crate::measure::{PLACES, Place, stub_version};
+use crate::measure::{PLACES, Place, reads_global, stub_version};
 use crate::policies::Variant;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ddi::io::FileSource;
+use ddi::text::Text;
 use std::fs::File;
 
 /// Most steps of an entry of which each state between is measured: all files are read again for each.
@@ -88,7 +89,7 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
             "{} files change for boot entry {}: the policy admits the old and the new set, and none between them (up to \
              {MAX_STEPS} files it would)",
             steps.len(),
-            ddi::text::Text::new(&entry.name)
+            Text::new(&entry.name)
         ));
     }
     let last = states.pop().context("no state")?;
@@ -100,7 +101,5 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
 fn takes_global(esp: &Esp, entry: &Entry) -> Result<bool> {
     let uki = File::open(esp.path().join(entry.uki.trim_start_matches('/'))).and_then(FileSource::new);
     let version = stub_version(&uki.context("opening the UKI")?).context("reading the version of systemd-stub")?;
-    let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse::<u32>().ok());
-    ensure!(major.is_some(), "version of systemd-stub is {}", ddi::text::Text::new(&version));
-    Ok(major.is_some_and(|major| major >= GLOBAL_SINCE))
+    reads_global(&version).with_context(|| format!("version of systemd-stub is {}", Text::new(&version)))
 }
