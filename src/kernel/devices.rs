@@ -1,19 +1,23 @@
 //! Partitions of an image as block devices.
 
 use super::KernelError;
-use loopdev::{LoopControl, LoopDevice};
+use crate::sys::loop_device;
 use nix::errno::Errno;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+/// Control node of loop devices.
+const CONTROL: &str = "/dev/loop-control";
 /// Maximum number of attempts to get a free device, since another process may take it first.
 const ATTEMPTS: u32 = 64;
 
 /// A range of a file as a read-only block device. It detaches itself when its last user closes it.
 #[derive(Debug)]
 pub(super) struct PartitionDevice {
-    device: LoopDevice,
+    path: PathBuf,
+    /// Keeps the device open.
+    _node: File,
 }
 
 impl PartitionDevice {
@@ -25,28 +29,26 @@ impl PartitionDevice {
         len: u64,
     ) -> Result<Self, KernelError> {
         let failed = |cause| KernelError::Loop { partition, cause };
-        let control = LoopControl::open().map_err(KernelError::NoLoop)?;
+        let control = OpenOptions::new().read(true).write(true).open(CONTROL).map_err(KernelError::NoLoop)?;
         // A writable descriptor would make the device writable, so the file is opened again, read-only.
         let file = File::open(Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())).map_err(failed)?;
         let mut attempt = 1;
         loop {
-            let device = control.next_free().map_err(failed)?;
-            let options = device.with().offset(offset).size_limit(len).autoclear(true).read_only(true);
-            match options.attach_fd(file.as_raw_fd()) {
-                Ok(()) => return Ok(Self { device }),
-                // Another process took the device, or an older kernel found pages of it that udev had read.
-                Err(error) if attempt < ATTEMPTS && is_passing(&error) => attempt += 1,
-                Err(error) => return Err(failed(error)),
+            let number = loop_device::free(&control).map_err(|error| failed(error.into()))?;
+            let path = PathBuf::from(format!("/dev/loop{number}"));
+            // Not opened for writing: udev would look at the device again after each time that a writer closes it.
+            let node = File::open(&path).map_err(failed)?;
+            match loop_device::configure(&node, &file, offset, len) {
+                Ok(()) => return Ok(Self { path, _node: node }),
+                // Another process took the device.
+                Err(Errno::EBUSY) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(failed(error.into())),
             }
         }
     }
 
     /// Returns the path of the device node.
-    pub(super) fn path(&self) -> Option<PathBuf> {
-        self.device.path()
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
-}
-
-fn is_passing(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EBUSY | Errno::EAGAIN))
 }

@@ -5,6 +5,7 @@
 //! called directly.
 #![allow(unsafe_code)]
 
+pub(crate) mod device_mapper;
 pub(crate) mod filter;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
