@@ -8,7 +8,8 @@ use super::options::{BUDGET, Options};
 use super::stage::stage;
 use super::status;
 use super::unmerge::unmerge;
-use crate::report::{self, Adoption};
+use crate::confine::filter_agent;
+use crate::report::{self, Adoption, Event};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ddi::{Architecture, Class};
@@ -185,6 +186,9 @@ pub fn run(cli: Cli) -> ExitCode {
     if let Command::Status(arguments) = &cli.command {
         return status::run(arguments);
     }
+    // Before there is a second thread, or anything is read. Those that run systemd's programs are filtered by their units.
+    let is_alone = matches!(&cli.command, Command::Stage { .. } | Command::Adopt { .. } | Command::Merge { .. });
+    let filtered = if is_alone { filter_agent() } else { Ok(()) };
     let (environment, root) = match &cli.command {
         Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
         Command::Adopt { root, .. } | Command::Confirm { root } => (Environment::open(root.as_deref()), root),
@@ -194,6 +198,9 @@ pub fn run(cli: Cli) -> ExitCode {
     let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
     // A dry run leaves nothing in the journal either.
     report::install_logger(machine && !matches!(cli.command, Command::Adopt { dry_run: true, .. }));
+    if let Err(error) = filtered {
+        Event::Failed.emit(format_args!("{error}; continuing without a filter"));
+    }
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
             let options = Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET };
@@ -215,7 +222,7 @@ pub fn run(cli: Cli) -> ExitCode {
         // A required extension is missing, as the journal says.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            report::Event::Failed.emit(format_args!("{error:#}"));
+            Event::Failed.emit(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
