@@ -1,6 +1,7 @@
 //! dm-verity devices over two block devices.
 
 use super::cmdline::ALLOW_USERSPACE;
+use super::devices::ImageDevices;
 use super::error::{describe, errno};
 use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
 use crate::verify::Rooted;
@@ -26,15 +27,11 @@ pub(super) struct VerityDevice {
 }
 
 impl VerityDevice {
-    /// Activates `image`, whose data and hash tree are on two devices. With `kernel_only` the kernel must accept the
-    /// signature. Otherwise the signature is passed because some kernels require one; if the kernel does not know the
-    /// signer, the image is activated without it, because the agent has verified it.
-    pub(super) fn activate(
-        image: Rooted<'_>,
-        data: &Path,
-        hash: &Path,
-        kernel_only: bool,
-    ) -> Result<Self, KernelError> {
+    /// Activates `image`. With `kernel_only` the kernel must accept the signature. Otherwise it gets the signature, which
+    /// the agent has verified, only if it refuses an activation without one, as some kernels do: verifying it again
+    /// takes the kernel longer than all the rest.
+    pub(super) fn activate(image: Rooted<'_>, devices: &ImageDevices, kernel_only: bool) -> Result<Self, KernelError> {
+        let table = Table::new(image, &devices.data()?, &devices.tree()?);
         let dm = DM::new().map_err(|error| KernelError::NoDeviceMapper(error.to_string()))?;
         let (name, uuid) = unique_name()?;
         let readonly = DmOptions::default().set_flags(DmFlags::DM_READONLY);
@@ -43,7 +40,7 @@ impl VerityDevice {
         let minor = info.device().minor;
         // From here on, dropping the value removes the device.
         let mut this = Self { dm, name, node: None };
-        this.load(image, &Table::new(image, data, hash), kernel_only, readonly)?;
+        this.load(image, &table, kernel_only, readonly)?;
         let id = DevId::Name(this.name());
         this.dm.device_suspend(&id, readonly).map_err(|error| failed("resuming the device", &error))?;
         let path = PathBuf::from(format!("/dev/dm-{minor}"));
@@ -73,23 +70,22 @@ impl VerityDevice {
         let load = |parameters: String| {
             self.dm.table_load(&id, &[(0, table.sectors, "verity".to_owned(), parameters)], options).map(drop)
         };
-        let signed = match signature_key::add(image.signed().signature()) {
-            Ok(()) => load(table.with_signature()),
-            Err(error) => {
-                let refused = || KernelError::Signature { cause: error.to_string(), demand: ALLOW_USERSPACE };
-                if kernel_only {
-                    return Err(refused());
-                }
-                return load(table.parameters.clone()).map_err(|error| self.explain(&error));
-            }
+        let refused = |cause: String| KernelError::Signature { cause, demand: ALLOW_USERSPACE };
+        let unsigned = match (!kernel_only).then(|| load(table.parameters.clone())) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => Some(error),
+            None => None,
         };
-        match signed {
-            Ok(()) => Ok(()),
-            Err(_) if kernel_only && !self.has_verity() => Err(KernelError::NoVerity),
-            Err(error) if kernel_only => {
-                Err(KernelError::Signature { cause: describe(&error), demand: ALLOW_USERSPACE })
-            }
-            Err(_) => load(table.parameters.clone()).map_err(|error| self.explain(&error)),
+        let key = signature_key::add(image.signed().signature());
+        let signed = key
+            .map_err(|error| refused(error.to_string()))
+            .and_then(|()| load(table.with_signature()).map_err(|error| refused(describe(&error))));
+        match (signed, unsigned) {
+            (Ok(()), _) => Ok(()),
+            // What the kernel says to a signature that it need not know is no cause.
+            (Err(_), Some(error)) => Err(self.explain(&error)),
+            (Err(_), None) if !self.has_verity() => Err(KernelError::NoVerity),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -141,16 +137,16 @@ struct Table {
 }
 
 impl Table {
-    fn new(image: Rooted<'_>, data: &Path, hash: &Path) -> Self {
+    fn new(image: Rooted<'_>, data: &Path, (tree, tree_start): &(PathBuf, u64)) -> Self {
         let superblock = image.superblock();
         let salt = match superblock.salt() {
             [] => "-".to_owned(),
             salt => hex(salt),
         };
         let parameters = format!(
-            "1 {} {} {} {} {} 1 {} {} {salt}",
+            "1 {} {} {} {} {} {tree_start} {} {} {salt}",
             data.display(),
-            hash.display(),
+            tree.display(),
             superblock.data_block_size(),
             superblock.hash_block_size(),
             superblock.data_blocks(),
