@@ -10,6 +10,7 @@ use super::status;
 use super::unmerge::unmerge;
 use crate::confine::filter_agent;
 use crate::report::{self, Adoption, Event};
+use crate::sys;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ddi::{Architecture, Class};
@@ -186,6 +187,7 @@ pub fn run(cli: Cli) -> ExitCode {
     if let Command::Status(arguments) = &cli.command {
         return status::run(arguments);
     }
+    sys::openssl::initialize();
     // Before there is a second thread, or anything is read. Those that run systemd's programs are filtered by their units.
     let is_alone = matches!(&cli.command, Command::Stage { .. } | Command::Adopt { .. } | Command::Merge { .. });
     let filtered = if is_alone { filter_agent() } else { Ok(()) };

@@ -8,4 +8,5 @@
 pub(crate) mod filter;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
+pub(crate) mod openssl;
 pub(crate) mod process;
