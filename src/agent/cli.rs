@@ -8,7 +8,7 @@ use super::options::{BUDGET, Options};
 use super::stage::stage;
 use super::status;
 use super::unmerge::unmerge;
-use crate::confine::filter_agent;
+use crate::confine::{FilterError, filter_agent};
 use crate::report::{self, Adoption, Event};
 use crate::sys;
 use anyhow::Context;
@@ -181,16 +181,26 @@ fn class(name: &str) -> Result<Class, &'static str> {
     Class::ALL.into_iter().find(|class| class.as_str() == name).ok_or("expected sysext or confext")
 }
 
-/// Does what the command line asks for.
+/// Does what the command line asks for, in a process that does nothing else: its system calls are filtered from here on.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    if let Command::Status(arguments) = &cli.command {
-        return status::run(arguments);
-    }
     sys::openssl::initialize();
     // Before there is a second thread, or anything is read. Those that run systemd's programs are filtered by their units.
     let is_alone = matches!(&cli.command, Command::Stage { .. } | Command::Adopt { .. } | Command::Merge { .. });
     let filtered = if is_alone { filter_agent() } else { Ok(()) };
+    execute(cli, filtered)
+}
+
+/// Does the same in a process that goes on: its system calls are not filtered.
+#[must_use]
+pub fn run_here(cli: Cli) -> ExitCode {
+    execute(cli, Ok(()))
+}
+
+fn execute(cli: Cli, filtered: Result<(), FilterError>) -> ExitCode {
+    if let Command::Status(arguments) = &cli.command {
+        return status::run(arguments);
+    }
     let (environment, root) = match &cli.command {
         Command::Stage { root, .. } | Command::Merge { root } => (Environment::open_initrd(root.as_deref()), root),
         Command::Adopt { root, .. } | Command::Confirm { root } => (Environment::open(root.as_deref()), root),

@@ -1,4 +1,4 @@
-//! dm-verity devices over two block devices.
+//! dm-verity devices.
 
 use super::cmdline::ALLOW_USERSPACE;
 use super::devices::ImageDevices;
@@ -29,7 +29,7 @@ pub(super) struct VerityDevice {
 impl VerityDevice {
     /// Activates `image`. With `kernel_only` the kernel must accept the signature. Otherwise it gets the signature, which
     /// the agent has verified, only if it refuses an activation without one, as some kernels do: verifying it again
-    /// takes the kernel longer than all the rest.
+    /// would nearly double the cost of a trial activation.
     pub(super) fn activate(image: Rooted<'_>, devices: &ImageDevices, kernel_only: bool) -> Result<Self, KernelError> {
         let table = Table::new(image, &devices.data()?, &devices.tree()?);
         let dm = DM::new().map_err(|error| KernelError::NoDeviceMapper(error.to_string()))?;
