@@ -57,7 +57,6 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_mkdirat,
     libc::SYS_mknodat,
     libc::SYS_symlinkat,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_fchmodat,
@@ -133,9 +132,10 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_semtimedop,
 ];
 
-/// Those that only x86-64 has.
+/// Those that not all architectures have under one name.
 #[cfg(target_arch = "x86_64")]
-const LEGACY: &[libc::c_long] = &[
+const OF_ARCHITECTURE: &[libc::c_long] = &[
+    libc::SYS_renameat,
     libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
@@ -153,8 +153,11 @@ const LEGACY: &[libc::c_long] = &[
     libc::SYS_time,
     libc::SYS_arch_prctl,
 ];
-#[cfg(not(target_arch = "x86_64"))]
-const LEGACY: &[libc::c_long] = &[];
+/// `renameat` (`asm-generic/unistd.h`), by which the C library renames files. The crate `libc` has no name for it.
+#[cfg(target_arch = "aarch64")]
+const OF_ARCHITECTURE: &[libc::c_long] = &[38];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OF_ARCHITECTURE: &[libc::c_long] = &[];
 
 /// Flags of `clone(2)` that make namespaces. `CLONE_NEWTIME` is none of them: its bit is one of the signal's.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
@@ -196,7 +199,7 @@ pub fn filter_agent() -> Result<(), FilterError> {
 fn compile() -> Result<Filters, seccompiler::BackendError> {
     let is = |number, mask, value| Argument { number, mask, value };
     let unix = [is(0, -1, libc::AF_UNIX)];
-    Permitted::new(FREE.iter().chain(LEGACY))
+    Permitted::new(FREE.iter().chain(OF_ARCHITECTURE))
         .with(libc::SYS_mmap, &[is(2, libc::PROT_EXEC, 0)])?
         .with(libc::SYS_mprotect, &[is(2, libc::PROT_EXEC, 0)])?
         .with(libc::SYS_clone, &[is(0, NAMESPACES, 0)])?
