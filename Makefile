@@ -88,6 +88,9 @@ ARM64 := aarch64-unknown-linux-gnu
 # What QEMU's user mode does not pass on (filters of system calls, limits, paths of the process), and a measured time.
 ARM64_SKIPPED := agent::environment::tests::a_host_is_refused \
 	agent::environment::tests::the_machine_is_known_under_every_name_and_a_tree_is_none \
+	confine::agent_filter::tests::calls_of_another_architecture_end_the_process \
+	confine::agent_filter::tests::what_the_agent_does_is_permitted \
+	confine::agent_filter::tests::what_the_unit_refused_is_refused_to_every_thread \
 	confine::tests::a_file_that_can_be_written_to_is_not_written_to_there \
 	confine::tests::each_end_without_an_answer_is_told_apart \
 	confine::tests::memory_is_bounded \

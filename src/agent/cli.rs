@@ -8,7 +8,9 @@ use super::options::{BUDGET, Options};
 use super::stage::stage;
 use super::status;
 use super::unmerge::unmerge;
-use crate::report::{self, Adoption};
+use crate::confine::{FilterError, filter_agent};
+use crate::report::{self, Adoption, Event};
+use crate::sys;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use ddi::{Architecture, Class};
@@ -179,9 +181,23 @@ fn class(name: &str) -> Result<Class, &'static str> {
     Class::ALL.into_iter().find(|class| class.as_str() == name).ok_or("expected sysext or confext")
 }
 
-/// Does what the command line asks for.
+/// Does what the command line asks for, in a process that does nothing else: its system calls are filtered from here on.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
+    sys::openssl::initialize();
+    // Before there is a second thread, or anything is read. Those that run systemd's programs are filtered by their units.
+    let is_alone = matches!(&cli.command, Command::Stage { .. } | Command::Adopt { .. } | Command::Merge { .. });
+    let filtered = if is_alone { filter_agent() } else { Ok(()) };
+    execute(cli, filtered)
+}
+
+/// Does the same in a process that goes on: its system calls are not filtered.
+#[must_use]
+pub fn run_here(cli: Cli) -> ExitCode {
+    execute(cli, Ok(()))
+}
+
+fn execute(cli: Cli, filtered: Result<(), FilterError>) -> ExitCode {
     if let Command::Status(arguments) = &cli.command {
         return status::run(arguments);
     }
@@ -194,6 +210,9 @@ pub fn run(cli: Cli) -> ExitCode {
     let machine = environment.as_ref().map_or_else(|_| is_machine(root.as_deref()), Environment::is_machine);
     // A dry run leaves nothing in the journal either.
     report::install_logger(machine && !matches!(cli.command, Command::Adopt { dry_run: true, .. }));
+    if let Err(error) = filtered {
+        Event::Failed.emit(format_args!("{error}; continuing without a filter"));
+    }
     let outcome = environment.and_then(|environment| match cli.command {
         Command::Stage { config, arch, .. } => {
             let options = Options { config, architecture: architecture(arch)?, confined: true, budget: BUDGET };
@@ -215,7 +234,7 @@ pub fn run(cli: Cli) -> ExitCode {
         // A required extension is missing, as the journal says.
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            report::Event::Failed.emit(format_args!("{error:#}"));
+            Event::Failed.emit(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }

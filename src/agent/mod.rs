@@ -18,7 +18,7 @@ mod version;
 mod withdrawal;
 
 pub use adopt::{adopt, preview};
-pub use cli::{Cli, run};
+pub use cli::{Cli, run, run_here};
 pub use confirm::confirm;
 pub use environment::Environment;
 pub use merge::merge;

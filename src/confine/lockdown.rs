@@ -1,6 +1,6 @@
 //! Privileges that a worker drops before it reads hostile bytes.
 
-use super::{SOCKET, filter};
+use super::{SOCKET, worker_filter};
 use crate::sys::process;
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -21,7 +21,7 @@ const PROCESSOR: u64 = 3600;
 /// - It cannot write files (`RLIMIT_FSIZE`) or dump core, has `memory` bytes of address space, and limited processor
 ///   time.
 /// - It has no capabilities, cannot execute programs, and cannot gain privileges.
-/// - It has no system calls but those of [`filter`].
+/// - It has no system calls but those of [`worker_filter`].
 ///
 /// # Errors
 /// The step that failed.
@@ -46,7 +46,7 @@ pub(super) fn enter(socket: RawFd, memory: u64) -> Result<(), (&'static str, Err
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
     set_capabilities(None, none).map_err(|errno| ("dropping capabilities", Errno::from_raw(errno.raw_os_error())))?;
     prctl::set_no_new_privs().map_err(at("forgoing privileges"))?;
-    filter::apply().map_err(at("filtering system calls"))
+    worker_filter::apply().map_err(at("filtering system calls"))
 }
 
 /// Lowers the limit of processor time, so that the process ends by `SIGXCPU` and not by `SIGKILL`, which can have any cause:

@@ -6,16 +6,21 @@
 //! a parser (a crash, an endless loop, excessive memory, even code of the attacker) affects only the verdict about this
 //! image: an answer is data of bounded size, and the caller uses it for this image only.
 //!
+//! The agent itself, which has the privileges, filters its system calls too, though less strictly ([`filter_agent`]).
+//!
 //! Code in the worker must not take a lock that another thread of the parent may hold, and must not log: it has no
 //! descriptor for that.
 
+mod agent_filter;
 pub mod fault;
 mod filter;
 mod guard;
 mod lockdown;
 mod message;
 mod worker;
+mod worker_filter;
 
+pub use agent_filter::{FilterError, filter_agent};
 pub use guard::guard;
 pub use worker::{Worker, WorkerError};
 

@@ -1,6 +1,6 @@
 //! A worker: a process that answers questions about images, one after the other.
 
-use super::{Bounds, MEMORY, filter, lockdown, message};
+use super::{Bounds, MEMORY, lockdown, message, worker_filter};
 use crate::reason::Reason;
 use crate::sys::process;
 use ddi::text::Text;
@@ -98,7 +98,7 @@ impl Worker {
     pub fn start<Q: DeserializeOwned, A: Serialize>(
         mut serve: impl FnMut(Q, Option<OwnedFd>) -> A,
     ) -> Result<Self, WorkerError> {
-        filter::prepare();
+        worker_filter::prepare();
         let memory = address_space().saturating_add(MEMORY);
         let (here, there) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
             .map_err(WorkerError::Start)?;

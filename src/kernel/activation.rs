@@ -1,7 +1,7 @@
 //! Trial activation: the kernel mounts an image once before it is staged.
 
 use super::cmdline::only_kernel_verifies;
-use super::devices::PartitionDevice;
+use super::devices::ImageDevices;
 use super::dm_verity::VerityDevice;
 use super::tree::MountedTree;
 use super::{COMMAND_LINE, KernelError, namespace};
@@ -40,11 +40,10 @@ impl Activation {
         judge: Judge<'_>,
     ) -> Result<Compatible, ActivationError> {
         let kind = kind.to_string();
-        let root = PartitionDevice::attach(file, "root", image.root().start, image.data_len())?;
-        let verity = PartitionDevice::attach(file, "root-verity", image.verity().start, image.verity().len)?;
-        let device = VerityDevice::activate(image, root.path(), verity.path(), self.kernel_only)?;
+        let devices = ImageDevices::attach(file, image)?;
+        let device = VerityDevice::activate(image, &devices, self.kernel_only)?;
         // The device mapper keeps these devices open. They detach themselves when it closes them.
-        drop((root, verity));
+        drop(devices);
         let Some(node) = device.path() else { return Err(KernelError::NotAFile.into()) };
         let cannot_mount = |cause| KernelError::Mount { kind: kind.clone(), cause };
         fs::create_dir_all(MOUNT_POINT).map_err(cannot_mount)?;

@@ -1,7 +1,8 @@
-//! dm-verity devices over two block devices.
+//! dm-verity devices.
 
 use super::cmdline::ALLOW_USERSPACE;
 use super::device_mapper::{DeviceMapper, Target};
+use super::devices::ImageDevices;
 use super::{DEVICE_PREFIX, KernelError, UUID_PREFIX, signature_key};
 use crate::verify::Rooted;
 use ddi::bytes::hex;
@@ -27,21 +28,16 @@ pub(super) struct VerityDevice {
 }
 
 impl VerityDevice {
-    /// Activates `image`, whose data and hash tree are on two devices. With `kernel_only` the kernel must accept the
-    /// signature. Otherwise the signature is passed because some kernels require one; if the kernel does not know the
-    /// signer, the image is activated without it, because the agent has verified it.
-    pub(super) fn activate(
-        image: Rooted<'_>,
-        data: &Path,
-        hash: &Path,
-        kernel_only: bool,
-    ) -> Result<Self, KernelError> {
+    /// Activates `image`. With `kernel_only` the kernel must accept the signature. Otherwise it gets the signature, which
+    /// the agent has verified, only if it refuses an activation without one, as some kernels do: verifying it again
+    /// would nearly double the cost of a trial activation.
+    pub(super) fn activate(image: Rooted<'_>, devices: &ImageDevices, kernel_only: bool) -> Result<Self, KernelError> {
         let mapper = DeviceMapper::open().map_err(KernelError::NoDeviceMapper)?;
         let (name, uuid) = unique_name();
         let minor = mapper.create(&name, &uuid).map_err(|error| failed("creating a device", error))?;
         // From here on, dropping the value removes the device.
         let mut this = Self { mapper, name, node: None };
-        this.load(image, &Table::new(image, data, hash), kernel_only)?;
+        this.load(image, &Table::new(image, devices), kernel_only)?;
         this.mapper.resume(&this.name).map_err(|error| failed("resuming the device", error))?;
         let path = PathBuf::from(format!("/dev/dm-{minor}"));
         let file = File::open(&path)
@@ -60,23 +56,22 @@ impl VerityDevice {
         let load = |parameters: String| {
             self.mapper.load(&self.name, table.sectors, &Target { kind: VERITY.to_owned(), parameters })
         };
-        let signed = match signature_key::add(image.signed().signature()) {
-            Ok(()) => load(table.with_signature()),
-            Err(error) => {
-                let refused = || KernelError::Signature { cause: error.to_string(), demand: ALLOW_USERSPACE };
-                if kernel_only {
-                    return Err(refused());
-                }
-                return load(table.parameters.clone()).map_err(|error| self.explain(error));
-            }
+        let refused = |cause: String| KernelError::Signature { cause, demand: ALLOW_USERSPACE };
+        let unsigned = match (!kernel_only).then(|| load(table.parameters.clone())) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => Some(error),
+            None => None,
         };
-        match signed {
-            Ok(()) => Ok(()),
-            Err(_) if kernel_only && !self.has_verity() => Err(KernelError::NoVerity),
-            Err(error) if kernel_only => {
-                Err(KernelError::Signature { cause: error.desc().to_owned(), demand: ALLOW_USERSPACE })
-            }
-            Err(_) => load(table.parameters.clone()).map_err(|error| self.explain(error)),
+        let key = signature_key::add(image.signed().signature());
+        let signed = key
+            .map_err(|error| refused(error.to_string()))
+            .and_then(|()| load(table.with_signature()).map_err(|error| refused(error.desc().to_owned())));
+        match (signed, unsigned) {
+            (Ok(()), _) => Ok(()),
+            // What the kernel says to a signature that it need not know is no cause.
+            (Err(_), Some(error)) => Err(self.explain(error)),
+            (Err(_), None) if !self.has_verity() => Err(KernelError::NoVerity),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -127,16 +122,17 @@ struct Table {
 }
 
 impl Table {
-    fn new(image: Rooted<'_>, data: &Path, hash: &Path) -> Self {
+    fn new(image: Rooted<'_>, devices: &ImageDevices) -> Self {
+        let (tree, tree_start) = devices.tree();
         let superblock = image.superblock();
         let salt = match superblock.salt() {
             [] => "-".to_owned(),
             salt => hex(salt),
         };
         let parameters = format!(
-            "1 {} {} {} {} {} 1 {} {} {salt}",
-            data.display(),
-            hash.display(),
+            "1 {} {} {} {} {} {tree_start} {} {} {salt}",
+            devices.data().display(),
+            tree.display(),
             superblock.data_block_size(),
             superblock.hash_block_size(),
             superblock.data_blocks(),

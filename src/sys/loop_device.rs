@@ -11,19 +11,12 @@ pub(crate) const LOOP_INFO: usize = 232;
 // Numbers of requests (`linux/loop.h`).
 const LOOP_CLR_FD: libc::Ioctl = 0x4c01;
 const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
+/// Since Linux 5.8.
 const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
 
-/// Returns the kernel's status of a loop device, `None` if no file is attached to it.
-pub(crate) fn status(device: &File) -> Option<[u8; LOOP_INFO]> {
-    #[repr(C, align(8))]
-    struct Info([u8; LOOP_INFO]);
-    let mut info = Info([0; LOOP_INFO]);
-    // SAFETY: the kernel writes one `struct loop_info64` (loop(4)), which has the size of `Info` and no stricter
-    // alignment, and keeps no pointer to it.
-    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
-    (result == 0).then_some(info.0)
-}
+/// `LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR` (`linux/loop.h`)
+const READ_ONLY_AUTOCLEAR: u32 = 1 | 4;
 
 /// Returns the number of a loop device to which no file is attached, and creates one if there is none. `control` is
 /// `/dev/loop-control`.
@@ -36,46 +29,49 @@ pub(crate) fn free(control: &File) -> Result<u32, Errno> {
     u32::try_from(number).map_err(|_| Errno::ERANGE)
 }
 
-/// `struct loop_config` (`linux/loop.h`), with the members of `struct loop_info64` that [`configure`] uses.
+/// `struct loop_info64` (`linux/loop.h`)
 #[repr(C)]
-struct Config {
-    fd: u32,
-    /// The kernel's choice if 0.
-    block_size: u32,
-    device_inode_rdevice: [u64; 3],
+#[derive(Default)]
+struct Info {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
     offset: u64,
     size_limit: u64,
-    number_encryption: [u32; 3],
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
     flags: u32,
-    names_and_key: [u8; 64 + 64 + 32],
+    names: [[u64; 8]; 2],
+    encrypt_key: [u64; 4],
     init: [u64; 2],
+}
+
+/// `struct loop_config` (`linux/loop.h`)
+#[repr(C)]
+struct Config {
+    file: u32,
+    block_size: u32,
+    info: Info,
     reserved: [u64; 8],
 }
 
-/// `LO_FLAGS_READ_ONLY` and `LO_FLAGS_AUTOCLEAR`: the latter detaches the file when the last user closes the device.
-const READ_ONLY_AUTOCLEAR: u32 = 1 | 4;
-
-/// Makes `device` show `size_limit` bytes of `file` from `offset` on, in one step (Linux 5.8). The device is read-only,
-/// and detaches itself when its last user closes it.
+/// Attaches `len` bytes of `file` from `offset` on to a free loop device, read-only. The device detaches itself when its
+/// last user closes it.
+///
+/// In one step, unlike `LOOP_SET_FD` and `LOOP_SET_STATUS64`: for the second of them the kernel waits until no request
+/// is under way, which takes some ticks of its clock, and in between the device would stay attached if the process were
+/// killed.
 ///
 /// # Errors
-/// Errors of `LOOP_CONFIGURE`, among them `EBUSY` if a file is attached already.
-pub(crate) fn configure(device: &File, file: impl AsFd, offset: u64, size_limit: u64) -> Result<(), Errno> {
-    let config = Config {
-        fd: u32::try_from(file.as_fd().as_raw_fd()).map_err(|_| Errno::EBADF)?,
-        block_size: 0,
-        device_inode_rdevice: [0; 3],
-        offset,
-        size_limit,
-        number_encryption: [0; 3],
-        flags: READ_ONLY_AUTOCLEAR,
-        names_and_key: [0; 64 + 64 + 32],
-        init: [0; 2],
-        reserved: [0; 8],
-    };
-    // SAFETY: the kernel reads one `struct loop_config` (Linux 6.12, `drivers/block/loop.c`, `lo_ioctl`), which is laid out as
-    // `Config` is, and keeps no pointer to it.
-    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) }).map(drop)
+/// Errors of `ioctl(2)`; `EBUSY` if the device is not free.
+pub(crate) fn attach(device: &File, file: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
+    let file = u32::try_from(file.as_fd().as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    let info = Info { offset, size_limit: len, flags: READ_ONLY_AUTOCLEAR, ..Info::default() };
+    let config = Config { file, block_size: 0, info, reserved: [0; 8] };
+    // SAFETY: the kernel reads one `struct loop_config` (loop(4)), which is what `Config` is, and keeps no pointer to it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    Errno::result(result).map(drop)
 }
 
 /// Detaches the file from a loop device.
@@ -87,15 +83,28 @@ pub(crate) fn detach(device: &File) -> Result<(), Errno> {
     Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD, 0) }).map(drop)
 }
 
+/// Returns the kernel's status of a loop device, `None` if no file is attached to it.
+pub(crate) fn status(device: &File) -> Option<[u8; LOOP_INFO]> {
+    #[repr(C, align(8))]
+    struct Info([u8; LOOP_INFO]);
+    let mut info = Info([0; LOOP_INFO]);
+    // SAFETY: the kernel writes one `struct loop_info64` (loop(4)), which has the size of `Info` and no stricter
+    // alignment, and keeps no pointer to it.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
+    (result == 0).then_some(info.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::mem::{offset_of, size_of};
 
+    /// Numbers of a C program on x86-64 that includes `linux/loop.h`.
     #[test]
-    fn the_configuration_is_laid_out_as_the_kernel_reads_it() {
-        // A descriptor, a block size, `struct loop_info64` and eight reserved numbers.
-        assert_eq!(size_of::<Config>(), 4 + 4 + LOOP_INFO + 64);
-        assert_eq!(std::mem::offset_of!(Config, offset), 32);
-        assert_eq!(std::mem::offset_of!(Config, flags), 60);
+    fn the_structures_are_the_kernels() {
+        assert_eq!((size_of::<Info>(), size_of::<Config>()), (LOOP_INFO, 304));
+        let members = [offset_of!(Info, offset), offset_of!(Info, size_limit), offset_of!(Info, flags)];
+        assert_eq!(members, [24, 32, 52]);
+        assert_eq!([offset_of!(Config, block_size), offset_of!(Config, info)], [4, 8]);
     }
 }

@@ -9,4 +9,5 @@ pub(crate) mod device_mapper;
 pub(crate) mod filter;
 pub(crate) mod loop_device;
 pub(crate) mod mount;
+pub(crate) mod openssl;
 pub(crate) mod process;

@@ -134,7 +134,9 @@ impl Revocations {
         if self.parts.contains(certificate.tbs()) {
             return Some(ITSELF.into());
         }
-        let by_digest = TbsDigest::ALL.into_iter().find(|digest| {
+        // Without any digest in dbx none is computed.
+        let mut digests = TbsDigest::ALL.into_iter().filter(|_| !self.digests.is_empty());
+        let by_digest = digests.find(|digest| {
             let value = certificate.tbs_digest(*digest);
             value.is_some_and(|value| self.digests.contains(&(*digest, value)))
         });

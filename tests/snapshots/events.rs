@@ -4,7 +4,7 @@ use super::{check, normalized};
 use clap::Parser;
 use log::kv::Key;
 use log::{LevelFilter, Log, Metadata, Record};
-use sextant::agent::{Cli, run};
+use sextant::agent::{Cli, run_here};
 use sextant::report::Event;
 use std::fmt::Write as _;
 use std::fs;
@@ -60,7 +60,7 @@ fn merged(machine: &Machine, names: &str) {
 fn entries(event: Event, machine: &Machine, verbs: &[&str]) -> Vec<Entry> {
     let root = machine.root().to_str().unwrap();
     for verb in verbs {
-        let _ = run(Cli::parse_from(["sextant-agent", verb, "--root", root]));
+        let _ = run_here(Cli::parse_from(["sextant-agent", verb, "--root", root]));
     }
     let all = std::mem::take(&mut *JOURNAL.0.lock().unwrap());
     let is_it = |entry: &Entry| entry.0 == event.message_id();
@@ -129,7 +129,7 @@ fn scenario(event: Event) -> Vec<Entry> {
         }
         Event::Withdrawn => {
             let machine = with_image();
-            let _ = run(Cli::parse_from(["sextant-agent", "stage", "--root", machine.root().to_str().unwrap()]));
+            let _ = run_here(Cli::parse_from(["sextant-agent", "stage", "--root", machine.root().to_str().unwrap()]));
             let path = machine.path("run/extensions/k3s.raw");
             let content = fs::read(&path).unwrap();
             fs::remove_file(&path).unwrap();
@@ -143,7 +143,7 @@ fn scenario(event: Event) -> Vec<Entry> {
         }
         Event::ReportIncomplete => {
             let machine = with_image();
-            let _ = run(Cli::parse_from(["sextant-agent", "stage", "--root", machine.root().to_str().unwrap()]));
+            let _ = run_here(Cli::parse_from(["sextant-agent", "stage", "--root", machine.root().to_str().unwrap()]));
             fs::remove_file(machine.path("run/sextant/report.json")).unwrap();
             entries(event, &machine, &["merge"])
         }

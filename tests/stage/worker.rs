@@ -147,6 +147,32 @@ fn is_waiting(process: &str) -> bool {
     fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") S "))
 }
 
+/// The filter is there before the agent waits for the lock, which is before it reads anything.
+#[test]
+fn the_agent_has_a_filter_of_its_own() {
+    for verb in ["stage", "adopt", "merge"] {
+        let machine = three_images();
+        machine.stage();
+        let lock = fs::File::open(machine.path("run/sextant/lock")).unwrap();
+        lock.lock().unwrap();
+        let mut agent = machine.agent(verb).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let status = format!("/proc/{}/status", agent.id());
+        let is_filtered = || {
+            let status = fs::read_to_string(&status).unwrap();
+            ["\nNoNewPrivs:\t1\n", "\nSeccomp:\t2\n"].iter().all(|line| status.contains(line))
+        };
+        while !is_filtered() && agent.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(10));
+        }
+        assert!(agent.try_wait().unwrap().is_none(), "{verb} ended without a filter, or without the lock");
+        lock.unlock().unwrap();
+        let output = agent.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{verb}: {said}");
+        assert_eq!(machine.staged_names(), ["a", "victim", "z"], "{verb}: {said}");
+    }
+}
+
 /// Verifies images of `machine`, each in a process of its own or the one before it, with what `test` does.
 fn with_session(machine: &Machine, test: impl FnOnce(&Session<'_>)) {
     let policy = Policy::default();
