@@ -49,8 +49,7 @@ pub fn table() -> Vec<Scenario> {
         central()
             .on(Systemd254)
             .offers(|| central_offers(Systemd254))
-            .check(|findings| measurement::as_predicted(findings, &[".extra/sysext"]))
-            .of_matrix(),
+            .check(|findings| measurement::as_predicted(findings, &[".extra/sysext"])),
         central()
             .on(Systemd262)
             .named("central-mkosi")
