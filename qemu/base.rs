@@ -22,10 +22,12 @@ impl Guest {
     /// # Errors
     /// What the tools said; the same each time.
     pub fn base(self) -> Result<&'static Base, String> {
-        static BASES: [OnceLock<Result<Base, String>>; 2] = [OnceLock::new(), OnceLock::new()];
+        static BASES: [OnceLock<Result<Base, String>>; 4] = [const { OnceLock::new() }; 4];
         let base = match self {
-            Self::Systemd257 => &BASES[0],
-            Self::Systemd262 => &BASES[1],
+            Self::Systemd252 => &BASES[0],
+            Self::Systemd254 => &BASES[1],
+            Self::Systemd257 => &BASES[2],
+            Self::Systemd262 => &BASES[3],
         };
         base.get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
     }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 pub fn tests() -> Vec<(&'static str, fn())> {
     vec![
         ("evidence::a_closed_gate_passes", a_closed_gate_passes),
+        ("evidence::only_252_has_no_confexts", only_252_has_no_confexts),
         ("evidence::what_is_missing_does_not", what_is_missing_does_not),
         ("evidence::what_tells_nothing_does_not", what_tells_nothing_does_not),
         ("evidence::what_is_merged_does_not", what_is_merged_does_not),
@@ -51,6 +52,7 @@ fn closed([sysext, confext]: [&str; 2]) -> (TempDir, Findings) {
         ("status/confext.json", "0\n"),
         ("units", &units),
         ("status/units", "0\n"),
+        ("systemd", "systemd 257 (257.13)\n"),
         ("merged/usr/lib/os-release", "ID=debian\n"),
         ("initrd/block", "vda\nvdb\n"),
         ("initrd/loops", ""),
@@ -88,6 +90,17 @@ fn a_closed_gate_passes() {
     }
 }
 
+fn only_252_has_no_confexts() {
+    for (version, passes) in [("252", true), ("254", false), ("257", false)] {
+        let without = |directory: &Path| {
+            write(directory, "systemd", &format!("systemd {version} ({version}.1)\n"));
+            write(directory, "status/confext.json", "127\n");
+            write(directory, "confext.json", "");
+        };
+        assert_eq!(fails(without), !passes, "{version}");
+    }
+}
+
 fn what_is_missing_does_not() {
     for file in [
         "sysext.json",
@@ -96,6 +109,7 @@ fn what_is_missing_does_not() {
         "status/confext.json",
         "units",
         "status/units",
+        "systemd",
         "merged/usr/lib/os-release",
         "initrd/block",
         "initrd/loops",

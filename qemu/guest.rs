@@ -6,6 +6,10 @@ use std::path::PathBuf;
 /// Which systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
+    /// bookworm, with kernel and boot loader of the next one
+    Systemd252,
+    /// bookworm, with systemd from its backports
+    Systemd254,
     /// trixie
     Systemd257,
     /// forky
@@ -16,17 +20,34 @@ impl Guest {
     /// The tree it is made of.
     pub fn tree(self) -> Tree {
         match self {
+            Self::Systemd252 => Tree::Bookworm,
+            Self::Systemd254 => Tree::Backports,
             Self::Systemd257 => Tree::Trixie,
             Self::Systemd262 => Tree::Forky,
+        }
+    }
+
+    /// The tree that its kernel, systemd-stub and systemd-boot are from.
+    pub fn boot_tree(self) -> Tree {
+        match self {
+            Self::Systemd252 => Tree::Backports,
+            _ => self.tree(),
         }
     }
 
     /// Version of systemd.
     pub fn version(self) -> &'static str {
         match self {
+            Self::Systemd252 => "252",
+            Self::Systemd254 => "254",
             Self::Systemd257 => "257",
             Self::Systemd262 => "262",
         }
+    }
+
+    /// Why it can't be made here.
+    pub fn obstacle(self) -> Option<String> {
+        self.tree().obstacle().or_else(|| self.boot_tree().obstacle())
     }
 
     /// The kernel: in its own package up to forky; beside its modules since.
@@ -34,7 +55,7 @@ impl Guest {
     /// # Errors
     /// If the tree has none.
     pub fn kernel(self) -> Result<PathBuf, String> {
-        let tree = self.tree();
+        let tree = self.boot_tree();
         let modules = tree.find("usr/lib/modules", "").ok_or("the tree has no kernel modules")?;
         let beside = Some(modules.join("vmlinuz")).filter(|path| path.is_file());
         Ok(beside.or_else(|| tree.find("boot", "vmlinuz-")).ok_or("the tree has no kernel")?)

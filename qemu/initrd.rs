@@ -1,11 +1,12 @@
 //! The initrd: by the guest's own dracut, with the module, units and agent of this working tree, as a package
-//! would have installed them.
+//! would have installed them; or by mkosi-initrd.
 
 use crate::guest::Guest;
 use crate::pages;
-use crate::toolbox::{cached, contents, repository, succeed, work};
+use crate::toolbox::{cached, contents, fresh, repository, succeed, work};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 use support::package;
@@ -19,8 +20,39 @@ pub fn base(guest: Guest) -> Result<PathBuf, String> {
     let output = work().join(format!("initrd-{}", guest.version()));
     let script = repository().join(SCRIPT);
     cached(&output, &inputs(guest, &layer), || {
+        let layer = with_kernel(guest, &layer)?;
         let mut command = guest.tree().command(&script);
         succeed(command.arg(&layer).arg(repository().join(WITNESS)).arg(&output)).map(drop)
+    })
+}
+
+/// The same layer, with kernel modules for a guest whose tree has none.
+fn with_kernel(guest: Guest, layer: &Path) -> Result<PathBuf, String> {
+    if guest.tree() == guest.boot_tree() {
+        return Ok(layer.to_owned());
+    }
+    let both = work().join(format!("layer-{}", guest.version()));
+    fresh(&both)?;
+    let modules = guest.boot_tree().path().join("usr/lib/modules");
+    succeed(Command::new("cp").arg("--archive").arg(layer.join("usr")).arg(&both))?;
+    succeed(Command::new("cp").arg("--archive").arg(modules).arg(both.join("usr/lib")))?;
+    Ok(both)
+}
+
+/// One made by mkosi-initrd, by the commands in `docs/initrd.md`.
+///
+/// # Errors
+/// What apt or mkosi said.
+pub fn by_mkosi(guest: Guest) -> Result<PathBuf, String> {
+    let layer = layer()?;
+    let output = work().join(format!("initrd-{}-mkosi", guest.version()));
+    let (script, page) = ("qemu/guest/make-initrd-mkosi", "docs/initrd.md");
+    let mut inputs = inputs(guest, &layer);
+    inputs.extend([INSTALLER, script, page].map(|path| fs::read(repository().join(path)).unwrap()));
+    cached(&output, &inputs, || {
+        let mut command = guest.tree().command(repository().join(INSTALLER));
+        command.arg("mkosi").arg(repository().join(script)).arg(&layer).arg(repository().join(WITNESS));
+        succeed(command.arg(repository().join(page)).arg(&output)).map(drop)
     })
 }
 
@@ -31,26 +63,27 @@ pub fn base(guest: Guest) -> Result<PathBuf, String> {
 pub fn by_packages(guest: Guest) -> Result<PathBuf, String> {
     let layer = layer()?;
     let output = work().join(format!("initrd-{}-packages", guest.version()));
-    let installer = repository().join("tests/toolbox/with-packages");
     let mut inputs = inputs(guest, &layer);
-    inputs.extend([".ci/deb", "tests/toolbox/with-packages"].map(|path| fs::read(repository().join(path)).unwrap()));
+    inputs.extend([".ci/deb", INSTALLER].map(|path| fs::read(repository().join(path)).unwrap()));
     inputs.extend(contents(&repository().join("debian")));
     cached(&output, &inputs, || {
         let packages = work().join("packages");
         package::debs(&work().join("dist"), &packages)?;
-        let mut command = guest.tree().command(&installer);
+        let mut command = guest.tree().command(repository().join(INSTALLER));
         command.arg(&packages).arg(repository().join(SCRIPT)).arg("").arg(repository().join(WITNESS));
         succeed(command.arg(&output)).map(drop)
     })
 }
 
 const SCRIPT: &str = "qemu/guest/make-initrd";
+const INSTALLER: &str = "tests/toolbox/with-packages";
 /// What is in each initrd and isn't sextant's.
 const WITNESS: &str = "qemu/guest/initrd";
 
 /// What an initrd is made of.
 fn inputs(guest: Guest, layer: &Path) -> Vec<Vec<u8>> {
-    let mut inputs = vec![guest.tree().stamp(), fs::read(repository().join(SCRIPT)).unwrap()];
+    let mut inputs =
+        vec![guest.tree().stamp(), guest.boot_tree().stamp(), fs::read(repository().join(SCRIPT)).unwrap()];
     inputs.extend(contents(&repository().join(WITNESS)));
     inputs.extend(contents(layer));
     inputs

@@ -61,6 +61,9 @@ fn main() -> ExitCode {
         let left_out = (test.left_out)();
         let missing = if required { left_out.clone() } else { None };
         let obstacle = obstacle.clone().or_else(test.obstacle).or(missing);
+        if let Some(reason) = test.not_now {
+            return Trial::test(test.name, || Ok(())).with_kind(reason).with_ignored_flag(true);
+        }
         let (reason, run) = (obstacle.clone(), test.run);
         let trial = Trial::ignorable_test(test.name, move || {
             reason.map_or_else(run, Err).map_err(Failed::from)?;
@@ -91,8 +94,10 @@ fn main() -> ExitCode {
 
 struct Test {
     name: String,
+    /// Why it isn't run unless that is asked for.
+    not_now: Option<&'static str>,
     /// Why it can't be run here, besides what none can be run for.
-    obstacle: fn() -> Option<String>,
+    obstacle: Box<dyn FnOnce() -> Option<String>>,
     /// What it does without here, which is a failure where everything is required.
     left_out: fn() -> Option<String>,
     run: Box<dyn FnOnce() -> Result<(), String> + Send>,
@@ -102,23 +107,31 @@ struct Test {
 fn tests() -> Vec<Test> {
     let story = |name: &str, run: fn() -> Result<(), String>, left_out| Test {
         name: name.to_owned(),
-        obstacle: || None,
+        not_now: None,
+        obstacle: Box::new(|| None),
         left_out,
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
-    let assessment = Test { obstacle: assessment::obstacle, ..story(assessment::NAME, assessment::test, || None) };
-    let policies = Test { obstacle: policies::obstacle, ..story(policies::NAME, policies::test, || None) };
+    let with = |obstacle: fn() -> Option<String>, test| Test { obstacle: Box::new(obstacle), ..test };
+    let assessment = with(assessment::obstacle, story(assessment::NAME, assessment::test, || None));
+    let policies = with(policies::obstacle, story(policies::NAME, policies::test, || None));
     let power_cut = story(powercut::NAME, powercut::test, || None);
-    let of = |scenario: scenarios::Scenario| Test {
-        name: scenario.name.clone(),
-        obstacle: scenario.obstacle,
-        left_out: || None,
-        run: Box::new(move || run::test(&scenario)),
+    let is_matrix = toolbox::is_matrix();
+    let of = |scenario: scenarios::Scenario| {
+        let obstacle = scenario.obstacle_here();
+        Test {
+            name: scenario.name.clone(),
+            not_now: (scenario.is_of_matrix && !is_matrix).then_some("make machines boots it"),
+            obstacle: Box::new(move || obstacle),
+            left_out: || None,
+            run: Box::new(move || run::test(&scenario)),
+        }
     };
     let kairos = kairos::all().into_iter().map(|story| Test {
         name: story.name.to_owned(),
-        obstacle: toolbox::no_kairos,
+        not_now: None,
+        obstacle: Box::new(toolbox::no_kairos),
         left_out: || None,
         run: Box::new(move || story.test()),
     });
@@ -138,7 +151,7 @@ fn console(name: &str) -> ExitCode {
         }
         return ExitCode::from(2);
     };
-    match toolbox::obstacle().or_else(scenario.obstacle).map_or_else(|| run::console(&scenario), Err) {
+    match toolbox::obstacle().or_else(|| scenario.obstacle_here()).map_or_else(|| run::console(&scenario), Err) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -55,7 +55,9 @@ pub struct Scenario {
     /// What has to hold besides what always has to.
     pub check: fn(&Findings),
     /// Why this one can't be made here, though others can.
-    pub obstacle: fn() -> Option<String>,
+    obstacle: fn() -> Option<String>,
+    /// Not for each run of the tests, but for `make machines`.
+    pub is_of_matrix: bool,
 }
 
 impl Scenario {
@@ -76,11 +78,21 @@ impl Scenario {
             outcome: Outcome::Judged,
             check: |_| {},
             obstacle: || None,
+            is_of_matrix: false,
         }
+    }
+
+    /// Why it can't be made here, though others can.
+    pub fn obstacle_here(&self) -> Option<String> {
+        self.guest.obstacle().or_else(self.obstacle)
     }
 
     fn on(self, guest: Guest) -> Self {
         Self { name: format!("{}-{}", self.name, guest.version()), guest, ..self }
+    }
+
+    fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
     }
 
     fn offers(self, offers: fn() -> Vec<Offer>) -> Self {
@@ -121,6 +133,10 @@ impl Scenario {
 
     fn obstacle(self, obstacle: fn() -> Option<String>) -> Self {
         Self { obstacle, ..self }
+    }
+
+    fn of_matrix(self) -> Self {
+        Self { is_of_matrix: true, ..self }
     }
 
     fn check(self, check: fn(&Findings)) -> Self {

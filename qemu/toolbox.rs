@@ -27,11 +27,15 @@ pub fn fresh(directory: &Path) -> Result<(), String> {
     fs::create_dir_all(directory).map_err(|error| format!("making {}: {error}", directory.display()))
 }
 
-/// A tree: the toolbox itself, or the second guest.
+/// A tree: the toolbox itself, or another guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tree {
     Trixie,
     Forky,
+    /// Without a kernel.
+    Bookworm,
+    /// bookworm with systemd from its backports.
+    Backports,
 }
 
 impl Tree {
@@ -39,10 +43,19 @@ impl Tree {
     pub fn path(self) -> PathBuf {
         let default = || repository().join("target/toolbox");
         let mut path = std::env::var_os("SEXTANT_TOOLBOX").map_or_else(default, PathBuf::from).into_os_string();
-        if self == Self::Forky {
-            path.push("-forky");
-        }
+        path.push(match self {
+            Self::Trixie => "",
+            Self::Forky => "-forky",
+            Self::Bookworm => "-bookworm",
+            Self::Backports => "-bookworm-backports",
+        });
         path.into()
+    }
+
+    /// Why it can't be used here: it isn't there.
+    pub fn obstacle(self) -> Option<String> {
+        let path = self.path();
+        (!path.join(".stamp").is_file()).then(|| format!("no tree {}: run tests/toolbox/prepare", path.display()))
     }
 
     /// Says what it was made of.
@@ -72,8 +85,8 @@ pub fn obstacle() -> Option<String> {
         return Some("SEXTANT_QEMU=skip".to_owned());
     }
     for tree in [Tree::Trixie, Tree::Forky] {
-        if !tree.path().join(".stamp").is_file() {
-            return Some(format!("no tree {}: run tests/toolbox/prepare", tree.path().display()));
+        if let Some(obstacle) = tree.obstacle() {
+            return Some(obstacle);
         }
         let output = tree.command("true").output().unwrap();
         if !output.status.success() {
@@ -81,6 +94,11 @@ pub fn obstacle() -> Option<String> {
         }
     }
     None
+}
+
+/// Whether all machines are chosen; otherwise there are those that each run of the tests has.
+pub fn is_matrix() -> bool {
+    std::env::var_os("SEXTANT_KAIROS").is_some_and(|value| value == "matrix")
 }
 
 /// Why yip can't be run here.

@@ -10,9 +10,9 @@ use std::process::Command;
 use support::keys::Authority;
 
 /// For every machine: where the console is, and that what breaks ends by itself and without delay. Security modules
-/// that do nothing here take seconds under emulation.
+/// that do nothing here take seconds under emulation; without `integrity` the kernel of bookworm panics.
 const COMMAND_LINE: &str = "root=/dev/vdb rootfstype=ext4 rw console=ttyS0 quiet loglevel=4 systemd.show_status=no \
-    rd.shell=0 rd.emergency=poweroff oops=panic panic=-1 mitigations=off audit=0 lsm=capability \
+    rd.shell=0 rd.emergency=poweroff oops=panic panic=-1 mitigations=off audit=0 lsm=capability,integrity \
     systemd.default_device_timeout_sec=60 random.trust_cpu=on tsc=reliable";
 
 /// The signed files for the ESP.
@@ -54,7 +54,7 @@ pub fn make(
 /// # Errors
 /// What the tools said.
 pub fn build(parts: &Parts<'_>, authority: &Authority, directory: &Path) -> Result<Signed, String> {
-    let tree = parts.guest.tree().path();
+    let tree = parts.guest.boot_tree().path();
     let efi = tree.join("usr/lib/systemd/boot/efi");
     let signed = Signed { boot_loader: directory.join("boot.efi"), uki: directory.join("uki.efi") };
     let (stub, unsigned) = (directory.join("stub"), directory.join("unsigned.efi"));

@@ -57,7 +57,7 @@ pub fn judge_kernel_log(findings: &Findings, offers: &[Offer]) {
 
 /// Where there was no agent, or none to the end: nothing is merged, and the machine is up.
 pub fn judge_closed(findings: &Findings) {
-    for class in ["sysext", "confext"] {
+    for class in classes(findings) {
         assert_eq!(findings.merged(class), Vec::<String>::new(), "merged with the gate closed");
         let unit = format!("systemd-{class}.service");
         assert!(findings.property(&unit, "DropInPaths").contains("/run/systemd/system"), "no drop-in for {unit}");
@@ -189,7 +189,14 @@ fn status(findings: &Findings, report: &Value, offers: &[Offer]) {
         assert_eq!(findings.text(&format!("status/{file}")).trim(), expected, "{file}: {}", findings.text(file));
     }
     let (text, metrics) = (findings.text("agent-status"), findings.text("metrics"));
+    // systemd-stub says which UKI it belongs to from 257 on.
+    let is_told = !findings.text("systemd").starts_with("systemd 254");
+    assert_eq!(report["firmware"]["uki"].is_string(), is_told, "{}", report["firmware"]);
     for row in rows.iter().filter(|row| row["directory"] == "/.extra/sysext") {
+        if !is_told {
+            assert_eq!(row["esp_path"], Value::Null, "{row}");
+            continue;
+        }
         let path = row["esp_path"].as_str().unwrap_or_else(|| panic!("no path on the ESP: {row}"));
         let end = format!(".efi.extra.d/{}", row["file"].as_str().unwrap());
         assert!(path.to_lowercase().ends_with(&end.to_lowercase()), "{row}");
@@ -203,7 +210,7 @@ fn status(findings: &Findings, report: &Value, offers: &[Offer]) {
 /// The host's units can't merge by another policy, whatever is asked of them: one command of theirs merges, and the others
 /// are the agent's.
 pub fn policy(findings: &Findings) {
-    for class in ["sysext", "confext"] {
+    for class in classes(findings) {
         for property in ["ExecStart", "ExecReload"] {
             let commands = findings.properties(&format!("systemd-{class}.service"), property);
             let ours = |command: &&String| command.contains("argv[]=/run/sextant/sextant-agent adopt ;");
@@ -213,6 +220,11 @@ pub fn policy(findings: &Findings) {
             assert_eq!(merge.matches("argv[]=").count(), 1, "{property} of systemd-{class}: {merge}");
         }
     }
+}
+
+/// The classes of extensions that the host's systemd knows.
+fn classes(findings: &Findings) -> &'static [&'static str] {
+    if findings.text("systemd").starts_with("systemd 252") { &["sysext"] } else { &["sysext", "confext"] }
 }
 
 fn staged(offers: &[Offer]) -> usize {

@@ -1,6 +1,7 @@
 //! What the witness in the machine wrote down.
 
 use serde_json::Value;
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs;
 use std::io::ErrorKind;
@@ -86,11 +87,18 @@ impl Findings {
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("report: {error}\n{text}")))
     }
 
-    /// The journal of the whole boot, initrd included.
+    /// The journal of the whole boot, initrd included. systemd 254 shows an entry of the initrd from the files in /run and from those
+    /// on the disk, where journald has copied it: it is there once.
     pub fn journal(&self) -> Vec<Value> {
         let text = self.printed("journal.json");
         let entry = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("journal: {error}\n{line}"));
-        let entries: Vec<Value> = text.lines().map(entry).collect();
+        let mut entries: Vec<Value> = text.lines().map(entry).collect();
+        let mut seen = HashSet::new();
+        // A copy has another number in the sequence only, `i=`.
+        entries.retain(|entry| {
+            let Some(cursor) = entry["__CURSOR"].as_str() else { return true };
+            seen.insert(cursor.split(';').filter(|part| !part.starts_with("i=")).collect::<Vec<_>>().join(";"))
+        });
         assert!(!entries.is_empty(), "the journal is empty");
         entries
     }

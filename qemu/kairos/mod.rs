@@ -25,8 +25,6 @@ use std::time::Instant;
 
 use self::sets::Image;
 
-/// Chooses the whole matrix; otherwise there are those that each run of the tests has.
-const MATRIX: &str = "SEXTANT_KAIROS";
 /// Entries of the boot loader.
 const ENTRIES: [&str; 3] = ["active", "passive", "recovery"];
 /// MiB. The root file system is in it three times while immucore copies it.
@@ -34,7 +32,7 @@ const MEMORY: u32 = 2048;
 
 /// All of them.
 pub fn all() -> Vec<Story> {
-    let whole = std::env::var_os(MATRIX).is_some_and(|value| value == "matrix");
+    let whole = crate::toolbox::is_matrix();
     let all = [stories::central()].into_iter().chain(matrix::table());
     all.filter(|story| whole || !story.is_of_matrix).collect()
 }

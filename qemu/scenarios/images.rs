@@ -2,7 +2,7 @@
 
 use super::{Scenario, measurement, vendor};
 use crate::cpio::Archive;
-use crate::guest::Guest::{Systemd257, Systemd262};
+use crate::guest::Guest::{self, Systemd254, Systemd257, Systemd262};
 use crate::images::{self, Expected, Offer};
 use crate::variables::hex;
 use crate::witness::Findings;
@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use support::package;
 
 const MIB: usize = 1 << 20;
+/// Where a systemd-stub that knows directories for all boot entries puts files.
+const GLOBAL: [&str; 4] = [".extra/sysext", ".extra/global_sysext", ".extra/confext", ".extra/global_confext"];
 /// Larger than the share of `LARGE_MEMORY` that /run gets, 20 %.
 const LARGE: usize = 300 * MIB;
 const LARGE_MEMORY: u32 = 1536;
@@ -37,14 +39,25 @@ pub fn table() -> Vec<Scenario> {
     vec![
         central()
             .on(Systemd257)
-            .offers(|| central_offers(Offer::unseen))
+            .offers(|| central_offers(Systemd257))
             .initrd(initrd::by_packages)
             .obstacle(package::no_debhelper)
             .check(|findings| measurement::as_predicted(findings, &[".extra/sysext", ".extra/confext"])),
-        central().on(Systemd262).offers(|| central_offers(|offer| offer)).check(|findings| {
-            let places = [".extra/sysext", ".extra/global_sysext", ".extra/confext", ".extra/global_confext"];
-            measurement::as_predicted(findings, &places);
+        central().on(Systemd262).offers(|| central_offers(Systemd262)).check(|findings| {
+            measurement::as_predicted(findings, &GLOBAL);
         }),
+        central()
+            .on(Systemd254)
+            .offers(|| central_offers(Systemd254))
+            .check(|findings| measurement::as_predicted(findings, &[".extra/sysext"])),
+        central()
+            .on(Systemd262)
+            .named("central-mkosi")
+            .offers(|| central_offers(Systemd262))
+            .initrd(initrd::by_mkosi)
+            // It has systemd-tpm in its initrd, which dracut leaves out.
+            .check(|findings| measurement::as_predicted_and_separated(findings, &GLOBAL))
+            .of_matrix(),
         large().on(Systemd257),
         large().on(Systemd262),
         Scenario::new("hostile-only", "nothing but hostile ones")
@@ -62,8 +75,8 @@ fn measuring() -> Archive {
 }
 
 /// Those of the central scenario. What is for all boot entries is seen by some versions of systemd-stub only.
-fn central_offers(global: fn(Offer) -> Offer) -> Vec<Offer> {
-    let all = |offer: Offer| global(offer.global());
+fn central_offers(guest: Guest) -> Vec<Offer> {
+    let all = |offer: Offer| if guest == Systemd262 { offer.global() } else { offer.global().unseen() };
     let odd = |file, expected| Offer::anything(file, file.as_bytes(), expected);
     let others = vec![
         Offer::confext("conf", keys::db(), "db"),
@@ -79,7 +92,12 @@ fn central_offers(global: fn(Offer) -> Offer) -> Vec<Offer> {
         odd("spare.sysext.raw.disabled", Expected::Unseen),
         odd("notes.txt", Expected::Unseen),
     ];
-    [images::good(), images::built(), hostile_offers(), others].concat()
+    let built = images::built().into_iter().map(|offer| match offer.name() {
+        // Kernels read zstd in erofs from 6.10 on.
+        "built-erofs-zstd" if guest == Systemd254 => offer.rejected("not-mountable"),
+        _ => offer,
+    });
+    [images::good(), built.collect(), hostile_offers(), others].concat()
 }
 
 fn hostile_offers() -> Vec<Offer> {

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Scenario, vendor};
 use crate::cpio::Archive;
-use crate::guest::Guest::Systemd262;
+use crate::guest::Guest::{Systemd252, Systemd254, Systemd262};
 use crate::images::Offer;
 use crate::keys;
 use crate::witness::Findings;
@@ -11,7 +11,7 @@ use support::trees::Tree;
 const MIB: usize = 1 << 20;
 
 pub fn table() -> Vec<Scenario> {
-    vec![
+    let killed = || {
         Scenario::new("killed", "the agent is killed when it has staged one of three")
             .sealed(|| vendor().file(KILLER_UNIT, KILLER).symlink(KILLER_WANTED, "../killer.service"))
             .offers(|| {
@@ -21,12 +21,26 @@ pub fn table() -> Vec<Scenario> {
                     Offer::sysext("c-third", keys::db(), "db").unseen(),
                 ]
             })
-            .check(was_killed),
+            .check(was_killed)
+    };
+    let no_agent = || {
         Scenario::new("no-agent", "the agent is missing from the initrd")
             .sealed(|| vendor().symlink("usr/lib/sextant/sextant-agent", "/nowhere"))
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db").unseen()])
             .outcome(Outcome::Closed)
-            .check(|findings| assert!(findings.report().is_none())),
+            .check(|findings| assert!(findings.report().is_none()))
+    };
+    vec![
+        killed(),
+        killed().on(Systemd254).of_matrix(),
+        no_agent(),
+        no_agent().on(Systemd254).of_matrix(),
+        Scenario::new("too-old", "the host's systemd knows no image policy")
+            .on(Systemd252)
+            .offers(|| vec![Offer::sysext("by-db", keys::db(), "db")])
+            .outcome(Outcome::Closed)
+            .check(nothing_merged_without_a_policy)
+            .of_matrix(),
         Scenario::new(
             "no-merge",
             "all is staged and nothing opens the gate; the host has a signed image and somebody who asks",
@@ -159,6 +173,20 @@ fn nothing_got_past_the_gate(findings: &Findings) {
         };
         assert!(!findings.places(is_skipped).is_empty(), "{unit} wasn't kept from merging");
     }
+}
+
+/// Images are staged and the gate is open, but `systemd-sysext` fails, and the agent says why.
+fn nothing_merged_without_a_policy(findings: &Findings) {
+    let report = findings.report().unwrap();
+    assert_eq!(report["images"][0]["verdict"], "staged", "{report}");
+    let merge = &report["merge"];
+    assert_eq!((&merge["requested"], &merge["missing"]), (&true.into(), &["by-db"][..].into()), "{merge}");
+    assert_eq!(findings.property("systemd-sysext.service", "Result"), "exit-code");
+    let cause = "systemd 252 has no image policies, so it fails and merges nothing: 254 or newer is needed";
+    assert_eq!(merge["not_merged"][0]["cause"], cause, "{merge}");
+    let text = format!("by-db (sysext) was staged and is not merged: {cause}");
+    let said = findings.said();
+    assert!(said.iter().any(|entry| entry["MESSAGE"] == text.as_str()), "{said:?}");
 }
 
 fn no_journal() -> Archive {

@@ -6,7 +6,7 @@
 
 use crate::measure::{
     Bank, EVENT_LOG, EventLog, Expected, MAX_LOG, Matched, Member, PLACES, Place, SYSEXTS, TPM, Values, compare,
-    digest, is_taken, read_pcr, replay,
+    digest, read_pcr, replay,
 };
 use crate::policy::Limits;
 use crate::report::{EVENT_ROWS, MeasuredEvent, Measurement, MeasurementState, PcrValues};
@@ -39,15 +39,15 @@ pub(super) fn predict(root: &Root, limits: Limits, before: Option<Measurement>) 
 fn predicted(root: &Root, limits: Limits) -> Result<Measurement> {
     let (mut sysexts, mut events) = (Vec::new(), Vec::new());
     let (mut bytes, mut count) = (0_u64, 0_usize);
-    for place in &PLACES {
-        let files = open(root, place)?;
+    for place in PLACES.map(Place::of_both_classes) {
+        let files = open(root, &place)?;
         count = count.saturating_add(files.len());
         ensure!(count <= MAX_FILES, "{count} files; the limit is {MAX_FILES}");
         bytes = files.iter().map(|file| file.source.len()).fold(bytes, u64::saturating_add);
         let limit = limits.total_size;
         ensure!(bytes <= limit, "files are {bytes} bytes; limits.total_size is {limit}");
         let members: Vec<_> = files.iter().map(|file| Member { name: &file.name, content: &file.source }).collect();
-        let Some(digest) = digest(BANK, place, &members)? else { continue };
+        let Some(digest) = digest(BANK, &place, &members)? else { continue };
         for file in &files {
             let now = Stamp::of(file.source.file()).with_context(|| format!("examining {} again", file.name))?;
             ensure!(now == file.stamp, "{} changed while it was read", Text::new(&file.name));
@@ -86,7 +86,7 @@ fn open(root: &Root, place: &Place) -> Result<Vec<Opened>> {
         return Ok(Vec::new());
     };
     let mut files = Vec::new();
-    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| is_taken(name, place.class)) {
+    for name in names.iter().filter_map(|name| name.to_str()).filter(|name| place.takes(name)) {
         let context = || format!("opening {}", Text::new(name));
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(opened.join(name)) {

@@ -115,7 +115,13 @@ fn run(
 fn each(run: &mut Run<'_>, records: &mut Records<'_>, root: &Root, class: Class, directory: &str, files: &[OsString]) {
     let kind = PlaceKind::Stub;
     let verify = Verify::Full;
-    let place = |number: usize| files.get(number).map(|file| Place { directory, file, class, kind, verify });
+    let place = |number: usize| {
+        let file = files.get(number)?;
+        // systemd-stub before 256 puts configuration extensions among the system extensions.
+        let named = file.to_str().and_then(Class::of_file_name).map(|(named, _)| named);
+        let class = named.filter(|_| class == Class::Sysext).unwrap_or(class);
+        Some(Place { directory, file, class, kind, verify })
+    };
     for (number, file) in files.iter().enumerate() {
         let Some(here) = place(number) else { continue };
         let mut image = run.process(here, place(number.saturating_add(1)), &|| Ok(())).image;

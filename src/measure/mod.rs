@@ -20,7 +20,7 @@ pub use bank::{Bank, Digests, SEPARATOR, Values};
 pub use comparison::{Expected, Matched, MatchedState, compare};
 pub use error::ArchiveError;
 pub use event_log::{Entry, EventLog, LogError, MAX_LOG};
-pub use place::{GLOBAL, PLACES, Place, is_taken};
+pub use place::{CONFEXTS_SINCE, GLOBAL, OLD_PLACES, PLACES, Place, is_taken};
 pub use tpm::{EVENT_LOG, TPM, TpmError, read_pcr};
 
 use ddi::Class;

@@ -1,5 +1,6 @@
 //! Why systemd merged nothing of a class: what became of its unit, and what an administrator told it.
 
+use super::host::MAX_NAMES;
 use super::{GATE, is_open};
 use crate::kernel::cmdline::is_off;
 use crate::root::Root;
@@ -18,6 +19,13 @@ const VENDOR: &str = "/usr/lib/systemd/system";
 const MAX_UNIT: u64 = 64 << 10;
 /// How long systemctl waits for an answer of systemd (systemd 257, `docs/ENVIRONMENT.md`).
 const PATIENCE: (&str, &str) = ("SYSTEMD_BUS_TIMEOUT", "10s");
+
+/// The first version of systemd that has image policies (systemd 254, `NEWS`). Older ones fail at the option for one.
+pub const OLDEST: u32 = 254;
+/// Name of systemd's own library, before its version.
+const LIBRARY: &str = "libsystemd-shared-";
+/// Where that library is, besides the directory of the architecture.
+const LIBRARIES: [&str; 2] = ["/usr/lib/systemd", "/usr/lib64/systemd"];
 
 /// What became of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +82,8 @@ pub enum Obstacle {
     Masked(String),
     /// The kernel's command line has this word.
     CommandLine(String),
+    /// Its systemd is of this version, which knows no image policy.
+    TooOld(u32),
 }
 
 impl Obstacle {
@@ -90,6 +100,10 @@ impl fmt::Display for Obstacle {
             Self::Gate => write!(f, "{GATE} does not exist, so nothing is merged"),
             Self::Masked(path) => write!(f, "its unit is masked by {path}"),
             Self::CommandLine(word) => write!(f, "{word} on the kernel command line disables merging"),
+            Self::TooOld(version) => write!(
+                f,
+                "systemd {version} has no image policies, so it fails and merges nothing: {OLDEST} or newer is needed"
+            ),
         }
     }
 }
@@ -106,6 +120,25 @@ pub fn obstacle(root: &Root, class: Class, command_line: &str) -> Option<Obstacl
         return Some(Obstacle::CommandLine(format!("{switch}=0")));
     }
     (!is_open(root)).then_some(Obstacle::Gate)
+}
+
+/// Whether systemd is too old to merge by a policy. It is, if the name of its library says so.
+#[must_use]
+pub fn too_old(root: &Root) -> Option<Obstacle> {
+    let own = format!("/usr/lib/{}-linux-gnu/systemd", std::env::consts::ARCH);
+    let directories = LIBRARIES.into_iter().chain([own.as_str()]);
+    let names =
+        directories.flat_map(|directory| root.list_some(directory, MAX_NAMES).ok().flatten().unwrap_or_default());
+    let version = names.filter_map(|name| library_version(name.to_str()?)).max()?;
+    (version < OLDEST).then_some(Obstacle::TooOld(version))
+}
+
+/// The version of systemd whose library has this file name: `libsystemd-shared-257.so`, also `-257.13-1.fc42.so`. `None` if it is
+/// another file.
+#[must_use]
+pub fn library_version(file: &str) -> Option<u32> {
+    let version = file.strip_prefix(LIBRARY)?;
+    version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The path of a unit in `directory`, and whether it is a link to `/dev/null`, or empty: that masks it.
@@ -197,5 +230,33 @@ mod tests {
         assert_eq!(found(""), None);
         write("etc/systemd/system/systemd-sysext.service", "");
         assert_eq!(found(""), Some(Obstacle::Masked("/etc/systemd/system/systemd-sysext.service".to_owned())));
+    }
+    #[test]
+    fn a_systemd_without_image_policies_is_told_by_its_library() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let found = || too_old(&root);
+        assert_eq!(found(), None, "there is none");
+        let own = format!("usr/lib/{}-linux-gnu/systemd", std::env::consts::ARCH);
+        for directory in ["usr/lib/systemd", &own] {
+            let library = |version: &str| dir.path().join(directory).join(format!("libsystemd-shared-{version}.so"));
+            fs::create_dir_all(dir.path().join(directory)).unwrap();
+            fs::write(library("252"), "").unwrap();
+            let obstacle = found().unwrap();
+            assert_eq!(obstacle, Obstacle::TooOld(252), "{directory}");
+            assert!(!obstacle.is_meant());
+            let text = "systemd 252 has no image policies, so it fails and merges nothing: 254 or newer is needed";
+            assert_eq!(obstacle.to_string(), text);
+            // What an update has left behind isn't what runs.
+            fs::write(library("254"), "").unwrap();
+            assert_eq!(found(), None, "{directory}");
+            fs::remove_file(library("254")).unwrap();
+            fs::rename(library("252"), library("253.7-1.fc38")).unwrap();
+            assert_eq!(found(), Some(Obstacle::TooOld(253)), "{directory}");
+            fs::remove_file(library("253.7-1.fc38")).unwrap();
+        }
+        for name in ["libsystemd-shared-.so", "libsystemd-core-252.so", "libsystemd-shared-99999999999.so", "systemd"] {
+            assert_eq!(library_version(name), None, "{name}");
+        }
     }
 }

@@ -2,17 +2,22 @@
 
 use super::Image;
 use crate::firmware::entry::{GLOBAL_EXTRA_DIRECTORY, extra_directory};
+use ddi::Class;
 use ddi::text::Text;
 
 impl Image {
     /// Notes which file of the EFI system partition it is, if systemd-stub brought it. `uki` is what the firmware says was booted.
     pub fn set_esp_path(&mut self, uki: Option<&Text>) {
-        let [beside, global] = self.class.source_directories();
-        let directory = match &self.directory {
-            Some(directory) if *directory == *beside => uki.map(|uki| extra_directory(uki.as_str())),
-            Some(directory) if *directory == *global => Some(GLOBAL_EXTRA_DIRECTORY.to_owned()),
-            _ => None,
+        // Of either class: systemd-stub before 256 puts configuration extensions among the system extensions.
+        let of_class = |class: Class| {
+            let [beside, global] = class.source_directories();
+            match &self.directory {
+                Some(directory) if *directory == *beside => uki.map(|uki| extra_directory(uki.as_str())),
+                Some(directory) if *directory == *global => Some(GLOBAL_EXTRA_DIRECTORY.to_owned()),
+                _ => None,
+            }
         };
+        let directory = Class::ALL.into_iter().find_map(of_class);
         self.esp_path = directory.map(|directory| Text::new(format_args!("{directory}/{}", self.file)));
     }
 }
@@ -20,7 +25,6 @@ impl Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ddi::Class;
     use std::ffi::OsStr;
 
     #[test]
@@ -36,6 +40,7 @@ mod tests {
         let global = Some("loader/extensions/k3s.sysext.raw".to_owned());
         assert_eq!(path(Class::Sysext, "/.extra/sysext", Some(&uki)), beside);
         assert_eq!(path(Class::Confext, "/.extra/confext", Some(&uki)), beside);
+        assert_eq!(path(Class::Confext, "/.extra/sysext", Some(&uki)), beside);
         assert_eq!(path(Class::Sysext, "/.extra/sysext", None), None);
         for uki in [Some(&uki), None] {
             assert_eq!(path(Class::Sysext, "/.extra/global_sysext", uki), global);

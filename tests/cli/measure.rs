@@ -61,6 +61,25 @@ fn what_the_stub_takes_is_measured_in_its_order() {
     assert_eq!((&row["events"][0]["pcr"], &row["events"][1]["pcr"]), (&13.into(), &12.into()));
 }
 
+/// All of them are system extensions to it, and it has no directory for all entries.
+#[test]
+fn a_stub_before_256_does_not_tell_the_classes_apart() {
+    let fill = |version: &str| {
+        let desk = desk(version).file("esp/loader/extensions/global.sysext.raw", b"global");
+        let desk = desk.file(format!("{BESIDE}/a.sysext.raw"), b"a").file(format!("{BESIDE}/b.confext.raw"), b"b");
+        desk.file(format!("{BESIDE}/c.txt"), b"c")
+    };
+    for version in ["254.26-1~bpo12+1", "255.4"] {
+        let row = measure(&fill(version), &[]);
+        let all = vec!["a.sysext.raw".to_owned(), "b.confext.raw".to_owned()];
+        assert_eq!(files(&row), [(".extra/sysext".to_owned(), all)], "{version}");
+        assert_eq!(row["events"][0]["pcr"], 13);
+        let without = measure(&fill(version), &["--remove", "b.confext.raw"]);
+        assert_ne!(row["pcr13"], without["pcr13"], "{version}");
+    }
+    assert_eq!(files(&measure(&fill("256"), &[])).len(), 2);
+}
+
 #[test]
 fn extensions_of_all_entries_come_after_those_beside_the_uki() {
     let fill = |version: &str| {

@@ -71,7 +71,9 @@ pub(crate) fn an_initrd_by_dracut_is_ready_and_one_that_lacks_a_part_is_not() {
             assert_eq!(value["agent"]["path"], "/usr/lib/sextant/sextant-agent");
             assert_eq!(value["sealed"]["configuration"], "/etc/sextant.yaml");
             assert_eq!(value["sealed"]["certificates"][0]["sha256"], vendor.fingerprint());
-            assert!(value["systemd"].as_u64().unwrap() >= 252, "{}: {}", tree.suite, value["systemd"]);
+            let (version, old) = (value["systemd"].as_u64().unwrap(), ("systemd".to_owned(), "note".to_owned()));
+            assert!(version >= 252, "{}: {version}", tree.suite);
+            assert_eq!(findings(&value).contains(&old), version < 254, "{}: {:?}", tree.suite, findings(&value));
         }
         for (path, subject) in [
             ("usr/lib/sextant/sextant-agent", "/usr/lib/sextant/sextant-agent"),

@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 use support::harness::left_out;
 
 /// Releases of Debian whose dracut and systemd are tried, and what the tree is called beside `target/toolbox`.
-const SUITES: [(&str, &str); 3] = [("bookworm", "-bookworm"), ("trixie", ""), ("forky", "-forky")];
+const SUITES: [(&str, &str); 4] =
+    [("bookworm", "-bookworm"), ("bookworm-backports", "-bookworm-backports"), ("trixie", ""), ("forky", "-forky")];
 
 /// Exit status of `tests/toolbox/run` where a tree can't be entered.
 const UNAVAILABLE: i32 = 77;

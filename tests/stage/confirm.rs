@@ -153,6 +153,19 @@ fn what_an_administrator_turned_off_is_no_fault() {
 }
 
 #[test]
+fn a_systemd_that_knows_no_image_policy_is_named() {
+    let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
+    machine.stage();
+    run(&machine, "merge");
+    let machine = machine.file("usr/lib/systemd/libsystemd-shared-254.so", b"");
+    assert_eq!(cause(&machine), ("see the journal of systemd-sysext.service".to_owned(), true));
+    fs::remove_file(machine.path("usr/lib/systemd/libsystemd-shared-254.so")).unwrap();
+    let machine = machine.file("usr/lib/systemd/libsystemd-shared-252.so", b"");
+    let old = "systemd 252 has no image policies, so it fails and merges nothing: 254 or newer is needed";
+    assert_eq!(cause(&machine), (old.to_owned(), true));
+}
+
+#[test]
 fn a_staged_file_that_is_gone_is_named() {
     let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
     machine.stage();

@@ -40,6 +40,23 @@ fn one_name_is_staged_once_and_the_first_directory_wins() {
     assert_eq!(fs::read(machine.path("run/extensions/tool.raw")).unwrap(), second);
 }
 
+/// systemd-stub before 256 takes every image for a system extension.
+#[test]
+fn a_confext_among_the_sysexts_is_staged_as_what_its_name_says() {
+    let machine = Machine::trusting(&[vendor()])
+        .sysext("net.confext.raw", &confext("net"))
+        .sysext("tool.sysext.raw", &good_image("tool", vendor()))
+        .sysext("liar.confext.raw", &good_image("liar", vendor()))
+        .confext("stray.sysext.raw", &good_image("stray", vendor()));
+    let outcome = machine.stage();
+    assert_eq!(machine.staged_names(), ["tool"]);
+    assert!(machine.path("run/confexts/net.raw").is_file(), "{}", outcome.stderr);
+    let row = outcome.row("net.confext.raw");
+    assert_eq!((&row["class"], &row["directory"]), (&"confext".into(), &"/.extra/sysext".into()), "{row}");
+    assert_eq!(outcome.verdict("liar.confext.raw"), ("rejected", "wrong-extension-release"));
+    assert_eq!(outcome.verdict("stray.sysext.raw"), ("rejected", "bad-name"));
+}
+
 #[test]
 fn an_image_is_staged_once_whatever_its_copies_are_called() {
     let image = good_image("tool", vendor());

@@ -2,7 +2,7 @@
 
 use super::{confext, pretend_merged, report, run, vendor};
 use serde_json::{Value, json};
-use sextant::measure::{Bank, Event, Member, PLACES, pcr_13};
+use sextant::measure::{Bank, Event, Member, OLD_PLACES, PLACES, Place, pcr_13};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -34,8 +34,12 @@ fn machine(config: &str) -> Machine {
 
 /// The events of these files, by the tool's way.
 fn events(files: &[(&str, Vec<u8>)]) -> Vec<Event> {
+    events_in(&PLACES, files)
+}
+
+fn events_in(places: &'static [Place], files: &[(&str, Vec<u8>)]) -> Vec<Event> {
     let members: Vec<_> = files.iter().map(|(name, bytes)| Member { name, content: bytes }).collect();
-    PLACES.iter().filter(|place| place.global.is_none()).filter_map(|it| Event::of(it, &members).unwrap()).collect()
+    places.iter().filter(|place| place.global.is_none()).filter_map(|it| Event::of(it, &members).unwrap()).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -90,6 +94,18 @@ fn a_tpm_with_the_predicted_value_is_as_predicted() {
     assert!(shown.contains("\n  Measured: as predicted\n"), "{shown}");
     let metrics = status(&machine.path("run/sextant/report.json"), &["--prometheus"]);
     assert!(metrics.contains("sextant_measurement_info{state=\"as-predicted\"} 1\n"), "{metrics}");
+}
+
+/// systemd-stub before 256 makes one archive of both classes.
+#[test]
+fn a_confext_among_the_sysexts_is_predicted_as_it_was_measured() {
+    let trusting = Machine::trusting(&[vendor()]).config("measurement: true\n");
+    let machine = files().iter().fold(trusting, |machine, (name, bytes)| machine.sysext(name, bytes));
+    let events = events_in(&OLD_PLACES, &files());
+    assert_eq!(events.iter().map(|event| (event.pcr, event.files.len())).collect::<Vec<_>>(), [(13, 3)]);
+    let (measurement, _) = boot(&measured(machine, &events));
+    assert_eq!(measurement["state"], "as-predicted", "{measurement:#}");
+    assert_eq!(measurement["predicted"]["sha256"], value(&events));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{
-    Bank, Digests, Event, Member, PLACES, Place, SYSEXTS, is_taken, pcr_13, reads_global, stub_version,
+    Bank, Digests, Event, Member, Place, SYSEXTS, is_taken, pcr_13, places, reads_global, stub_version,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -199,7 +199,7 @@ impl Opened {
 fn of_files(arguments: &Arguments) -> Result<Prediction> {
     let files = arguments.images.iter().chain(&arguments.add).map(|path| Opened::of_path(path));
     let files: Rc<[Opened]> = files.collect::<Result<_>>()?;
-    let beside = PLACES.iter().filter(|place| place.global.is_none());
+    let beside = places(None).iter().filter(|place| place.global.is_none());
     let places: Vec<_> = beside.map(|place| (place, Rc::clone(&files))).collect();
     let events = measure_all(&places)?;
     let pcr13 = pcr_13(&events)?;
@@ -284,7 +284,8 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     if !global.is_empty() && takes_global.is_none() {
         bail!("unknown version of systemd-stub: it may or may not read {}", esp::GLOBAL);
     }
-    let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global == Some(true));
+    let all = places(stub.as_deref().ok());
+    let places = all.iter().filter(|place| place.global.is_none() || takes_global == Some(true));
     let of_place = |place: &Place| Rc::clone(if place.global.is_some() { &global } else { &beside });
     let places: Vec<_> = places.map(|place| (place, of_place(place))).collect();
     let events = measure_all(&places)?;

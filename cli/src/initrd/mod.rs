@@ -140,7 +140,7 @@ impl Inspection {
         self.kernels = kernel_modules::check(look, self.initrd, kernel, checks)?;
         let called = match self.initrd {
             Some(Kind::Kairos) => kairos::check(look, self.systemd, checks)?,
-            Some(Kind::Systemd) => systemd::check(look, checks)?,
+            Some(Kind::Systemd) => systemd::check(look, self.systemd, checks)?,
             None => None,
         };
         let machine = self.uki.as_ref().and_then(|uki| uki.machine);

@@ -4,6 +4,7 @@ use super::check::{Checks, Group, State};
 use super::expected::{self, MAX_FILE};
 use super::look::{File, Look};
 use ddi::text::Message;
+use sextant::merge::{OLDEST_SYSTEMD, library_version};
 use std::io;
 
 /// Where our files are.
@@ -48,7 +49,7 @@ const MODULES_LOAD: (&str, &str) =
     ("/usr/lib/modules-load.d/sextant.conf", include_str!("../../../systemd-units/sextant.modules-load.conf"));
 
 /// Checks units, drop-ins and programs, and returns the path of the agent that the units call.
-pub(super) fn check(look: &Look<'_>, checks: &mut Checks) -> io::Result<Option<String>> {
+pub(super) fn check(look: &Look<'_>, version: Option<u32>, checks: &mut Checks) -> io::Result<Option<String>> {
     let agent = match look.read(&format!("{UNITS}/{}", STAGE.0), MAX_FILE)? {
         File::Bytes(unit) => expected::called(&unit),
         _ => None,
@@ -80,6 +81,11 @@ pub(super) fn check(look: &Look<'_>, checks: &mut Checks) -> io::Result<Option<S
     }
     enabled(look, checks)?;
     programs(look, checks)?;
+    // It is the host's that merges, which an initrd need not have.
+    if let Some(version) = version.filter(|version| *version < OLDEST_SYSTEMD) {
+        let detail = format_args!("version {version}; a host merges nothing before {OLDEST_SYSTEMD}");
+        checks.note(Group::Requirements, "systemd", Message::new(detail));
+    }
     Ok(agent)
 }
 
@@ -124,9 +130,7 @@ pub(super) fn version(look: &Look<'_>) -> io::Result<Option<u32>> {
     directories.extend(look.names("usr/lib")?.iter().map(|name| format!("usr/lib/{name}/systemd")));
     for directory in directories {
         for name in look.names(&directory)? {
-            let Some(version) = name.strip_prefix("libsystemd-shared-") else { continue };
-            let digits = version.split(|character: char| !character.is_ascii_digit()).next().unwrap_or_default();
-            if let Ok(version) = digits.parse() {
+            if let Some(version) = library_version(&name) {
                 return Ok(Some(version));
             }
         }
@@ -138,8 +142,8 @@ pub(super) fn version(look: &Look<'_>) -> io::Result<Option<u32>> {
 pub(super) fn check_version(version: Option<u32>, checks: &mut Checks) {
     let subject = "systemd";
     match version {
-        Some(version) if version < 254 => {
-            let detail = Message::new(format_args!("version {version}; 254 is needed"));
+        Some(version) if version < OLDEST_SYSTEMD => {
+            let detail = Message::new(format_args!("version {version}; {OLDEST_SYSTEMD} is needed"));
             checks.wrong(
                 Group::Requirements,
                 subject,

@@ -3,6 +3,6 @@
 mod stub;
 
 pub use sextant::measure::{
-    ArchiveError, Bank, Digests, Event, EventLog, Member, PLACES, Place, SYSEXTS, Values, compare, is_taken, pcr_13,
+    ArchiveError, Bank, Digests, Event, EventLog, Member, Place, SYSEXTS, Values, compare, is_taken, pcr_13,
 };
-pub use stub::{Section, StubError, reads_global, sections, stub_version};
+pub use stub::{Section, StubError, places, reads_global, sections, stub_version};

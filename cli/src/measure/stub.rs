@@ -2,6 +2,7 @@
 
 use ddi::bytes::{array, u16_at, u32_at};
 use ddi::io::ReadAt;
+use sextant::measure::{CONFEXTS_SINCE, OLD_PLACES, PLACES, Place};
 use std::io;
 use thiserror::Error;
 
@@ -98,6 +99,17 @@ pub fn stub_version(uki: &dyn ReadAt) -> Result<String, StubError> {
 /// Returns whether a stub of this version reads the directory for all boot entries. `None` if the version is no number.
 #[must_use]
 pub fn reads_global(version: &str) -> Option<bool> {
-    let major = version.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()?;
-    Some(major >= GLOBAL_SINCE)
+    Some(major(version)? >= GLOBAL_SINCE)
+}
+
+/// Returns the places into which a stub of this version puts extensions, those for all boot entries included. If the version is
+/// unknown or no number, they are those of the newest.
+#[must_use]
+pub fn places(version: Option<&str>) -> &'static [Place] {
+    let is_old = version.and_then(major).is_some_and(|version| version < CONFEXTS_SINCE);
+    if is_old { &OLD_PLACES } else { &PLACES }
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -69,10 +69,11 @@ impl<'c> Causes<'c> {
         let (root, class) = (environment.root(), of_host.class);
         let is_merged = |name: &Text| found.iter().any(|found| found.name == *name);
         let is_complete = state.left().filter(|it| it.class == class).all(|it| is_merged(&it.name));
+        let too_old = || if is_complete { None } else { merge::too_old(root) };
         Self {
             of_host,
             is_empty: found.is_empty(),
-            obstacle: merge::obstacle(root, class, &environment.command_line()),
+            obstacle: merge::obstacle(root, class, &environment.command_line()).or_else(too_old),
             // Where all is well systemd isn't asked.
             service: if is_complete { None } else { environment.service(class) },
             host: state.host.iter().filter(|image| image.class == class).collect(),

@@ -2,7 +2,7 @@
 
 use super::{Opened, Prediction, measure_chosen};
 use crate::esp;
-use crate::measure::{Place, Values, is_taken, pcr_13};
+use crate::measure::{Place, Values, pcr_13};
 use anyhow::Result;
 use ddi::io::ReadAt;
 use ddi::text::Text;
@@ -94,7 +94,7 @@ impl<'p> Search<'p> {
     fn changes(&self, places: &[(&'static Place, Rc<[Opened]>)]) -> Vec<Change<'p>> {
         let mut changes: Vec<Change<'p>> = Vec::new();
         let mut add = |file: &'p Opened, is_added| {
-            let is_of_place = |(place, _): &(&Place, _)| is_taken(&file.name, place.class);
+            let is_of_place = |(place, _): &(&Place, _)| place.takes(&file.name);
             if places.iter().any(is_of_place) && !changes.iter().any(|known| std::ptr::eq(known.file, file)) {
                 changes.push(Change { file, is_added });
             }

@@ -2,7 +2,7 @@
 
 use crate::commands::measure::{Opened, measure_chosen, open_all};
 use crate::esp::{self, Entry, Esp};
-use crate::measure::{PLACES, Place, reads_global, stub_version};
+use crate::measure::{Place, places, reads_global, stub_version};
 use crate::policies::Variant;
 use anyhow::{Context, Result};
 use ddi::io::FileSource;
@@ -54,7 +54,9 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
     if steps.is_empty() {
         return Ok(None);
     }
-    let takes_global = takes_global(esp, entry);
+    let stub = version_of_stub(esp, entry);
+    let all = places(stub.as_deref().ok());
+    let takes_global = stub.and_then(|version| takes_global(&version));
     let read = |directory: &str| -> Result<Vec<Opened>> {
         let taken = esp.taken(directory).with_context(|| format!("listing {directory}"))?;
         taken.as_ref().map_or_else(|| Ok(Vec::new()), |extra| open_all(extra, true))
@@ -68,7 +70,7 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
         Err(_) => false,
     };
     let measure = |own: &[&Opened], global: &[&Opened]| -> Result<Variant> {
-        let places = PLACES.iter().filter(|place| place.global.is_none() || takes_global);
+        let places = all.iter().filter(|place| place.global.is_none() || takes_global);
         let files =
             |place: &'static Place| (place, if place.global.is_some() { global.to_vec() } else { own.to_vec() });
         Ok(Variant::of(&measure_chosen(places.map(files))?))
@@ -97,9 +99,13 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
     Ok(Some(States { now, last, others: states }))
 }
 
-/// Whether the stub of the entry reads the directory for all entries.
-fn takes_global(esp: &Esp, entry: &Entry) -> Result<bool> {
+/// The version of the stub of the entry.
+fn version_of_stub(esp: &Esp, entry: &Entry) -> Result<String> {
     let uki = File::open(esp.path().join(entry.uki.trim_start_matches('/'))).and_then(FileSource::new);
-    let version = stub_version(&uki.context("opening the UKI")?).context("reading the version of systemd-stub")?;
-    reads_global(&version).with_context(|| format!("version of systemd-stub is {}", Text::new(&version)))
+    stub_version(&uki.context("opening the UKI")?).context("reading the version of systemd-stub")
+}
+
+/// Whether a stub of this version reads the directory for all entries.
+fn takes_global(version: &str) -> Result<bool> {
+    reads_global(version).with_context(|| format!("version of systemd-stub is {}", Text::new(version)))
 }
