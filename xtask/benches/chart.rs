@@ -133,13 +133,17 @@ fn draw(out: &mut String, panel: &Panel) {
             let points: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
             let _ = writeln!(out, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
         }
-        let radius = if series.is_line { 4 } else { 2 };
         for ((x, y), (at, value)) in places.iter().zip(&series.points) {
-            let _ = writeln!(
-                out,
-                "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\">\
-                 <title>{name}: {at:.0}, {value:.3}</title></circle>"
-            );
+            // Points without a line are many.
+            let _ = if series.is_line {
+                writeln!(
+                    out,
+                    "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\">\
+                     <title>{name}: {at:.0}, {value:.3}</title></circle>"
+                )
+            } else {
+                writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\"/>")
+            };
         }
     }
 }
