@@ -78,7 +78,7 @@ fn tell(names: &[&str]) -> Result<(Vec<Unit>, bool)> {
     command.args(["--boot", "--quiet", "--no-pager", "--output=json"]).arg(format!("--output-fields={FIELDS}"));
     command.arg("_PID=1").args(MESSAGES.map(|(id, _)| format!("MESSAGE_ID={id}")));
     command.args(names.iter().map(|name| format!("UNIT={name}")));
-    command.args(["+", "_TRANSPORT=kernel", "SYSLOG_IDENTIFIER=systemd"]);
+    command.args(["+", "_TRANSPORT=kernel", "SYSLOG_IDENTIFIER=systemd", "SYSLOG_PID=1"]);
     let (lines, is_truncated) = capture(&mut command, MAX_JOURNAL, TIME, &[0])?;
     if lines.is_empty() {
         bail!("journalctl prints no message of PID 1 in this boot");
