@@ -93,8 +93,7 @@ impl Entry {
     /// When the message was written, in microseconds of `CLOCK_MONOTONIC`.
     ///
     /// journald adds when it received the message, which can be a good while later. Of the kernel's log it knows the time of the
-    /// line (printk's clock, which is set to nothing and differs by less than milliseconds during a boot), of other messages the time
-    /// of day.
+    /// line, by printk's clock, which is some hundredths of a second behind; of other messages the time of day.
     fn time(&self) -> Option<u64> {
         let received = number(&self.monotonic)?;
         if self.is_of_the_kernel() {

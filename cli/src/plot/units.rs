@@ -39,9 +39,9 @@ pub(super) const MILESTONES: [&str; 29] = [
     "boot-complete.target",
 ];
 
-/// How much earlier than `systemctl show` says the journal may put the same start of a unit, in microseconds. Only times of the
-/// kernel's log can be early at all.
-const TOLERANCE: u64 = 50_000;
+/// How much earlier than `systemctl show` says the journal may put the same start of a unit, in microseconds: printk's clock, by
+/// which the kernel's log goes, starts a little later than `CLOCK_MONOTONIC` (54 ms in an emulated machine).
+const TOLERANCE: u64 = 1_000_000;
 
 /// Properties of a unit that [`Unit::parse_all`] reads.
 pub(super) const UNIT_PROPERTIES: &str = "Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic,\
@@ -133,11 +133,14 @@ impl Unit {
     pub fn complete(shown: Vec<Self>, told: Vec<Self>, boot: Boot) -> Vec<Self> {
         let last: BTreeMap<Text, u64> = shown.iter().map(|unit| (unit.name.clone(), unit.starting.begin)).collect();
         let is_known = boot != Boot::default();
+        // The last one of each unit in the journal, which may be the one that is shown.
+        let last_told: BTreeMap<Text, u64> = told.iter().map(|unit| (unit.name.clone(), unit.starting.begin)).collect();
         let mut units = shown;
         for mut unit in told {
             let begin = unit.starting.begin;
+            let is_last = last_told.get(&unit.name) == Some(&begin);
             let end = match last.get(&unit.name) {
-                Some(last) if begin.saturating_add(TOLERANCE) >= *last => continue,
+                Some(last) if begin >= *last || is_last && begin.saturating_add(TOLERANCE) >= *last => continue,
                 Some(last) => Some(*last),
                 // No unit that is active is forgotten, but at the switch of the root.
                 None if is_known => boot.host.filter(|host| begin < *host).or(Some(unit.starting.end)),

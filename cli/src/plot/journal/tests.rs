@@ -207,11 +207,17 @@ fn lines_of_the_kernels_log_are_told_by_their_text() {
 fn what_systemd_still_knows_is_exact_and_the_rest_is_added() {
     let unit = |name: &str, begin: u64, end: u64, until: Option<u64>| Unit::new(name, begin, Some(end), until);
     let boot = Boot { initrd: Some(1), host: Some(2_000_000), finished: Some(9_000_000) };
-    let shown = vec![unit("udevd", 3_000_000, 3_100_000, None), unit("exact", 500_000, 600_000, Some(700_000))];
+    let shown = vec![
+        unit("udevd", 3_000_000, 3_100_000, None),
+        unit("exact", 500_000, 600_000, Some(700_000)),
+        unit("again", 4_250_000, 4_260_000, None),
+    ];
     let told = vec![
         unit("udevd", 1_000_000, 1_100_000, None),
         unit("udevd", 2_990_000, 3_101_000, None),
-        unit("exact", 510_000, 610_000, None),
+        unit("exact", 446_000, 547_000, None),
+        unit("again", 4_000_000, 4_000_000, Some(4_100_000)),
+        unit("again", 4_200_000, 4_200_000, None),
         unit("forgotten", 1_500_000, 1_600_000, None),
         unit("ended", 1_500_000, 1_600_000, Some(1_700_000)),
         unit("unknown", 2_500_000, 2_600_000, None),
@@ -225,6 +231,8 @@ fn what_systemd_still_knows_is_exact_and_the_rest_is_added() {
             ("forgotten", 1_500_000, 1_600_000, Some(2_000_000)),
             ("unknown", 2_500_000, 2_600_000, Some(2_600_000)),
             ("udevd", 3_000_000, 3_100_000, None),
+            ("again", 4_000_000, 4_000_000, Some(4_100_000)),
+            ("again", 4_250_000, 4_260_000, None),
         ]
     );
     // Where systemd says nothing at all, the journal is all there is.
