@@ -7,6 +7,7 @@
 mod base;
 pub mod build;
 pub mod bundle;
+mod capture;
 pub mod commands;
 pub mod esp;
 pub mod initrd;

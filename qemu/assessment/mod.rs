@@ -15,8 +15,13 @@ use crate::variables::Firmware;
 use crate::witness::Findings;
 use crate::{accel, brought, keys, uki, verdict};
 use serde_json::json;
+use sextant::clock::Span;
+use sextant_cli::bundle;
+use sextant_cli::plot::{Neighbours, Unit};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 use support::trees;
@@ -26,7 +31,9 @@ pub const ABOUT: &str =
     "a machine that falls back to the boot entry before for want of a required extension, and goes back";
 
 /// What both systems have sealed.
-const CONFIG: &str = "required: [k3s]\nminimum: {k3s: 1.30}\n";
+const CONFIG: &str = "required: [k3s]\n";
+/// The same in a drop-in.
+const DROP_IN: &str = "minimum: {k3s: 1.30}\n";
 /// Copies what the host needs for boot counting, in the initrd; and where no witness looks, what makes it reboot.
 const HOST: &str = "\
 [Unit]
@@ -98,6 +105,7 @@ impl Counting {
             fs::read(guest.tree().path().join(GENERATOR)).map_err(|error| format!("{GENERATOR}: {error}"))?;
         let sealed = Archive::new()
             .file("etc/sextant.yaml", CONFIG)
+            .file("usr/lib/sextant.yaml.d/10-minimum.yaml", DROP_IN)
             .unit("host.service", HOST)
             .unit("rebooting.service", REBOOTING)
             .program(&format!("usr/lib/host/{GENERATOR}"), generator)
@@ -138,6 +146,9 @@ impl Counting {
         verdict::judge(&findings, &[k3s("1.31")]);
         states(&findings, [("sextant-required.target", "active"), ("systemd-bless-boot.service", "active")]);
         assert_eq!(findings.step("state").ended(0), "good\n");
+        findings.step("bundle").ended(0);
+        pictured(&findings, &bundle::neighbours(&bundle_of(&findings)).unwrap());
+        bundled(&findings);
         assert_eq!(self.entries()?, ["system_1.efi", "system_2.efi"], "it is good");
         Ok(())
     }
@@ -240,4 +251,87 @@ fn missing(findings: &Findings) {
         entry["MESSAGE"].as_str().unwrap_or_default().starts_with("Dependency failed for boot-complete.target")
     };
     assert_eq!(findings.places(failed).len(), 1, "nothing kept the boot from being complete");
+}
+
+/// The picture of the boot has the units on both sides of the switch of the root, in the order of a boot, whether the journal has
+/// their times from PID 1, from the kernel's log, or systemd itself has.
+fn pictured(findings: &Findings, neighbours: &Neighbours) {
+    let Neighbours { boot, units, problems } = neighbours;
+    assert!(problems.is_empty(), "{problems:?}: {units:#?}");
+    let host = boot.host.unwrap();
+    assert!(boot.initrd.unwrap() < host, "{boot:?}");
+    let of = |name: &str, is_of_the_initrd: bool| {
+        let mut found =
+            units.iter().filter(|unit| unit.name == *name && (unit.starting.begin < host) == is_of_the_initrd);
+        found.next().unwrap_or_else(|| panic!("no {name}: {units:#?}"))
+    };
+    let passed = [
+        // Before journald was there.
+        ("dracut-cmdline.service", true),
+        ("sextant-stage.service", true),
+        ("systemd-udevd.service", true),
+        ("initrd-root-fs.target", true),
+        ("sextant-merge.service", true),
+        ("initrd-switch-root.service", true),
+        ("systemd-modules-load.service", false),
+        ("systemd-sysext.service", false),
+        ("sextant-confirm.service", false),
+        ("boot-complete.target", false),
+    ];
+    let times: Vec<u64> = passed.iter().map(|(name, is_early)| of(name, *is_early).starting.begin).collect();
+    assert!(times.is_sorted(), "{passed:?}: {times:?}");
+    // A service whose condition did not hold was not started.
+    let merges_in_initrd = |unit: &Unit| unit.name == *"systemd-sysext.service" && unit.starting.begin < host;
+    assert!(!units.iter().any(|unit| merges_in_initrd(unit) || unit.name == *"dracut-mount.service"), "{units:#?}");
+    // None is there twice, by the clock of the journal and by that of systemd.
+    let side = |unit: &Unit| (unit.name.clone(), unit.starting.begin < host);
+    let sides: BTreeSet<_> = units.iter().map(side).collect();
+    assert_eq!(sides.len(), units.len(), "{units:#?}");
+    assert!(of("systemd-udevd.service", true).until.is_some_and(|until| until < host), "it goes with the initrd");
+
+    // Both clocks are one: what ran in a unit ran while it was started, and systemd said the same before it forgot.
+    let report = bundle::report(&bundle_of(findings)).unwrap();
+    for (name, command) in [("sextant-stage.service", "stage"), ("sextant-merge.service", "merge")] {
+        let run = report.runs.iter().find(|run| run.command.as_str() == command).unwrap();
+        let starting = of(name, true).starting;
+        assert!(starting.begin <= run.begin_usec && run.end_usec.unwrap() <= starting.end, "{starting:?} {run:?}");
+    }
+    let shown = fs::read_to_string(findings.directory.join("initrd/times")).unwrap();
+    let shown = Unit::parse_all(&shown);
+    assert_eq!(shown.len(), 2, "{shown:#?}");
+    for unit in &shown {
+        let Span { begin, end } = of(unit.name.as_str(), true).starting;
+        let distance = begin.abs_diff(unit.starting.begin).max(end.abs_diff(unit.starting.end));
+        assert!(distance < 500_000, "{begin} to {end}, and systemd said {unit:?}");
+    }
+
+    let svg = findings.step("plot").ended(0).to_owned();
+    for text in [
+        "<title>dracut-cmdline.service: ",
+        "<title>initrd-root-fs.target: ",
+        "<title>sextant-stage.service: ",
+        "<title>systemd-udevd.service (initrd): ",
+        "<title>systemd-udevd.service: ",
+        "<title>boot-complete.target: ",
+        "<title>sextant-agent stage: ",
+        "<title>k3s_1.31: ",
+        "Boot entry system_2, Secure Boot enforcing",
+    ] {
+        assert!(svg.contains(text), "no {text} in {svg}");
+    }
+}
+
+fn bundle_of(findings: &Findings) -> PathBuf {
+    findings.directory.join("steps/bundle.tar")
+}
+
+/// What a bundle of this machine has: its report, and all files of the sealed configuration.
+fn bundled(findings: &Findings) {
+    let file = bundle_of(findings);
+    let report = bundle::report(&file).unwrap();
+    assert!(report.merge.is_some_and(|merge| merge.required_missing.is_empty()));
+    let list = succeed(Command::new("tar").arg("-xOf").arg(&file).arg("sextant-bundle/sextant.yaml")).unwrap();
+    for part in [CONFIG, DROP_IN.trim_end(), " bytes of /usr/lib/sextant.yaml.d/10-minimum.yaml\n"] {
+        assert!(list.contains(part), "{list}");
+    }
 }

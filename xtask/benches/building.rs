@@ -1,6 +1,7 @@
 //! Building an extension of 500 MiB: `sextant build` against `systemd-repart`, in the same formats.
 
-use super::{MIB, Tools, compare, path, row};
+use super::measuring::{MIB, Tools, compare, path};
+use super::row;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

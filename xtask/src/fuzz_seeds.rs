@@ -48,6 +48,7 @@ fn main() {
         ("report", reports()),
         ("initrd", initrds()),
         ("event_log", event_logs()),
+        ("unit_journal", unit_journals()),
     ];
     for (target, seeds) in targets {
         let directory = directory.join(target);
@@ -299,6 +300,13 @@ fn stage_files() -> Vec<Vec<u8>> {
         ["", "#cloud-config\nruncmd:\n- [a, b]\n", "stages: {boot: [{commands: ['x > /y']}]}\n", "a: &a [x]\nb: *a\n"];
     let read = |path: &str| std::fs::read(support::repository().join(path)).unwrap();
     ours.iter().map(|path| read(path)).chain(small.map(|text| text.as_bytes().to_vec())).collect()
+}
+
+/// A boot's lines, and each tenth of them, which are easier to change.
+fn unit_journals() -> Vec<Vec<u8>> {
+    let lines = std::fs::read_to_string(support::repository().join("cli/src/plot/journal/boot.json")).unwrap();
+    let tenth: String = lines.lines().step_by(10).flat_map(|line| [line, "\n"]).collect();
+    vec![lines.into_bytes(), tenth.into_bytes()]
 }
 
 /// What is written before, between and after the steps of a boot, and what another version might write.

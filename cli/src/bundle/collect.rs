@@ -1,8 +1,9 @@
 //! The parts of a bundle.
 
-use super::capture::capture;
-use super::{Bundle, REPORT, versions};
-use anyhow::{Context, Result};
+use super::{Bundle, NEIGHBOURS, REPORT, versions};
+use crate::capture::capture;
+use crate::plot;
+use anyhow::{Context, Result, bail};
 use sextant::merge::UNITS;
 use sextant::policy::MAX_KEPT;
 use sextant::report::{MAX_LEN, PATH};
@@ -35,6 +36,7 @@ pub fn collect() -> Result<Bundle> {
     let mut bundle = Bundle::default();
     bundle.add(REPORT, file(&root, PATH, 2 * MAX_LEN as u64));
     bundle.add("journal.json", journal());
+    bundle.add(NEIGHBOURS, neighbours());
     bundle.add("trust.json", own(&["trust", "--json"]));
     bundle.add("list.json", own(&["list", "--json"]));
     bundle.add("sextant.yaml", file(&root, CONFIGURATION, MAX_KEPT));
@@ -52,6 +54,17 @@ fn file(root: &Root, path: &str, limit: u64) -> Result<(Vec<u8>, bool)> {
 fn own(arguments: &[&str]) -> Result<(Vec<u8>, bool)> {
     let program = std::env::current_exe().context("finding this program")?;
     capture(Command::new(program).args(arguments), MAX_OUTPUT, TIME, &[0])
+}
+
+/// What the timeline shows besides the report.
+fn neighbours() -> Result<(Vec<u8>, bool)> {
+    let found = plot::ask();
+    if let (true, Some(problem)) = (found.units.is_empty(), found.problems.first()) {
+        bail!("{problem}");
+    }
+    let mut text = serde_json::to_vec_pretty(&found).context("encoding the units")?;
+    text.push(b'\n');
+    Ok((text, false))
 }
 
 /// The journal of this boot as lines of JSON (journalctl(1)). Matches of one field are alternatives, and `+` stands between those of

@@ -3,13 +3,12 @@
 //! It is a tar archive without compression, with a file for each part in the directory `sextant-bundle`. A part that can't be had
 //! doesn't keep the others out: `manifest.json` names it.
 
-mod capture;
 mod collect;
 mod read;
 mod versions;
 
 pub use collect::collect;
-pub use read::{BundleError, report};
+pub use read::{BundleError, neighbours, report};
 
 use ddi::text::Message;
 use serde::Serialize;
@@ -22,6 +21,8 @@ const DIRECTORY: &str = "sextant-bundle";
 const MANIFEST: &str = "manifest.json";
 /// The report of the boot.
 const REPORT: &str = "report.json";
+/// When systemd started units in it.
+const NEIGHBOURS: &str = "units.json";
 
 /// One part, as it is written.
 #[derive(Debug)]

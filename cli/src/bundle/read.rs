@@ -1,6 +1,7 @@
-//! The report in a bundle, or a report by itself. Both may have come from an attacker.
+//! What is shown of a bundle, or a report by itself. Both may have come from an attacker.
 
-use super::{DIRECTORY, REPORT};
+use super::{DIRECTORY, NEIGHBOURS, REPORT};
+use crate::plot::Neighbours;
 use sextant::report::{MAX_LEN, Report, ReportError};
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,6 +12,10 @@ use thiserror::Error;
 const MAX_BUNDLE: u64 = 64 << 20;
 /// Most members that are looked at.
 const MAX_MEMBERS: usize = 64;
+/// Largest report, in bytes. One byte more is too much for its own parser.
+const MAX_REPORT: u64 = 2 * MAX_LEN as u64 + 1;
+/// Largest list of units, in bytes.
+const MAX_NEIGHBOURS: u64 = 1 << 20;
 /// The size of a header, which holds a magic number at this place (POSIX.1-2024, pax, "ustar Interchange Format").
 const HEADER: u64 = 512;
 const MAGIC: (usize, &[u8]) = (257, b"ustar");
@@ -25,6 +30,9 @@ pub enum BundleError {
     /// The report can't be understood.
     #[error(transparent)]
     Report(#[from] ReportError),
+    /// The list of units can't be understood.
+    #[error("parsing {DIRECTORY}/{NEIGHBOURS}")]
+    Neighbours(#[from] serde_json::Error),
     /// The archive is no bundle, or one without a report.
     #[error("it is a tar archive without {DIRECTORY}/{REPORT} among its first {MAX_MEMBERS} members")]
     NoReport,
@@ -38,38 +46,66 @@ pub fn report(path: &Path) -> Result<Report, BundleError> {
     read(File::open(path)?)
 }
 
-fn read(mut file: impl Read) -> Result<Report, BundleError> {
+/// Reads when systemd started units, as the bundle at `path` has it. There are none in a report by itself, and in a bundle of an
+/// older version.
+///
+/// # Errors
+/// [`BundleError`]
+pub fn neighbours(path: &Path) -> Result<Neighbours, BundleError> {
+    read_neighbours(File::open(path)?)
+}
+
+/// What a file is by its first bytes.
+enum Content<R> {
+    Archive(R),
+    Other(R),
+}
+
+fn content<R: Read>(mut file: R) -> io::Result<Content<impl Read>> {
     let mut start = Vec::new();
     file.by_ref().take(HEADER).read_to_end(&mut start)?;
     let (place, magic) = MAGIC;
     let is_archive = start.get(place..).is_some_and(|rest| rest.starts_with(magic));
     let whole = io::Cursor::new(start).chain(file);
-    let text = if is_archive { member(whole.take(MAX_BUNDLE))? } else { bounded(whole)? };
+    Ok(if is_archive { Content::Archive(whole) } else { Content::Other(whole) })
+}
+
+fn read(file: impl Read) -> Result<Report, BundleError> {
+    let text = match content(file)? {
+        Content::Archive(archive) => member(archive, REPORT, MAX_REPORT)?.ok_or(BundleError::NoReport)?,
+        Content::Other(text) => bounded(text, MAX_REPORT)?,
+    };
     Ok(Report::parse(&text)?)
 }
 
-/// The report in an archive. Members are read as they are (`raw`), so none has a name or a size that others set for it.
-fn member(archive: impl Read) -> Result<Vec<u8>, BundleError> {
-    let mut archive = tar::Archive::new(archive);
-    let wanted = format!("{DIRECTORY}/{REPORT}");
+fn read_neighbours(file: impl Read) -> Result<Neighbours, BundleError> {
+    let Content::Archive(archive) = content(file)? else { return Ok(Neighbours::default()) };
+    let Some(text) = member(archive, NEIGHBOURS, MAX_NEIGHBOURS)? else { return Ok(Neighbours::default()) };
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// A member of an archive, at most `limit` bytes of it. Members are read as they are (`raw`), so none has a name or a size that
+/// others set for it.
+fn member(archive: impl Read, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut archive = tar::Archive::new(archive.take(MAX_BUNDLE));
+    let wanted = format!("{DIRECTORY}/{name}");
     for member in archive.entries()?.raw(true).take(MAX_MEMBERS) {
         let member = member?;
         if member.header().entry_type().is_file() && *member.path_bytes() == *wanted.as_bytes() {
             let size = member.size();
-            let text = bounded(member)?;
+            let text = bounded(member, limit)?;
             if text.len() as u64 != size {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            return Ok(text);
+            return Ok(Some(text));
         }
     }
-    Err(BundleError::NoReport)
+    Ok(None)
 }
 
-fn bounded(text: impl Read) -> io::Result<Vec<u8>> {
+fn bounded(text: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    // One byte more is too much for the report's own parser.
-    text.take(2 * MAX_LEN as u64 + 1).read_to_end(&mut content)?;
+    text.take(limit).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -100,6 +136,23 @@ mod tests {
         for bytes in [bundle(&[("journal.json", b"{}"), (REPORT, REPORT_TEXT)]), REPORT_TEXT.to_vec()] {
             assert_eq!(read(bytes.as_slice()).unwrap().error.unwrap(), "odd");
         }
+    }
+
+    #[test]
+    fn units_are_found_in_a_bundle_that_has_them() {
+        let found = |bytes: &[u8]| read_neighbours(bytes).map(|found| found.units.len()).map_err(|it| it.to_string());
+        let row = r#"{"name": "a.service", "begin_usec": 1, "end_usec": 2, "until_usec": null}"#;
+        let boot = r#""boot": {"initrd_usec": null, "host_usec": null, "finished_usec": null}"#;
+        let units = format!(r#"{{"units": [{row}], {boot}, "problems": []}}"#);
+        assert_eq!(found(&bundle(&[(REPORT, REPORT_TEXT), (NEIGHBOURS, units.as_bytes())])), Ok(1));
+        // An older bundle, and a report by itself.
+        assert_eq!((found(&bundle(&[(REPORT, REPORT_TEXT)])), found(REPORT_TEXT)), (Ok(0), Ok(0)));
+        let error = found(&bundle(&[(NEIGHBOURS, b"{\"units\"")])).unwrap_err();
+        assert_eq!(error, "parsing sextant-bundle/units.json");
+        // Larger than any that is written.
+        let rows = vec![row; 20_000].join(",");
+        let large = format!(r#"{{"units": [{rows}], {boot}, "problems": []}}"#);
+        assert!(found(&bundle(&[(NEIGHBOURS, large.as_bytes())])).is_err());
     }
 
     #[test]

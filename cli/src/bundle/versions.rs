@@ -68,7 +68,7 @@ pub(super) fn json(root: &Root) -> Result<Vec<u8>> {
 
 fn systemd() -> Option<Text> {
     let mut command = Command::new("systemctl");
-    let (output, _) = super::capture::capture(command.arg("--version"), 4096, Duration::from_secs(5), &[0]).ok()?;
+    let (output, _) = crate::capture::capture(command.arg("--version"), 4096, Duration::from_secs(5), &[0]).ok()?;
     String::from_utf8_lossy(&output).lines().next().map(Text::new)
 }
 

@@ -17,6 +17,8 @@ Examples:
         write report, journal, trust anchors, list, configuration and versions
   sextant status --report machine.tar
         show the report in it, on any machine
+  sextant status --report machine.tar --plot > boot.svg
+        draw the timeline of that boot
   tar --extract --file machine.tar
         extract it to the directory sextant-bundle
 
@@ -24,6 +26,7 @@ The file is a tar archive with these members in sextant-bundle/:
   manifest.json   members, and parts that could not be collected
   report.json     the report of this boot
   journal.json    entries of the agent and of the units that stage and merge
+  units.json      starts of these units and of those around them in the boot
   trust.json      output of `sextant trust --json`
   list.json       output of `sextant list --json`
   sextant.yaml    the sealed configuration of this boot, drop-ins included

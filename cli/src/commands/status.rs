@@ -26,6 +26,9 @@ Examples:
   sextant status --plot > boot.svg
         draw a timeline of the boot, to be looked at in a browser
 
+The timeline has the last start of each unit from `systemctl show`; starts before that, and units of the initrd, from \
+the journal of this boot (docs/operations.md). With --report FILE it has those in the bundle FILE.
+
 Exit status: 0 all extensions are merged, or left out by an administrator; 1 there is no report, or the agent could not \
 do its work; 2 usage; 3 a file was rejected; 4 a staged or required extension is not merged, or an extension is merged \
 and was not staged. Of several, 1 comes before 4, and 4 before 3.")]
@@ -56,7 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         super::warn(status::gone(&name));
     }
     if arguments.plot {
-        super::plot::run(&report, origin.is_this_boot())?;
+        super::plot::run(&report, &origin)?;
     } else if arguments.prometheus {
         super::output::print(&metrics(&report, origin.surroundings()))?;
     } else {

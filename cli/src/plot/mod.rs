@@ -1,13 +1,17 @@
 //! The timeline of a boot: when the agent did what with each image, and what systemd did meanwhile.
 //!
-//! [`Timeline`] is worked out from a report and times of systemd; [`Timeline::svg`] draws it. A report may come from another
+//! [`Timeline`] is worked out from a report and [`Neighbours`], times of systemd; [`Timeline::svg`] draws it. A report may come from another
 //! machine, so neither its times nor its names are believed: times are saturated, names escaped, rows bounded.
 
+mod journal;
+mod machine;
 mod scale;
 mod svg;
 mod units;
 
-pub use units::{BOOT_PROPERTIES, Boot, MILESTONES, UNIT_PROPERTIES, Unit};
+pub use journal::parse as parse_journal;
+pub use machine::{Neighbours, ask};
+pub use units::{Boot, Unit};
 
 use ddi::text::Text;
 use scale::duration;
@@ -65,10 +69,11 @@ const WORDS: [(Phase, &str, &str); 4] = [
 impl<'a> Timeline<'a> {
     /// Puts together what happened. `None` if the report has no times, as those of older agents.
     #[must_use]
-    pub fn of(report: &'a Report, units: &'a [Unit], boot: Boot) -> Option<Self> {
+    pub fn of(report: &'a Report, neighbours: &'a Neighbours) -> Option<Self> {
+        let Neighbours { boot, units, .. } = neighbours;
         let mut runs: Vec<RunRow<'a>> = report.runs.iter().take(RUNS).map(|run| row(run, &report.images)).collect();
         runs.sort_by_key(|run| run.span.begin);
-        let shown = units.get(..UNITS).unwrap_or(units);
+        let shown = units.get(..UNITS).unwrap_or(units.as_slice());
         let limit = boot.finished.unwrap_or(0).max(runs.first()?.span.end.saturating_add(BOOT));
         let spans = runs.iter().map(|run| run.span).chain(shown.iter().map(|unit| unit.starting));
         let end = spans.filter(|span| span.begin <= limit).map(|span| span.end).chain(boot.finished).max()?;
@@ -77,7 +82,7 @@ impl<'a> Timeline<'a> {
         let secure_boot = firmware.map_or("unknown", |firmware| firmware.secure_boot.as_str());
         Some(Self {
             subtitle: format!("Boot entry {entry}, Secure Boot {secure_boot}"),
-            boot,
+            boot: *boot,
             span: Span { begin: 0, end },
             units: shown,
             more_units: units.len().saturating_sub(shown.len()),

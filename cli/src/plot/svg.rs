@@ -2,10 +2,11 @@
 
 use super::scale::{Scale, duration, pixels};
 use super::{RunRow, Timeline, Unit, WORDS, length, name, phases, span, spent};
-use ddi::text::is_invisible;
+use ddi::text::{Text, is_invisible};
 use maud::{Markup, PreEscaped, html};
 use sextant::clock::Span;
 use sextant::report::{Image, PhaseTime};
+use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("plot.css");
 
@@ -20,7 +21,7 @@ const ROW: u64 = 20;
 /// Height of a bar.
 const BAR: u64 = 14;
 /// Height of what is above the rows of a panel.
-const HEAD: u64 = 62;
+const HEAD: u64 = 78;
 /// Space around the picture, and between panels.
 const MARGIN: u64 = 16;
 /// Columns of a name. Longer ones are cut; all of it is in the title of the row.
@@ -119,6 +120,7 @@ impl Canvas {
             &[("run", "sextant-agent"), ("starting", "unit is starting"), ("active", "unit is active")]
         };
         let ground = self.parts.len();
+        let repeated = Unit::repeated(timeline.units);
         let scale = self.panel("The boot", legend, times, rows);
         let mut lines: Vec<(u64, Line<'_>)> =
             timeline.units.iter().map(|unit| (unit.starting.begin, Line::Unit(unit))).collect();
@@ -127,7 +129,7 @@ impl Canvas {
         lines.sort_by_key(|(begin, _)| *begin);
         for (_, line) in lines {
             match line {
-                Line::Unit(unit) => self.unit(&scale, unit, times),
+                Line::Unit(unit) => self.unit(&scale, unit, &label(unit, timeline, &repeated), times),
                 Line::Run(run) => {
                     let what = format!("sextant-agent {}", run.command);
                     let note = note(&run_length(run), run.span, times);
@@ -144,7 +146,7 @@ impl Canvas {
         self.y += MARGIN;
     }
 
-    fn unit(&mut self, scale: &Scale, unit: &Unit, times: Span) {
+    fn unit(&mut self, scale: &Scale, unit: &Unit, label: &str, times: Span) {
         let note = note(&duration(length(unit.starting)), unit.starting, times);
         let mut bars = Vec::new();
         let active = Span { begin: unit.starting.end, end: unit.until.unwrap_or(times.end) };
@@ -152,7 +154,7 @@ impl Canvas {
             bars.push(("active", active, format!("{} is active", unit.name)));
         }
         bars.push(("starting", unit.starting, format!("{} is starting: {note}", unit.name)));
-        self.row(scale, unit.name.as_str(), &in_time(bars, times), &note, false);
+        self.row(scale, label, &in_time(bars, times), &note, false);
     }
 
     /// The images of a run.
@@ -178,14 +180,25 @@ enum Line<'a> {
     Run(&'a RunRow<'a>),
 }
 
+/// The name of a unit, with the part of the boot where it would be there twice.
+fn label(unit: &Unit, timeline: &Timeline<'_>, repeated: &BTreeSet<&Text>) -> String {
+    let is_of_the_initrd = timeline.boot.host.is_some_and(|host| unit.starting.begin < host);
+    if is_of_the_initrd && repeated.contains(&unit.name) {
+        format!("{} (initrd)", unit.name)
+    } else {
+        unit.name.to_string()
+    }
+}
+
 fn run_length(run: &RunRow<'_>) -> String {
     if run.is_over { duration(length(run.span)) } else { "stopped before its end".to_owned() }
 }
 
-/// How long something took, and when.
-fn note(length: &str, span: Span, times: Span) -> String {
+/// How long something took, and when. A target takes no time.
+fn note(took: &str, span: Span, times: Span) -> String {
     let later = if span.begin > times.end { ", after the boot" } else { "" };
-    format!("{length}, at {}{later}", duration(span.begin))
+    let took = if length(span) == 0 { String::new() } else { format!("{took}, ") };
+    format!("{took}at {}{later}", duration(span.begin))
 }
 
 /// The bars that have a place in the picture.

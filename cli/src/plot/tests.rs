@@ -3,6 +3,10 @@
 use super::*;
 use serde_json::{Value, json};
 
+/// Of a report by itself.
+static NONE: Neighbours =
+    Neighbours { boot: Boot { initrd: None, host: None, finished: None }, units: Vec::new(), problems: Vec::new() };
+
 fn report(images: &Value, runs: &Value) -> Report {
     let report = json!({
         "version": 1, "firmware": {"secure_boot": "enforcing", "entry": "active"}, "trust": [],
@@ -92,7 +96,7 @@ fn images_stand_below_the_run_that_processed_them() {
         run("adopt", 5_900_000, Some(6_100_000))
     ]);
     let report = report(&images, &runs);
-    let timeline = Timeline::of(&report, &[], Boot::default()).unwrap();
+    let timeline = Timeline::of(&report, &NONE).unwrap();
     let rows: Vec<_> = timeline
         .runs
         .iter()
@@ -114,9 +118,9 @@ fn images_stand_below_the_run_that_processed_them() {
     assert!(!svg.contains(">initrd<"), "nothing is known about it");
 
     // A boot begins with the kernel, if systemd has the times of its phases.
-    let units = Unit::parse_all(SHOWN);
     let boot = Boot { initrd: Some(1_000_000), host: Some(3_000_000), finished: Some(12_000_000) };
-    let timeline = Timeline::of(&report, &units, boot).unwrap();
+    let neighbours = Neighbours { boot, units: Unit::parse_all(SHOWN), ..Neighbours::default() };
+    let timeline = Timeline::of(&report, &neighbours).unwrap();
     assert_eq!(timeline.span, Span { begin: 0, end: 12_000_000 });
     let svg = timeline.svg();
     for part in [">kernel<", ">initrd<", ">host<", ">dracut-mount.service<", "40 ms, at 2.41 s"] {
@@ -131,8 +135,8 @@ fn what_came_long_after_the_boot_leaves_it_its_room() {
     let runs = json!([run("stage", 2_000_000, Some(2_400_000)), run("confirm", days, Some(days + 1000))]);
     let report = report(&json!([]), &runs);
     let late = "Id=systemd-sysext.service\nInactiveExitTimestampMonotonic=259200000007\nActiveEnterTimestampMonotonic=259200000009";
-    let units = Unit::parse_all(late);
-    let timeline = Timeline::of(&report, &units, Boot::default()).unwrap();
+    let neighbours = Neighbours { units: Unit::parse_all(late), ..Neighbours::default() };
+    let timeline = Timeline::of(&report, &neighbours).unwrap();
     assert_eq!(timeline.span.end, 2_400_000);
     let svg = timeline.svg();
     assert!(
@@ -145,14 +149,15 @@ fn what_came_long_after_the_boot_leaves_it_its_room() {
 #[test]
 fn a_report_without_times_has_no_picture() {
     let report = report(&json!([image("k3s", None, &[("read", 1, 2)])]), &json!([]));
-    assert!(Timeline::of(&report, &Unit::parse_all(SHOWN), Boot::default()).is_none());
+    let neighbours = Neighbours { units: Unit::parse_all(SHOWN), ..Neighbours::default() };
+    assert!(Timeline::of(&report, &neighbours).is_none());
 }
 
 #[test]
 fn many_rows_are_added_up_and_impossible_times_are_bounded() {
     let many: Vec<Value> = (0..5000).map(|number| image(&format!("n{number}"), None, &[("hash", 10, 1010)])).collect();
     let report_of_many = report(&json!(many), &json!([run("stage", 0, Some(2000))]));
-    let svg = Timeline::of(&report_of_many, &[], Boot::default()).unwrap().svg();
+    let svg = Timeline::of(&report_of_many, &NONE).unwrap().svg();
     assert!(svg.len() < 100_000, "{}", svg.len());
     assert!(svg.contains(">and 4940 more images<") && svg.contains(">hashing 4.94 s in total<"), "{svg}");
 
@@ -161,6 +166,52 @@ fn many_rows_are_added_up_and_impossible_times_are_bounded() {
         image("b", None, &vec![("read", 1, 2); 5000]),
     ]);
     let runs = json!([run("stage", 0, Some(u64::MAX)), run("later", 7, Some(3)), run("merge", u64::MAX, Some(0))]);
-    let svg = Timeline::of(&report(&images, &runs), &[], Boot::default()).unwrap().svg();
+    let svg = Timeline::of(&report(&images, &runs), &NONE).unwrap().svg();
     assert!(svg.len() < 30_000, "{}", svg.len());
+}
+
+#[test]
+fn units_of_the_initrd_and_the_host_are_told_apart() {
+    let unit = |name: &str, begin: u64| Unit::new(name, begin, Some(begin + 10_000), None);
+    let units = vec![
+        unit("systemd-udevd.service", 1_500_000),
+        unit("dracut-cmdline.service", 1_600_000),
+        unit("systemd-udevd.service", 4_000_000),
+    ];
+    let boot = Boot { initrd: Some(1_000_000), host: Some(3_000_000), finished: Some(12_000_000) };
+    let neighbours = Neighbours { boot, units, problems: Vec::new() };
+    let report = report(&json!([]), &json!([run("stage", 2_000_000, Some(2_400_000))]));
+    let svg = Timeline::of(&report, &neighbours).unwrap().svg();
+    for title in ["systemd-udevd.service (initrd)", "systemd-udevd.service", "dracut-cmdline.service"] {
+        assert_eq!(svg.matches(&format!("<title>{title}: 10 ms")).count(), 1, "{title}: {svg}");
+    }
+}
+
+#[test]
+fn units_of_a_bundle_are_not_believed() {
+    let row = |name: &str, begin: u64, end: u64, until: Option<u64>| json!({"name": name, "begin_usec": begin, "end_usec": end, "until_usec": until});
+    let mut rows =
+        vec![row("a", u64::MAX, 0, Some(0)), row("<b>\u{202e}", 5, 1, Some(2)), row(&"c".repeat(5000), 0, 7, None)];
+    rows.extend((0..5000).map(|_| row("a", 7, u64::MAX, None)));
+    let boot = json!({"initrd_usec": u64::MAX, "host_usec": 0, "finished_usec": u64::MAX});
+    let text = json!({"boot": boot, "units": rows, "problems": ["\u{1b}[31m"]}).to_string();
+    let neighbours: Neighbours = serde_json::from_str(&text).unwrap();
+    assert_eq!(neighbours.units[1].starting, Span { begin: 5, end: 5 });
+    assert_eq!((neighbours.units[0].until, neighbours.units[1].until), (Some(u64::MAX), Some(5)));
+    assert_eq!(neighbours.problems[0].as_str(), "\\u{1b}[31m");
+    let report = report(&json!([]), &json!([run("stage", 0, Some(2000))]));
+    let svg = Timeline::of(&report, &neighbours).unwrap().svg();
+    assert!(svg.len() < 100_000 && svg.contains("and 4943 more units") && !svg.contains("<b>"), "{svg}");
+
+    // What was written is read back.
+    let written = Neighbours {
+        boot: Boot { initrd: Some(1), host: None, finished: Some(3) },
+        units: vec![Unit::new("x.service", 1, Some(2), None), Unit::new("y.service", 3, None, Some(4))],
+        problems: vec!["one".into()],
+    };
+    let text = serde_json::to_string(&written).unwrap();
+    assert_eq!(serde_json::from_str::<Neighbours>(&text).unwrap(), written);
+    for odd in ["", "[]", "{\"units\": 1}", "{\"boot\": {}, \"units\": [{\"name\": 1}], \"problems\": []}"] {
+        assert!(serde_json::from_str::<Neighbours>(odd).is_err(), "{odd}");
+    }
 }

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs `command` and returns what it writes to standard output, at most `limit` bytes, and whether there was more. It is killed once
 /// there is more, and after `time`. One of `statuses` has to come of it, unless it is killed for its size.
-pub(super) fn capture(command: &mut Command, limit: u64, time: Duration, statuses: &[i32]) -> Result<(Vec<u8>, bool)> {
+pub(crate) fn capture(command: &mut Command, limit: u64, time: Duration, statuses: &[i32]) -> Result<(Vec<u8>, bool)> {
     let program = Message::new(command.get_program().display());
     let until = Instant::now() + time;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
