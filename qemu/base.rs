@@ -22,10 +22,11 @@ impl Guest {
     /// # Errors
     /// What the tools said; the same each time.
     pub fn base(self) -> Result<&'static Base, String> {
-        static BASES: [OnceLock<Result<Base, String>>; 2] = [OnceLock::new(), OnceLock::new()];
+        static BASES: [OnceLock<Result<Base, String>>; 3] = [const { OnceLock::new() }; 3];
         let base = match self {
             Self::Systemd257 => &BASES[0],
             Self::Systemd262 => &BASES[1],
+            Self::Arm64 => &BASES[2],
         };
         base.get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
     }
@@ -35,7 +36,7 @@ impl Guest {
     }
 
     fn root(self) -> Result<PathBuf, String> {
-        let output = work().join(format!("root-{}.img", self.version()));
+        let output = work().join(format!("root-{}.img", self.name()));
         let script = repository().join("qemu/guest/make-root");
         let witness = repository().join("qemu/guest/host");
         let quick = script.with_file_name("quick");

@@ -25,6 +25,7 @@ mod kairos;
 mod keys;
 mod life;
 mod machine;
+mod platform;
 use xtask::pages;
 mod policies;
 mod powercut;
@@ -56,9 +57,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(MACHINES).min(MACHINES));
     let obstacle = toolbox::obstacle();
+    let whole = toolbox::whole_matrix();
     let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
     let trials = tests().into_iter().map(|test| {
         let left_out = (test.left_out)();
+        // Nothing is lacking here, so this is no failure where everything is required.
+        let unasked = test.is_of_matrix && !whole;
         let missing = if required { left_out.clone() } else { None };
         let obstacle = obstacle.clone().or_else(test.obstacle).or(missing);
         let (reason, run) = (obstacle.clone(), test.run);
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
             Ok(left_out.map_or(Completion::Completed, Completion::ignored_with))
         });
         match &obstacle {
+            _ if unasked => trial.with_kind("runs with `make machines`").with_ignored_flag(true),
             Some(reason) if !required => trial.with_kind(reason).with_ignored_flag(true),
             _ => trial,
         }
@@ -95,6 +100,8 @@ struct Test {
     obstacle: fn() -> Option<String>,
     /// What it does without here, which is a failure where everything is required.
     left_out: fn() -> Option<String>,
+    /// Whether only a run of all machines has it.
+    is_of_matrix: bool,
     run: Box<dyn FnOnce() -> Result<(), String> + Send>,
 }
 
@@ -104,6 +111,7 @@ fn tests() -> Vec<Test> {
         name: name.to_owned(),
         obstacle: || None,
         left_out,
+        is_of_matrix: false,
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
@@ -114,12 +122,14 @@ fn tests() -> Vec<Test> {
         name: scenario.name.clone(),
         obstacle: scenario.obstacle,
         left_out: || None,
+        is_of_matrix: scenario.is_of_matrix,
         run: Box::new(move || run::test(&scenario)),
     };
     let kairos = kairos::all().into_iter().map(|story| Test {
         name: story.name.to_owned(),
         obstacle: toolbox::no_kairos,
         left_out: || None,
+        is_of_matrix: false,
         run: Box::new(move || story.test()),
     });
     [life, assessment, policies, power_cut]

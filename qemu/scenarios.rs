@@ -1,5 +1,6 @@
 //! The table: what is different in each boot, and what has to come of it.
 
+mod arm64;
 mod firmware;
 mod images;
 mod measurement;
@@ -56,6 +57,8 @@ pub struct Scenario {
     pub check: fn(&Findings),
     /// Why this one can't be made here, though others can.
     pub obstacle: fn() -> Option<String>,
+    /// Not for each run of the tests, but for `make machines`.
+    pub is_of_matrix: bool,
 }
 
 impl Scenario {
@@ -76,11 +79,12 @@ impl Scenario {
             outcome: Outcome::Judged,
             check: |_| {},
             obstacle: || None,
+            is_of_matrix: false,
         }
     }
 
     fn on(self, guest: Guest) -> Self {
-        Self { name: format!("{}-{}", self.name, guest.version()), guest, ..self }
+        Self { name: format!("{}-{}", self.name, guest.name()), guest, ..self }
     }
 
     fn offers(self, offers: fn() -> Vec<Offer>) -> Self {
@@ -147,5 +151,8 @@ pub fn own() -> Scenario {
 
 /// All of them; those that take longest come first, so that two machines are busy to the end.
 pub fn all() -> Vec<Scenario> {
-    [images::table(), stages::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
+    [arm64::table(), images::table(), stages::table(), mishaps::table(), firmware::table()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
