@@ -166,7 +166,9 @@ vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCEN
 	SEXTANT_EXTENSIONS='$(EXTENSIONS)' $(CARGO) test --locked --quiet --test qemu -- --console $(or $(SCENARIO),$(if $(EXTENSIONS),own))
 
 .PHONY: machines
-machines: agent toolbox ## boot all virtual machines, and say how long it took
+machines: agent deps ## boot all virtual machines, those for 64-bit ARM included, and say how long it took
+	$(MAKE) build TARGET=$(ARM64)
+	tests/toolbox/prepare arm64
 	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture
 
 .PHONY: kairos

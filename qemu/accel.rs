@@ -1,7 +1,7 @@
 //! The processor of the machines: the host's own through KVM if that runs the firmware, else one that QEMU emulates.
 
 use crate::machine::{Accel, End, Machine, NOTHING_TO_START};
-use crate::toolbox::Tree;
+use crate::platform::{PC, Platform};
 use std::fs::{self, File};
 use std::io;
 use std::sync::OnceLock;
@@ -17,8 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 static CHOSEN: OnceLock<Accel> = OnceLock::new();
 
-/// The one for all machines of this run. The first call may take [`PATIENCE`]; it prints the choice and its reason.
-pub fn chosen() -> Accel {
+/// The one for machines of this platform. What the machine that builds isn't can only be emulated.
+pub fn of(platform: &Platform) -> Accel {
+    if platform.is_native() { chosen() } else { Accel::Tcg }
+}
+
+/// The one for all PCs of this run. The first call may take [`PATIENCE`]; it prints the choice and its reason.
+fn chosen() -> Accel {
     *CHOSEN.get_or_init(|| {
         let wanted = std::env::var(VARIABLE).ok();
         let no_device = File::options().read(true).write(true).open(DEVICE).err();
@@ -68,7 +73,7 @@ fn choose(
 fn run_firmware() -> Result<(), String> {
     let directory = support::toolbox::directory();
     let variables = directory.path().join("variables.fd");
-    fs::copy(Tree::Trixie.path().join("usr/share/OVMF/OVMF_VARS_4M.fd"), &variables)
+    fs::copy(PC.tree.path().join(PC.variables), &variables)
         .map_err(|error| format!("copying the firmware's variables: {error}"))?;
     let log = File::create(directory.path().join("console.log")).map_err(|error| format!("making its log: {error}"))?;
     let mut machine = Machine::firmware_alone(Accel::Kvm, &variables, log);

@@ -22,12 +22,13 @@ impl Guest {
     /// # Errors
     /// What the tools said; the same each time.
     pub fn base(self) -> Result<&'static Base, String> {
-        static BASES: [OnceLock<Result<Base, String>>; 4] = [const { OnceLock::new() }; 4];
+        static BASES: [OnceLock<Result<Base, String>>; 5] = [const { OnceLock::new() }; 5];
         let base = match self {
             Self::Systemd252 => &BASES[0],
             Self::Systemd254 => &BASES[1],
             Self::Systemd257 => &BASES[2],
             Self::Systemd262 => &BASES[3],
+            Self::Arm64 => &BASES[4],
         };
         base.get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
     }
@@ -37,7 +38,7 @@ impl Guest {
     }
 
     fn root(self) -> Result<PathBuf, String> {
-        let output = work().join(format!("root-{}.img", self.version()));
+        let output = work().join(format!("root-{}.img", self.name()));
         let script = repository().join("qemu/guest/make-root");
         let witness = repository().join("qemu/guest/host");
         let quick = script.with_file_name("quick");

@@ -22,7 +22,7 @@ pub fn esp(signed: &Signed, entry: &str, offers: &[Offer], directory: &Path) -> 
     for path in [&extra, &global, &tree.join("EFI/BOOT"), &tree.join("loader/entries")] {
         fs::create_dir_all(path).unwrap();
     }
-    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
+    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT").join(&signed.default_loader)).unwrap();
     fs::copy(&signed.uki, tree.join(format!("EFI/kairos/{entry}.efi"))).unwrap();
     fs::write(tree.join("loader/loader.conf"), format!("default {entry}.conf\ntimeout 0\neditor no\n")).unwrap();
     let text = format!("title Sextant\nefi /EFI/kairos/{entry}.efi\n");

@@ -1,5 +1,6 @@
 //! A guest: which Debian the host is and the initrd was made of.
 
+use crate::platform::{ARM64, PC, Platform};
 use crate::toolbox::Tree;
 use std::path::PathBuf;
 
@@ -14,6 +15,8 @@ pub enum Guest {
     Systemd257,
     /// forky
     Systemd262,
+    /// trixie, for 64-bit ARM
+    Arm64,
 }
 
 impl Guest {
@@ -24,6 +27,7 @@ impl Guest {
             Self::Systemd254 => Tree::Backports,
             Self::Systemd257 => Tree::Trixie,
             Self::Systemd262 => Tree::Forky,
+            Self::Arm64 => Tree::Arm64,
         }
     }
 
@@ -35,13 +39,22 @@ impl Guest {
         }
     }
 
-    /// Version of systemd.
-    pub fn version(self) -> &'static str {
+    /// What it runs on.
+    pub fn platform(self) -> &'static Platform {
+        match self {
+            Self::Arm64 => &ARM64,
+            _ => &PC,
+        }
+    }
+
+    /// What names of files and scenarios call it: the version of systemd, or the architecture.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Systemd252 => "252",
             Self::Systemd254 => "254",
             Self::Systemd257 => "257",
             Self::Systemd262 => "262",
+            Self::Arm64 => ARM64.name,
         }
     }
 

@@ -70,10 +70,15 @@ impl Offer {
 
     /// A good sysext as a person makes it: by `sextant build`, with these options.
     pub fn built(name: &str, options: &[&str], authority: &Authority, source: &'static str) -> Self {
+        Self::built_from(name, &Tree::sysext(name), options, authority, source)
+    }
+
+    /// The same with this in it.
+    pub fn built_from(name: &str, tree: &Tree, options: &[&str], authority: &Authority, source: &'static str) -> Self {
         // The trees of the tools see it under the same path.
         let desk = tempfile::tempdir_in("/tmp").unwrap();
         let files = keys::Files::write(authority, desk.path());
-        Tree::sysext(name).write_to(&desk.path().join("tree"));
+        tree.write_to(&desk.path().join("tree"));
         let path = format!("{}:{}", mkfs_erofs(desk.path()), std::env::var("PATH").unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_tool-in-machines"));
         command.args(["build", name, "tree", "--private-key"]).arg(files.key).arg("--certificate");
@@ -91,11 +96,15 @@ impl Offer {
     }
 
     fn of(file: String, name: &str, filesystem: &[u8], authority: &Authority, source: &'static str) -> Self {
-        let bytes = Arc::new(Blueprint::new(name, filesystem, authority).render().bytes);
+        Self::laid_out(file, &Blueprint::new(name, filesystem, authority), source)
+    }
+
+    /// A good image of this layout.
+    pub fn laid_out(file: String, blueprint: &Blueprint, source: &'static str) -> Self {
         Self {
             file,
             what: format!("a good one, {source}"),
-            bytes,
+            bytes: Arc::new(blueprint.render().bytes),
             expected: Expected::Merged { source },
             is_global: false,
         }

@@ -3,6 +3,7 @@
 
 use crate::guest::Guest;
 use crate::pages;
+use crate::platform::Platform;
 use crate::toolbox::{cached, contents, fresh, repository, succeed, work};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,8 @@ use support::package;
 /// # Errors
 /// What dracut said.
 pub fn base(guest: Guest) -> Result<PathBuf, String> {
-    let layer = layer()?;
-    let output = work().join(format!("initrd-{}", guest.version()));
+    let layer = layer(guest.platform())?;
+    let output = work().join(format!("initrd-{}", guest.name()));
     let script = repository().join(SCRIPT);
     cached(&output, &inputs(guest, &layer), || {
         let layer = with_kernel(guest, &layer)?;
@@ -31,7 +32,7 @@ fn with_kernel(guest: Guest, layer: &Path) -> Result<PathBuf, String> {
     if guest.tree() == guest.boot_tree() {
         return Ok(layer.to_owned());
     }
-    let both = work().join(format!("layer-{}", guest.version()));
+    let both = work().join(format!("layer-{}", guest.name()));
     fresh(&both)?;
     let modules = guest.boot_tree().path().join("usr/lib/modules");
     succeed(Command::new("cp").arg("--archive").arg(layer.join("usr")).arg(&both))?;
@@ -44,8 +45,8 @@ fn with_kernel(guest: Guest, layer: &Path) -> Result<PathBuf, String> {
 /// # Errors
 /// What apt or mkosi said.
 pub fn by_mkosi(guest: Guest) -> Result<PathBuf, String> {
-    let layer = layer()?;
-    let output = work().join(format!("initrd-{}-mkosi", guest.version()));
+    let layer = layer(guest.platform())?;
+    let output = work().join(format!("initrd-{}-mkosi", guest.name()));
     let (script, page) = ("qemu/guest/make-initrd-mkosi", "docs/initrd.md");
     let mut inputs = inputs(guest, &layer);
     inputs.extend([INSTALLER, script, page].map(|path| fs::read(repository().join(path)).unwrap()));
@@ -61,14 +62,14 @@ pub fn by_mkosi(guest: Guest) -> Result<PathBuf, String> {
 /// # Errors
 /// What apt or dracut said.
 pub fn by_packages(guest: Guest) -> Result<PathBuf, String> {
-    let layer = layer()?;
-    let output = work().join(format!("initrd-{}-packages", guest.version()));
+    let layer = layer(guest.platform())?;
+    let output = work().join(format!("initrd-{}-packages", guest.name()));
     let mut inputs = inputs(guest, &layer);
     inputs.extend([".ci/deb", INSTALLER].map(|path| fs::read(repository().join(path)).unwrap()));
     inputs.extend(contents(&repository().join("debian")));
     cached(&output, &inputs, || {
         let packages = work().join("packages");
-        package::debs(&work().join("dist"), &packages)?;
+        package::debs(&dist(guest.platform()), &packages)?;
         let mut command = guest.tree().command(repository().join(INSTALLER));
         command.arg(&packages).arg(repository().join(SCRIPT)).arg("").arg(repository().join(WITNESS));
         succeed(command.arg(&output)).map(drop)
@@ -93,40 +94,52 @@ fn inputs(guest: Guest, layer: &Path) -> Vec<Vec<u8>> {
 ///
 /// # Errors
 /// If there is no agent that is new enough.
-pub fn layer() -> Result<PathBuf, String> {
-    static LAYER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    LAYER.get_or_init(install).clone()
+pub fn layer(platform: &Platform) -> Result<PathBuf, String> {
+    static LAYERS: [OnceLock<Result<PathBuf, String>>; 2] = [const { OnceLock::new() }; 2];
+    LAYERS[usize::from(!platform.is_native())].get_or_init(|| install(platform)).clone()
 }
 
-fn install() -> Result<PathBuf, String> {
-    let agent = agent()?;
-    let layer = work().join("layer");
-    let dist = work().join("dist");
+fn install(platform: &Platform) -> Result<PathBuf, String> {
+    let (agent, tool) = (agent(platform)?, tool(platform)?);
+    let (layer, dist) = (work().join(format!("layer-{}", platform.name)), dist(platform));
     for directory in [&layer, &dist] {
         let _ = fs::remove_dir_all(directory);
     }
-    package::install((&agent, Path::new(TOOL)), pages::write_all, &dist, &layer);
+    package::install((&agent, &tool), pages::write_all, &dist, &layer);
     Ok(layer)
+}
+
+/// What `make build` would have left, of which the layer is made.
+fn dist(platform: &Platform) -> PathBuf {
+    work().join(format!("dist-{}", platform.name))
 }
 
 /// The tool as it was compiled for this test.
 pub const TOOL: &str = env!("CARGO_BIN_EXE_tool-in-machines");
 
-/// The static agent as `make agent` leaves it, which has to be newer than what it was made of; or the one that
-/// `$SEXTANT_AGENT` names.
-fn agent() -> Result<PathBuf, String> {
-    if let Some(agent) = std::env::var_os("SEXTANT_AGENT") {
-        return Ok(agent.into());
-    }
-    let agent = repository().join("target/dist/sextant-agent");
+/// The same; of another architecture, the released one.
+fn tool(platform: &Platform) -> Result<PathBuf, String> {
+    if platform.is_native() { Ok(TOOL.into()) } else { released(platform, "sextant", &["src", "ddi/src", "cli/src"]) }
+}
+
+/// The static agent, or the one that `$SEXTANT_AGENT` names for machines of the architecture that builds.
+fn agent(platform: &Platform) -> Result<PathBuf, String> {
+    let chosen = std::env::var_os("SEXTANT_AGENT").filter(|_| platform.is_native());
+    chosen.map_or_else(|| released(platform, "sextant-agent", &["src", "ddi/src"]), |agent| Ok(agent.into()))
+}
+
+/// A program as `make` leaves it, which has to be newer than what it was made of.
+fn released(platform: &Platform, program: &str, sources: &[&str]) -> Result<PathBuf, String> {
+    let path = repository().join(platform.dist()).join(program);
+    let command = platform.cross_target.map_or("make agent".to_owned(), |target| format!("make build TARGET={target}"));
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-    let made = modified(&agent).map_err(|error| format!("{}: {error}; run `make agent` first", agent.display()))?;
-    for sources in ["src", "ddi/src"] {
-        if made < newest(&repository().join(sources)) {
-            return Err(format!("{} is older than {sources}/: run `make agent` again", agent.display()));
+    let made = modified(&path).map_err(|error| format!("{}: {error}; run `{command}` first", path.display()))?;
+    for directory in sources {
+        if made < newest(&repository().join(directory)) {
+            return Err(format!("{} is older than {directory}/: run `{command}` again", path.display()));
         }
     }
-    Ok(agent)
+    Ok(path)
 }
 
 fn newest(directory: &Path) -> SystemTime {

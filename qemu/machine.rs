@@ -1,6 +1,6 @@
 //! The machine: QEMU, and what came over its serial console.
 
-use crate::toolbox::Tree;
+use crate::platform::{PC, Platform};
 use crate::tpm::Tpm;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +14,7 @@ pub const NOTHING_TO_START: &str = "No bootable option or device was found";
 
 /// What the machine is made of.
 pub struct Parts<'a> {
+    pub platform: &'static Platform,
     /// MiB
     pub memory: u32,
     /// Flash with the firmware's variables; written to.
@@ -67,25 +68,14 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// Arguments for QEMU. The less a guest can do, the less it sets up at boot: the emulated processor has no five levels
-    /// of page tables and no protection keys. Its SHA instructions, which the agent uses, become the host's.
-    pub fn arguments(self) -> &'static [&'static str] {
+    /// Arguments for QEMU.
+    fn arguments(self, platform: &Platform) -> Vec<&'static str> {
+        let emulated = ["-accel", "tcg,tb-size=512", "-cpu", platform.cpu];
         match self {
-            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => &["-accel", "tcg,tb-size=512", "-cpu", "Nehalem,+sha-ni"],
+            Self::Kvm => vec!["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => emulated.to_vec(),
             // A nanosecond for each instruction; while there is nothing to do, clocks are those of the building machine.
-            Self::Counting => &[
-                "-accel",
-                "tcg,tb-size=512",
-                "-cpu",
-                "Nehalem,+sha-ni",
-                "-icount",
-                "shift=0",
-                "-rtc",
-                "clock=vm",
-                "-seed",
-                "1",
-            ],
+            Self::Counting => [&emulated[..], &["-icount", "shift=0", "-rtc", "clock=vm", "-seed", "1"]].concat(),
         }
     }
 
@@ -107,21 +97,18 @@ fn drive(value: &str) -> [&str; 2] {
 }
 
 /// QEMU with firmware, and nothing else.
-fn bare(accel: Accel, memory: u32, variables: &Path) -> Command {
-    let mut command = Tree::Trixie.command("qemu-system-x86_64");
-    // The firmware guards its variables by system management mode, which the machine has to have.
-    command.args(["-machine", "q35,smm=on", "-smp", "1"]).args(accel.arguments());
-    command.args(["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]);
+fn bare(accel: Accel, platform: &Platform, memory: u32, variables: &Path) -> Command {
+    let mut command = platform.tree.command(platform.qemu);
+    command.args(platform.board).args(["-smp", "1"]).args(accel.arguments(platform));
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-m").arg(memory.to_string());
-    let code = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
-    command.args(drive(&format!("if=pflash,unit=0,format=raw,readonly=on,file={code}")));
+    command.args(drive(&format!("if=pflash,unit=0,format=raw,readonly=on,file=/{}", platform.code)));
     command.args(drive(&format!("if=pflash,unit=1,format=raw,file={}", variables.display())));
     command
 }
 
 fn command(accel: Accel, parts: &Parts<'_>, tpm: Option<&Tpm>) -> Command {
-    let mut command = bare(accel, parts.memory, parts.variables);
+    let mut command = bare(accel, parts.platform, parts.memory, parts.variables);
     let mut disks = vec![parts.esp, parts.root];
     disks.extend(parts.witness.map(Disk::Lasting));
     disks.extend(&parts.more);
@@ -163,9 +150,9 @@ impl Machine {
         Self::spawn(command(accel, parts, tpm.as_ref()), tpm, log)
     }
 
-    /// Switches on one that has nothing to start.
+    /// Switches on a PC that has nothing to start.
     pub fn firmware_alone(accel: Accel, variables: &Path, log: File) -> Self {
-        Self::spawn(bare(accel, FIRMWARE_ALONE, variables), None, log)
+        Self::spawn(bare(accel, &PC, FIRMWARE_ALONE, variables), None, log)
     }
 
     fn spawn(mut qemu: Command, tpm: Option<Tpm>, mut log: File) -> Self {

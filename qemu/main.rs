@@ -25,6 +25,7 @@ mod kairos;
 mod keys;
 mod life;
 mod machine;
+mod platform;
 use xtask::pages;
 mod policies;
 mod powercut;
@@ -56,20 +57,21 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(MACHINES).min(MACHINES));
     let obstacle = toolbox::obstacle();
+    let whole = toolbox::whole_matrix();
     let required = std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "require");
     let trials = tests().into_iter().map(|test| {
         let left_out = (test.left_out)();
+        // Nothing is lacking here, so this is no failure where everything is required.
+        let unasked = test.is_of_matrix && !whole;
         let missing = if required { left_out.clone() } else { None };
         let obstacle = obstacle.clone().or_else(test.obstacle).or(missing);
-        if let Some(reason) = test.not_now {
-            return Trial::test(test.name, || Ok(())).with_kind(reason).with_ignored_flag(true);
-        }
         let (reason, run) = (obstacle.clone(), test.run);
         let trial = Trial::ignorable_test(test.name, move || {
             reason.map_or_else(run, Err).map_err(Failed::from)?;
             Ok(left_out.map_or(Completion::Completed, Completion::ignored_with))
         });
         match &obstacle {
+            _ if unasked => trial.with_kind("runs with `make machines`").with_ignored_flag(true),
             Some(reason) if !required => trial.with_kind(reason).with_ignored_flag(true),
             _ => trial,
         }
@@ -94,12 +96,12 @@ fn main() -> ExitCode {
 
 struct Test {
     name: String,
-    /// Why it isn't run unless that is asked for.
-    not_now: Option<&'static str>,
     /// Why it can't be run here, besides what none can be run for.
     obstacle: Box<dyn FnOnce() -> Option<String>>,
     /// What it does without here, which is a failure where everything is required.
     left_out: fn() -> Option<String>,
+    /// Whether only a run of all machines has it.
+    is_of_matrix: bool,
     run: Box<dyn FnOnce() -> Result<(), String> + Send>,
 }
 
@@ -107,9 +109,9 @@ struct Test {
 fn tests() -> Vec<Test> {
     let story = |name: &str, run: fn() -> Result<(), String>, left_out| Test {
         name: name.to_owned(),
-        not_now: None,
         obstacle: Box::new(|| None),
         left_out,
+        is_of_matrix: false,
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
@@ -117,12 +119,11 @@ fn tests() -> Vec<Test> {
     let assessment = with(assessment::obstacle, story(assessment::NAME, assessment::test, || None));
     let policies = with(policies::obstacle, story(policies::NAME, policies::test, || None));
     let power_cut = story(powercut::NAME, powercut::test, || None);
-    let is_matrix = toolbox::is_matrix();
     let of = |scenario: scenarios::Scenario| {
         let obstacle = scenario.obstacle_here();
         Test {
             name: scenario.name.clone(),
-            not_now: (scenario.is_of_matrix && !is_matrix).then_some("make machines boots it"),
+            is_of_matrix: scenario.is_of_matrix,
             obstacle: Box::new(move || obstacle),
             left_out: || None,
             run: Box::new(move || run::test(&scenario)),
@@ -130,9 +131,9 @@ fn tests() -> Vec<Test> {
     };
     let kairos = kairos::all().into_iter().map(|story| Test {
         name: story.name.to_owned(),
-        not_now: None,
         obstacle: Box::new(toolbox::no_kairos),
         left_out: || None,
+        is_of_matrix: false,
         run: Box::new(move || story.test()),
     });
     [life, assessment, policies, power_cut]

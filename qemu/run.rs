@@ -33,7 +33,7 @@ impl Boot {
         let directory = work().join(kind).join(&scenario.name);
         fresh(&directory)?;
         let variables = directory.join("variables.fd");
-        scenario.firmware.write(&variables)?;
+        scenario.firmware.write(scenario.guest.platform(), &variables)?;
         let sealed = (scenario.sealed)();
         let authority = (scenario.uki_signer)();
         let initrd = (scenario.initrd)(scenario.guest)?;
@@ -49,7 +49,16 @@ impl Boot {
         let Self { variables, esp, root, tpm, .. } = self;
         let esp = Disk::Forgetful(esp);
         let root = Disk::Forgetful(root);
-        Parts { memory: scenario.memory, variables, esp, root, witness: None, more: Vec::new(), tpm: tpm.as_deref() }
+        Parts {
+            platform: scenario.guest.platform(),
+            memory: scenario.memory,
+            variables,
+            esp,
+            root,
+            witness: None,
+            more: Vec::new(),
+            tpm: tpm.as_deref(),
+        }
     }
 }
 
@@ -138,7 +147,7 @@ fn switch_on(parts: Parts<'_>, directory: &Path, words: &[&str]) -> (PathBuf, En
     let marker = format!("SEXTANT-WITNESS {nonce}");
     let witness = disk::witness(&nonce, directory);
     let log = File::create(directory.join("console.log")).unwrap();
-    let mut machine = Machine::start(accel::chosen(), &Parts { witness: Some(&witness), ..parts }, log);
+    let mut machine = Machine::start(accel::of(parts.platform), &Parts { witness: Some(&witness), ..parts }, log);
     let (end, lines) = machine.wait(words, TIMEOUT);
     let heard = lines.iter().any(|line| line.trim() == marker);
     drop(machine);
@@ -170,7 +179,7 @@ pub fn console(scenario: &Scenario) -> Result<(), String> {
     eprintln!("making the machine: {}", scenario.about);
     let boot = Boot::make(scenario, "console")?;
     eprintln!("starting it; Ctrl-A X switches it off, from within `poweroff -f` does");
-    let result = machine::console(accel::chosen(), &boot.parts(scenario));
+    let result = machine::console(accel::of(scenario.guest.platform()), &boot.parts(scenario));
     let _ = fs::remove_dir_all(&boot.directory);
     result
 }

@@ -1,5 +1,6 @@
 //! The table: what is different in each boot, and what has to come of it.
 
+mod arm64;
 mod firmware;
 mod images;
 mod measurement;
@@ -88,7 +89,7 @@ impl Scenario {
     }
 
     fn on(self, guest: Guest) -> Self {
-        Self { name: format!("{}-{}", self.name, guest.version()), guest, ..self }
+        Self { name: format!("{}-{}", self.name, guest.name()), guest, ..self }
     }
 
     fn named(self, name: &str) -> Self {
@@ -163,5 +164,8 @@ pub fn own() -> Scenario {
 
 /// All of them; those that take longest come first, so that two machines are busy to the end.
 pub fn all() -> Vec<Scenario> {
-    [images::table(), stages::table(), mishaps::table(), firmware::table()].into_iter().flatten().collect()
+    [arm64::table(), images::table(), stages::table(), mishaps::table(), firmware::table()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

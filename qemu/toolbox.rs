@@ -27,7 +27,7 @@ pub fn fresh(directory: &Path) -> Result<(), String> {
     fs::create_dir_all(directory).map_err(|error| format!("making {}: {error}", directory.display()))
 }
 
-/// A tree: the toolbox itself, or another guest.
+/// A tree: the toolbox itself, or that of another guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tree {
     Trixie,
@@ -36,6 +36,8 @@ pub enum Tree {
     Bookworm,
     /// bookworm with systemd from its backports.
     Backports,
+    /// trixie for 64-bit ARM
+    Arm64,
 }
 
 impl Tree {
@@ -48,6 +50,7 @@ impl Tree {
             Self::Forky => "-forky",
             Self::Bookworm => "-bookworm",
             Self::Backports => "-bookworm-backports",
+            Self::Arm64 => "-arm64",
         });
         path.into()
     }
@@ -84,20 +87,25 @@ pub fn obstacle() -> Option<String> {
     if std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "skip") {
         return Some("SEXTANT_QEMU=skip".to_owned());
     }
-    for tree in [Tree::Trixie, Tree::Forky] {
-        if let Some(obstacle) = tree.obstacle() {
-            return Some(obstacle);
-        }
-        let output = tree.command("true").output().unwrap();
-        if !output.status.success() {
-            return Some(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        }
-    }
-    None
+    [Tree::Trixie, Tree::Forky].into_iter().find_map(|tree| no_tree(tree, "tests/toolbox/prepare"))
 }
 
-/// Whether all machines are chosen; otherwise there are those that each run of the tests has.
-pub fn is_matrix() -> bool {
+/// Why machines for 64-bit ARM can't be made here.
+pub fn no_arm64() -> Option<String> {
+    no_tree(Tree::Arm64, "tests/toolbox/prepare arm64")
+}
+
+/// Why a tree that `command` makes can't be used here.
+fn no_tree(tree: Tree, command: &str) -> Option<String> {
+    if !tree.path().join(".stamp").is_file() {
+        return Some(format!("no tree {}: run {command}", tree.path().display()));
+    }
+    let output = tree.command("true").output().unwrap();
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+/// Whether this run is to have all machines, and not only those that each run of the tests has.
+pub fn whole_matrix() -> bool {
     std::env::var_os("SEXTANT_KAIROS").is_some_and(|value| value == "matrix")
 }
 

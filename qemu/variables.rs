@@ -1,5 +1,6 @@
-//! The firmware's variables, in the flash that OVMF keeps them in.
+//! The firmware's variables, in the flash that edk2 keeps them in.
 
+use crate::platform::Platform;
 use crate::toolbox::{Tree, succeed};
 use crate::{hostile, keys};
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use support::efi::{self, GLOBAL, List, SECURITY_DATABASE, SOME_TIME};
 
-/// OVMF's switch for Secure Boot (`gEfiSecureBootEnableDisableGuid`).
+/// edk2's switch for Secure Boot (`gEfiSecureBootEnableDisableGuid`).
 const SECURE_BOOT_ENABLE: &str = "f0a30bc7-af08-4556-99c4-001009c93a44";
 
 /// State of the firmware.
@@ -25,11 +26,11 @@ pub enum Firmware {
 }
 
 impl Firmware {
-    /// Writes the flash to `store`.
+    /// Writes the flash of a machine of this platform to `store`.
     ///
     /// # Errors
     /// What the tool said.
-    pub fn write(self, store: &Path) -> Result<(), String> {
+    pub fn write(self, platform: &Platform, store: &Path) -> Result<(), String> {
         let mut db = efi::certificates(&[keys::db(), keys::revoked()]);
         let mut dbx = List::certificate(keys::revoked()).encode();
         if self != Self::Plain {
@@ -48,9 +49,11 @@ impl Firmware {
         }
         let list = store.with_extension("json");
         fs::write(&list, json!({ "version": 2, "variables": variables }).to_string()).unwrap();
+        // The toolbox doesn't see the other trees.
+        let blank = platform.tree.path().join(platform.variables);
+        fs::copy(&blank, store).map_err(|error| format!("copying {}: {error}", blank.display()))?;
         let mut command = Tree::Trixie.command("virt-fw-vars");
-        command.args(["--input", "/usr/share/OVMF/OVMF_VARS_4M.fd", "--set-json"]).arg(&list);
-        succeed(command.arg("--output").arg(store)).map(drop)
+        succeed(command.arg("--inplace").arg(store).arg("--set-json").arg(&list)).map(drop)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::guest::Guest;
 use crate::images::Offer;
 use crate::life::esp;
 use crate::machine::{Disk, End, Machine, Parts};
+use crate::platform::PC;
 use crate::run::{TIMEOUT, supervise, witnessed};
 use crate::toolbox::{Tree, fresh, repository, succeed, work};
 use crate::variables::Firmware;
@@ -100,7 +101,7 @@ impl Counting {
     fn make(directory: &Path) -> Result<Self, String> {
         let guest = Guest::Systemd257;
         let variables = directory.join("variables.fd");
-        Firmware::Enforcing.write(&variables)?;
+        Firmware::Enforcing.write(guest.platform(), &variables)?;
         let generator =
             fs::read(guest.tree().path().join(GENERATOR)).map_err(|error| format!("{GENERATOR}: {error}"))?;
         let sealed = Archive::new()
@@ -155,7 +156,16 @@ impl Counting {
 
     fn parts(&self) -> Parts<'_> {
         let (esp, root) = (Disk::Lasting(&self.esp), Disk::Forgetful(&self.root));
-        Parts { memory: 1024, variables: &self.variables, esp, root, witness: None, more: Vec::new(), tpm: None }
+        Parts {
+            platform: &PC,
+            memory: 1024,
+            variables: &self.variables,
+            esp,
+            root,
+            witness: None,
+            more: Vec::new(),
+            tpm: None,
+        }
     }
 
     /// A boot in which the witness runs a script.
@@ -182,7 +192,7 @@ impl Counting {
         const REBOOT: &str = "reboot: Restarting system";
         let start = Instant::now();
         let log = File::create(self.directory.join(format!("{name}.log"))).unwrap();
-        let mut machine = Machine::start(accel::chosen(), &self.parts(), log);
+        let mut machine = Machine::start(accel::of(&PC), &self.parts(), log);
         let (end, lines) = machine.wait(&[REBOOT], TIMEOUT);
         let last = || lines[lines.len().saturating_sub(25)..].join("\n");
         if !matches!(end, End::Said) {

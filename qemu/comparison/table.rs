@@ -47,7 +47,7 @@ pub fn heads() -> [String; 3] {
 
 /// How the rows about a boot begin.
 pub fn start(case: Case, boot: usize) -> String {
-    format!("| {} | {} | {} | {boot} |", case.set.letter(), case.guest.version(), case.flow.name())
+    format!("| {} | {} | {} | {boot} |", case.set.letter(), case.guest.name(), case.flow.name())
 }
 
 fn table(columns: &str, rule: &str, seen: &[&Seen], cells: fn(&Seen) -> Vec<String>) -> String {

@@ -2,6 +2,7 @@
 
 use crate::cpio::Archive;
 use crate::guest::Guest;
+use crate::platform::PC;
 use crate::toolbox::{Tree, cached, contents, repository, succeed, work};
 use crate::uki::{self, Signed};
 use crate::{initrd, keys};
@@ -21,7 +22,7 @@ const EMULATED: &str = "rd.immucore.debug quiet loglevel=4 systemd.show_status=n
 /// # Errors
 /// What the tools said.
 fn root(guest: Guest) -> Result<PathBuf, String> {
-    let output = work().join(format!("kairos-{}.cpio.zst", guest.version()));
+    let output = work().join(format!("kairos-{}.cpio.zst", guest.name()));
     let scripts = ["make-kairos", "quick"].map(|name| repository().join("qemu/guest").join(name));
     let includes = ["host", "kairos"].map(|name| repository().join("qemu/guest").join(name));
     let immucore = immucore_path();
@@ -33,7 +34,7 @@ fn root(guest: Guest) -> Result<PathBuf, String> {
         let copy = work().join("immucore");
         fs::copy(&immucore, &copy).map_err(|error| format!("copying {}: {error}", immucore.display()))?;
         let mut command = guest.tree().command(&scripts[0]);
-        let plain = work().join(format!("kairos-{}.cpio", guest.version()));
+        let plain = work().join(format!("kairos-{}.cpio", guest.name()));
         succeed(command.arg(&copy).arg(&plain).args(&includes))?;
         // Only the toolbox has it.
         let mut compress = Tree::Trixie.command("zstd");
@@ -59,7 +60,7 @@ pub fn make(guest: Guest, image: &Archive, words: &str, directory: &Path) -> Res
 /// # Errors
 /// If the agent can't be had.
 pub fn sextant() -> Result<Archive, String> {
-    let tree = initrd::layer()?.join("usr/lib/sextant/kairos");
+    let tree = initrd::layer(&PC)?.join("usr/lib/sextant/kairos");
     Ok(Archive::new().directory(&tree).file("etc/verity.d/vendor.crt", keys::vendor().pem()))
 }
 

@@ -13,8 +13,9 @@ use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::life::esp;
 use crate::machine::{Disk, Parts};
+use crate::platform::PC;
 use crate::run::{supervise, witnessed};
-use crate::toolbox::{fresh, repository, work};
+use crate::toolbox::{fresh, repository, whole_matrix, work};
 use crate::variables::Firmware;
 use crate::witness::Findings;
 use crate::{brought, tpm};
@@ -32,7 +33,7 @@ const MEMORY: u32 = 2048;
 
 /// All of them.
 pub fn all() -> Vec<Story> {
-    let whole = crate::toolbox::is_matrix();
+    let whole = whole_matrix();
     let all = [stories::central()].into_iter().chain(matrix::table());
     all.filter(|story| whole || !story.is_of_matrix).collect()
 }
@@ -105,7 +106,7 @@ impl Story {
     /// What the tools said.
     pub fn make(&self, directory: &Path) -> Result<Machine, String> {
         let variables = directory.join("variables.fd");
-        Firmware::Plain.write(&variables)?;
+        Firmware::Plain.write(&PC, &variables)?;
         let signed = image::make(self.guest, &(self.image)()?, self.command_line, directory)?;
         let beside =
             |image: &Image| (format!("EFI/kairos/{}.efi.extra.d/{}", self.entry, image.file), Arc::clone(&image.bytes));
@@ -131,6 +132,7 @@ impl Machine {
         let script = repository().join("qemu/kairos/scripts").join(script);
         let brought = brought::make(&script, &[], &[], &directory)?;
         let parts = Parts {
+            platform: &PC,
             memory: MEMORY,
             variables: &self.variables,
             esp: Disk::Lasting(&self.esp),

@@ -21,7 +21,7 @@ pub fn make(
     for path in ["EFI/BOOT", "EFI/kairos", "loader/entries"] {
         fs::create_dir_all(tree.join(path)).unwrap();
     }
-    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
+    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT").join(&signed.default_loader)).unwrap();
     fs::write(tree.join("loader/loader.conf"), format!("default {}.conf\ntimeout 0\neditor no\n", entries[0])).unwrap();
     for entry in entries {
         fs::hard_link(&signed.uki, tree.join(format!("EFI/kairos/{entry}.efi"))).unwrap();
@@ -46,7 +46,7 @@ pub fn of_kernels(
     for path in ["EFI/BOOT", "EFI/Linux", "loader"] {
         fs::create_dir_all(tree.join(path)).unwrap();
     }
-    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT/BOOTX64.EFI")).unwrap();
+    fs::copy(&signed.boot_loader, tree.join("EFI/BOOT").join(&signed.default_loader)).unwrap();
     fs::write(tree.join("loader/loader.conf"), "timeout 0\neditor no\n").unwrap();
     for kernel in kernels {
         fs::hard_link(&signed.uki, tree.join("EFI/Linux").join(kernel)).unwrap();

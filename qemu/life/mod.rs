@@ -9,6 +9,7 @@ use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::images::Offer;
 use crate::machine::{Disk, Parts};
+use crate::platform::PC;
 use crate::run::{supervise, witnessed};
 use crate::toolbox::{fresh, repository, work};
 use crate::variables::Firmware;
@@ -70,7 +71,7 @@ impl Machine {
     fn make(directory: &Path) -> Result<Self, String> {
         let guest = Guest::Systemd257;
         let variables = directory.join("variables.fd");
-        Firmware::Enforcing.write(&variables)?;
+        Firmware::Enforcing.write(guest.platform(), &variables)?;
         let sealed = Archive::new().file("etc/verity.d/vendor.crt", keys::vendor().pem());
         let signed = uki::make(guest, &guest.base()?.initrd, &sealed, "", keys::db(), directory)?;
         let esp = esp::make(&signed, &["active", "passive", "recovery"], &[], directory)?;
@@ -88,6 +89,7 @@ impl Machine {
         copies.extend(yip.as_deref().map(|yip| (yip, "bin/yip")));
         let brought = brought::make(&scripts.join(boot.script), &copies, &story::brought(), &directory)?;
         let parts = Parts {
+            platform: &PC,
             memory: 1024,
             variables: &self.variables,
             esp: Disk::Lasting(&self.esp),

@@ -9,6 +9,7 @@ use crate::initrd::TOOL;
 use crate::keys;
 use crate::life::esp;
 use crate::machine::{Disk, Parts};
+use crate::platform::PC;
 use crate::run::{supervise, witnessed};
 use crate::toolbox::{Tree, fresh, repository, succeed, work};
 use crate::tpm;
@@ -66,7 +67,7 @@ impl Machine {
         let guest = Guest::Systemd257;
         let (variables, tpm, root) =
             (directory.join("variables.fd"), directory.join("tpm"), directory.join("root.img"));
-        Firmware::Enforcing.write(&variables)?;
+        Firmware::Enforcing.write(guest.platform(), &variables)?;
         tpm::make(&tpm)?;
         fs::copy(&guest.base()?.root, &root).map_err(|error| format!("copying the root file system: {error}"))?;
         enlarge(&root)?;
@@ -106,6 +107,7 @@ impl Machine {
         let files = [(offer.file.clone(), offer.bytes.to_vec()), drop_in];
         let brought = brought::make(&scripts.join(name), &copies, &files, &directory)?;
         let parts = Parts {
+            platform: &PC,
             memory: 1024,
             variables: &self.variables,
             esp: Disk::Lasting(&self.esp),

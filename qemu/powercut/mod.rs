@@ -16,6 +16,7 @@ mod victim;
 use crate::cpio::Archive;
 use crate::guest::Guest;
 use crate::machine::{Disk, Parts};
+use crate::platform::PC;
 use crate::run::{supervise, witnessed};
 use crate::toolbox::{fresh, repository, work};
 use crate::variables::Firmware;
@@ -46,7 +47,7 @@ pub fn test() -> Result<(), String> {
     fresh(&directory)?;
     let guest = Guest::Systemd257;
     let variables = directory.join("variables.fd");
-    Firmware::Enforcing.write(&variables)?;
+    Firmware::Enforcing.write(guest.platform(), &variables)?;
     let signed = uki::make(guest, &guest.base()?.initrd, &Archive::new(), "", keys::db(), &directory)?;
     let esp = disk::esp(&signed, "active", &[], &directory)?;
     let images = Images::make();
@@ -60,6 +61,7 @@ pub fn test() -> Result<(), String> {
         let more = std::iter::once(Disk::Forgetful(&brought)).chain(logged).collect();
         let (esp, root) = (Disk::Forgetful(&esp), &*guest.base()?.root);
         let parts = Parts {
+            platform: &PC,
             memory: 1024,
             variables: &variables,
             esp,
