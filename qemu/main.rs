@@ -118,6 +118,7 @@ fn tests() -> Vec<Test> {
     let with = |obstacle: fn() -> Option<String>, test| Test { obstacle: Box::new(obstacle), ..test };
     let assessment = with(assessment::obstacle, story(assessment::NAME, assessment::test, || None));
     let policies = with(policies::obstacle, story(policies::NAME, policies::test, || None));
+    let policies = Test { is_of_matrix: true, ..policies };
     let power_cut = story(powercut::NAME, powercut::test, || None);
     let of = |scenario: scenarios::Scenario| {
         let obstacle = scenario.obstacle_here();

@@ -20,7 +20,8 @@ pub fn table() -> Vec<Scenario> {
             }),
         Scenario::new("recovery-entry", "the recovery entry gets none")
             .entry("recovery")
-            .offers(|| all_rejected("entry-denied")),
+            .offers(|| all_rejected("entry-denied"))
+            .of_matrix(),
         Scenario::new("secure-boot-off", "Secure Boot switched off")
             .firmware(Disabled)
             .offers(|| all_rejected("secure-boot-off"))
@@ -30,6 +31,7 @@ pub fn table() -> Vec<Scenario> {
             .offers(|| all_rejected("secure-boot-off"))
             .check(|findings| firmware_is(findings, "setup-mode")),
         Scenario::new("setup-mode-allowed", "no platform key, and a sealed configuration that puts up with it")
+            .of_matrix()
             .firmware(Setup)
             .sealed(|| {
                 let config = "secure_boot: optional\ntrust:\n  sources: [sealed]\nmetrics: true\n";

@@ -59,7 +59,7 @@ pub fn table() -> Vec<Scenario> {
             .check(|findings| measurement::as_predicted_and_separated(findings, &GLOBAL))
             .of_matrix(),
         large().on(Systemd257),
-        large().on(Systemd262),
+        large().on(Systemd262).of_matrix(),
         Scenario::new("hostile-only", "nothing but hostile ones")
             .offers(hostile_offers)
             .sealed(|| vendor().file("etc/sextant.yaml", hostile::config())),

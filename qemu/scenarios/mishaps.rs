@@ -63,7 +63,8 @@ pub fn table() -> Vec<Scenario> {
                 .file("usr/lib/unsigned.raw", Tree::sysext("unsigned").squashfs().to_vec())
         })
         .offers(|| vec![Offer::sysext("by-db", keys::db(), "db")])
-        .check(who_asked_was_heard),
+        .check(who_asked_was_heard)
+        .of_matrix(),
         Scenario::new("no-journal", "journald can't be reached while the agent verifies")
             .sealed(no_journal)
             .offers(|| {
@@ -76,7 +77,8 @@ pub fn table() -> Vec<Scenario> {
         Scenario::new("again", "the agent stages a second time")
             .sealed(again)
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db"), Offer::confext("conf", keys::pk(), "PK")])
-            .outcome(Outcome::JudgedTwice),
+            .outcome(Outcome::JudgedTwice)
+            .of_matrix(),
     ]
 }
 

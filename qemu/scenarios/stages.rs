@@ -67,7 +67,8 @@ pub fn table() -> Vec<Scenario> {
                 .unit("site-stages.service", &runner(YIP, "After=sextant-stage.service\nBefore=initrd.target"))
                 .unit("site-late.service", &late())
         })
-        .check(by_file),
+        .check(by_file)
+        .of_matrix(),
     ]
 }
 
