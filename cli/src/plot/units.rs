@@ -97,7 +97,7 @@ fn time(properties: &BTreeMap<&str, &str>, key: &str) -> Option<u64> {
 }
 
 impl Unit {
-    /// Reads blocks of [`UNIT_PROPERTIES`] with an empty line between them. Units that were not started are left out.
+    /// Reads blocks of `UNIT_PROPERTIES` with an empty line between them. Units that were not started are left out.
     #[must_use]
     pub fn parse_all(text: &str) -> Vec<Self> {
         Self::sorted(text.split("\n\n").filter_map(Self::parse).collect())
@@ -174,7 +174,7 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// Reads a block of [`BOOT_PROPERTIES`].
+    /// Reads a block of `BOOT_PROPERTIES`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let properties = properties(text);
