@@ -125,6 +125,11 @@ const FREE: &[libc::c_long] = &[
     // The signature for dm-verity, in a keyring of a thread.
     libc::SYS_add_key,
     libc::SYS_keyctl,
+    // udev's answer to the device mapper.
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
 ];
 
 /// Those that not all architectures have under one name.

@@ -8,11 +8,10 @@ use super::{COMMAND_LINE, KernelError, namespace};
 use crate::extension::Compatible;
 use crate::verify::{Activate, ActivationError, Judge, Rooted};
 use ddi::filesystem::Kind;
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use sys_mount::{Mount, MountFlags, UnmountFlags};
 
 /// Mount point of the file system, visible to one thread only.
 const MOUNT_POINT: &str = "/run/sextant/look";
@@ -47,29 +46,13 @@ impl Activation {
         let Some(node) = device.path() else { return Err(KernelError::NotAFile.into()) };
         let cannot_mount = |cause| KernelError::Mount { kind: kind.clone(), cause };
         fs::create_dir_all(MOUNT_POINT).map_err(cannot_mount)?;
-        let mounted = Mounted::new(node, &kind).map_err(|errno| cannot_mount(errno.into()))?;
+        let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        let mount = Mount::builder().fstype(kind.as_str()).flags(flags);
+        let mounted = mount.mount_autodrop(node, MOUNT_POINT, UnmountFlags::DETACH).map_err(cannot_mount)?;
         let tree = MountedTree::open(Path::new(MOUNT_POINT)).map_err(cannot_mount)?;
         let judged = judge(&tree);
         drop((tree, mounted));
         Ok(judged?)
-    }
-}
-
-/// A file system at [`MOUNT_POINT`] until the value is dropped.
-struct Mounted;
-
-impl Mounted {
-    fn new(device: &Path, kind: &str) -> Result<Self, Errno> {
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-        let no_options: Option<&str> = None;
-        mount(Some(device), MOUNT_POINT, Some(kind), flags, no_options).map(|()| Self)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // If this fails, the namespace takes the mount along when its thread ends.
-        let _ = umount2(MOUNT_POINT, MntFlags::MNT_DETACH);
     }
 }
 

@@ -3,22 +3,19 @@
 use super::KernelError;
 use crate::sys::loop_device;
 use crate::verify::Rooted;
+use loopdev::{LoopControl, LoopDevice};
 use nix::errno::Errno;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-/// Control node of loop devices.
-const CONTROL: &str = "/dev/loop-control";
 /// Maximum number of attempts to get a free device, since another process may take it first.
 const ATTEMPTS: u32 = 64;
 
 /// A range of a file as a read-only block device. It detaches itself when its last user closes it.
 #[derive(Debug)]
 pub(super) struct PartitionDevice {
-    path: PathBuf,
-    /// Keeps the device open.
-    _node: File,
+    device: LoopDevice,
 }
 
 impl PartitionDevice {
@@ -30,26 +27,23 @@ impl PartitionDevice {
         len: u64,
     ) -> Result<Self, KernelError> {
         let failed = |cause| KernelError::Loop { partition, cause };
-        let control = OpenOptions::new().read(true).write(true).open(CONTROL).map_err(KernelError::NoLoop)?;
+        let control = LoopControl::open().map_err(KernelError::NoLoop)?;
         // A writable descriptor would make the device writable, so the file is opened again, read-only.
         let file = File::open(Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())).map_err(failed)?;
         let mut attempt = 1;
         loop {
-            let number = loop_device::free(&control).map_err(|error| failed(error.into()))?;
-            let path = PathBuf::from(format!("/dev/loop{number}"));
-            // Not opened for writing: udev would look at the device again after each time that a writer closes it.
-            let node = File::open(&path).map_err(failed)?;
-            match loop_device::attach(&node, &file, offset, len) {
-                Ok(()) => return Ok(Self { path, _node: node }),
-                // Another process took the device.
-                Err(Errno::EBUSY) if attempt < ATTEMPTS => attempt += 1,
-                Err(error) => return Err(failed(error.into())),
+            let device = control.next_free().map_err(failed)?;
+            match loop_device::attach(&device, &file, offset, len) {
+                Ok(()) => return Ok(Self { device }),
+                // Another process took the device, or an older kernel found pages of it that udev had read.
+                Err(Errno::EBUSY | Errno::EAGAIN) if attempt < ATTEMPTS => attempt += 1,
+                Err(errno) => return Err(failed(errno.into())),
             }
         }
     }
 
-    fn path(&self) -> &Path {
-        &self.path
+    fn path(&self) -> Result<PathBuf, KernelError> {
+        self.device.path().ok_or(KernelError::NotAFile)
     }
 }
 
@@ -80,13 +74,13 @@ impl ImageDevices {
     }
 
     /// Returns the path of the device with the file system.
-    pub(super) fn data(&self) -> &Path {
+    pub(super) fn data(&self) -> Result<PathBuf, KernelError> {
         self.data.path()
     }
 
     /// Returns the path of the device with the hash tree, and the block in which it begins there.
-    pub(super) fn tree(&self) -> (&Path, u64) {
-        (self.tree.as_ref().unwrap_or(&self.data).path(), self.tree_start)
+    pub(super) fn tree(&self) -> Result<(PathBuf, u64), KernelError> {
+        Ok((self.tree.as_ref().unwrap_or(&self.data).path()?, self.tree_start))
     }
 }
 

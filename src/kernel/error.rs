@@ -1,5 +1,6 @@
 //! Errors of a trial activation.
 
+use devicemapper::DmError;
 use nix::errno::Errno;
 use std::io;
 use thiserror::Error;
@@ -27,7 +28,7 @@ pub enum KernelError {
     },
     /// The kernel has no device mapper (module `dm_mod`).
     #[error("activating the image: the kernel has no device mapper ({0})")]
-    NoDeviceMapper(io::Error),
+    NoDeviceMapper(String),
     /// The kernel has no dm-verity (module `dm_verity`).
     #[error("activating the image: the kernel has no dm-verity")]
     NoVerity,
@@ -57,4 +58,17 @@ pub enum KernelError {
         /// Error of the kernel.
         cause: io::Error,
     },
+}
+
+/// Returns the description of the system error, without the structures that the crate adds.
+pub(super) fn describe(error: &DmError) -> String {
+    errno(error).map_or_else(|| error.to_string(), |errno| errno.desc().to_owned())
+}
+
+/// Returns the error number, `None` if the error does not come from the kernel.
+pub(super) fn errno(error: &DmError) -> Option<Errno> {
+    match error {
+        DmError::Core(devicemapper::errors::Error::Ioctl(_, _, _, errno)) => Some(**errno),
+        _ => None,
+    }
 }

@@ -3,9 +3,9 @@
 //! Both need the machine's device nodes. The device mapper also needs `CAP_SYS_ADMIN` (Linux 6.12,
 //! `drivers/md/dm-ioctl.c`).
 
-use super::device_mapper::{DeviceMapper, Target};
 use crate::sys::loop_device::{LOOP_INFO, status};
 use ddi::bytes::array;
+use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
 use nix::fcntl::OFlag;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -23,6 +23,15 @@ impl From<&std::fs::Metadata> for FileIdentity {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self { device: metadata.dev(), inode: metadata.ino() }
     }
+}
+
+/// A line of a device-mapper table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its type, such as `verity`.
+    pub kind: String,
+    /// Its parameters.
+    pub parameters: String,
 }
 
 /// Queries about block devices. `None` means unknown.
@@ -56,14 +65,14 @@ impl Devices for NoDevices {
 }
 
 /// Queries to the running kernel.
-pub struct KernelDevices(Option<DeviceMapper>);
+pub struct KernelDevices(Option<DM>);
 
 impl KernelDevices {
     /// Opens the device mapper, if there is one.
     #[must_use]
     pub fn open() -> Self {
         // Opening succeeds even without the privilege to list devices.
-        Self(DeviceMapper::open().ok().filter(|mapper| mapper.names().is_ok()))
+        Self(DM::new().ok().filter(|dm| dm.list_devices().is_ok()))
     }
 }
 
@@ -73,7 +82,9 @@ impl Devices for KernelDevices {
     }
 
     fn table(&self, name: &str) -> Option<Vec<Target>> {
-        self.0.as_ref()?.table(name).ok()
+        let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
+        let (_, lines) = self.0.as_ref()?.table_status(&DevId::Name(DmName::new(name).ok()?), options).ok()?;
+        Some(lines.into_iter().map(|(_, _, kind, parameters)| Target { kind, parameters }).collect())
     }
 
     fn backing(&self, device: &str) -> Option<FileIdentity> {

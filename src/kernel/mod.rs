@@ -8,7 +8,6 @@
 
 mod activation;
 pub(crate) mod cmdline;
-mod device_mapper;
 mod devices;
 mod dm_verity;
 mod error;
@@ -21,9 +20,8 @@ mod tree;
 
 pub use activation::Activation;
 pub use cmdline::{is_off, only_kernel_verifies, words};
-pub use device_mapper::Target;
 pub use error::KernelError;
-pub use inquiry::{Devices, FileIdentity, KernelDevices, NoDevices};
+pub use inquiry::{Devices, FileIdentity, KernelDevices, NoDevices, Target};
 pub use mounts::DetachedMount;
 pub use sweep::{Leftovers, sweep};
 pub use tree::MountedTree;

@@ -1,10 +1,10 @@
 //! Removal of devices that a killed agent may have left.
 
-use super::device_mapper::DeviceMapper;
 use super::{DEVICE_PREFIX, UUID_PREFIX};
-use crate::sys::loop_device::detach;
 use anyhow::{Context, Result};
-use std::fs::{self, File};
+use devicemapper::{DM, DevId, DmFlags, DmOptions};
+use loopdev::LoopDevice;
+use std::fs;
 use std::path::Path;
 
 /// The devices of an agent, by which those that it left are found. The kernel has one set of devices for all processes,
@@ -39,16 +39,18 @@ pub fn sweep(leftovers: &Leftovers) -> Result<usize> {
 
 fn sweep_mapped(leftovers: &Leftovers) -> Result<usize> {
     // Without a device mapper there are no such devices.
-    let Ok(mapper) = DeviceMapper::open() else { return Ok(0) };
-    let names = mapper.names().context("listing device-mapper devices")?;
+    let Ok(dm) = DM::new() else { return Ok(0) };
+    let devices = dm.list_devices().context("listing device-mapper devices")?;
     let mut failure = None;
     let mut count = 0;
-    for name in names.iter().filter(|name| name.starts_with(&leftovers.name)) {
-        if !mapper.uuid(name).is_ok_and(|uuid| uuid.starts_with(&leftovers.uuid)) {
+    for (name, ..) in devices.iter().filter(|(name, ..)| name.to_string().starts_with(&leftovers.name)) {
+        let Ok(info) = dm.device_info(&DevId::Name(name)) else { continue };
+        if !info.uuid().is_some_and(|uuid| uuid.to_string().starts_with(&leftovers.uuid)) {
             continue;
         }
-        match mapper.remove_when_closed(name) {
-            Ok(()) => count += 1,
+        let options = DmOptions::default().set_flags(DmFlags::DM_DEFERRED_REMOVE);
+        match dm.device_remove(&DevId::Name(name), options) {
+            Ok(_) => count += 1,
             Err(error) => {
                 failure.get_or_insert(error);
             }
@@ -70,8 +72,7 @@ fn sweep_loops(leftovers: &Leftovers) -> Result<usize> {
         {
             continue;
         }
-        let node = Path::new("/dev").join(device.file_name());
-        match File::open(node).and_then(|device| detach(&device).map_err(std::io::Error::from)) {
+        match LoopDevice::open(Path::new("/dev").join(device.file_name())).and_then(|device| device.detach()) {
             Ok(()) => count += 1,
             Err(error) => {
                 failure.get_or_insert(error);

@@ -1,33 +1,17 @@
 //! Loop devices (loop(4)).
 
 use nix::errno::Errno;
-use nix::libc;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Size of `struct loop_info64` in bytes (`linux/loop.h`).
 pub(crate) const LOOP_INFO: usize = 232;
-
-// Numbers of requests (`linux/loop.h`).
-const LOOP_CLR_FD: libc::Ioctl = 0x4c01;
+/// `LOOP_GET_STATUS64` (`linux/loop.h`).
 const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
-/// Since Linux 5.8.
+/// `LOOP_CONFIGURE` (`linux/loop.h`, Linux 5.8).
 const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
-const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
-
 /// `LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR` (`linux/loop.h`)
 const READ_ONLY_AUTOCLEAR: u32 = 1 | 4;
-
-/// Returns the number of a loop device to which no file is attached, and creates one if there is none. `control` is
-/// `/dev/loop-control`.
-///
-/// # Errors
-/// Errors of `LOOP_CTL_GET_FREE`.
-pub(crate) fn free(control: &File) -> Result<u32, Errno> {
-    // SAFETY: the request takes no argument (loop(4)).
-    let number = Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) })?;
-    u32::try_from(number).map_err(|_| Errno::ERANGE)
-}
 
 /// `struct loop_info64` (`linux/loop.h`)
 #[repr(C)]
@@ -65,22 +49,13 @@ struct Config {
 ///
 /// # Errors
 /// Errors of `ioctl(2)`; `EBUSY` if the device is not free.
-pub(crate) fn attach(device: &File, file: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
+pub(crate) fn attach(device: &impl AsRawFd, file: impl AsFd, offset: u64, len: u64) -> Result<(), Errno> {
     let file = u32::try_from(file.as_fd().as_raw_fd()).map_err(|_| Errno::EBADF)?;
     let info = Info { offset, size_limit: len, flags: READ_ONLY_AUTOCLEAR, ..Info::default() };
     let config = Config { file, block_size: 0, info, reserved: [0; 8] };
     // SAFETY: the kernel reads one `struct loop_config` (loop(4)), which is what `Config` is, and keeps no pointer to it.
     let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
     Errno::result(result).map(drop)
-}
-
-/// Detaches the file from a loop device.
-///
-/// # Errors
-/// Errors of `LOOP_CLR_FD`.
-pub(crate) fn detach(device: &File) -> Result<(), Errno> {
-    // SAFETY: the request takes no argument (loop(4)).
-    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD, 0) }).map(drop)
 }
 
 /// Returns the kernel's status of a loop device, `None` if no file is attached to it.

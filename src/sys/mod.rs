@@ -5,7 +5,6 @@
 //! called directly.
 #![allow(unsafe_code)]
 
-pub(crate) mod device_mapper;
 pub(crate) mod filter;
 pub(crate) mod loop_device;
 pub(crate) mod mount;

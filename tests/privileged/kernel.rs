@@ -3,6 +3,7 @@
 use super::vendor;
 use crate::namespace::with_empty_run;
 use ddi::Class;
+use loopdev::LoopControl;
 use sextant::confine::Confinement;
 use sextant::firmware::{DirectoryVariables, Firmware};
 use sextant::kernel::{Activation, Leftovers, sweep};
@@ -12,8 +13,8 @@ use sextant::trust::TrustStore;
 use sextant::verify::Candidate;
 use sextant::verify::{Accepted, Findings, InPlaceCustody, Verifier};
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 use support::ddi::{good_image, native};
 use support::harness::ignore;
@@ -81,13 +82,6 @@ fn activate() {
     );
 }
 
-/// Returns what losetup prints.
-fn losetup(arguments: &[&str]) -> String {
-    let output = Command::new("losetup").args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
 /// Two checkouts can be tested at once, and a machine may have an agent of its own.
 pub(crate) fn a_sweep_takes_what_it_is_told_to_and_nothing_else() {
     with_devices(|| {
@@ -95,14 +89,18 @@ pub(crate) fn a_sweep_takes_what_it_is_told_to_and_nothing_else() {
         let attach = |directory: &Path| {
             let file = directory.join("image");
             fs::write(&file, vec![0; 4096]).unwrap();
-            losetup(&["--find", "--show", "--read-only", file.to_str().unwrap()])
+            let device = LoopControl::open().unwrap().next_free().unwrap();
+            let file = fs::File::open(&file).unwrap();
+            device.with().read_only(true).attach_fd(file.as_raw_fd()).unwrap();
+            device
         };
-        let [_, other] = directories.each_ref().map(|directory| attach(directory.path()));
+        let [ours, other] = directories.each_ref().map(|directory| attach(directory.path()));
         let prefix = format!("{}/", directories[0].path().display());
         let nothing = "a name that no device has".to_owned();
         let count = sweep(&Leftovers { images: vec![prefix], name: nothing.clone(), uuid: nothing });
         let others = attached(directories[1].path()).len();
-        losetup(&["--detach", &other]);
+        other.detach().unwrap();
+        drop(ours);
         assert_eq!((count.unwrap(), others), (1, 1));
         assert_all_cleared(directories[0].path());
     });
