@@ -185,7 +185,8 @@ fn class(name: &str) -> Result<Class, &'static str> {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     sys::openssl::initialize();
-    // Before there is a second thread, or anything is read. Those that run systemd's programs are filtered by their units.
+    // Before there is a second thread, or anything is read. Commands that run systemd's
+    // programs have no filter of their own.
     let is_alone = matches!(&cli.command, Command::Stage { .. } | Command::Adopt { .. } | Command::Merge { .. });
     let filtered = if is_alone { filter_agent() } else { Ok(()) };
     execute(cli, filtered)

@@ -108,12 +108,10 @@ impl VerityDevice {
 
 impl Drop for VerityDevice {
     fn drop(&mut self) {
-        match self.node.take() {
-            // The device is marked for removal: the kernel removes it when this descriptor and the mount are closed.
-            Some((_, file)) => drop(file),
-            // The device is not marked yet. If the removal fails, a later sweep removes it.
-            None => drop(self.remove_when_closed()),
-        }
+        // Marked already unless something failed. If it cannot be marked, a later sweep removes it.
+        drop(self.remove_when_closed());
+        // The kernel removes the device when this descriptor and the mount are closed.
+        drop(self.node.take());
     }
 }
 

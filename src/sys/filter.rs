@@ -11,7 +11,7 @@ use seccompiler::sock_filter;
 pub(crate) fn install(filter: &[sock_filter]) -> Result<(), Errno> {
     let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::E2BIG)?;
     let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut().cast() };
-    // By prctl(2), not seccomp(2): systemd's group @system-service does not contain the latter before version 250.
+    // By prctl(2), not seccomp(2): the agent's own filter, which a worker has already, permits only the former.
     // SAFETY: the kernel copies the program, `len` instructions that outlive the call; `sock_filter` of seccompiler is
     // the kernel's (`#[repr(C)]`).
     let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };

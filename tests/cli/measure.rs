@@ -275,6 +275,18 @@ fn the_event_log_is_compared_with_prediction_and_tpm() {
 }
 
 #[test]
+fn the_event_log_of_a_stub_before_256_tells_the_difference_too() {
+    let now = || desk("254.26-1~bpo12+1").file(format!("{BESIDE}/k3s.sysext.raw"), b"k3s");
+    let booted = now().file(format!("{BESIDE}/net.confext.raw"), b"net");
+    let log = log(&[(13, SYSEXT, &digest(&measure(&booted, &[]), 0))]);
+    let now = now().file("log", &log).file("net.confext.raw", b"net");
+    let arguments = ["measure", "--esp", "esp", "--entry", "active", "--event-log", "log"];
+    let said = now.run(&[&arguments[..], &["--json", "--candidate", "net.confext.raw"]].concat());
+    let document: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(document["entries"][0]["difference"], "net.confext.raw (net.confext.raw) was measured too");
+}
+
+#[test]
 fn the_event_log_tells_in_which_place_the_difference_is() {
     let now = || desk("262.1").file(format!("{BESIDE}/k3s.sysext.raw"), b"k3s");
     let booted = now().file(format!("{BESIDE}/k3s.sysext.raw"), b"old");

@@ -7,10 +7,14 @@ use anyhow::{Context, Error, Result};
 use sextant::agent::status::Origin;
 use sextant::report::Report;
 
+/// Number of problems that are printed: one of each program that is asked, and some more.
+const PROBLEMS: usize = 8;
+
 /// Prints the timeline of a report.
 pub(super) fn run(report: &Report, origin: &Origin) -> Result<()> {
     let neighbours = neighbours(origin);
-    for problem in &neighbours.problems {
+    // A bundle from elsewhere can claim any number.
+    for problem in neighbours.problems.iter().take(PROBLEMS) {
         warn(format_args!("units are missing in the timeline: {problem}"));
     }
     let timeline = Timeline::of(report, &neighbours);
