@@ -180,6 +180,11 @@ fn a_partition_that_cannot_be_judged_has_no_value() {
         "{}",
         said.stderr
     );
+    let beside = Desk::new().file("esp/EFI/kairos/active.efi", b"MZ").file(format!("{BESIDE}/x.confext.raw"), b"x");
+    let said = beside.run(&["measure", "--esp", "esp", "--entry", "active"]);
+    let expected = "unknown version of systemd-stub: PCR 13 may or may not cover configuration extensions";
+    assert_eq!((said.status, said.stdout.as_str()), (Some(1), ""));
+    assert!(said.stderr.contains(expected), "{}", said.stderr);
     // systemd-boot loads and measures this one.
     let entry = |line: &str| {
         let file = format!("title x\nefi /EFI/kairos/active.efi\n{line}\n");

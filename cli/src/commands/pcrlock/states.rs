@@ -2,7 +2,7 @@
 
 use crate::commands::measure::{Opened, measure_chosen, open_all};
 use crate::esp::{self, Entry, Esp};
-use crate::measure::{Place, places, reads_global, stub_version};
+use crate::measure::{Place, is_confext, places, reads_global, stub_version};
 use crate::policies::Variant;
 use anyhow::{Context, Result};
 use ddi::io::FileSource;
@@ -64,9 +64,14 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
     let found = [read(&beside)?, read(esp::GLOBAL)?];
     let [mut own, mut global] = [&found[0], &found[1]].map(|files| files.iter().collect::<Vec<&Opened>>());
     let uses_global = !global.is_empty() || steps.iter().any(|step| is(&step.directory, esp::GLOBAL));
+    let mut names = found[0].iter().map(Opened::name).chain(steps.iter().map(|step| step.file.as_str()));
+    let uses_confexts = names.any(is_confext);
     let takes_global = match takes_global {
         Ok(takes_global) => takes_global,
         Err(error) if uses_global => return Err(error.context(format!("boots may or may not read {}", esp::GLOBAL))),
+        Err(error) if uses_confexts => {
+            return Err(error.context("PCR 13 may or may not cover configuration extensions"));
+        }
         Err(_) => false,
     };
     let measure = |own: &[&Opened], global: &[&Opened]| -> Result<Variant> {
