@@ -22,7 +22,7 @@ const REQUIRE_SIGNATURES: &str = "/sys/module/dm_verity/parameters/require_signa
 pub(super) struct VerityDevice {
     dm: DM,
     name: DmNameBuf,
-    /// Path of the node, and the descriptor that keeps the device open.
+    /// Path of the node, and the descriptor that keeps the device open, once it is marked for removal.
     node: Option<(PathBuf, File)>,
 }
 
@@ -46,8 +46,8 @@ impl VerityDevice {
         let path = PathBuf::from(format!("/dev/dm-{minor}"));
         let file = File::open(&path)
             .map_err(|error| KernelError::Verity { step: "opening the device", cause: error.to_string() })?;
-        this.node = Some((path, file));
         this.remove_when_closed().map_err(|error| failed("marking the device for removal", &error))?;
+        this.node = Some((path, file));
         Ok(this)
     }
 
@@ -108,10 +108,12 @@ impl VerityDevice {
 
 impl Drop for VerityDevice {
     fn drop(&mut self) {
-        // Marked already unless something failed. If it cannot be marked, a later sweep removes it.
-        drop(self.remove_when_closed());
-        // The kernel removes the device when this descriptor and the mount are closed.
-        drop(self.node.take());
+        match self.node.take() {
+            // The device is marked for removal: the kernel removes it when this descriptor and the mount are closed.
+            Some((_, file)) => drop(file),
+            // The device is not marked yet. If the removal fails, a later sweep removes it.
+            None => drop(self.remove_when_closed()),
+        }
     }
 }
 
