@@ -3,8 +3,7 @@
 //! Both need the machine's device nodes. The device mapper also needs `CAP_SYS_ADMIN` (Linux 6.12,
 //! `drivers/md/dm-ioctl.c`).
 
-use crate::sys::loop_device::{LOOP_INFO, status};
-use ddi::bytes::array;
+use crate::sys::loop_device::status;
 use devicemapper::{DM, DevId, DmFlags, DmName, DmOptions};
 use nix::fcntl::OFlag;
 use std::fs::OpenOptions;
@@ -91,38 +90,6 @@ impl Devices for KernelDevices {
         let mut options = OpenOptions::new();
         let node = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(format!("/dev/{device}")).ok()?;
         node.metadata().ok().filter(|metadata| metadata.file_type().is_block_device())?;
-        backing_file(&status(&node)?)
-    }
-}
-
-/// Reads `lo_device` and `lo_inode`, the first two members. The kernel encodes the device as `stat(2)` does for the
-/// first 12 bits of the major number (Linux 6.12, `drivers/block/loop.c`, `loop_get_status`; `linux/kdev_t.h`,
-/// `huge_encode_dev`).
-fn backing_file(info: &[u8; LOOP_INFO]) -> Option<FileIdentity> {
-    let member = |offset| array(info, offset).map(u64::from_ne_bytes);
-    Some(FileIdentity { device: member(0)?, inode: member(8)? })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// The structure from the kernel of an x86-64 machine for `/tmp/loopt.img`, inode 9978066 of device 254:0.
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn the_file_behind_a_loop_device_is_known_by_its_number() {
-        let mut info = [0; LOOP_INFO];
-        let recorded = [0, 0xfe, 0, 0, 0, 0, 0, 0, 0xd2, 0x40, 0x98, 0, 0, 0, 0, 0];
-        info[..16].copy_from_slice(&recorded);
-        // lo_number is 0, lo_flags is read-only, and lo_file_name follows.
-        info[52] = 1;
-        info[56..70].copy_from_slice(b"/tmp/loopt.img");
-        assert_eq!(backing_file(&info), Some(FileIdentity { device: 65024, inode: 9_978_066 }));
-    }
-
-    #[test]
-    fn what_is_no_loop_device_has_no_status() {
-        assert_eq!(status(&std::fs::File::open("/dev/null").unwrap()), None);
+        status(&node).map(|info| FileIdentity { device: info.device, inode: info.inode })
     }
 }
