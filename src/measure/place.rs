@@ -59,13 +59,7 @@ pub const PLACES: [Place; 4] = [
 ];
 
 /// The place of a systemd-stub before [`CONFEXTS_SINCE`]: it takes every `*.raw` beside the UKI for a system extension.
-pub const OLD_PLACES: [Place; 1] = [Place {
-    class: Class::Sysext,
-    global: None,
-    directory: ".extra/sysext",
-    description: "System extension initrd",
-    both_classes: true,
-}];
+pub const OLD_PLACES: [Place; 1] = [PLACES[0].of_both_classes()];
 
 impl Place {
     /// Returns the same place with extensions of both classes: in an initrd, whatever is there was put there by its systemd-stub.

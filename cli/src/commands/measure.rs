@@ -10,7 +10,7 @@ use super::output_options::OutputOptions;
 use super::store_options::open_esp;
 use crate::esp::{self, Entry, Esp, Extra, Item};
 use crate::measure::{
-    Bank, Digests, Event, Member, Place, SYSEXTS, is_confext, is_taken, pcr_13, places, reads_global, stub_version,
+    Bank, Digests, Event, Member, Place, SYSEXTS, is_taken, pcr_13, places, reads_global, stub_version,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -284,7 +284,7 @@ fn of_entry(esp: &Esp, entry: &Entry, arguments: &Arguments) -> Result<Predictio
     if !global.is_empty() && takes_global.is_none() {
         bail!("unknown version of systemd-stub: it may or may not read {}", esp::GLOBAL);
     }
-    if takes_global.is_none() && beside.iter().any(|file| is_confext(file.name.as_str())) {
+    if takes_global.is_none() && beside.iter().any(|file| is_taken(&file.name, Class::Confext)) {
         bail!("unknown version of systemd-stub: PCR 13 may or may not cover configuration extensions");
     }
     let all = places(stub.as_deref().ok());

@@ -5,4 +5,4 @@ mod stub;
 pub use sextant::measure::{
     ArchiveError, Bank, Digests, Event, EventLog, Member, Place, SYSEXTS, Values, compare, is_taken, pcr_13,
 };
-pub use stub::{Section, StubError, is_confext, places, reads_global, sections, stub_version};
+pub use stub::{Section, StubError, places, reads_global, sections, stub_version};

@@ -1,7 +1,6 @@
 //! The version of systemd-stub in a UKI, and the sections of a UKI.
 
-use ddi::Class;
-use ddi::bytes::{array, strip_suffix_ignore_case, u16_at, u32_at};
+use ddi::bytes::{array, u16_at, u32_at};
 use ddi::io::ReadAt;
 use sextant::measure::{CONFEXTS_SINCE, OLD_PLACES, PLACES, Place};
 use std::io;
@@ -109,12 +108,6 @@ pub fn reads_global(version: &str) -> Option<bool> {
 pub fn places(version: Option<&str>) -> &'static [Place] {
     let is_old = version.and_then(major).is_some_and(|version| version < CONFEXTS_SINCE);
     if is_old { &OLD_PLACES } else { &PLACES }
-}
-
-/// Returns whether a file of this name is a configuration extension, which an old stub puts among the system extensions.
-#[must_use]
-pub fn is_confext(name: &str) -> bool {
-    strip_suffix_ignore_case(name, Class::Confext.file_suffix()).is_some()
 }
 
 fn major(version: &str) -> Option<u32> {

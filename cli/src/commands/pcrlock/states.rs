@@ -2,9 +2,10 @@
 
 use crate::commands::measure::{Opened, measure_chosen, open_all};
 use crate::esp::{self, Entry, Esp};
-use crate::measure::{Place, is_confext, places, reads_global, stub_version};
+use crate::measure::{Place, is_taken, places, reads_global, stub_version};
 use crate::policies::Variant;
 use anyhow::{Context, Result};
+use ddi::Class;
 use ddi::io::FileSource;
 use ddi::text::Text;
 use std::fs::File;
@@ -65,7 +66,7 @@ pub(super) fn of(esp: &Esp, entry: &Entry, steps: &[Step]) -> Result<Option<Stat
     let [mut own, mut global] = [&found[0], &found[1]].map(|files| files.iter().collect::<Vec<&Opened>>());
     let uses_global = !global.is_empty() || steps.iter().any(|step| is(&step.directory, esp::GLOBAL));
     let mut names = found[0].iter().map(Opened::name).chain(steps.iter().map(|step| step.file.as_str()));
-    let uses_confexts = names.any(is_confext);
+    let uses_confexts = names.any(|name| is_taken(name, Class::Confext));
     let takes_global = match takes_global {
         Ok(takes_global) => takes_global,
         Err(error) if uses_global => return Err(error.context(format!("boots may or may not read {}", esp::GLOBAL))),
