@@ -23,7 +23,9 @@ pub use host::{host_directories, host_extensions, host_hierarchies, host_images}
 pub use identity::{Evidence, Found, Known, Origin};
 pub use origin::{Attached, VerityDevice};
 pub use required::{FULFILLED, REQUIRED, fulfil, is_required, require};
-pub use service::{OLDEST as OLDEST_SYSTEMD, Obstacle, Service, library_version, obstacle, too_old};
+pub use service::{
+    OLDEST as OLDEST_SYSTEMD, Obstacle, PATIENCE as SYSTEMCTL_PATIENCE, Service, library_version, obstacle, too_old,
+};
 pub use units::{CONFIRM, ENABLED as IMAGE_ENABLED, UNITS, Units, image_files};
 
 use crate::durable;

@@ -18,7 +18,7 @@ const VENDOR: &str = "/usr/lib/systemd/system";
 /// Largest unit that is read, in bytes.
 const MAX_UNIT: u64 = 64 << 10;
 /// How long systemctl waits for an answer of systemd (systemd 257, `docs/ENVIRONMENT.md`).
-const PATIENCE: (&str, &str) = ("SYSTEMD_BUS_TIMEOUT", "10s");
+pub const PATIENCE: (&str, &str) = ("SYSTEMD_BUS_TIMEOUT", "10s");
 
 /// The first version of systemd that has image policies (systemd 254, `NEWS`). Older ones fail at the option for one.
 pub const OLDEST: u32 = 254;

@@ -11,8 +11,6 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long systemctl waits for an answer of systemd (systemd 257, `docs/ENVIRONMENT.md`).
-const PATIENCE: (&str, &str) = ("SYSTEMD_BUS_TIMEOUT", "10s");
 /// How long a program may take.
 const TIME: Duration = Duration::from_secs(30);
 /// Most bytes that systemctl prints.
@@ -65,7 +63,8 @@ pub fn ask() -> Neighbours {
 
 fn show(properties: &str, units: &[&str]) -> Result<String> {
     let mut command = Command::new("systemctl");
-    command.arg("show").arg(format!("--property={properties}")).args(units).env(PATIENCE.0, PATIENCE.1);
+    let (variable, patience) = merge::SYSTEMCTL_PATIENCE;
+    command.arg("show").arg(format!("--property={properties}")).args(units).env(variable, patience);
     let (output, _) = capture(&mut command, MAX_SHOWN, TIME, &[0])?;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
