@@ -22,15 +22,9 @@ impl Guest {
     /// # Errors
     /// What the tools said; the same each time.
     pub fn base(self) -> Result<&'static Base, String> {
+        /// One for each guest.
         static BASES: [OnceLock<Result<Base, String>>; 5] = [const { OnceLock::new() }; 5];
-        let base = match self {
-            Self::Systemd252 => &BASES[0],
-            Self::Systemd254 => &BASES[1],
-            Self::Systemd257 => &BASES[2],
-            Self::Systemd262 => &BASES[3],
-            Self::Arm64 => &BASES[4],
-        };
-        base.get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
+        BASES[self as usize].get_or_init(|| self.make()).as_ref().map_err(Clone::clone)
     }
 
     fn make(self) -> Result<Base, String> {

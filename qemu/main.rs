@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         // Nothing is lacking here, so this is no failure where everything is required.
         let unasked = test.is_of_matrix && !whole;
         let missing = if required { left_out.clone() } else { None };
-        let obstacle = obstacle.clone().or_else(test.obstacle).or(missing);
+        let obstacle = obstacle.clone().or(test.obstacle).or(missing);
         let (reason, run) = (obstacle.clone(), test.run);
         let trial = Trial::ignorable_test(test.name, move || {
             reason.map_or_else(run, Err).map_err(Failed::from)?;
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
 struct Test {
     name: String,
     /// Why it can't be run here, besides what none can be run for.
-    obstacle: Box<dyn FnOnce() -> Option<String>>,
+    obstacle: Option<String>,
     /// What it does without here, which is a failure where everything is required.
     left_out: fn() -> Option<String>,
     /// Whether only a run of all machines has it.
@@ -109,32 +109,28 @@ struct Test {
 fn tests() -> Vec<Test> {
     let story = |name: &str, run: fn() -> Result<(), String>, left_out| Test {
         name: name.to_owned(),
-        obstacle: Box::new(|| None),
+        obstacle: None,
         left_out,
         is_of_matrix: false,
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
-    let with = |obstacle: fn() -> Option<String>, test| Test { obstacle: Box::new(obstacle), ..test };
-    let assessment = with(assessment::obstacle, story(assessment::NAME, assessment::test, || None));
-    let policies = with(policies::obstacle, story(policies::NAME, policies::test, || None));
-    let policies = Test { is_of_matrix: true, ..policies };
+    let assessment = Test { obstacle: assessment::obstacle(), ..story(assessment::NAME, assessment::test, || None) };
+    let policies = story(policies::NAME, policies::test, || None);
+    let policies = Test { obstacle: policies::obstacle(), is_of_matrix: true, ..policies };
     let power_cut = story(powercut::NAME, powercut::test, || None);
-    let of = |scenario: scenarios::Scenario| {
-        let obstacle = scenario.obstacle_here();
-        Test {
-            name: scenario.name.clone(),
-            is_of_matrix: scenario.is_of_matrix,
-            obstacle: Box::new(move || obstacle),
-            left_out: || None,
-            run: Box::new(move || run::test(&scenario)),
-        }
+    let of = |scenario: scenarios::Scenario| Test {
+        name: scenario.name.clone(),
+        obstacle: scenario.obstacle_here(),
+        left_out: || None,
+        is_of_matrix: scenario.is_of_matrix,
+        run: Box::new(move || run::test(&scenario)),
     };
     let kairos = kairos::all().into_iter().map(|story| Test {
         name: story.name.to_owned(),
-        obstacle: Box::new(toolbox::no_kairos),
+        obstacle: toolbox::no_kairos(),
         left_out: || None,
-        is_of_matrix: false,
+        is_of_matrix: story.is_of_matrix,
         run: Box::new(move || story.test()),
     });
     [life, assessment, policies, power_cut]

@@ -58,7 +58,15 @@ impl Tree {
     /// Why it can't be used here: it isn't there.
     pub fn obstacle(self) -> Option<String> {
         let path = self.path();
-        (!path.join(".stamp").is_file()).then(|| format!("no tree {}: run tests/toolbox/prepare", path.display()))
+        let asked = if self == Self::Arm64 { " arm64" } else { "" };
+        let missing = || format!("no tree {}: run tests/toolbox/prepare{asked}", path.display());
+        (!path.join(".stamp").is_file()).then(missing)
+    }
+
+    /// Why its programs can't be run here, though it is there.
+    pub fn inability(self) -> Option<String> {
+        let output = self.command("true").output().unwrap();
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 
     /// Says what it was made of.
@@ -87,21 +95,7 @@ pub fn obstacle() -> Option<String> {
     if std::env::var_os("SEXTANT_QEMU").is_some_and(|value| value == "skip") {
         return Some("SEXTANT_QEMU=skip".to_owned());
     }
-    [Tree::Trixie, Tree::Forky].into_iter().find_map(|tree| no_tree(tree, "tests/toolbox/prepare"))
-}
-
-/// Why machines for 64-bit ARM can't be made here.
-pub fn no_arm64() -> Option<String> {
-    no_tree(Tree::Arm64, "tests/toolbox/prepare arm64")
-}
-
-/// Why a tree that `command` makes can't be used here.
-fn no_tree(tree: Tree, command: &str) -> Option<String> {
-    if !tree.path().join(".stamp").is_file() {
-        return Some(format!("no tree {}: run {command}", tree.path().display()));
-    }
-    let output = tree.command("true").output().unwrap();
-    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    [Tree::Trixie, Tree::Forky].into_iter().find_map(|tree| tree.obstacle().or_else(|| tree.inability()))
 }
 
 /// Whether this run is to have all machines, and not only those that each run of the tests has.

@@ -13,7 +13,7 @@ use support::keys::Authority;
 use support::trees::Tree;
 
 pub fn table() -> Vec<Scenario> {
-    let on = |scenario: Scenario| Scenario { is_of_matrix: true, ..scenario.on(Arm64).obstacle(toolbox::no_arm64) };
+    let on = |scenario: Scenario| scenario.on(Arm64).obstacle(|| toolbox::Tree::Arm64.inability()).of_matrix();
     vec![
         on(Scenario::new(
             "central",
