@@ -12,7 +12,7 @@ mod chart;
 mod measuring;
 
 use chart::{Axis, Panel, Series};
-use measuring::{Figures, Image, MIB, Tools, compare, machine, measure_child, path};
+use measuring::{Figures, Image, MIB, Tools, compare, machine, measure_child, median, path};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -194,7 +194,8 @@ impl Bench {
         );
         for (what, times) in [("sextant verify", &verify), ("sextant-agent stage", &stage)] {
             let quarter = times.len() / 4;
-            let (first, last) = (median(&times[..quarter]), median(&times[times.len() - quarter..]));
+            let part = |times: &[f64]| median(times.iter().copied());
+            let (first, last) = (part(&times[..quarter]), part(&times[times.len() - quarter..]));
             println!("| {what} | {} | {first:.2} ms | {last:.2} ms | {:.2} |", times.len(), last / first);
         }
         Ranks { verify, stage }
@@ -215,13 +216,7 @@ fn times(report: &[u8]) -> Vec<f64> {
 /// The median of each place in lists of the same length.
 fn medians(run: impl Fn() -> Vec<f64>) -> Vec<f64> {
     let runs: Vec<Vec<f64>> = (0..RANK_RUNS).map(|_| run()).collect();
-    (0..runs[0].len()).map(|rank| median(&runs.iter().map(|run| run[rank]).collect::<Vec<_>>())).collect()
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    (0..runs[0].len()).map(|rank| median(runs.iter().map(|run| run[rank]))).collect()
 }
 
 fn seconds(time: f64) -> String {

@@ -115,11 +115,7 @@ pub(crate) fn compare(ours: &[String], theirs: &[String], mut prepare: impl FnMu
     }
     prepare();
     let [ours, theirs] = figures.map(|figures| {
-        let median = |field: fn(&Figures) -> f64| {
-            let mut values: Vec<_> = figures.iter().map(field).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+        let median = |field: fn(&Figures) -> f64| median(figures.iter().map(field));
         Figures {
             wall: median(|figures| figures.wall),
             cpu: median(|figures| figures.cpu),
@@ -127,6 +123,12 @@ pub(crate) fn compare(ours: &[String], theirs: &[String], mut prepare: impl FnMu
         }
     });
     (ours, theirs)
+}
+
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Measures in a process of its own, for the kernel adds up over all children.
