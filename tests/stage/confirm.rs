@@ -9,6 +9,14 @@ use support::ddi::good_image;
 use support::keys;
 use support::machine::Machine;
 
+/// A machine that staged one extension and opened the gate.
+fn machine_with_k3s() -> Machine {
+    let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
+    machine.stage();
+    run(&machine, "merge");
+    machine
+}
+
 #[test]
 fn confirming_completes_the_report_and_names_every_difference() {
     let machine = good_machine().sysext("more.sysext.raw", &good_image("more", vendor()));
@@ -113,9 +121,7 @@ fn cause(machine: &Machine) -> (String, bool) {
 
 #[test]
 fn what_an_administrator_turned_off_is_no_fault() {
-    let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
-    machine.stage();
-    run(&machine, "merge");
+    let machine = machine_with_k3s();
     assert_eq!(cause(&machine), ("see the journal of systemd-sysext.service".to_owned(), true));
 
     // By an empty directory; a link to /dev/null is none to systemd.
@@ -154,9 +160,7 @@ fn what_an_administrator_turned_off_is_no_fault() {
 
 #[test]
 fn a_systemd_that_knows_no_image_policy_is_named() {
-    let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
-    machine.stage();
-    run(&machine, "merge");
+    let machine = machine_with_k3s();
     let machine = machine.file("usr/lib/systemd/libsystemd-shared-254.so", b"");
     assert_eq!(cause(&machine), ("see the journal of systemd-sysext.service".to_owned(), true));
     fs::remove_file(machine.path("usr/lib/systemd/libsystemd-shared-254.so")).unwrap();
@@ -167,9 +171,7 @@ fn a_systemd_that_knows_no_image_policy_is_named() {
 
 #[test]
 fn a_staged_file_that_is_gone_is_named() {
-    let machine = Machine::trusting(&[vendor()]).sysext("k3s.sysext.raw", &good_image("k3s", vendor()));
-    machine.stage();
-    run(&machine, "merge");
+    let machine = machine_with_k3s();
     fs::remove_file(machine.path("run/extensions/k3s.raw")).unwrap();
     assert_eq!(
         cause(&machine),
@@ -206,7 +208,7 @@ fn what_is_there_and_not_merged_is_named_and_so_is_the_image_for_whose_sake() {
     ] {
         assert!(outcome.stderr.contains(said), "{said}: {}", outcome.stderr);
     }
-    // What came later wasn't judged.
+    // This file comes after the merge, so it has no verdict.
     let machine = machine.file("run/extensions/late.raw", b"junk");
     let outcome = run(&machine, "confirm");
     let rows = outcome.report["merge"]["not_merged"].as_array().unwrap();

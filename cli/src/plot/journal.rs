@@ -42,7 +42,8 @@ const TEXTS: [(&str, Step); 8] = [
 /// Texts that follow the name of the unit and a colon.
 const ENDS: [&str; 2] = ["Deactivated successfully.", "Failed with result "];
 
-/// Longest time that an entry waits for journald, in microseconds. Where the clock says more, somebody has set it meanwhile.
+/// Longest time in microseconds between writing and receiving an entry. If the time of day differs by more, it was set in
+/// between.
 const LONGEST_WAIT: u64 = 60_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
