@@ -168,7 +168,7 @@ vm: toolbox agent ## boot a virtual machine with Secure Boot, to look into (SCEN
 .PHONY: machines
 machines: agent deps ## boot all virtual machines, those for 64-bit ARM included, and say how long it took
 	$(MAKE) build TARGET=$(ARM64)
-	tests/toolbox/prepare arm64
+	tests/toolbox/prepare machines
 	SEXTANT_QEMU=require SEXTANT_KAIROS=matrix $(CARGO) test --locked --test qemu -- --nocapture
 
 .PHONY: kairos

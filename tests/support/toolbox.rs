@@ -149,7 +149,7 @@ impl Toolbox {
 
     /// The tree of an older distribution, where few tools are; `None`, and a word about it, where it can't be entered.
     pub fn older() -> Option<Self> {
-        Self::of(beside_toolbox("-bookworm"))
+        Self::of(beside_toolbox("-bookworm-backports"))
     }
 
     fn of(tree: PathBuf) -> Option<Self> {

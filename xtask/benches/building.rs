@@ -84,7 +84,7 @@ fn tree(work: &Path) -> PathBuf {
     let usual = || support::repository().join("target/toolbox");
     let toolbox = std::env::var_os("SEXTANT_TOOLBOX").map_or_else(usual, PathBuf::from);
     let mut left = SIZE;
-    for suffix in ["", "-forky", "-bookworm"] {
+    for suffix in ["", "-forky", "-bookworm-backports"] {
         let root = PathBuf::from(format!("{}{suffix}", toolbox.display()));
         let mut todo = vec![root.join("usr")];
         while let Some(directory) = todo.pop() {
