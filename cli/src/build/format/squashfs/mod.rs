@@ -3,21 +3,26 @@
 //! Trees with files that it can't write are refused: extended attributes, long targets of links, times before 1970 or after
 //! 2106. Hard links become separate files, whose data is stored once.
 
-use super::{Algorithm, Compression, FormatError, Unfit};
-use crate::build::tree::{Content, FileTree, Kind, Metadata, NodeId, Time};
+mod ahead;
+mod compressor;
+mod files;
+mod packer;
+
+use super::{Algorithm, Compression, FormatError, Parameters, Place, Unfit, Written};
+use crate::build::tree::{FileTree, Kind, Metadata, NodeId, Time};
+use ahead::{Ahead, Failure, Supplied};
 use backhand::compression::{CompressionOptions, Compressor, Gzip, Zstd};
 use backhand::{BackhandError, FilesystemCompressor, FilesystemWriter, NodeHeader};
 use ddi::text::Text;
-use openssl::sha::Sha256;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use packer::Packing;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::hash::Hasher;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use xxhash_rust::xxh64::Xxh64;
+use std::sync::Arc;
+use std::thread;
 
 /// Size of a block of data in bytes, the default of `mksquashfs`. Each is compressed by itself.
 const BLOCK_SIZE: u32 = 128 * 1024;
@@ -26,19 +31,24 @@ const BLOCK_SIZE: u32 = 128 * 1024;
 /// (537 MiB of programs, libraries and source text).
 const ZSTD_LEVEL: u8 = 3;
 
+/// Number of bytes that are written at once.
+const BUFFER: usize = 1 << 20;
+
 /// Longest target of a symbolic link in bytes. With more the library panics.
 const MAX_TARGET: usize = 255;
 
 pub(super) fn check(compression: Compression) -> Result<(), FormatError> {
-    compressor(compression).map(drop)
+    packing(compression).map(drop)
 }
 
-fn compressor(compression: Compression) -> Result<FilesystemCompressor, FormatError> {
+fn packing(compression: Compression) -> Result<Packing, FormatError> {
     let Compression { algorithm, level } = compression;
+    let mut zstd_level = None;
     let (id, options) = match algorithm {
         Algorithm::Zstd => {
-            let compression_level = u32::from(level.unwrap_or(ZSTD_LEVEL));
-            (Compressor::Zstd, CompressionOptions::Zstd(Zstd { compression_level }))
+            let level = level.unwrap_or(ZSTD_LEVEL);
+            zstd_level = Some(i32::from(level));
+            (Compressor::Zstd, CompressionOptions::Zstd(Zstd { compression_level: u32::from(level) }))
         }
         Algorithm::Deflate => {
             let compression_level = u32::from(level.unwrap_or(9));
@@ -52,7 +62,8 @@ fn compressor(compression: Compression) -> Result<FilesystemCompressor, FormatEr
             });
         }
     };
-    FilesystemCompressor::new(id, Some(options)).map_err(library)
+    let library = FilesystemCompressor::new(id, Some(options)).map_err(library)?;
+    Ok(Packing { library, zstd_level })
 }
 
 fn library(error: impl std::fmt::Display) -> FormatError {
@@ -83,63 +94,149 @@ pub(super) fn check_tree(tree: &FileTree) -> Result<(), Unfit> {
     Ok(())
 }
 
+/// Returns the number of bytes of all files. The library reads a file once for each of its names.
+pub(super) fn work(tree: &FileTree) -> u64 {
+    files::list(tree).iter().map(files::File::len).fold(0, u64::saturating_add)
+}
+
 pub(super) fn write(
     tree: &FileTree,
     compression: Compression,
-    path: &Path,
-    time: Time,
+    place: Place<'_>,
+    Parameters { time, threads, .. }: Parameters,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Vec<String>, FormatError> {
+) -> Result<Written, FormatError> {
     check_tree(tree).map_err(FormatError::CannotKeep)?;
-    let mut writer = FilesystemWriter::default();
-    writer.set_compressor(compressor(compression)?);
-    writer.set_block_size(BLOCK_SIZE);
-    writer.set_time(seconds(&[], time).map_err(FormatError::CannotKeep)?);
-    writer.set_only_root_id();
-    // The image is padded when it becomes a partition.
-    writer.set_no_padding();
-    writer.set_no_duplicate_files(digests_tell_apart(tree, progress)?);
+    let packing = packing(compression)?;
+    let job = Job { tree, packing, time, threads };
+    let file = place.open()?;
+    let len = match job.write(&file, place.offset, true, progress)? {
+        Outcome::Written { len, .. } => len,
+        // All that has been written is written again. Only content that was made for it leads here.
+        Outcome::Collision => match job.write(&file, place.offset, false, &|_| progress(0))? {
+            Outcome::Written { len, .. } => len,
+            Outcome::Collision => return Err(library("a collision of digests that nothing depends on")),
+        },
+    };
+    // Behind it there may be a file that turned out to be the same as another one.
+    file.set_len(place.offset.saturating_add(len))?;
+    Ok(Written { len, remarks: remarks(tree) })
+}
 
-    let root = tree.node(tree.root()).map_or_else(Metadata::implied_directory, |node| node.metadata.clone());
-    writer.set_root_mode(root.mode);
-    writer.set_root_uid(root.uid);
-    writer.set_root_gid(root.gid);
-    let failure = Arc::new(Mutex::new(None));
-    let mut names: HashMap<NodeId, usize> = HashMap::new();
-    for (name, id) in tree.walk() {
-        let Some(node) = tree.node(id) else { continue };
-        let header = header(&name, &node.metadata)?;
-        let place = Path::new(OsStr::from_bytes(&name));
-        match &node.kind {
-            Kind::Directory(_) => writer.push_dir(place, header),
-            Kind::Symlink(target) => writer.push_symlink(PathBuf::from(OsStr::from_bytes(target)), place, header),
-            Kind::File(content) => {
-                *names.entry(id).or_default() += 1;
-                let reader = content.reader();
-                let failure = Arc::clone(&failure);
-                writer.push_file(Noted { reader, path: Text::from_bytes(&name), failure, progress }, place, header)
+/// What is to be written.
+struct Job<'a> {
+    tree: &'a FileTree,
+    packing: Packing,
+    time: Time,
+    threads: usize,
+}
+
+enum Outcome {
+    Written {
+        /// Length in bytes.
+        len: u64,
+        /// Number of blocks that threads compressed ahead.
+        #[cfg_attr(not(test), expect(dead_code, reason = "tests look whether threads do the work"))]
+        hits: u64,
+    },
+    /// Two files have equal digests, and are not equal.
+    Collision,
+}
+
+impl Job<'_> {
+    /// Writes the file system at `offset` of `file`. With `shares`, files of the same length and XXH64 digest share their data.
+    fn write(
+        &self,
+        file: &File,
+        offset: u64,
+        shares: bool,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Outcome, FormatError> {
+        let ahead = Arc::new(Ahead::new(files::list(self.tree), self.packing, shares, self.threads));
+        let mut writer = self.writer(&ahead, progress)?;
+        writer.set_no_duplicate_files(shares);
+        let written = thread::scope(|scope| {
+            let _end = End(&ahead);
+            ahead.start(scope, self.threads);
+            let _installed = compressor::Installed::new(&ahead);
+            let mut out = BufWriter::with_capacity(BUFFER, file);
+            let (_, len) = writer.write_with_offset(&mut out, offset)?;
+            out.flush()?;
+            Ok(len)
+        });
+        match (ahead.failure(), written) {
+            (Some(Failure::Collision), _) => Ok(Outcome::Collision),
+            (Some(Failure::Read(error)), _) => Err(FormatError::Io(error)),
+            (None, Ok(len)) => Ok(Outcome::Written { len, hits: ahead.hits() }),
+            (None, Err(BackhandError::StdIo(error))) => {
+                Err(FormatError::Io(io::Error::new(error.kind(), error.to_string())))
             }
-            // Refused by the check above.
-            Kind::Special(_) => continue,
+            (None, Err(error)) => Err(library(error)),
         }
-        .map_err(library)?;
     }
-    let mut out = BufWriter::new(File::options().read(true).write(true).create_new(true).open(path)?);
-    let written = writer.write(&mut out).map(drop);
-    // The library does not pass on errors of reading a file.
-    if let Some(error) = failure.lock().ok().and_then(|mut failure| failure.take()) {
-        return Err(FormatError::Io(error));
+
+    fn writer<'a>(
+        &self,
+        ahead: &Arc<Ahead>,
+        progress: &'a (dyn Fn(u64) + Sync),
+    ) -> Result<FilesystemWriter<'a, 'a, 'a>, FormatError> {
+        let mut writer = FilesystemWriter::default();
+        writer.set_kind(compressor::kind());
+        writer.set_compressor(self.packing.library);
+        writer.set_block_size(BLOCK_SIZE);
+        writer.set_time(seconds(&[], self.time).map_err(FormatError::CannotKeep)?);
+        writer.set_only_root_id();
+        // The image is padded when it becomes a partition.
+        writer.set_no_padding();
+
+        let root = self.tree.node(self.tree.root());
+        let root = root.map_or_else(Metadata::implied_directory, |node| node.metadata.clone());
+        writer.set_root_mode(root.mode);
+        writer.set_root_uid(root.uid);
+        writer.set_root_gid(root.gid);
+        let mut number = 0;
+        for (name, id) in self.tree.walk() {
+            let Some(node) = self.tree.node(id) else { continue };
+            let header = header(&name, &node.metadata)?;
+            let place = Path::new(OsStr::from_bytes(&name));
+            match &node.kind {
+                Kind::Directory(_) => writer.push_dir(place, header),
+                Kind::Symlink(target) => writer.push_symlink(PathBuf::from(OsStr::from_bytes(target)), place, header),
+                Kind::File(_) => {
+                    let file = Supplied::new(ahead, number, progress);
+                    number += 1;
+                    writer.push_file(file, place, header)
+                }
+                // Refused by the check above.
+                Kind::Special(_) => continue,
+            }
+            .map_err(library)?;
+        }
+        Ok(writer)
     }
-    match written {
-        Err(BackhandError::StdIo(error)) => return Err(FormatError::Io(io::Error::other(error.to_string()))),
-        Err(error) => return Err(library(error)),
-        Ok(()) => out.flush()?,
+}
+
+/// Ends the threads when the library returns, or panics.
+struct End<'a>(&'a Ahead);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+fn remarks(tree: &FileTree) -> Vec<String> {
+    let mut names: HashMap<NodeId, usize> = HashMap::new();
+    for (_, id) in tree.walk() {
+        if tree.node(id).is_some_and(|node| matches!(node.kind, Kind::File(_))) {
+            *names.entry(id).or_default() += 1;
+        }
     }
     let linked = names.values().filter(|count| **count > 1).count();
     let remark = format!(
         "with squashfs, {linked} hard-linked files become a separate file for each name; their data is stored once"
     );
-    Ok(if linked > 0 { vec![remark] } else { Vec::new() })
+    if linked > 0 { vec![remark] } else { Vec::new() }
 }
 
 fn header(path: &[u8], metadata: &Metadata) -> Result<NodeHeader, FormatError> {
@@ -155,65 +252,6 @@ fn seconds(path: &[u8], time: Time) -> Result<u32, Unfit> {
     })
 }
 
-/// Reads a file for the library, and keeps the first error.
-struct Noted<'a> {
-    reader: crate::build::tree::ContentReader,
-    path: Text,
-    failure: Arc<Mutex<Option<io::Error>>>,
-    progress: &'a (dyn Fn(u64) + Sync),
-}
-
-impl Read for Noted<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.reader.read(buf) {
-            Ok(count) => {
-                (self.progress)(count as u64);
-                Ok(count)
-            }
-            Err(error) => {
-                let kind = error.kind();
-                if let Ok(mut failure) = self.failure.lock() {
-                    failure.get_or_insert(io::Error::new(kind, format!("reading {}: {error}", self.path)));
-                }
-                Err(kind.into())
-            }
-        }
-    }
-}
-
-/// Returns whether files of the same length and XXH64 digest are equal. The library relies on that when it stores equal files
-/// once. XXH64 can be forged: an archive could replace the content of one file by that of another.
-fn digests_tell_apart(tree: &FileTree, progress: &(dyn Fn(u64) + Sync)) -> Result<bool, FormatError> {
-    let mut files: BTreeMap<u64, BTreeSet<NodeId>> = BTreeMap::new();
-    for (_, id) in tree.walk() {
-        if let Some(Kind::File(content)) = tree.node(id).map(|node| &node.kind) {
-            files.entry(content.len()).or_default().insert(id);
-        }
-    }
-    for ids in files.values().filter(|ids| ids.len() > 1) {
-        let mut seen: HashMap<u64, [u8; 32]> = HashMap::new();
-        for id in ids {
-            let Some(Kind::File(content)) = tree.node(*id).map(|node| &node.kind) else { continue };
-            let (weak, strong) = digests(content)?;
-            // Shows that work goes on, although no content has been written yet.
-            progress(0);
-            if *seen.entry(weak).or_insert(strong) != strong {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-fn digests(content: &Content) -> io::Result<(u64, [u8; 32])> {
-    let (mut weak, mut strong) = (Xxh64::new(0), Sha256::new());
-    let mut reader = content.reader();
-    let mut buf = vec![0; 1 << 16];
-    loop {
-        let count = reader.read(&mut buf)?;
-        let Some(read) = buf.get(..count).filter(|read| !read.is_empty()) else { break };
-        weak.write(read);
-        strong.update(read);
-    }
-    Ok((weak.finish(), strong.finish()))
-}
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
