@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// A source of bytes that several threads can read at any position at once.
 pub trait ReadAt: Send + Sync {
@@ -56,11 +57,14 @@ impl std::fmt::Debug for dyn ReadAt + '_ {
 /// An open file with the length that it had when it was opened.
 ///
 /// The length is read once, so that all decisions are about the same range of bytes.
-#[derive(Debug)]
 pub struct FileSource {
     file: File,
     len: u64,
+    observer: Option<Observer>,
 }
+
+/// Is called with the number of bytes of each read, by the thread that reads.
+pub type Observer = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl FileSource {
     /// Takes ownership of an open file and reads its length.
@@ -69,13 +73,19 @@ impl FileSource {
     /// Errors of `fstat`.
     pub fn new(file: File) -> io::Result<Self> {
         let len = file.metadata()?.len();
-        Ok(Self { file, len })
+        Ok(Self { file, len, observer: None })
     }
 
     /// Takes ownership of an open file of known length in bytes.
     #[must_use]
     pub fn with_len(file: File, len: u64) -> Self {
-        Self { file, len }
+        Self { file, len, observer: None }
+    }
+
+    /// Has `observer` called for each read, to show progress.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// Returns the file, for system calls that need a descriptor (bind mount, loop device).
@@ -95,7 +105,17 @@ impl ReadAt for FileSource {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        self.file.read_exact_at(buf, offset)?;
+        if let Some(observer) = &self.observer {
+            observer(u64::try_from(buf.len()).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSource").field("file", &self.file).field("len", &self.len).finish_non_exhaustive()
     }
 }
 

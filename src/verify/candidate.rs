@@ -4,7 +4,7 @@ use crate::reason::{Reason, Refusal};
 use crate::stamp::Stamp;
 use ddi::Class;
 use ddi::ExtensionName;
-use ddi::io::{FileSource, ReadAt};
+use ddi::io::{FileSource, Observer, ReadAt};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::ffi::OsStr;
@@ -53,6 +53,12 @@ impl Candidate {
         let stamp = Stamp::of(&file).map_err(|error| Stamp::refusal(&error))?;
         let source = FileSource::new(file).map_err(|error| Refusal::new(Reason::Unreadable, error))?;
         Ok(Self { name, class, source, stamp })
+    }
+
+    /// Has `observer` called for each read of the file, to show progress.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        Self { source: self.source.observed(observer), ..self }
     }
 
     /// Returns the extension's name.

@@ -140,7 +140,7 @@ pub(crate) fn a_file_that_changes_while_it_is_read_makes_no_image() {
         .spawn()
         .unwrap();
     // Names and metadata have been read when the file system is begun, in a directory of its own.
-    let begun = |entry: &fs::DirEntry| entry.path().join("filesystem").exists();
+    let begun = |entry: &fs::DirEntry| entry.path().join("tool.sysext.raw").exists();
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
     while !fs::read_dir(desk.path(".")).unwrap().any(|entry| begun(&entry.unwrap())) {
         assert!(child.try_wait().unwrap().is_none() && std::time::Instant::now() < deadline, "never begun");

@@ -112,6 +112,7 @@ fn main() -> ExitCode {
                 of_several_architectures_the_one_that_is_wanted_is_fetched;
             podman: the_step_of_the_tutorial_needs_no_service;
             reproducible: neither_order_nor_path_nor_time_nor_threads_matter,
+                threads_do_not_matter_and_progress_never_stands_still,
                 an_archive_in_another_order_gives_the_same_bytes,
                 other_content_or_another_name_gives_other_identities;
             service: a_service_is_asked_for_the_image_by_its_full_name,

@@ -2,10 +2,16 @@
 
 use crate::desk::{Desk, Said, erofs_path, hex};
 use crate::layers::Layer;
+use ddi::{Architecture, Class, ExtensionName};
+use sextant_cli::build::format::Format;
+use sextant_cli::build::tree::{Owners, Time, read_directory};
+use sextant_cli::build::{Certificates, PrivateKeys, Recipe, SigningKey, Watch, Workshop};
 use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use support::keys;
+use support::trees::noise;
 
 const FILES: [&str; 5] = ["usr/bin/a", "usr/bin/b", "usr/lib/deep/er/c", "opt/d", "usr/lib/z"];
 
@@ -50,6 +56,60 @@ pub(crate) fn neither_order_nor_path_nor_time_nor_threads_matter() {
         );
         assert!(first == second, "erofs: {}", path.is_some());
     }
+}
+
+/// Maximum number of bytes of work that a call about progress is for.
+const STRIDE: u64 = 1 << 20;
+
+pub(crate) fn threads_do_not_matter_and_progress_never_stands_still() {
+    let desk = Desk::of(keys::rsa("Vendor"));
+    let noise = noise(3 << 20);
+    for number in 0..6 {
+        let text = format!("{number} some text\n").repeat(number * 20_000);
+        desk.file(&format!("tree/usr/lib/{number}"), &[text.as_bytes(), &noise[number..]].concat());
+        desk.file(&format!("tree/usr/bin/{number}"), &noise[..number * 999]);
+    }
+    desk.file("tree/usr/lib/extension-release.d/extension-release.tool", b"ID=_any\n");
+    let read = |name: &str| fs::read(desk.path(name)).unwrap();
+    let private = PrivateKeys::read(&read("key.pem"), &mut |_| Ok(0)).unwrap();
+    let key = SigningKey::pair(private, Certificates::read(&read("crt.pem")).unwrap()).unwrap();
+    let tree = read_directory(&desk.path("tree"), Owners::Kept).unwrap();
+    let mut images = Vec::new();
+    for threads in [1, 2, 3, 8] {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let watched = Arc::clone(&calls);
+        let watch: Watch =
+            Arc::new(move |step, total, bytes| watched.lock().unwrap().push((step.to_owned(), total, bytes)));
+        let output = desk.path(threads.to_string());
+        let recipe = Recipe {
+            tree: &tree,
+            format: Format::squashfs(None),
+            time: Time::from_seconds(1),
+            class: Class::Sysext,
+            name: &ExtensionName::new("tool").unwrap(),
+            architecture: Architecture::X86_64,
+            key: Some(&key),
+            threads,
+        };
+        let workshop = Workshop::open(&output).unwrap();
+        let made = recipe.make(&workshop, "tool.sysext.raw", &watch).unwrap();
+        images.push(fs::read(made.path).unwrap());
+
+        let calls = calls.lock().unwrap();
+        let mut steps: Vec<_> = calls.iter().map(|(step, total, _)| (step.as_str(), *total)).collect();
+        steps.dedup();
+        let names: Vec<_> = steps.iter().map(|(step, _)| *step).collect();
+        let expected =
+            ["making the file system", "computing the hash tree", "verifying the image", "waiting for the disk"];
+        assert_eq!(names, expected);
+        for (step, total) in steps {
+            let bytes: Vec<u64> = calls.iter().filter(|call| call.0 == step).map(|call| call.2).collect();
+            assert!(bytes.iter().all(|bytes| *bytes <= STRIDE), "{step}: {bytes:?}");
+            let sum: u64 = bytes.iter().sum();
+            assert!(sum + STRIDE >= total && sum <= total + STRIDE, "{step}: {sum} of {total}");
+        }
+    }
+    assert!(images.iter().all(|image| *image == images[0]));
 }
 
 pub(crate) fn an_archive_in_another_order_gives_the_same_bytes() {

@@ -1,7 +1,9 @@
 //! Writes an image, verifies it, and gives it its name.
 
+use super::Watch;
+use super::format::FormatError;
 use super::key::{KeyError, trust_in};
-use ddi::ExtensionName;
+use ddi::io::{FileSource, Observer};
 use ddi::verity::default_threads;
 use ddi::write::{BuildError, Parts};
 use ddi::{Architecture, Class};
@@ -16,6 +18,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 use tempfile::TempDir;
 use thiserror::Error;
@@ -32,6 +36,9 @@ pub enum FinishError {
         /// Error of the system
         error: io::Error,
     },
+    /// Writing the file system failed.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// Writing partitions failed.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -76,31 +83,39 @@ impl Workshop {
         self.directory.path().join(name)
     }
 
-    /// Writes a signed image, verifies it as a boot on a machine that trusts `certificate` would, and gives it its name in
-    /// the output directory. Returns its path.
+    /// Creates a file in the temporary directory that becomes `file_name` in the output directory.
+    ///
+    /// # Errors
+    /// [`FinishError::Io`]
+    pub fn draft(&self, file_name: &str) -> Result<Draft, FinishError> {
+        let path = self.directory.path().join(file_name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| FinishError::Io { path: path.display().to_string(), error })?;
+        Ok(Draft { path, file, target: self.output.join(file_name) })
+    }
+
+    /// Verifies a signed image as a boot on a machine that trusts `certificate` would, and gives it its name in the output
+    /// directory. Returns its path. `watch` is called for what is verified.
     ///
     /// # Errors
     /// [`FinishError`]
     pub fn finish(
         &self,
-        parts: &Parts<'_>,
+        draft: &Draft,
         class: Class,
-        name: &ExtensionName,
+        architecture: Architecture,
         certificate: &X509,
+        watch: &Watch,
     ) -> Result<PathBuf, FinishError> {
-        let file_name = format!("{name}{}", class.file_suffix());
-        let path = self.write(parts, &file_name)?;
-        verify(&path, class, parts.architecture, certificate)?;
-        self.publish(&path, &file_name)
+        self.publish(draft, watch, || verify(draft, class, architecture, certificate, watch))
     }
 
-    /// Writes an image without a signature under `file_name` in the output directory. Returns its path.
+    /// Gives an image without a signature its name in the output directory. Returns its path.
     ///
     /// # Errors
     /// [`FinishError`]
-    pub fn finish_unsigned(&self, parts: &Parts<'_>, file_name: &str) -> Result<PathBuf, FinishError> {
-        let path = self.write(parts, file_name)?;
-        self.publish(&path, file_name)
+    pub fn finish_unsigned(&self, draft: &Draft, watch: &Watch) -> Result<PathBuf, FinishError> {
+        self.publish(draft, watch, || Ok(()))
     }
 
     /// Writes a small file into the output directory.
@@ -114,29 +129,89 @@ impl Workshop {
         Ok(path)
     }
 
-    fn write(&self, parts: &Parts<'_>, file_name: &str) -> Result<PathBuf, FinishError> {
-        let path = self.path(file_name);
-        let wrap = |error| FinishError::Io { path: path.display().to_string(), error };
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(wrap)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        parts.write_to(&mut out)?;
-        out.flush().map_err(wrap)?;
-        let file = out.into_inner().map_err(|error| wrap(error.into_error()))?;
-        file.set_permissions(Permissions::from_mode(0o644)).map_err(wrap)?;
-        file.sync_all().map_err(wrap)?;
-        Ok(path)
-    }
-
-    fn publish(&self, path: &Path, file_name: &str) -> Result<PathBuf, FinishError> {
-        let target = self.output.join(file_name);
-        let wrap = |error| FinishError::Io { path: target.display().to_string(), error };
-        fs::rename(path, &target).map_err(wrap)?;
+    /// Renames the file when it is on the disk and `check` has passed.
+    fn publish(
+        &self,
+        draft: &Draft,
+        watch: &Watch,
+        check: impl FnOnce() -> Result<(), FinishError>,
+    ) -> Result<PathBuf, FinishError> {
+        draft.file.set_permissions(Permissions::from_mode(0o644)).map_err(|error| draft.wrap(error))?;
+        thread::scope(|scope| {
+            // The disk writes what the check reads from memory.
+            let synced = scope.spawn(|| draft.file.sync_all());
+            check()?;
+            watch("waiting for the disk", 0, 0);
+            synced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(|error| draft.wrap(error))
+        })?;
+        let wrap = |error| FinishError::Io { path: draft.target.display().to_string(), error };
+        fs::rename(&draft.path, &draft.target).map_err(wrap)?;
         File::open(&self.output).and_then(|directory| directory.sync_all()).map_err(wrap)?;
-        Ok(target)
+        Ok(draft.target.clone())
     }
 }
 
-fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X509) -> Result<(), FinishError> {
+/// A file that becomes an image.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    file: File,
+    target: PathBuf,
+}
+
+impl Draft {
+    /// Returns the path of the file until it gets its name.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the file up to the length `len`. `observer` is called for what is read of it.
+    ///
+    /// # Errors
+    /// [`FinishError::Io`]
+    pub fn source(&self, len: u64, observer: Observer) -> Result<FileSource, FinishError> {
+        let file = self.file.try_clone().map_err(|error| self.wrap(error))?;
+        Ok(FileSource::with_len(file, len).observed(observer))
+    }
+
+    /// Writes all of an image.
+    ///
+    /// # Errors
+    /// [`FinishError`]
+    pub fn write(&self, parts: &Parts<'_>) -> Result<(), FinishError> {
+        self.write_with(|out| parts.write_to(out))
+    }
+
+    /// Writes an image around its file system, which is in its place.
+    ///
+    /// # Errors
+    /// [`FinishError`]
+    pub fn write_around(&self, parts: &Parts<'_>) -> Result<(), FinishError> {
+        self.write_with(|out| parts.write_around(out))
+    }
+
+    fn write_with(
+        &self,
+        write: impl FnOnce(&mut BufWriter<&File>) -> Result<(), BuildError>,
+    ) -> Result<(), FinishError> {
+        let mut out = BufWriter::with_capacity(1 << 20, &self.file);
+        write(&mut out)?;
+        out.flush().map_err(|error| self.wrap(error))
+    }
+
+    fn wrap(&self, error: io::Error) -> FinishError {
+        FinishError::Io { path: self.path.display().to_string(), error }
+    }
+}
+
+fn verify(
+    draft: &Draft,
+    class: Class,
+    architecture: Architecture,
+    certificate: &X509,
+    watch: &Watch,
+) -> Result<(), FinishError> {
     let policy = Policy::default();
     let trust = trust_in(certificate)?;
     let verifier = Verifier {
@@ -150,7 +225,9 @@ fn verify(path: &Path, class: Class, architecture: Architecture, certificate: &X
         threads: default_threads(),
         now: SystemTime::now(),
     };
-    let opened = Candidate::open(path, class).map_err(FinishError::Refused)?;
+    let opened = Candidate::open(&draft.path, class).map_err(FinishError::Refused)?;
+    let (watch, total) = (Arc::clone(watch), opened.size());
+    let opened = opened.observed(Arc::new(move |bytes| watch("verifying the image", total, bytes)));
     let outcome = verifier.verify(opened, &Accepted::default(), &InPlaceCustody, &mut Findings::default());
     outcome.map(drop).map_err(FinishError::Refused)
 }

@@ -2,30 +2,27 @@
 
 use super::interrupt;
 use super::output_options::JsonOptions;
-use super::progress::{Progress, Waiting};
+use super::progress::{Steps, Waiting};
 use super::signing_options::SigningOptions;
 use super::target;
-use crate::build::format::{Compression, Format, FormatError};
+use crate::build::format::{Compression, Format, FormatError, default_threads};
 use crate::build::source::{self, LayeredImage, Opened, Reference};
 use crate::build::tree::{
     FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
     select, shadows,
 };
-use crate::build::{SigningKey, Workshop};
+use crate::build::{Recipe, SigningKey, Watch, Workshop};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ddi::ExtensionName;
-use ddi::io::FileSource;
 use ddi::text::Text;
-use ddi::write::{DdiBuilder, derive_uuid};
 use ddi::{Architecture, Class};
 use sextant::extension::find_release;
 use sextant::size::parse_size;
-use std::cell::RefCell;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Lines about what was left out, before the rest is only counted.
 const OMISSIONS_SHOWN: usize = 20;
@@ -272,21 +269,13 @@ struct Obtained {
 fn obtain(arguments: &Arguments) -> Result<Obtained> {
     let context = || format!("reading {}", arguments.source);
     let reference = Reference::parse(&arguments.source).with_context(context)?;
-    let bar: RefCell<Option<Progress>> = RefCell::new(None);
+    let steps = Steps::begin();
     let options = source::Options {
         architecture: arguments.arch,
         max_size: arguments.max_size,
         authfile: arguments.authfile.clone(),
         temporary: std::env::temp_dir(),
-        progress: Rc::new(move |label, total, bytes| {
-            let mut bar = bar.borrow_mut();
-            if bar.as_ref().is_none_or(|bar| !bar.is_about(label, total)) {
-                *bar = Some(Progress::begin(label, total));
-            }
-            if let Some(bar) = &*bar {
-                bar.advance(bytes);
-            }
-        }),
+        progress: Rc::new(move |label, total, bytes| steps.advance(label, total, bytes)),
     };
     let mut remark = None;
     let (tree, named) = match source::open(&reference, &options).with_context(context)? {
@@ -407,25 +396,19 @@ fn make(
     let (format, remark) = arguments.format(tree).with_context(context)?;
     let workshop = Workshop::open(output)?;
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
-    let path = workshop.path("filesystem");
-    let progress = Progress::begin("making the file system", Some(tree.content_len()));
-    let uuid = derive_uuid("file system", name.as_str().as_bytes());
-    let written = format.write(tree, &path, time, uuid, &|bytes| progress.advance(bytes));
-    let mut remarks = written.with_context(context)?;
+    let threads = default_threads();
+    let recipe = Recipe { tree, format, time, class, name, architecture, key, threads };
+    let steps = Arc::new(Steps::begin());
+    let shown = Arc::clone(&steps);
+    let watch: Watch = Arc::new(move |label, total, bytes| shown.advance(label, Some(total), bytes));
+    let made = recipe.make(&workshop, &target::file_name(name, class, key.is_some()), &watch).with_context(context)?;
+    steps.end();
+    let (path, root_hash, mut remarks) = (made.path, made.root_hash, made.remarks);
     remarks.splice(0..0, remark);
-    drop(progress);
-
-    let _waiting = Waiting::begin("protecting, writing and verifying the image");
-    let filesystem = FileSource::new(File::open(&path).with_context(context)?).with_context(context)?;
-    let parts = DdiBuilder::new(name.as_str()).architecture(architecture).protect(&filesystem).with_context(context)?;
-    let root_hash = parts.root_hash.to_string();
-    let (path, root_hash_path) = if let Some(key) = key {
-        let parts = parts.sign(&key.signer()).with_context(context)?;
-        (workshop.finish(&parts, class, name, key.certificate()).with_context(context)?, None)
-    } else {
-        let path = workshop.finish_unsigned(&parts, &target::file_name(name, class, false)).with_context(context)?;
+    let root_hash_path = match key {
+        Some(_) => None,
         // Exactly the bytes that are signed: no newline.
-        (path, Some(workshop.note(&root_hash_name(arguments), root_hash.as_bytes())?))
+        None => Some(workshop.note(&root_hash_name(arguments), root_hash.as_bytes())?),
     };
     let size = path.metadata().with_context(context)?.len();
     Ok(Made { path, root_hash, root_hash_path, size, format: format.to_string(), remarks })

@@ -27,13 +27,12 @@ struct State {
 impl Progress {
     /// Begins a step of `total` bytes, if that is known.
     pub(super) fn begin(label: impl Into<Text>, total: Option<u64>) -> Self {
-        let state = State { label: label.into(), total, done: 0, bar: RefCell::new(None) };
-        Self { started: Instant::now(), state: Mutex::new(state) }
+        Self::since(Instant::now(), label.into(), total)
     }
 
-    /// Whether it is this step.
-    pub(super) fn is_about(&self, label: &str, total: Option<u64>) -> bool {
-        self.state.lock().is_ok_and(|state| state.label == label && state.total == total)
+    fn since(started: Instant, label: Text, total: Option<u64>) -> Self {
+        let state = State { label, total, done: 0, bar: RefCell::new(None) };
+        Self { started, state: Mutex::new(state) }
     }
 
     /// So many bytes more are done.
@@ -45,7 +44,7 @@ impl Progress {
         }
         let mut bar = state.bar.borrow_mut();
         let bar = bar.get_or_insert_with(|| state.make_bar(self.started.elapsed()));
-        bar.set_position(state.done);
+        bar.set_position(state.total.map_or(state.done, |total| state.done.min(total)));
     }
 }
 
@@ -67,6 +66,54 @@ fn bar(label: &Text, total: Option<u64>, template: &str) -> ProgressBar {
     }
     bar.set_message(label.to_string());
     bar
+}
+
+/// Work of several steps, one after the other. Each has its bar, as soon as all of them have taken longer than a second.
+pub(super) struct Steps {
+    started: Instant,
+    current: Mutex<Option<Step>>,
+}
+
+struct Step {
+    label: String,
+    total: Option<u64>,
+    shown: Shown,
+}
+
+enum Shown {
+    Bar(Progress),
+    Waiting(#[expect(dead_code, reason = "shown until it is dropped")] Waiting),
+}
+
+impl Steps {
+    /// Begins before the first step.
+    pub(super) fn begin() -> Self {
+        Self { started: Instant::now(), current: Mutex::new(None) }
+    }
+
+    /// So many bytes more are done of a step, which begins if it is another one. With a total of 0, no one knows how far it is.
+    pub(super) fn advance(&self, label: &str, total: Option<u64>, bytes: u64) {
+        let Ok(mut current) = self.current.lock() else { return };
+        if current.as_ref().is_none_or(|step| step.label != label || step.total != total) {
+            // The bar of the step before ends first.
+            *current = None;
+            let shown = match total {
+                Some(0) => Shown::Waiting(Waiting::begin(label)),
+                total => Shown::Bar(Progress::since(self.started, label.into(), total)),
+            };
+            *current = Some(Step { label: label.to_owned(), total, shown });
+        }
+        if let Some(Step { shown: Shown::Bar(bar), .. }) = &*current {
+            bar.advance(bytes);
+        }
+    }
+
+    /// Nothing is shown any more.
+    pub(super) fn end(&self) {
+        if let Ok(mut current) = self.current.lock() {
+            *current = None;
+        }
+    }
 }
 
 /// Work of which nobody knows how far it has come: something that moves, for as long as this lives.

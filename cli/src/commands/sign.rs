@@ -2,17 +2,17 @@
 
 use super::interrupt;
 use super::output_options::JsonOptions;
-use super::progress::Waiting;
+use super::progress::Steps;
 use super::signing_options::SigningOptions;
 use super::target;
-use crate::build::{SigningKey, Workshop};
+use crate::build::{SigningKey, Watch, Workshop};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use ddi::Class;
 use ddi::ExtensionName;
-use ddi::io::FileSource;
+use ddi::io::{FileSource, ReadAt};
 use ddi::verity::default_threads;
 use ddi::write::{Parts, fingerprint, take_apart};
 use openssl::x509::X509;
@@ -22,6 +22,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Most bytes of a signature's file: the largest signature in base64, in lines, with room for text around it.
 const MAX_FILE: usize = 2 * cms::MAX_SIZE;
@@ -85,15 +86,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let certificate = key.certificate().to_owned();
         (Signature::Key(key), certificate)
     };
-    let waiting = Waiting::begin("checking, signing and verifying the image");
+    let steps = Arc::new(Steps::begin());
+    let shown = Arc::clone(&steps);
+    let watch: Watch = Arc::new(move |label, total, bytes| shown.advance(label, Some(total), bytes));
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
+    // It is read twice: for its hash tree, and when it is copied.
+    let (observer, total) = (Arc::clone(&watch), source.len().saturating_mul(2));
+    let source = source.observed(Arc::new(move |bytes| observer("checking and copying the image", total, bytes)));
     let mut data = None;
     let parts = take_apart(&source, &mut data, default_threads()).with_context(context)?;
     let parts = signer.apply(parts, &certificate).with_context(context)?;
     let workshop = Workshop::open(&output)?;
     interrupt::clean_up(workshop.directory().to_owned()).context("listening for signals")?;
-    let finished = workshop.finish(&parts, class, &name, &certificate).with_context(context)?;
-    drop(waiting);
+    let draft = workshop.draft(&file_name).with_context(context)?;
+    draft.write(&parts).with_context(context)?;
+    let finished = workshop.finish(&draft, class, parts.architecture, &certificate, &watch).with_context(context)?;
+    steps.end();
     let (file, bytes) = (finished.display(), finished.metadata().with_context(context)?.len());
     let document = || {
         Ok(serde_json::json!({

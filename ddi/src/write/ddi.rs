@@ -220,6 +220,15 @@ impl<'a> Parts<'a> {
     pub fn write_to(&self, out: &mut (impl Write + Seek)) -> Result<(), BuildError> {
         Ok(self.table()?.write_to(out)?)
     }
+
+    /// Writes the image around the file system, which `out` has at [`FIRST_PARTITION`](super::gpt::FIRST_PARTITION)
+    /// already and ends with.
+    ///
+    /// # Errors
+    /// [`BuildError::Gpt`].
+    pub fn write_around(&self, out: &mut (impl Write + Seek)) -> Result<(), BuildError> {
+        Ok(self.table()?.write_around(out)?)
+    }
 }
 
 fn derive(purpose: &str, seed: &[u8]) -> [u8; 32] {

@@ -161,3 +161,18 @@ fn derived_ids_are_random_uuids_in_form() {
     assert_ne!(derive_uuid("disk", b"x"), derive_uuid("disk", b"y"));
     assert_ne!(derive_uuid("disk", b"x"), derive_uuid("verity uuid", b"x"));
 }
+
+#[test]
+fn an_image_around_its_file_system_is_the_same_as_one_that_is_written_as_a_whole() {
+    for len in [4096, 5 * 4096 + 1, 3 << 20] {
+        let filesystem = filesystem(len);
+        let builder = DdiBuilder::new("tool").architecture(Architecture::X86_64).threads(1);
+        let (key, certificate) = pair();
+        let parts = builder.protect(&filesystem).unwrap().sign(&Signer { key, certificate }).unwrap();
+        let mut whole = Cursor::new(Vec::new());
+        parts.write_to(&mut whole).unwrap();
+        let mut around = Cursor::new([vec![0xff; 1 << 20].as_slice(), &filesystem].concat());
+        parts.write_around(&mut around).unwrap();
+        assert!(around.into_inner() == whole.into_inner(), "{len} bytes");
+    }
+}

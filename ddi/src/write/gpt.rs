@@ -261,12 +261,32 @@ impl<'a> Table<'a> {
         self.write_with(out, &self.primary_header()?, &self.backup_header()?)
     }
 
+    /// Writes the image as [`Table::write_to`] does, except the content of its first partition, which `out` has in
+    /// place already.
+    ///
+    /// # Errors
+    /// [`GptError`].
+    pub fn write_around(&self, out: &mut (impl Write + Seek)) -> Result<(), GptError> {
+        self.write_parts(out, &self.primary_header()?, &self.backup_header()?, 1)
+    }
+
     /// Writes the image as [`Table::write_to`] does, with given headers. They are written where valid ones would be,
     /// whatever their fields are.
     ///
     /// # Errors
     /// [`GptError`].
     pub fn write_with(&self, out: &mut (impl Write + Seek), primary: &Header, backup: &Header) -> Result<(), GptError> {
+        self.write_parts(out, primary, backup, 0)
+    }
+
+    /// Writes all but the content of as many partitions as are in place, the first ones of the image.
+    fn write_parts(
+        &self,
+        out: &mut (impl Write + Seek),
+        primary: &Header,
+        backup: &Header,
+        in_place: usize,
+    ) -> Result<(), GptError> {
         let honest = self.backup_header()?;
         let sector = check_sector_size(self.sector_size)?;
         let entries = self.entries()?;
@@ -274,10 +294,15 @@ impl<'a> Table<'a> {
         image.put(0, &protective_mbr(self.sectors))?;
         image.put(sector, &primary.to_bytes())?;
         image.put(sector.saturating_mul(PRIMARY_ENTRIES_LBA), &entries)?;
-        let mut in_place: Vec<_> = self.partitions.iter().collect();
-        in_place.sort_by_key(|partition| partition.start);
-        for partition in in_place {
-            image.copy(partition.start, partition.content)?;
+        let mut sorted: Vec<_> = self.partitions.iter().collect();
+        sorted.sort_by_key(|partition| partition.start);
+        for (number, partition) in sorted.into_iter().enumerate() {
+            if number < in_place {
+                image.zeros_up_to(partition.start)?;
+                image.end = image.end.max(partition.start.saturating_add(partition.content.len()));
+            } else {
+                image.copy(partition.start, partition.content)?;
+            }
         }
         image.put(honest.entries_lba.saturating_mul(sector), &entries)?;
         image.put(honest.my_lba.saturating_mul(sector), &backup.to_bytes())?;

@@ -6,6 +6,7 @@ mod squashfs;
 use super::tree::{FileTree, Time};
 use ddi::text::Text;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
@@ -209,27 +210,76 @@ impl Format {
         }
     }
 
-    /// Writes `tree` as a file system to a new file at `path`. `time` becomes its creation time, `uuid` its UUID if the format
-    /// has one. The bytes depend only on the arguments and, for erofs, on the version of `mkfs.erofs`. `progress` is called with
-    /// the length of each piece of content in bytes. Returns remarks for the user.
+    /// Returns the number of bytes that [`Self::write`] reports as progress.
+    #[must_use]
+    pub fn work(self, tree: &FileTree) -> u64 {
+        match self {
+            Self::Squashfs(_) => squashfs::work(tree),
+            Self::Erofs(_) => erofs::work(tree),
+        }
+    }
+
+    /// Writes `tree` as a file system at `place`. The bytes depend only on the tree, the format, `time`, `uuid` and, for erofs, the
+    /// version of `mkfs.erofs`. `progress` is called with the length of each piece of content in bytes.
     ///
     /// # Errors
-    /// [`FormatError`]; the file at `path` is incomplete then.
+    /// [`FormatError`]; the file system is incomplete then.
     pub fn write(
         self,
         tree: &FileTree,
-        path: &Path,
-        time: Time,
-        uuid: [u8; 16],
+        place: Place<'_>,
+        parameters: Parameters,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<String>, FormatError> {
+    ) -> Result<Written, FormatError> {
         match self {
-            Self::Squashfs(compression) => squashfs::write(tree, compression, path, time, progress),
-            Self::Erofs(compression) => {
-                erofs::write(tree, compression, path, time, uuid, progress).map(|()| Vec::new())
-            }
+            Self::Squashfs(compression) => squashfs::write(tree, compression, place, parameters, progress),
+            Self::Erofs(compression) => erofs::write(tree, compression, place, parameters, progress),
         }
     }
+}
+
+/// Where a file system is written: into an existing file, which ends with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Path of the file
+    pub path: &'a Path,
+    /// Offset of the file system in bytes
+    pub offset: u64,
+}
+
+impl Place<'_> {
+    fn open(&self) -> io::Result<File> {
+        File::options().read(true).write(true).open(self.path)
+    }
+}
+
+/// What is not in the tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    /// Creation time of the file system
+    pub time: Time,
+    /// UUID of the file system, if the format has one
+    pub uuid: [u8; 16],
+    /// Number of threads that compress, at least 1; see [`default_threads`]. The bytes do not depend on it.
+    pub threads: usize,
+}
+
+/// A written file system.
+#[derive(Debug)]
+pub struct Written {
+    /// Length in bytes
+    pub len: u64,
+    /// Remarks for the user
+    pub remarks: Vec<String>,
+}
+
+/// Maximum number of threads. Each has some MiB of memory.
+const MAX_THREADS: usize = 64;
+
+/// Returns the number of threads for compression on this machine: one for each processor that the process may use, at most 64.
+#[must_use]
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
 }
 
 #[cfg(test)]
