@@ -26,7 +26,6 @@ const FREE: &[libc::c_long] = &[
     libc::SYS_sendfile,
     libc::SYS_splice,
     libc::SYS_fadvise64,
-    libc::SYS_fallocate,
     libc::SYS_ftruncate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

@@ -12,9 +12,10 @@
 #![allow(clippy::many_single_char_names, clippy::needless_range_loop)]
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_loadu_si128, _mm512_broadcast_i32x4, _mm512_loadu_si512, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m128i, __m512i, _mm_loadu_si128, _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_inserti32x4,
+    _mm512_loadu_si512, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_shuffle_i32x4, _mm512_storeu_si512,
+    _mm512_ternarylogic_epi64, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64,
 };
 
 use super::constants::{ROUND_CONSTANTS_256, ROUND_CONSTANTS_512};
@@ -51,24 +52,34 @@ fn sha256(states: &mut [State<u32>; 16], messages: [&[u8]; 16]) {
 
     let messages = messages.map(|message| message.as_chunks::<{ <u32 as Word>::BLOCK }>().0);
     let blocks = messages.iter().map(|message| message.len()).min().unwrap_or(0);
+    let messages = messages.map(|message| &message[..blocks]);
     let swap = _mm512_broadcast_i32x4(load(&SWAP_32));
     let mut state = [_mm512_setzero_si512(); 8];
-    for variable in 0..8 {
-        let words = states.map(|state| state[variable]);
-        // SAFETY: the array has the 64 bytes that are read, and the load needs no alignment.
-        state[variable] = unsafe { _mm512_loadu_si512(words.as_ptr().cast()) };
+    for half in 0..2 {
+        let rows = rows(|message| load_words(&states[message].as_chunks().0[half]));
+        state[4 * half..][..4].copy_from_slice(&transpose_32(rows));
     }
 
     for block in 0..blocks {
-        let mut words = transpose_32(messages.map(|message| &message[block]), swap);
+        let mut words = [_mm512_setzero_si512(); 16];
+        for quarter in 0..4 {
+            let rows = rows(|message| load(&messages[message][block].as_chunks().0[quarter]));
+            let rows = rows.map(|row| _mm512_shuffle_epi8(row, swap));
+            words[4 * quarter..][..4].copy_from_slice(&transpose_32(rows));
+        }
         compress_block!(state, words, ROUND_CONSTANTS_256);
     }
 
-    for variable in 0..8 {
-        let mut words = [0; 16];
-        // SAFETY: the array has room for the 64 bytes that are written, and the store needs no alignment.
-        unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), state[variable]) };
-        states.iter_mut().zip(words).for_each(|(state, word)| state[variable] = word);
+    for half in 0..2 {
+        let rows = transpose_32([state[4 * half], state[4 * half + 1], state[4 * half + 2], state[4 * half + 3]]);
+        for (row, vector) in rows.into_iter().enumerate() {
+            let mut lanes = [[0; 4]; 4];
+            // SAFETY: the array has room for the 64 bytes that are written, and the store needs no alignment.
+            unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), vector) };
+            for (lane, words) in lanes.into_iter().enumerate() {
+                states[4 * lane + row][4 * half..][..4].copy_from_slice(&words);
+            }
+        }
     }
 }
 
@@ -102,65 +113,32 @@ fn sha512(states: &mut [State<u64>; 8], messages: [&[u8]; 8]) {
     }
 }
 
-/// Loads the words of a block of each message: vector n has word n of all.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn transpose_32(blocks: [&[u8; 64]; 16], swap: __m512i) -> [__m512i; 16] {
-    let r0 = _mm512_shuffle_epi8(load_block(blocks[0]), swap);
-    let r1 = _mm512_shuffle_epi8(load_block(blocks[1]), swap);
-    let r2 = _mm512_shuffle_epi8(load_block(blocks[2]), swap);
-    let r3 = _mm512_shuffle_epi8(load_block(blocks[3]), swap);
-    let r4 = _mm512_shuffle_epi8(load_block(blocks[4]), swap);
-    let r5 = _mm512_shuffle_epi8(load_block(blocks[5]), swap);
-    let r6 = _mm512_shuffle_epi8(load_block(blocks[6]), swap);
-    let r7 = _mm512_shuffle_epi8(load_block(blocks[7]), swap);
-    let r8 = _mm512_shuffle_epi8(load_block(blocks[8]), swap);
-    let r9 = _mm512_shuffle_epi8(load_block(blocks[9]), swap);
-    let r10 = _mm512_shuffle_epi8(load_block(blocks[10]), swap);
-    let r11 = _mm512_shuffle_epi8(load_block(blocks[11]), swap);
-    let r12 = _mm512_shuffle_epi8(load_block(blocks[12]), swap);
-    let r13 = _mm512_shuffle_epi8(load_block(blocks[13]), swap);
-    let r14 = _mm512_shuffle_epi8(load_block(blocks[14]), swap);
-    let r15 = _mm512_shuffle_epi8(load_block(blocks[15]), swap);
-    // Pairs of rows.
-    let (l0, h0) = (_mm512_unpacklo_epi32(r0, r1), _mm512_unpackhi_epi32(r0, r1));
-    let (l1, h1) = (_mm512_unpacklo_epi32(r2, r3), _mm512_unpackhi_epi32(r2, r3));
-    let (l2, h2) = (_mm512_unpacklo_epi32(r4, r5), _mm512_unpackhi_epi32(r4, r5));
-    let (l3, h3) = (_mm512_unpacklo_epi32(r6, r7), _mm512_unpackhi_epi32(r6, r7));
-    let (l4, h4) = (_mm512_unpacklo_epi32(r8, r9), _mm512_unpackhi_epi32(r8, r9));
-    let (l5, h5) = (_mm512_unpacklo_epi32(r10, r11), _mm512_unpackhi_epi32(r10, r11));
-    let (l6, h6) = (_mm512_unpacklo_epi32(r12, r13), _mm512_unpackhi_epi32(r12, r13));
-    let (l7, h7) = (_mm512_unpacklo_epi32(r14, r15), _mm512_unpackhi_epi32(r14, r15));
-    let g0 = [
-        _mm512_unpacklo_epi64(l0, l1),
-        _mm512_unpackhi_epi64(l0, l1),
-        _mm512_unpacklo_epi64(h0, h1),
-        _mm512_unpackhi_epi64(h0, h1),
-    ];
-    let g1 = [
-        _mm512_unpacklo_epi64(l2, l3),
-        _mm512_unpackhi_epi64(l2, l3),
-        _mm512_unpacklo_epi64(h2, h3),
-        _mm512_unpackhi_epi64(h2, h3),
-    ];
-    let g2 = [
-        _mm512_unpacklo_epi64(l4, l5),
-        _mm512_unpackhi_epi64(l4, l5),
-        _mm512_unpacklo_epi64(h4, h5),
-        _mm512_unpackhi_epi64(h4, h5),
-    ];
-    let g3 = [
-        _mm512_unpacklo_epi64(l6, l7),
-        _mm512_unpackhi_epi64(l6, l7),
-        _mm512_unpacklo_epi64(h6, h7),
-        _mm512_unpackhi_epi64(h6, h7),
-    ];
-    let (c0, c1, c2, c3) = (
-        lanes(g0[0], g1[0], g2[0], g3[0]),
-        lanes(g0[1], g1[1], g2[1], g3[1]),
-        lanes(g0[2], g1[2], g2[2], g3[2]),
-        lanes(g0[3], g1[3], g2[3], g3[3]),
-    );
-    [c0[0], c1[0], c2[0], c3[0], c0[1], c1[1], c2[1], c3[1], c0[2], c1[2], c2[2], c3[2], c0[3], c1[3], c2[3], c3[3]]
+/// Puts together four vectors from what `load` loads for each of sixteen messages: lane n of vector m is of message
+/// 4n + m.
+///
+/// Lanes are inserted from memory, not shuffled: Intel's processors shuffle on one of their two ports for 512 bits only.
+#[target_feature(enable = "avx512f")]
+fn rows(load: impl Fn(usize) -> __m128i) -> [__m512i; 4] {
+    let row = |row: usize| {
+        let lanes = _mm512_castsi128_si512(load(row));
+        let lanes = _mm512_inserti32x4::<1>(lanes, load(4 + row));
+        let lanes = _mm512_inserti32x4::<2>(lanes, load(8 + row));
+        _mm512_inserti32x4::<3>(lanes, load(12 + row))
+    };
+    [row(0), row(1), row(2), row(3)]
+}
+
+/// Transposes the words of [`rows`], so that vector n has word n of all messages, or transposes them back.
+#[target_feature(enable = "avx512f")]
+fn transpose_32([r0, r1, r2, r3]: [__m512i; 4]) -> [__m512i; 4] {
+    let (low01, high01) = (_mm512_unpacklo_epi32(r0, r1), _mm512_unpackhi_epi32(r0, r1));
+    let (low23, high23) = (_mm512_unpacklo_epi32(r2, r3), _mm512_unpackhi_epi32(r2, r3));
+    [
+        _mm512_unpacklo_epi64(low01, low23),
+        _mm512_unpackhi_epi64(low01, low23),
+        _mm512_unpacklo_epi64(high01, high23),
+        _mm512_unpackhi_epi64(high01, high23),
+    ]
 }
 
 /// Transposes lanes of 128 bits.
@@ -206,6 +184,12 @@ fn transpose_64(parts: [&[u8; 64]; 8], swap: __m512i) -> [__m512i; 8] {
 fn load(bytes: &[u8; 16]) -> __m128i {
     // SAFETY: the array has the 16 bytes that are read, and the load needs no alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load_words(words: &[u32; 4]) -> __m128i {
+    // SAFETY: the array has the 16 bytes that are read, and the load needs no alignment.
+    unsafe { _mm_loadu_si128(words.as_ptr().cast()) }
 }
 
 /// Defines the functions of [`compress_block`] for one size of word.
