@@ -58,7 +58,7 @@ impl Tree {
     /// Why it can't be used here: it isn't there.
     pub fn obstacle(self) -> Option<String> {
         let path = self.path();
-        let asked = if self == Self::Arm64 { " arm64" } else { "" };
+        let asked = if matches!(self, Self::Bookworm | Self::Arm64) { " machines" } else { "" };
         let missing = || format!("no tree {}: run tests/toolbox/prepare{asked}", path.display());
         (!path.join(".stamp").is_file()).then(missing)
     }
