@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::harness::left_out_everywhere;
 use support::keys;
+use support::podman::is_installed;
 
 /// A service that answers every request in the same way, and notes what was asked for.
 pub(crate) struct Service {
@@ -157,9 +157,7 @@ impl Podman {
 
     /// `None`, and the test is ignored, where there is no Podman.
     fn start(desk: &Desk) -> Option<Self> {
-        let found = Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success());
-        if !found {
-            left_out_everywhere("podman is not installed");
+        if !is_installed() {
             return None;
         }
         let socket = desk.path("podman.sock");

@@ -1,9 +1,17 @@
 //! podman, where it is installed, with a storage of its own.
 
 use super::harness::{left_out, left_out_everywhere};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Whether podman is installed; the test is ignored where it isn't, for it is required nowhere (docs/testing.md).
+pub fn is_installed() -> bool {
+    let found = Command::new("podman").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        left_out_everywhere("podman is not installed");
+    }
+    found
+}
 
 /// podman with a storage below a directory.
 pub struct Podman(PathBuf);
@@ -11,6 +19,9 @@ pub struct Podman(PathBuf);
 impl Podman {
     /// podman; `None`, and the test is ignored, where it isn't installed or can't build from nothing.
     pub fn find(storage: &Path) -> Option<Self> {
+        if !is_installed() {
+            return None;
+        }
         let podman = Self(storage.to_owned());
         let context = storage.join("probe");
         std::fs::create_dir_all(&context).unwrap();
@@ -19,11 +30,6 @@ impl Podman {
             Ok(output) if output.status.success() => Some(podman),
             Ok(output) => {
                 left_out(&format!("podman can't build: {}", String::from_utf8_lossy(&output.stderr).trim()));
-                None
-            }
-            // docs/testing.md: it is required nowhere.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                left_out_everywhere("podman is not installed");
                 None
             }
             Err(error) => {
