@@ -49,7 +49,7 @@ impl VerifiedTree {
 ///
 /// `hash` is the whole hash area and starts with `superblock`. Both sources may be longer than the superblock
 /// describes; for the other bytes see [`VerifiedTree::data_len`] and [`super::first_nonzero`]. `threads` is at least 1,
-/// see [`super::default_threads`]; less than 1 MiB of data is hashed by one thread.
+/// see [`super::default_threads`]; more than 8 are not used, and less than 1 MiB of data is hashed by one thread.
 ///
 /// If there are several faults, the error is the first one in the level nearest to the top.
 ///

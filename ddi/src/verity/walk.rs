@@ -11,7 +11,7 @@
 
 use std::io;
 
-use super::workers::for_each_unit;
+use super::workers::{MAX_THREADS, for_each_unit};
 use super::{Area, Level, MAX_BLOCK_SIZE, RootHash, SaltedHasher, Superblock, TreeError};
 use crate::io::ReadAt;
 
@@ -64,7 +64,7 @@ impl<'a> Walk<'a> {
             hasher: SaltedHasher::new(superblock.algorithm(), superblock.salt()),
             digest_size: superblock.algorithm().digest_size(),
             hash_block_size: superblock.hash_block_size() as usize,
-            threads,
+            threads: threads.min(MAX_THREADS),
         }
     }
 

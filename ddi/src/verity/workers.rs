@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 /// Maximum number of threads. With more, memory bandwidth is the limit.
-const MAX_THREADS: usize = 8;
+pub(super) const MAX_THREADS: usize = 8;
 
 /// Number of units (4 MiB of data) from which on each thread is started on its own processor. For less data, the two
 /// system calls cost more time than they save.
