@@ -77,12 +77,6 @@ impl Workshop {
         self.directory.path()
     }
 
-    /// Returns the path of a temporary file called `name`.
-    #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
     /// Creates a file in the temporary directory that becomes `file_name` in the output directory.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::build::tree::{
     FileTree, Layers, Omission, Owners, ReleaseOptions, Time, apply_for, complete_release, left_behind, read_directory,
     select, shadows,
 };
-use crate::build::{Recipe, SigningKey, Watch, Workshop};
+use crate::build::{Recipe, SigningKey, Workshop};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use ddi::ExtensionName;
@@ -399,9 +399,8 @@ fn make(
     let threads = default_threads();
     let recipe = Recipe { tree, format, time, class, name, architecture, key, threads };
     let steps = Arc::new(Steps::begin());
-    let shown = Arc::clone(&steps);
-    let watch: Watch = Arc::new(move |label, total, bytes| shown.advance(label, Some(total), bytes));
-    let made = recipe.make(&workshop, &target::file_name(name, class, key.is_some()), &watch).with_context(context)?;
+    let file_name = target::file_name(name, class, key.is_some());
+    let made = recipe.make(&workshop, &file_name, &steps.watch()).with_context(context)?;
     steps.end();
     let (path, root_hash, mut remarks) = (made.path, made.root_hash, made.remarks);
     remarks.splice(0..0, remark);

@@ -1,10 +1,11 @@
 //! Bars for people who wait: on a terminal, and only for what takes longer than a second.
 
+use crate::build::Watch;
 use ddi::text::Text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::RefCell;
-use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,12 @@ impl Steps {
         if let Some(Step { shown: Shown::Bar(bar), .. }) = &*current {
             bar.advance(bytes);
         }
+    }
+
+    /// Returns what shows the steps of making an image.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        let steps = Arc::clone(self);
+        Arc::new(move |label, total, bytes| steps.advance(label, Some(total), bytes))
     }
 
     /// Nothing is shown any more.

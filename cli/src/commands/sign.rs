@@ -5,7 +5,7 @@ use super::output_options::JsonOptions;
 use super::progress::Steps;
 use super::signing_options::SigningOptions;
 use super::target;
-use crate::build::{SigningKey, Watch, Workshop};
+use crate::build::{SigningKey, Workshop};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -87,8 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         (Signature::Key(key), certificate)
     };
     let steps = Arc::new(Steps::begin());
-    let shown = Arc::clone(&steps);
-    let watch: Watch = Arc::new(move |label, total, bytes| shown.advance(label, Some(total), bytes));
+    let watch = steps.watch();
     let source = FileSource::new(File::open(path).with_context(context)?).with_context(context)?;
     // It is read twice: for its hash tree, and when it is copied.
     let (observer, total) = (Arc::clone(&watch), source.len().saturating_mul(2));
