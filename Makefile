@@ -13,6 +13,7 @@ DIST       := target/dist$(if $(CROSS),/$(TARGET))
 DEBS       := target/deb
 FUZZ_SECONDS ?= 5
 FUZZ_TARGETS ?=
+FUZZ_CRATES ?= own
 MUTANTS_MODULES ?=
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
@@ -123,10 +124,8 @@ check: deps lint deny shellcheck doc fuzz ## what needs no test: format, lints, 
 
 .PHONY: lint
 lint: deps ## rustfmt and clippy
-	$(CARGO) fmt --check
-	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) clippy --locked --all-targets -- --deny warnings
-	$(CARGO) clippy --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET_DIR)/fuzz/lint -- --deny warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 
 .PHONY: msrv
 msrv: deps ## compile with the minimum Rust version that Cargo.toml names (installs it with rustup)
@@ -135,11 +134,11 @@ msrv: deps ## compile with the minimum Rust version that Cargo.toml names (insta
 
 .PHONY: deny
 deny: ## licences, banned crates and sources of the dependencies
-	.ci/tool cargo-deny --locked --log-level error check bans licenses sources
+	.ci/tool cargo-deny --locked --workspace --log-level error check bans licenses sources
 
 .PHONY: advisories
 advisories: ## known vulnerabilities and yanked crates (asks GitHub)
-	.ci/tool cargo-deny --locked check advisories
+	.ci/tool cargo-deny --locked --workspace check advisories
 
 .PHONY: shellcheck
 shellcheck: deps ## all shell scripts
@@ -150,8 +149,8 @@ doc: deps ## the documentation of the library, private items included
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: fuzz
-fuzz: deps ## every fuzz target, or FUZZ_TARGETS, for FUZZ_SECONDS each (needs a nightly toolchain)
-	.ci/fuzz $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+fuzz: deps ## every fuzz target, or FUZZ_TARGETS, for FUZZ_SECONDS each (FUZZ_CRATES=all to watch dependencies, too)
+	.ci/fuzz $(FUZZ_CRATES) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 .PHONY: mutants
 mutants: deps ## mutation testing of the modules that decide, or of MUTANTS_MODULES (takes hours)
