@@ -115,7 +115,11 @@ fn tests() -> Vec<Test> {
         run: Box::new(run),
     };
     let life = story(life::NAME, life::test, toolbox::no_yip);
-    let assessment = Test { obstacle: assessment::obstacle(), ..story(assessment::NAME, assessment::test, || None) };
+    let assessment = Test {
+        obstacle: assessment::obstacle(),
+        is_of_matrix: true,
+        ..story(assessment::NAME, assessment::test, || None)
+    };
     let policies = story(policies::NAME, policies::test, || None);
     let policies = Test { obstacle: policies::obstacle(), is_of_matrix: true, ..policies };
     let power_cut = story(powercut::NAME, powercut::test, || None);

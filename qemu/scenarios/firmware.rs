@@ -17,7 +17,8 @@ pub fn table() -> Vec<Scenario> {
                     Offer::sysext("by-revoked", keys::revoked(), "db").rejected("revoked-signer"),
                     Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
                 ]
-            }),
+            })
+            .of_matrix(),
         Scenario::new("recovery-entry", "the recovery entry gets none")
             .entry("recovery")
             .offers(|| all_rejected("entry-denied"))
@@ -29,7 +30,8 @@ pub fn table() -> Vec<Scenario> {
         Scenario::new("setup-mode", "no platform key")
             .firmware(Setup)
             .offers(|| all_rejected("secure-boot-off"))
-            .check(|findings| firmware_is(findings, "setup-mode")),
+            .check(|findings| firmware_is(findings, "setup-mode"))
+            .of_matrix(),
         Scenario::new("setup-mode-allowed", "no platform key, and a sealed configuration that puts up with it")
             .of_matrix()
             .firmware(Setup)
@@ -55,7 +57,8 @@ pub fn table() -> Vec<Scenario> {
             .offers(all_but_db_rejected),
         Scenario::new("signatures-required", "the kernel's dm-verity insists on signatures")
             .command_line("dm_verity.require_signatures=1")
-            .offers(all_but_db_rejected),
+            .offers(all_but_db_rejected)
+            .of_matrix(),
         Scenario {
             uki_signer: keys::stranger,
             ..Scenario::new("wrong-key", "a UKI by a key that the firmware doesn't trust")

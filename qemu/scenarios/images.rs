@@ -58,11 +58,12 @@ pub fn table() -> Vec<Scenario> {
             // It has systemd-tpm in its initrd, which dracut leaves out.
             .check(|findings| measurement::as_predicted_and_separated(findings, &GLOBAL))
             .of_matrix(),
-        large().on(Systemd257),
+        large().on(Systemd257).of_matrix(),
         large().on(Systemd262).of_matrix(),
         Scenario::new("hostile-only", "nothing but hostile ones")
             .offers(hostile_offers)
-            .sealed(|| vendor().file("etc/sextant.yaml", hostile::config())),
+            .sealed(|| vendor().file("etc/sextant.yaml", hostile::config()))
+            .of_matrix(),
         Scenario::new("none", "no extension at all")
             .sealed(|| Archive::new().file("etc/sextant.yaml", "measurement: true\n"))
             .tpm()

@@ -73,7 +73,8 @@ pub fn table() -> Vec<Scenario> {
                     Offer::sysext("by-stranger", keys::stranger(), "db").rejected("unknown-signer"),
                 ]
             })
-            .outcome(Outcome::JudgedInKernelLog),
+            .outcome(Outcome::JudgedInKernelLog)
+            .of_matrix(),
         Scenario::new("again", "the agent stages a second time")
             .sealed(again)
             .offers(|| vec![Offer::sysext("by-db", keys::db(), "db"), Offer::confext("conf", keys::pk(), "PK")])

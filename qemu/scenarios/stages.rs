@@ -52,7 +52,8 @@ pub fn table() -> Vec<Scenario> {
                 assert_eq!(failed("elemental-setup-initramfs.service"), 1);
                 assert!(!findings.directory.join("merged/usr/local/stage/beside").exists(), "the file is not broken");
                 configured(findings);
-            }),
+            })
+            .of_matrix(),
         scenario(
             "stages-by-file",
             "no unit that is known, the shipped file calls early; the unit and another call follow",
