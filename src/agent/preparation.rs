@@ -28,12 +28,13 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    /// Reads the policy and decides whom to trust, for this run and the later ones of this boot.
+    /// Reads the policy and decides whom to trust, for this run and the later ones of this boot. What the policy says of
+    /// the host is missing: [`Preparation::read_host`].
     pub(super) fn new(environment: &Environment, options: &Options, report: &mut Report) -> Self {
         let root = environment.root();
         let mut this = Self::nothing();
         match load_policy(root, options) {
-            Ok(policy) => this.policy = Policy { host_hierarchies: merge::host_hierarchies(root), ..policy },
+            Ok(policy) => this.policy = policy,
             Err(error) => {
                 // What a good configuration of an earlier run said goes too; the first error is the one to tell.
                 let _ = merge::limit(root, &Hierarchies::default());
@@ -84,13 +85,18 @@ impl Preparation {
         this
     }
 
+    /// Reads where the host merges extensions, which is looked up in dozens of places and needed for images only.
+    pub(super) fn read_host(&mut self, root: &Root) {
+        self.policy.host_hierarchies = merge::host_hierarchies(root);
+    }
+
     /// The policy and the anchors of this boot again, long after the initrd, for what has turned up since. The firmware is
     /// asked anew, so that what it has revoked since doesn't count; what it has added isn't an anchor of this boot.
     pub(super) fn again(environment: &Environment, state: &State) -> Self {
         let root = environment.root();
         let mut this = Self::nothing();
         match policy::kept(root) {
-            Ok(policy) => this.policy = Policy { host_hierarchies: merge::host_hierarchies(root), ..policy },
+            Ok(policy) => this.policy = policy,
             Err(error) => return this.refusing(Reason::BadConfiguration, error.into()),
         }
         let firmware = match environment.variables().and_then(|variables| Ok(Firmware::read(variables.as_ref())?)) {

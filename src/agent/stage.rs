@@ -94,14 +94,21 @@ fn run(
         records.report.measurement = Some(measurement::predict(root, preparation.policy.limits, before));
     }
     records.write_report();
-    look(environment, options, &preparation, started, &mut records, |run, records| {
-        for class in Class::ALL {
-            for directory in class.source_directories() {
-                match root.list(directory) {
-                    Ok(files) => each(run, records, root, class, directory, &files.unwrap_or_default()),
-                    Err(error) => records.fail(anyhow!(error).context(format!("listing {directory}"))),
-                }
+    let mut sources = Vec::new();
+    for class in Class::ALL {
+        for directory in class.source_directories() {
+            match root.list(directory) {
+                Ok(files) => sources.push((class, directory, files.unwrap_or_default())),
+                Err(error) => records.fail(anyhow!(error).context(format!("listing {directory}"))),
             }
+        }
+    }
+    if sources.iter().any(|(_, _, files)| !files.is_empty()) {
+        preparation.read_host(root);
+    }
+    look(environment, options, &preparation, started, &mut records, |run, records| {
+        for (class, directory, files) in &sources {
+            each(run, records, root, *class, directory, files);
         }
     });
     let unstaged = records.report.rejected_for(Reason::NotStaged);

@@ -28,7 +28,7 @@ pub(super) const MAX_NAMES: usize = 1024;
 /// Most files that are read, and most bytes of them all.
 const MAX_FILES: usize = 512;
 const MAX_BYTES: u64 = 2 << 20;
-/// Most files that are read because a unit names them (`EnvironmentFile=`).
+/// Most files that are read for a class because a unit names them (`EnvironmentFile=`).
 const MAX_ENVIRONMENT_FILES: usize = 64;
 
 /// Returns where the units of the host merge extensions, as far as they say so and can be seen.
@@ -40,18 +40,19 @@ const MAX_ENVIRONMENT_FILES: usize = 64;
 pub fn host_hierarchies(root: &Root) -> HostHierarchies {
     let mut found = HostHierarchies::default();
     let mut budget = Budget { files: MAX_FILES, bytes: MAX_BYTES };
-    for class in Class::ALL {
-        let mut take =
-            |text: &str| assigned(text, class.hierarchies_variable()).for_each(|list| found.add(class, list));
-        if root.is_machine()
-            && let Ok(text) = fs::read_to_string(COMMAND_LINE)
-        {
-            take(&text);
+    let mut take = |classes: &[Class], text: &str| {
+        for class in classes {
+            assigned(text, class.hierarchies_variable()).for_each(|list| found.add(*class, list));
         }
-        // The host's disk comes last: what it holds must not use up what is left for the rest.
-        for host in [Some(root), root.sysroot().as_ref()].into_iter().flatten() {
-            budget.each_text(host, class, &mut take);
-        }
+    };
+    if root.is_machine()
+        && let Ok(text) = fs::read_to_string(COMMAND_LINE)
+    {
+        take(&Class::ALL, &text);
+    }
+    // The host's disk comes last: what it holds must not use up what is left for the rest.
+    for host in [Some(root), root.sysroot().as_ref()].into_iter().flatten() {
+        budget.each_text(host, &mut take);
     }
     found
 }
@@ -130,28 +131,33 @@ struct Budget {
 }
 
 impl Budget {
-    /// Calls `take` with each text in which the host can say where extensions are merged, while there is anything left.
-    fn each_text(&mut self, host: &Root, class: Class, mut take: impl FnMut(&str)) {
-        let unit = class.unit();
-        let drop_ins = [format!("{unit}.d"), "systemd-.service.d".to_owned(), "service.d".to_owned()];
+    /// Calls `take` with each text in which the host can say where extensions are merged, and with the classes that it can
+    /// say it for, while there is anything left.
+    fn each_text(&mut self, host: &Root, take: &mut dyn FnMut(&[Class], &str)) {
         let mut named = BTreeSet::new();
-        let mut take_unit = |text: &str| {
-            let room = MAX_ENVIRONMENT_FILES.saturating_sub(named.len());
-            named.extend(environment_files(text).take(room).map(str::to_owned));
-            take(text);
+        let mut take_unit = |classes: &[Class], text: &str| {
+            for class in classes {
+                let room = MAX_ENVIRONMENT_FILES.saturating_sub(named.iter().filter(|(_, of)| of == class).count());
+                named.extend(environment_files(text).take(room).map(|path| (path.to_owned(), *class)));
+            }
+            take(classes, text);
         };
         for directory in UNITS {
-            self.read(host, &format!("{directory}/{unit}"), &mut take_unit);
-            for drop_in in &drop_ins {
-                self.read_all(host, &format!("{directory}/{drop_in}"), &mut take_unit);
+            for class in &Class::ALL {
+                let (unit, class) = (class.unit(), std::slice::from_ref(class));
+                self.read(host, &format!("{directory}/{unit}"), &mut |text| take_unit(class, text));
+                self.read_all(host, &format!("{directory}/{unit}.d"), &mut |text| take_unit(class, text));
+            }
+            for drop_in in ["systemd-.service.d", "service.d"] {
+                self.read_all(host, &format!("{directory}/{drop_in}"), &mut |text| take_unit(&Class::ALL, text));
             }
         }
         for directory in MANAGER {
-            self.read(host, &format!("{directory}/system.conf"), &mut take_unit);
-            self.read_all(host, &format!("{directory}/system.conf.d"), &mut take_unit);
+            self.read(host, &format!("{directory}/system.conf"), &mut |text| take_unit(&Class::ALL, text));
+            self.read_all(host, &format!("{directory}/system.conf.d"), &mut |text| take_unit(&Class::ALL, text));
         }
-        for path in named {
-            self.read(host, &path, &mut take);
+        for (path, class) in named {
+            self.read(host, &path, &mut |text| take(&[class], text));
         }
     }
 
@@ -269,7 +275,7 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let mut budget = Budget { files: MAX_FILES, bytes: MAX_BYTES };
         let (mut texts, mut bytes) = (0, 0);
-        budget.each_text(&root, Class::Sysext, |text| {
+        budget.each_text(&root, &mut |_, text| {
             texts += 1;
             bytes += text.len();
         });

@@ -8,13 +8,17 @@
     clippy::panic
 )]
 
+use super::deferred::Deferred;
 use crate::firmware::signature_list::TbsDigest;
+use crate::sys;
 use ddi::bytes::hex;
 use ddi::text::Text;
 use openssl::bn::BigNumContext;
 use openssl::ec::PointConversionForm;
+use openssl::error::ErrorStack;
 use openssl::hash::{MessageDigest, hash};
 use openssl::pkey::{PKey, Public};
+use openssl::sha::Sha256;
 use openssl::x509::X509;
 use std::fmt;
 use std::time::SystemTime;
@@ -33,7 +37,10 @@ impl Fingerprint {
     /// Computes the fingerprint of any bytes, which need not be a certificate.
     #[must_use]
     pub fn of(der: &[u8]) -> Self {
-        Self(openssl::sha::sha256(der))
+        // `sha256` would look the algorithm up in tables, which are made first: a million instructions.
+        let mut hasher = Sha256::new();
+        hasher.update(der);
+        Self(hasher.finish())
     }
 
     /// Returns the digest.
@@ -137,8 +144,7 @@ impl KeyId {
 /// A parsed certificate.
 #[derive(Clone)]
 pub struct Certificate {
-    der: Vec<u8>,
-    x509: X509,
+    encoding: Deferred,
     subject: Text,
     issuer: Vec<u8>,
     serial: Vec<u8>,
@@ -154,18 +160,6 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the key) accept it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        Self::read(der, None)
-    }
-
-    /// Parses a DER certificate that OpenSSL has read already, which takes it most of the time of parsing.
-    ///
-    /// # Errors
-    /// As [`Certificate::from_der`].
-    pub(super) fn of_x509(der: &[u8], x509: X509) -> Result<Self, CertificateError> {
-        Self::read(der, Some(x509))
-    }
-
-    fn read(der: &[u8], x509: Option<X509>) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
         }
@@ -174,10 +168,10 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
-        let x509 = x509.map_or_else(|| X509::from_der(der), Ok).map_err(|error| malformed(&error))?;
+        let encoding = Deferred::from_der(der).map_err(|error| malformed(&error))?;
         // systemd gets the certificate as OpenSSL encodes it. In parts that no signature covers, OpenSSL can write an
         // encoding that it cannot read again. Images of that signer would then be staged here and refused by systemd.
-        if x509.to_der().ok().as_deref() != Some(der) {
+        if encoding.outline().to_der().ok().as_deref() != Some(der) {
             return Err(malformed(&"OpenSSL would write it in another way"));
         }
         Ok(Self {
@@ -188,8 +182,7 @@ impl Certificate {
             key: KeyId::of(parsed.public_key().raw),
             not_after: parsed.validity().not_after.timestamp(),
             fingerprint: Fingerprint::of(der),
-            der: der.to_vec(),
-            x509,
+            encoding,
         })
     }
 
@@ -199,7 +192,7 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError::NotPem`] if there is none, else those of [`Certificate::from_der`].
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
-        let x509 = X509::from_pem(text).map_err(|_| CertificateError::NotPem)?;
+        let x509 = sys::openssl::certificate_from_pem(text).map_err(|_| CertificateError::NotPem)?;
         let der = x509.to_der().map_err(|_| CertificateError::NotPem)?;
         Self::from_der(&der)
     }
@@ -207,13 +200,26 @@ impl Certificate {
     /// Returns the DER encoding.
     #[must_use]
     pub fn der(&self) -> &[u8] {
-        &self.der
+        self.encoding.der()
     }
 
-    /// Returns the certificate as an OpenSSL object.
+    /// Returns the certificate as an OpenSSL object, without its public key.
     #[must_use]
     pub fn x509(&self) -> &X509 {
-        &self.x509
+        self.encoding.outline()
+    }
+
+    /// Returns the encoding, from which the certificate can be had with its public key.
+    pub(super) fn encoding(&self) -> &Deferred {
+        &self.encoding
+    }
+
+    /// Returns the public key.
+    ///
+    /// # Errors
+    /// Those of OpenSSL, for a key that it cannot decode.
+    pub fn public_key(&self) -> Result<PKey<Public>, ErrorStack> {
+        self.encoding.complete()?.public_key()
     }
 
     /// Returns the subject as text.
@@ -280,7 +286,7 @@ impl Certificate {
 
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
-        self.der == other.der
+        self.der() == other.der()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Trust anchors: the firmware's certificates that it does not revoke, and those sealed into the initrd.
 
 mod certificate;
+mod deferred;
 mod export;
 mod others;
 mod revocation;

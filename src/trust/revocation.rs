@@ -9,10 +9,12 @@
 )]
 
 use super::certificate::KeyId;
+use super::deferred::Deferred;
 use super::{Certificate, Fingerprint, Ignored};
 use crate::firmware::signature_list::{Entry, SignatureDatabase, TbsDigest};
 use ddi::text::{Message, Text};
-use openssl::x509::{X509, X509VerifyResult};
+use openssl::x509::X509VerifyResult;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use x509_parser::asn1_rs::{Any, FromBer};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -37,7 +39,7 @@ pub(super) struct Revocations {
     parts: HashSet<Vec<u8>>,
     keys: HashSet<KeyId>,
     digests: HashSet<(TbsDigest, Vec<u8>)>,
-    issuers: Vec<X509>,
+    issuers: Vec<Deferred>,
 }
 
 impl Revocations {
@@ -69,8 +71,8 @@ impl Revocations {
     /// be one that is refused for a trust anchor (edk2 `131641e`, `CryptPkcs7VerifyCommon.c`, `Pkcs7Verify`, which
     /// calls OpenSSL's `d2i_X509`). Returns whether it could be parsed.
     fn add(&mut self, data: &[u8]) -> bool {
-        let x509 = X509::from_der(data).ok();
-        let again = x509.as_ref().and_then(|x509| x509.to_der().ok());
+        let encoding = Deferred::from_der(data).ok();
+        let again = encoding.as_ref().and_then(|encoding| encoding.outline().to_der().ok());
         // What both parsers read in the same way is taken once.
         let is_usual = again.as_deref() == Some(data);
         let other = again.as_deref().filter(|_| !is_usual);
@@ -85,21 +87,18 @@ impl Revocations {
             }
         }
         if !(is_usual && is_read)
-            && let Some(key) = x509.as_ref().and_then(|x509| x509.public_key().ok()?.public_key_to_der().ok())
+            && let Some(key) =
+                encoding.as_ref().and_then(|it| it.complete().ok()?.public_key().ok()?.public_key_to_der().ok())
         {
             self.keys.insert(KeyId::of(&key));
         }
         let shown = again.as_deref().unwrap_or(data);
-        let certificate = match &x509 {
-            Some(x509) if is_usual => Certificate::of_x509(shown, x509.clone()),
-            _ => Certificate::from_der(shown),
-        };
-        if let Ok(certificate) = certificate
+        if let Ok(certificate) = Certificate::from_der(shown)
             && !self.certificates.contains(&certificate)
         {
             self.certificates.push(certificate);
         }
-        self.issuers.extend(x509);
+        self.issuers.extend(encoding);
         is_read || again.is_some()
     }
 
@@ -112,16 +111,15 @@ impl Revocations {
         let named = |certificate: Option<&Certificate>| certificate.and_then(|certificate| self.name(certificate));
         let mut judged: Vec<_> = certificates.iter().copied().map(named).collect();
         let revoked = judged.iter().zip(certificates).filter(|(by, _)| by.is_some());
-        let mut issuers = self.issuers.clone();
-        issuers
-            .extend(revoked.filter_map(|(_, certificate)| certificate.map(|certificate| certificate.x509().clone())));
+        let mut issuers: Vec<&Deferred> = self.issuers.iter().collect();
+        issuers.extend(revoked.filter_map(|(_, certificate)| certificate.map(Certificate::encoding)));
         while !issuers.is_empty() {
             let mut further = Vec::new();
             for (by, certificate) in judged.iter_mut().zip(certificates) {
                 let (None, Some(certificate)) = (&by, certificate) else { continue };
-                if issuers.iter().any(|issuer| has_issued(issuer, certificate.x509())) {
+                if issuers.iter().any(|issuer| has_issued(issuer, certificate.encoding())) {
                     *by = Some(ISSUER.into());
-                    further.push(certificate.x509().clone());
+                    further.push(certificate.encoding());
                 }
             }
             issuers = further;
@@ -155,7 +153,13 @@ fn signed_part(encoding: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns whether `issuer` signed `certificate`.
-fn has_issued(issuer: &X509, certificate: &X509) -> bool {
+fn has_issued(issuer: &Deferred, certificate: &Deferred) -> bool {
+    // What `X509_check_issued` looks at first (OpenSSL 3.0, `ossl_x509_likely_issued`), and all that it needs no key for.
+    let names = issuer.outline().subject_name().try_cmp(certificate.outline().issuer_name());
+    if !names.is_ok_and(Ordering::is_eq) {
+        return false;
+    }
+    let (Ok(issuer), Ok(certificate)) = (issuer.complete(), certificate.complete()) else { return false };
     issuer.issued(certificate) == X509VerifyResult::OK
         && issuer.public_key().is_ok_and(|key| certificate.verify(&key).unwrap_or(false))
 }

@@ -82,6 +82,45 @@ fn a_certificate_that_openssl_would_write_otherwise_is_none() {
     assert_eq!(error.to_string(), "not a DER certificate: OpenSSL would write it in another way");
 }
 
+/// The point of an elliptic curve key is the last thing in it: one that isn't on the curve.
+fn off_the_curve() -> Vec<u8> {
+    let mut der = certificate("odd").to_der().unwrap();
+    let point = key().public_key_to_der().unwrap().len();
+    let info = X509::from_der(&der).unwrap().public_key().unwrap().public_key_to_der().unwrap();
+    let place = der.windows(info.len()).position(|window| window == info).unwrap();
+    der[place + point - 1] ^= 1;
+    der
+}
+
+#[test]
+fn a_public_key_is_decoded_when_it_is_asked_for() {
+    let usual = [key(), PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap()];
+    for key in &usual {
+        let der = issue("usual", key, 1, ("usual", key)).to_der().unwrap();
+        let certificate = Certificate::from_der(&der).unwrap();
+        assert!(certificate.x509().public_key().is_err(), "decoded in vain");
+        for _ in 0..2 {
+            assert!(certificate.public_key().unwrap().public_eq(key));
+        }
+        let pem = X509::from_der(&der).unwrap().to_pem().unwrap();
+        assert_eq!(Certificate::from_pem(&pem).as_ref(), Ok(&certificate));
+    }
+    // What OpenSSL accepts with a key that it cannot decode is accepted without it, too, until it has to verify.
+    let der = off_the_curve();
+    assert!(X509::from_der(&der).unwrap().public_key().is_err());
+    assert!(Certificate::from_der(&der).unwrap().public_key().is_err());
+}
+
+#[test]
+fn nobody_is_asked_for_the_passphrase_of_a_certificate() {
+    let pem = String::from_utf8(certificate("secret").to_pem().unwrap()).unwrap();
+    assert!(Certificate::from_pem(pem.as_bytes()).is_ok());
+    let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,000102030405060708090A0B0C0D0E0F\n\n";
+    let encrypted = pem.replace("CERTIFICATE-----\nMII", &format!("CERTIFICATE-----\n{headers}MII"));
+    assert_ne!(encrypted, pem);
+    assert_eq!(Certificate::from_pem(encrypted.as_bytes()), Err(CertificateError::NotPem));
+}
+
 #[test]
 fn no_certificate_of_more_than_64_kib_is_parsed() {
     let error = |len: usize| Certificate::from_der(&vec![0x30; len]).unwrap_err();
@@ -231,12 +270,15 @@ fn what_a_revoked_certificate_issued_is_revoked_down_to_the_last() {
     let stranger = issue("stranger", &leaf, 4, ("root", &middle)).to_der().unwrap();
     let digest = Certificate::from_der(&root).unwrap().tbs_digest(TbsDigest::Sha256).unwrap();
     let digest = Entry::CertificateDigest { digest: TbsDigest::Sha256, value: digest };
+    // OpenSSL ignores case and repeated spaces of names.
+    let folded = issue("folded", &leaf, 5, ("  ROOT", &top)).to_der().unwrap();
     let reasons = |offers: &[&Vec<u8>], entry: Entry| {
         let offers = offers.iter().map(|der| offer(Source::Db, der)).collect();
         let store = TrustStore::decide(offers, &database(vec![entry]));
         store.ignored().iter().map(|ignored| ignored.reason.clone()).collect::<Vec<_>>()
     };
     assert_eq!(reasons(&[&end, &between, &stranger], Entry::Certificate(root.clone())), [BY, BY]);
+    assert_eq!(reasons(&[&folded], Entry::Certificate(root.clone())), [BY]);
     let by_digest = ["revoked by dbx (SHA-256 of its TBSCertificate)", BY];
     assert_eq!(reasons(&[&root, &between, &stranger], digest.clone()), by_digest);
     assert_eq!(reasons(&[&end, &between], digest), <[&str; 0]>::default(), "nothing tells what that digest is of");

@@ -376,7 +376,7 @@ impl<'a> Signature<'a> {
         if let Algorithm::Other(found) = info.algorithm.algorithm() {
             return Err(SignatureError::WeakAlgorithm { found });
         }
-        let key = certificate.x509().public_key()?;
+        let key = certificate.public_key()?;
         let found = match key.id() {
             Id::RSA if key.bits() >= MIN_RSA_BITS => return Ok(Self { info, signer, digest, key }),
             Id::EC if key.bits() >= MIN_EC_BITS => return Ok(Self { info, signer, digest, key }),
