@@ -140,7 +140,6 @@ fn run(
             // All of them are refused for this, and taken out, so the merge can go on with what was staged.
             Event::Failed.emit(format_args!("{error:#}"));
         }
-        preparation.read_host(root);
         look(environment, options, &preparation, started, &mut records, |run, records| {
             for extension in changed.drain(..) {
                 let path = extension.source.as_ref().map_or("", |source| source.path.as_str());

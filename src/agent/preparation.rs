@@ -18,6 +18,7 @@ use ddi::text::Text;
 
 /// What is known before the first image is looked at.
 pub(super) struct Preparation {
+    /// As configured. What the host says is read where files are looked at: it is found in dozens of places.
     pub(super) policy: Policy,
     pub(super) trust: TrustStore,
     /// What was booted.
@@ -28,8 +29,7 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    /// Reads the policy and decides whom to trust, for this run and the later ones of this boot. What the policy says of
-    /// the host is missing: [`Preparation::read_host`].
+    /// Reads the policy and decides whom to trust, for this run and the later ones of this boot.
     pub(super) fn new(environment: &Environment, options: &Options, report: &mut Report) -> Self {
         let root = environment.root();
         let mut this = Self::nothing();
@@ -83,11 +83,6 @@ impl Preparation {
         }
         report.set_trust(&this.trust, this.gate.is_none());
         this
-    }
-
-    /// Reads where the host merges extensions, which is looked up in dozens of places and needed for images only.
-    pub(super) fn read_host(&mut self, root: &Root) {
-        self.policy.host_hierarchies = merge::host_hierarchies(root);
     }
 
     /// The policy and the anchors of this boot again, long after the initrd, for what has turned up since. The firmware is

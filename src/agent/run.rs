@@ -134,7 +134,7 @@ enum Good<'a> {
     Previewed(VerifiedImage<Examined>),
 }
 
-/// Has `work` look at files, with all that it takes.
+/// Has `work` look at files, with all that it takes. Where there is no file, it need not be called.
 pub(super) fn look<T>(
     environment: &Environment,
     options: &Options,
@@ -159,8 +159,9 @@ pub(super) fn look<T>(
     // The kernel mounts what it looks at, which a dry run doesn't do.
     let activation = if dry { None } else { environment.activation() };
     let until = started + options.budget;
+    let policy = Policy { host_hierarchies: merge::host_hierarchies(root), ..preparation.policy.clone() };
     let verifier = Verifier {
-        policy: &preparation.policy,
+        policy: &policy,
         trust: &preparation.trust,
         architecture: options.architecture,
         host: host.as_ref(),
@@ -178,7 +179,7 @@ pub(super) fn look<T>(
     let mut run = Run {
         root,
         session: verifier.session(),
-        policy: &preparation.policy,
+        policy: &policy,
         purpose,
         gate: preparation.gate.clone(),
         tally,

@@ -104,13 +104,12 @@ fn run(
         }
     }
     if sources.iter().any(|(_, _, files)| !files.is_empty()) {
-        preparation.read_host(root);
+        look(environment, options, &preparation, started, &mut records, |run, records| {
+            for (class, directory, files) in &sources {
+                each(run, records, root, *class, directory, files);
+            }
+        });
     }
-    look(environment, options, &preparation, started, &mut records, |run, records| {
-        for (class, directory, files) in &sources {
-            each(run, records, root, *class, directory, files);
-        }
-    });
     let unstaged = records.report.rejected_for(Reason::NotStaged);
     if unstaged > 0 {
         records.fail(anyhow!("staging {unstaged} images failed"));

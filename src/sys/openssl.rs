@@ -45,7 +45,7 @@ impl Bare {
             // SAFETY: there are no arguments. The result is a context that is ours, or null.
             let context = unsafe { openssl_sys::OSSL_LIB_CTX_new() };
             // A context without a provider would load the default one when it is first asked.
-            // SAFETY: null means the default context, for which a provider without algorithms changes nothing that exists.
+            // SAFETY: the context is not null, and nothing else uses it yet.
             if !context.is_null() && unsafe { openssl_sys::OSSL_PROVIDER_load(context, c"null".as_ptr()) }.is_null() {
                 // SAFETY: nothing refers to it.
                 unsafe { openssl_sys::OSSL_LIB_CTX_free(context) };
@@ -79,8 +79,8 @@ impl Bare {
 /// Parses a DER certificate as `X509::from_der` does, except that its public key isn't decoded: `public_key` fails.
 ///
 /// Decoding a key takes OpenSSL 3.0 a million instructions, most of them for looking up decoders, and few keys of a machine
-/// have signed an image. OpenSSL accepts a certificate also if it cannot decode the key (3.0, `x509_pubkey_ex_d2i_ex`), so
-/// both accept the same.
+/// have signed an image. OpenSSL accepts a certificate also if it cannot decode the key (3.0, `x509_pubkey_ex_d2i_ex`). It
+/// refuses one only if a decoder leaves bytes of the key over; that is an error of `X509::from_der` later.
 ///
 /// # Errors
 /// Those of OpenSSL.
@@ -105,8 +105,8 @@ pub(crate) fn certificate_from_pem(text: &[u8]) -> Result<X509, ErrorStack> {
     if bio.is_null() {
         return Err(ErrorStack::get());
     }
-    // SAFETY: the BIO is valid, and `place` points at a certificate. Without a callback, nothing asks for a passphrase
-    // unless the text is encrypted; `no_passphrase` refuses then.
+    // SAFETY: the BIO is valid, and `place` points at a certificate. Only an encrypted text calls `no_passphrase`, which
+    // refuses.
     let read = Bare::read(|place| unsafe {
         openssl_sys::PEM_read_bio_X509(bio, place, Some(no_passphrase), std::ptr::null_mut())
     });

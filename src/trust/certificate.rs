@@ -158,7 +158,7 @@ impl Certificate {
     /// Parses a DER certificate.
     ///
     /// # Errors
-    /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the key) accept it.
+    /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the encoding) accept it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
@@ -203,7 +203,8 @@ impl Certificate {
         self.encoding.der()
     }
 
-    /// Returns the certificate as an OpenSSL object, without its public key.
+    /// Returns the certificate as an OpenSSL object for names, serial number and encoding. It has no public key: its
+    /// `public_key` and `issued` fail, see [`Certificate::public_key`].
     #[must_use]
     pub fn x509(&self) -> &X509 {
         self.encoding.outline()

@@ -154,12 +154,14 @@ fn signed_part(encoding: &[u8]) -> Option<&[u8]> {
 
 /// Returns whether `issuer` signed `certificate`.
 fn has_issued(issuer: &Deferred, certificate: &Deferred) -> bool {
-    // What `X509_check_issued` looks at first (OpenSSL 3.0, `ossl_x509_likely_issued`), and all that it needs no key for.
+    // `X509_check_issued` compares these names first (OpenSSL 3.0, `ossl_x509_likely_issued`). If they differ, no key is
+    // decoded.
     let names = issuer.outline().subject_name().try_cmp(certificate.outline().issuer_name());
     if !names.is_ok_and(Ordering::is_eq) {
         return false;
     }
-    let (Ok(issuer), Ok(certificate)) = (issuer.complete(), certificate.complete()) else { return false };
+    // A certificate that may be revoked, and whose signature nothing can check, is.
+    let (Ok(issuer), Ok(certificate)) = (issuer.complete(), certificate.complete()) else { return true };
     issuer.issued(certificate) == X509VerifyResult::OK
         && issuer.public_key().is_ok_and(|key| certificate.verify(&key).unwrap_or(false))
 }
