@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use support::ddi::with_tree;
 use support::keys;
 use support::machine::Machine;
@@ -21,25 +22,32 @@ enum Does {
 }
 
 /// Merges the extensions of each directory below `$1/cases`, unmerges them, and says what happened: its name, the exit
-/// status of the merge (124: stopped after five seconds), and whether `$1/victim` is still there. Mounts end with the script.
+/// status of the merge (124: stopped after ten seconds), and whether `$1/victim` is still there. Each has mounts of its own,
+/// that end with it, so that all can wait at the same time.
 const SCRIPT: &str = r#"
-    mount --make-rshared /
-    # Where systemd runs it.
-    cd /
-    mkdir -p /run/extensions /run/systemd/system
-    for case in "$1"/cases/*; do
-      mkdir -p "$1/victim/content"
-      cp "$case"/*.raw /run/extensions/
-      timeout 5 systemd-sysext refresh >/dev/null 2>&1
+    merge() {
+      mount --make-rshared /
+      mount -t tmpfs none /run
+      mount -t tmpfs none "$1/victim"
+      # Where systemd runs it.
+      cd /
+      mkdir -p /run/extensions /run/systemd/system "$1/victim/content"
+      cp "$2"/*.raw /run/extensions/
+      timeout 10 systemd-sysext refresh >/dev/null 2>&1
       status=$?
       rm -f /run/extensions/*
-      timeout 5 systemd-sysext unmerge >/dev/null 2>&1
+      timeout 10 systemd-sysext unmerge >/dev/null 2>&1
       for hierarchy in /usr /opt; do
         while mountpoint -q "$hierarchy"; do umount --lazy "$hierarchy"; done
       done
       [[ -d $1/victim/content ]] && victim=kept || victim=deleted
-      echo "${case##*/} $status $victim"
+      echo "${2##*/} $status $victim"
+    }
+    export -f merge
+    for case in "$1"/cases/*; do
+      unshare --mount bash -c 'merge "$@"' merge "$1" "$case" &
     done
+    wait
 "#;
 
 /// Name, what is in the odd extension, what systemd does, and sextant's token.
@@ -94,11 +102,16 @@ pub(crate) fn what_systemd_trips_over_is_refused_and_nothing_else() {
         let outcome = Machine::trusting(&[vendor]).sysext("odd.sysext.raw", &image).stage();
         assert_eq!(outcome.row("odd.sysext.raw")["reason"].as_str().unwrap_or_default(), *token, "{name}");
     }
-    for toolbox in [Toolbox::find(), Toolbox::newer()].into_iter().flatten() {
-        if !toolbox.has_loop_devices() {
-            continue;
-        }
-        let output = toolbox.script(SCRIPT, &[scratch.path().as_os_str()]);
+    fs::create_dir(scratch.path().join("victim")).unwrap();
+    let toolboxes = [Toolbox::find(), Toolbox::newer()].into_iter().flatten();
+    let toolboxes: Vec<_> = toolboxes.filter(Toolbox::has_loop_devices).collect();
+    let outputs: Vec<_> = thread::scope(|scope| {
+        let argument = scratch.path().as_os_str();
+        let running: Vec<_> =
+            toolboxes.iter().map(|toolbox| scope.spawn(move || toolbox.script(SCRIPT, &[argument]))).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for output in outputs {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         for (name, _, does, _) in &cases {
             let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
