@@ -114,7 +114,7 @@ fn tests() -> Vec<Test> {
         is_of_matrix: false,
         run: Box::new(run),
     };
-    let life = story(life::NAME, life::test, toolbox::no_yip);
+    let life = Test { is_of_matrix: true, ..story(life::NAME, life::test, toolbox::no_yip) };
     let assessment = Test {
         obstacle: assessment::obstacle(),
         is_of_matrix: true,

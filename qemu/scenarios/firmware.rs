@@ -54,7 +54,8 @@ pub fn table() -> Vec<Scenario> {
             }),
         Scenario::new("kernel-only", "the kernel alone may check signatures, and it knows db")
             .command_line("systemd.allow_userspace_verity=0")
-            .offers(all_but_db_rejected),
+            .offers(all_but_db_rejected)
+            .of_matrix(),
         Scenario::new("signatures-required", "the kernel's dm-verity insists on signatures")
             .command_line("dm_verity.require_signatures=1")
             .offers(all_but_db_rejected)
