@@ -160,6 +160,18 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`] unless both parsers (x509-parser for the fields, OpenSSL for the encoding) accept it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(der, || Deferred::from_der(der))
+    }
+
+    /// Parses an encoding that OpenSSL has parsed already.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_der`].
+    pub(super) fn of(encoding: &Deferred) -> Result<Self, CertificateError> {
+        Self::read(encoding.der(), || Ok(encoding.clone()))
+    }
+
+    fn read(der: &[u8], encoding: impl FnOnce() -> Result<Deferred, ErrorStack>) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLarge { found: der.len() });
         }
@@ -168,7 +180,7 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(CertificateError::Trailing { found: rest.len() });
         }
-        let encoding = Deferred::from_der(der).map_err(|error| malformed(&error))?;
+        let encoding = encoding().map_err(|error| malformed(&error))?;
         // systemd gets the certificate as OpenSSL encodes it. In parts that no signature covers, OpenSSL can write an
         // encoding that it cannot read again. Images of that signer would then be staged here and refused by systemd.
         if encoding.outline().to_der().ok().as_deref() != Some(der) {

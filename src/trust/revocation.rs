@@ -93,7 +93,11 @@ impl Revocations {
             self.keys.insert(KeyId::of(&key));
         }
         let shown = again.as_deref().unwrap_or(data);
-        if let Ok(certificate) = Certificate::from_der(shown)
+        let certificate = match &encoding {
+            Some(encoding) if is_usual => Certificate::of(encoding),
+            _ => Certificate::from_der(shown),
+        };
+        if let Ok(certificate) = certificate
             && !self.certificates.contains(&certificate)
         {
             self.certificates.push(certificate);
